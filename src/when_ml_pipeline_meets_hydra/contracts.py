@@ -1,0 +1,77 @@
+"""What the author of a stage needs: frozen option classes, artifacts, effects, progress.
+
+A subcommand is a plain function whose signature is the contract::
+
+    def train(model: Model, m_param: TrainingParam, preprocessing: PreparedData, *,
+              out: Path, progress: Progress) -> TrainedModel: ...
+
+A parameter's name is a config key or the name of a stage; ``out`` (an empty directory for the step's files) and
+``progress`` are the two special ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, dataclass_transform, runtime_checkable
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from when_ml_pipeline_meets_hydra.errors import Problem
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def frozen(cls: type[T]) -> type[T]:
+    """Make ``cls`` a validated, immutable, keyword-only dataclass that refuses unknown keys."""
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    return pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[no-any-return, call-overload]
+
+
+class Unkeyed:
+    """Marks a field that does not change the result, and so stays out of the step's key.
+
+    ``n_jobs: Annotated[int, Field(ge=1), Unkeyed()] = 1``
+    """
+
+
+@frozen
+class Artifact:
+    """What a step returns: a directory of ordinary files (``path``) and the typed facts about them.
+
+    Subclasses add fields of JSON-able types; a field ``metrics`` (name → number) is shown in the run's record.
+    """
+
+    path: Path
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """An option that stands for data outside the config, such as a file."""
+
+    def fingerprint(self) -> str:
+        """A digest of the outside data; it changes when they do. Cheap, and imports no ML library."""
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """An option that can look at the outside world (read its data) before anything runs."""
+
+    def check(self) -> Iterable[Problem]:
+        """All that is wrong; the keys are relative to the option (``target``, not ``dataset.target``)."""
+
+
+class Progress(Protocol):
+    """Receives how far a step has come."""
+
+    def __call__(self, done: float, total: float | None = None, message: str = "") -> None:
+        """``done`` of ``total`` units of work (epochs, trees, rows; None: unknown)."""
+
+
+def effect(function: F) -> F:
+    """Mark a subcommand that changes the outside world: it runs every time that it is asked for."""
+    function.is_effect = True  # type: ignore[attr-defined]
+    return function

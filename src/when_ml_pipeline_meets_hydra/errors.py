@@ -1,0 +1,85 @@
+"""The exceptions, and the exit code that each of them means."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process says when it ends."""
+
+    DONE = 0
+    STEP_FAILED = 1
+    BAD_INPUT = 2
+    REFUSED = 3
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with the input.
+
+    ``key`` is the config key (``m_param.learning_rate``) or the word of the command line that is meant,
+    ``value`` what stands there (already masked where it is a secret), ``origin`` the override or the file and
+    line that it comes from, ``message`` what is wrong and what is allowed, ``remedy`` what to do.
+    """
+
+    key: str
+    message: str
+    value: str | None = None
+    origin: str | None = None
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        shown = self.key if self.value is None else f"{self.key}={self.value}"
+        text = f"{shown}: {self.message}" if shown else self.message
+        if self.origin:
+            text += f" (from {self.origin})"
+        return f"{text}. {self.remedy}" if self.remedy else text
+
+
+class PipelineError(Exception):
+    """What this package raises on purpose; it is shown as one message, never as a traceback."""
+
+    exit_code = ExitCode.STEP_FAILED
+
+
+class BadInput(PipelineError):
+    """Something that a person can put right, found before anything ran; carries all that was found."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
+
+
+class StepFailed(PipelineError):
+    """A step could not do its work; the message is for the person who runs it."""
+
+
+class Refused(PipelineError):
+    """A cluster or a quality gate said no. ``key`` names the config key that has to change."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(key, message)
+        self.key, self.message = key, message
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}"
+
+
+def did_you_mean(word: str, allowed: Iterable[str], *, most: int = 3) -> str | None:
+    """The remedy for a misspelt word: its close matches, otherwise all that is allowed."""
+    words = sorted(set(allowed))
+    if close := difflib.get_close_matches(word, words, n=most, cutoff=0.6):
+        return "Did you mean " + " or ".join(f"'{w}'" for w in close) + "?"
+    return f"Allowed: {', '.join(words)}" if words else None
