@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def frozen(cls: type[T]) -> type[T]:
     """Make ``cls`` a validated, immutable, keyword-only dataclass that refuses unknown keys."""
-    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
     return pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[no-any-return, call-overload]
 
 

@@ -1,0 +1,74 @@
+"""What the stages hand to one another: the prepared data and the trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import Artifact, frozen
+
+
+class Task(StrEnum):
+    """What is predicted: a number or a class."""
+
+    REGRESSION = "regression"
+    CLASSIFICATION = "classification"
+
+
+class DType(StrEnum):
+    """The type of a raw column. A date counts as days since 1970-01-01 wherever a number is needed."""
+
+    FLOAT = "float"
+    INT = "int"
+    STRING = "string"
+    BOOL = "bool"
+    DATE = "date"
+
+
+@frozen
+class Column:
+    """One raw column: a feature before preprocessing, or the target."""
+
+    name: Annotated[str, Field(min_length=1, description="Name in the file's header")]
+    dtype: Annotated[DType, Field(description="Type of its values")]
+    description: Annotated[str, Field(description="What it means, with its unit")] = ""
+
+
+@frozen
+class PreparedData(Artifact):
+    """A data set, split and turned into matrices, with the ONNX graph that does the same to raw rows.
+
+    Files: ``train.parquet`` and ``test.parquet`` (the columns ``features``, Float32, in order, then ``__target__``:
+    Float64 for regression, Int64 index into ``classes`` for classification); ``holdout.parquet`` (the raw columns of
+    the first rows, at most 1,000, of ``test.parquet``, in the same order); ``preprocessing.onnx`` (one input per raw
+    column, named as the column, shape [N, 1]: double for float, int and date (NaN: missing), string ("" : missing),
+    string for bool too ("true", "false"); one output ``features``, float32 [N, F]).
+    """
+
+    dataset: str
+    task: Task
+    target: Column
+    classes: tuple[str, ...] = ()
+    columns: tuple[Column, ...]
+    features: tuple[str, ...]
+    rows_train: int
+    rows_test: int
+
+
+@frozen
+class TrainedModel(Artifact):
+    """A trained model and how good it is on the held-out rows.
+
+    Files: ``model.onnx`` (input ``features``, float32 [N, F]; regression: output ``prediction``, float32 [N, 1];
+    classification: outputs ``label``, int64 [N] (index into ``PreparedData.classes``), and ``probabilities``,
+    float32 [N, K]); ``metrics.json``; ``predictions.parquet`` (one row per row of ``test.parquet``, in order:
+    ``target``, ``prediction``, and for classification ``probability_<class>``).
+    """
+
+    model: str
+    task: Task
+    metrics: Mapping[str, float]
+    baseline: Mapping[str, float]
