@@ -1,0 +1,132 @@
+"""A model server (``when_ml_pipeline_meets_hydra serve``) at a URL."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError
+
+from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
+from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
+from when_ml_pipeline_meets_hydra.serving.versions import Status
+
+if TYPE_CHECKING:
+    import httpx
+
+PASSWORD_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_CLUSTER_PW"
+_statuses = TypeAdapter(Status)
+
+
+def _server_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is no URL; expected one like https://models.example.org:8080") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold an id or a password; they have keys of their own, cluster.id and cluster.pw")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError("expected a URL like https://models.example.org:8080 or http://127.0.0.1:8080")
+    if parts.query or parts.fragment:
+        raise ValueError("must not have a query or a fragment")
+    return url.rstrip("/")
+
+
+def _given(password: Any) -> Any:
+    if password is None or password == "":
+        raise ValueError(f"there is no password; set the environment variable {PASSWORD_VARIABLE}, or cluster.pw")
+    if isinstance(password, int | float):
+        raise ValueError("""is read as a number; a password of digits needs quotes: 'cluster.pw="…"'""")
+    return password
+
+
+@frozen
+class Http:
+    """A model server that asks for an id and a password."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of the cluster in messages")] = "http"
+    url: Annotated[str, AfterValidator(_server_url), Field(description="Address of the model server")]
+    id: Annotated[str, Field(pattern=r"^[^:\s]+$", description="Who we are there")]
+    pw: Annotated[SecretStr, BeforeValidator(_given), Field(description="The password of that id")]
+    timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds to wait for an answer")] = 60
+
+    def push(self, model: str, bundle: Path) -> int:
+        """Upload the bundle; the server checks it before keeping it."""
+        from when_ml_pipeline_meets_hydra.serving import archive
+
+        with tempfile.TemporaryFile() as packed:
+            archive.pack(bundle, packed)
+            packed.seek(0)
+            headers = {"Content-Type": "application/x-tar"}
+            answer = self._call("POST", f"{_managed(model)}/versions", content=packed, headers=headers)
+        return int(answer["version"])
+
+    def activate(self, model: str, version: int) -> Status:
+        """Ask the server to let ``version`` serve."""
+        return _status(self._call("POST", f"{_managed(model)}/activate", json={"version": version}))
+
+    def rollback(self, model: str) -> Status:
+        """Ask the server to go back."""
+        return _status(self._call("POST", f"{_managed(model)}/rollback"))
+
+    def status(self, model: str) -> Status:
+        """What the server has."""
+        return _status(self._call("GET", _managed(model)))
+
+    def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
+        """Ask the server for the answers."""
+        path = f"models/{quote(model, safe='')}" + ("" if version is None else f"/versions/{version}")
+        answer = self._call("POST", f"{path}/predict", json={"rows": [dict(row) for row in rows]})
+        probabilities = answer.get("probabilities")
+        return Predictions(
+            values=tuple(answer["predictions"]),
+            probabilities=tuple(tuple(row.values()) for row in probabilities) if probabilities is not None else None,
+        )
+
+    def _call(self, method: str, path: str, **request: Any) -> Any:
+        import httpx
+
+        auth = httpx.BasicAuth(self.id, self.pw.get_secret_value())
+        try:
+            with httpx.Client(auth=auth, timeout=self.timeout) as client:
+                response = client.request(method, f"{self.url}/v2/{path}", **request)
+        except httpx.TimeoutException:
+            raise StepFailed(f"cluster.url={self.url}: no answer within cluster.timeout={self.timeout:g} s") from None
+        except (httpx.TransportError, httpx.InvalidURL) as problem:
+            raise StepFailed(f"cluster.url={self.url} cannot be reached: {problem}. Is the server running?") from None
+        return self._answer(response)
+
+    def _answer(self, response: httpx.Response) -> Any:
+        try:
+            content = response.json()
+        except ValueError:
+            content = None
+        if response.is_success and isinstance(content, dict):
+            return content
+        raise self._refusal(response.status_code, content)
+
+    def _refusal(self, code: int, content: Any) -> PipelineError:
+        said = content.get("error") if isinstance(content, dict) else None
+        if code in (401, 403):
+            return Refused("cluster.pw", f"{self.url} refused the password of the id '{self.id}'")
+        if not isinstance(said, str):
+            return StepFailed(f"cluster.url={self.url} answered {code}, but not as a model server does")
+        if code in (404, 409):
+            return Refused("model_name", said)
+        return Refused("cluster", said) if code < 500 else StepFailed(f"cluster.url={self.url} failed: {said}")
+
+
+def _managed(model: str) -> str:
+    return f"repository/models/{quote(model, safe='')}"
+
+
+def _status(content: Mapping[str, Any]) -> Status:
+    try:
+        return _statuses.validate_python(content)
+    except ValidationError:
+        raise StepFailed("The model server's answer is not understood; is it of another release?") from None

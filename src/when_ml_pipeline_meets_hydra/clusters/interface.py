@@ -1,0 +1,40 @@
+"""What every cluster can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
+from when_ml_pipeline_meets_hydra.serving.versions import Status
+
+
+@runtime_checkable
+class Cluster(Protocol):
+    """A place that serves models. Each change is whole or not at all: until it is, the old version serves.
+
+    Every method raises Refused where the cluster says no, and StepFailed where it cannot be reached.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the cluster in messages."""
+
+    def push(self, model: str, bundle: Path) -> int:
+        """Bring the bundle in the directory ``bundle`` there and return its version. Nothing becomes active.
+
+        The same bundle twice is one version.
+        """
+
+    def activate(self, model: str, version: int) -> Status:
+        """Let ``version`` serve; the one that served before is kept for ``rollback``."""
+
+    def rollback(self, model: str) -> Status:
+        """Let the version serve that served before."""
+
+    def status(self, model: str) -> Status:
+        """All versions, which one serves, and the history; empty for a model that is not there."""
+
+    def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
+        """The answers for raw rows by ``version``, active or not, or by the active one."""

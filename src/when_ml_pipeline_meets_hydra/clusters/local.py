@@ -1,0 +1,66 @@
+"""A model repository on this machine's disk; needs no server, and ``serve`` serves it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
+from when_ml_pipeline_meets_hydra.serving.versions import Status
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.serving.repository import Repository
+
+
+@frozen
+class Local:
+    """The model repository below ``path``."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of the cluster in messages")] = "local"
+    path: Annotated[Path, Field(description="Directory of the model repository")]
+
+    def push(self, model: str, bundle: Path) -> int:
+        """Copy the bundle into the repository, if it can be loaded and predicts what it promises."""
+        from when_ml_pipeline_meets_hydra.serving import scorer
+
+        scorer.check(bundle)
+        return self._repository.add(model, bundle, _who())
+
+    def activate(self, model: str, version: int) -> Status:
+        """Switch the pointer to ``version``."""
+        return self._repository.activate(model, version, _who())
+
+    def rollback(self, model: str) -> Status:
+        """Switch the pointer back."""
+        return self._repository.rollback(model, _who())
+
+    def status(self, model: str) -> Status:
+        """What lies in the repository."""
+        return self._repository.status(model)
+
+    def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
+        """Load a version and ask it."""
+        from when_ml_pipeline_meets_hydra.serving import scorer
+
+        repository = self._repository
+        number = repository.active(model) if version is None else version
+        return scorer.load(repository.folder(model, number)).predict(rows)
+
+    @property
+    def _repository(self) -> Repository:
+        from when_ml_pipeline_meets_hydra.serving.repository import Repository
+
+        return Repository(self.path)
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in many containers
+        return f"uid {os.getuid()}"

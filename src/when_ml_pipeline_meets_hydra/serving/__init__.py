@@ -1,0 +1,1 @@
+"""Bundles, the model repository on disk, and the server that answers from it."""

@@ -1,0 +1,45 @@
+"""Files that survive a crash: written under another name, synced, renamed; or appended line by line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def sync(path: Path) -> None:
+    """Return when the content of a file, or the names in a directory, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write(path: Path, content: bytes) -> None:
+    """Replace the file by ``content``; whoever reads sees the old one or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_bytes(content)
+    sync(temporary)
+    temporary.rename(path)
+    sync(path.parent)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line, after cutting off what a killed writer left of its own. Needs a lock around it."""
+    end = sum(map(len, _lines(path)))
+    with path.open("ab") as file:
+        file.truncate(end)
+        file.write(line + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """The complete lines of a file that is only ever appended to; none where there is no file."""
+    return [line[:-1] for line in _lines(path)]
+
+
+def _lines(path: Path) -> Iterable[bytes]:
+    content = path.read_bytes() if path.exists() else b""
+    return (line for line in content.splitlines(keepends=True) if line.endswith(b"\n"))

@@ -1,0 +1,81 @@
+"""Routes that change what is served: upload, activate, roll back, status."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse
+from pydantic import TypeAdapter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from when_ml_pipeline_meets_hydra.serving import archive, scorer
+from when_ml_pipeline_meets_hydra.serving.dependencies import (
+    TheLoaded,
+    TheRepository,
+    User,
+    body_of,
+    described,
+)
+from when_ml_pipeline_meets_hydra.serving.protocol import ActivateBody
+from when_ml_pipeline_meets_hydra.serving.repository import Repository
+from when_ml_pipeline_meets_hydra.serving.versions import Status
+
+router = APIRouter(prefix="/v2/repository/models")
+_statuses = TypeAdapter(Status)
+
+
+@router.get("")
+def models(repository: TheRepository) -> JSONResponse:
+    """All models."""
+    return JSONResponse({"models": [_content(repository.status(name)) for name in repository.models()]})
+
+
+@router.get("/{model}")
+def status(model: str, repository: TheRepository) -> JSONResponse:
+    """The versions of a model, which one is active, and the history."""
+    return JSONResponse(_content(repository.status(model)))
+
+
+@router.post(
+    "/{model}/versions",
+    openapi_extra={"requestBody": {"required": True, "content": {"application/x-tar": {}}}},
+)
+async def upload(request: Request, model: str, repository: TheRepository, user: User) -> JSONResponse:
+    """Keep a bundle (a tar of its files), if it can be loaded and predicts what it promises."""
+    with tempfile.TemporaryFile() as body:
+        async for block in request.stream():
+            body.write(block)
+        body.seek(0)
+        version = await run_in_threadpool(_keep, body, model, repository, user)
+    return JSONResponse({"version": version}, status_code=201)
+
+
+def _keep(body: IO[bytes], model: str, repository: Repository, user: str) -> int:
+    with tempfile.TemporaryDirectory(prefix="bundle-") as name:
+        folder = Path(name)
+        archive.unpack(body, folder)
+        scorer.check(folder)
+        return repository.add(model, folder, user)
+
+
+@router.post("/{model}/activate", openapi_extra=described(ActivateBody))
+def activate(
+    model: str, body: Annotated[ActivateBody, Depends(body_of(ActivateBody))], loaded: TheLoaded, user: User
+) -> JSONResponse:
+    """Let a version serve. It is loaded first, so that no request has to wait for it."""
+    loaded.version(model, body.version)
+    return JSONResponse(_content(loaded.repository.activate(model, body.version, user)))
+
+
+@router.post("/{model}/rollback")
+def rollback(model: str, repository: TheRepository, user: User) -> JSONResponse:
+    """Let the version serve that served before."""
+    return JSONResponse(_content(repository.rollback(model, user)))
+
+
+def _content(status: Status) -> Any:
+    return _statuses.dump_python(status, mode="json")

@@ -1,0 +1,146 @@
+"""A bundle, loaded and ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from when_ml_pipeline_meets_hydra.serving.manifest import (
+    MODEL,
+    BundleRefused,
+    Manifest,
+    read_manifest,
+    verify_files,
+)
+from when_ml_pipeline_meets_hydra.serving.rows import BadRow, feeds_from_rows
+from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, difference, read_smoke
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+
+    from when_ml_pipeline_meets_hydra.serving.rows import Feeds
+
+    Arrays = list[np.ndarray[Any, Any]]
+
+
+class Scorer:
+    """One bundle in memory; several threads may call it at once."""
+
+    def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
+        self.manifest, self._session = manifest, session
+        self._outputs = [output.name for output in manifest.outputs]
+
+    def run(self, feeds: Feeds) -> Arrays:
+        """The graph's outputs, in the order of the manifest, for tensors of N rows."""
+        arrays: Arrays = self._session.run(self._outputs, feeds)
+        return arrays
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
+        """Answers for raw rows.
+
+        Raises:
+            BadRow: a row does not fit the signature, or its prediction is no finite number.
+        """
+        if not rows:
+            return Predictions(values=(), probabilities=() if self.manifest.classes else None)
+        values, *probabilities = self.run(feeds_from_rows(self.manifest.inputs, rows))
+        _refuse_not_finite(probabilities[0] if probabilities else values)
+        return Predictions(
+            values=tuple(values.reshape(-1).tolist()),
+            probabilities=tuple(map(tuple, probabilities[0].tolist())) if probabilities else None,
+        )
+
+
+def _refuse_not_finite(numbers: np.ndarray[Any, Any]) -> None:
+    import numpy as np
+
+    finite = np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1)
+    if not finite.all():
+        raise BadRow(f"rows[{int(np.argmin(finite))}]: the model's answer is not a finite number")
+
+
+def load(folder: Path) -> Scorer:
+    """Load the bundle in ``folder`` after comparing it with its checksums.
+
+    Raises:
+        BundleRefused: it is damaged, or onnxruntime does not take it.
+    """
+    return _scorer(folder, _verified(folder))
+
+
+def check(folder: Path) -> Scorer:
+    """Load a bundle that somebody brings, and see that it predicts what it promises.
+
+    Raises:
+        BundleRefused: it is damaged, reaches outside its own file, cannot be loaded, or fails its smoke rows.
+    """
+    manifest = _verified(folder)
+    _refuse_external_data(folder / MODEL)
+    smoke = read_smoke(folder)
+    scorer = _scorer(folder, manifest)
+    try:
+        wrong = difference(smoke.expected, scorer.predict(smoke.rows))
+    except Exception as problem:  # whatever the graph does with its own rows, it is the bundle's fault
+        wrong = _first_line(problem)
+    if wrong:
+        raise BundleRefused(f"its own smoke rows fail: {wrong}")
+    return scorer
+
+
+def _verified(folder: Path) -> Manifest:
+    manifest, _ = read_manifest(folder)
+    verify_files(folder, manifest)
+    return manifest
+
+
+def _scorer(folder: Path, manifest: Manifest) -> Scorer:
+    session = _session((folder / MODEL).read_bytes())
+    _compare_names("inputs", [column.name for column in manifest.inputs], session.get_inputs())
+    _compare_names("outputs", [output.name for output in manifest.outputs], session.get_outputs())
+    return Scorer(manifest, session)
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0][:300]
+
+
+def _session(model: bytes) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Requests run side by side; threads within one request only get into each other's way.
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as problem:  # onnxruntime has no common class for its own
+        raise BundleRefused(f"{MODEL} cannot be loaded: {_first_line(problem)}") from None
+
+
+def _compare_names(what: str, named: Sequence[str], nodes: Sequence[Any]) -> None:
+    if sorted(named) != sorted(node.name for node in nodes):
+        raise BundleRefused(f"the manifest's {what} are not those of {MODEL}")
+
+
+def _refuse_external_data(path: Path) -> None:
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+    except DecodeError:
+        raise BundleRefused(f"{MODEL} is not an ONNX model") from None
+    if any(tensor.external_data or tensor.data_location for tensor in _tensors(model)):
+        raise BundleRefused(f"{MODEL} names data outside its own file")
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor of a model, in whichever node, subgraph, function or attribute it hides."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(part)
