@@ -28,7 +28,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def frozen(cls: type[T]) -> type[T]:
     """Make ``cls`` a validated, immutable, keyword-only dataclass that refuses unknown keys."""
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
-    return pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[no-any-return, call-overload]
+    return pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[return-value]
 
 
 class Unkeyed:
@@ -46,6 +46,11 @@ class Artifact:
     """
 
     path: Path
+
+    @property
+    def key(self) -> str:
+        """The key of the step that made it: the store's directory has that name."""
+        return self.path.parent.name
 
 
 @runtime_checkable

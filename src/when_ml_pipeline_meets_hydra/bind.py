@@ -1,0 +1,350 @@
+"""Config → typed calls: which function, with which validated arguments. All errors of all jobs come at once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+from when_ml_pipeline_meets_hydra.compose import Composed, Job
+from when_ml_pipeline_meets_hydra.config_tree import Stage
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.keys import keyed
+from when_ml_pipeline_meets_hydra.secrets import Redactor, is_secret_name
+from when_ml_pipeline_meets_hydra.sources import code_version
+from when_ml_pipeline_meets_hydra.targets import allowed_packages, locate
+from when_ml_pipeline_meets_hydra.validation import secret_keys, validate
+
+SPECIAL = frozenset({"out", "progress"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of a subcommand: its function and validated arguments, and the calls whose artifacts it receives."""
+
+    stage: str
+    subcommand: str
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    needs: Mapping[str, Call]
+    keyed: Mapping[str, Any]
+    code: str
+    after: tuple[str, ...]
+    returns: type[Artifact] | None
+    is_effect: bool
+
+    @property
+    def specials(self) -> frozenset[str]:
+        """Which of the special parameters the function names."""
+        return SPECIAL & inspect.signature(self.function).parameters.keys()
+
+    @property
+    def name(self) -> str:
+        """``modeling train``."""
+        return f"{self.stage} {self.subcommand}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What all jobs ask for, and what is secret in their configs."""
+
+    calls: tuple[tuple[Job, Call], ...]
+    secret_keys: frozenset[str] = frozenset()
+    redactor: Redactor = field(default_factory=Redactor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What a subcommand's function receives and returns."""
+
+    parameters: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    returns: Any
+
+
+def bind(composed: Composed) -> Bound:
+    """Bind every job to the call of its stage. Raises ``BadInput`` with all problems of all jobs."""
+    problems: list[Problem] = []
+    keys, masks = find_secrets(composed)
+    bound = [(job, _Binder(job, composed.stages, problems).call(job.stage)) for job in composed.jobs]
+    if problems:
+        raise BadInput(*dict.fromkeys(_masked(p, masks) for p in problems))
+    return Bound(calls=tuple((job, call) for job, call in bound if call), secret_keys=keys, redactor=masks)
+
+
+def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
+    """The keys that are secret in any job, and what masks their values."""
+    keys: set[str] = set()
+    for job in composed.jobs:
+        keys |= _Binder(job, composed.stages, []).secret_keys()
+    return frozenset(keys), Redactor(v for job in composed.jobs for v in _secret_values(job.config, keys))
+
+
+def check(calls: Iterable[tuple[Job, Call]]) -> None:
+    """Let the options of calls that will run look at the outside world. Raises ``BadInput`` with all they find."""
+    problems: dict[Problem, None] = {}
+    seen: set[int] = set()
+    for job, call in calls:
+        for name, value in call.arguments.items():
+            if isinstance(value, Checked) and id(value) not in seen:
+                seen.add(id(value))
+                problems |= dict.fromkeys(_below(name, p, job) for p in value.check())
+    if problems:
+        raise BadInput(*problems)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a subcommand receives: config keys with their types, and the artifacts of other stages."""
+
+    summary: str
+    keys: Mapping[str, Any]
+    artifacts: Mapping[str, str]
+
+
+def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
+    """Describe what the job's subcommand receives; values are not validated. Raises ``BadInput``."""
+    problems: list[Problem] = []
+    binder = _Binder(job, stages, problems)
+    if (found := binder.function(job.stage)) is None:
+        raise BadInput(*problems)
+    function, signature = found
+    doc = inspect.getdoc(function) or ""
+    hints = {n: h for n, h in signature.parameters.items() if n not in stages}
+    return Description(
+        summary=doc.partition("\n")[0],
+        keys={n: binder.wanted(n, h) for n, h in hints.items()},
+        artifacts={n: getattr(h, "__name__", str(h)) for n, h in signature.parameters.items() if n in stages},
+    )
+
+
+def signature_of(function: Callable[..., Any]) -> Signature:
+    """The resolved signature of a subcommand. Raises ``TypeError`` where it is none that can be called by name."""
+    return _signature(function)
+
+
+@lru_cache(maxsize=1024)
+def _signature(function: Callable[..., Any]) -> Signature:
+    hints = get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters
+    for name, parameter in parameters.items():
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            raise TypeError(f"its parameter '{name}' cannot be given by name")
+        if name not in hints:
+            raise TypeError(f"its parameter '{name}' has no annotation")
+    return Signature(
+        parameters={n: hints[n] for n in parameters if n not in SPECIAL},
+        defaults={n: p.default for n, p in parameters.items() if p.default is not p.empty},
+        returns=hints.get("return", type(None)),
+    )
+
+
+class _Binder:
+    """Binds the stages of one job, each once; notes problems instead of raising them."""
+
+    def __init__(self, job: Job, stages: Mapping[str, Stage], problems: list[Problem]) -> None:
+        self.job, self.stages, self.problems = job, stages, problems
+        self.allowed = allowed_packages(_named_packages(job))
+        self.calls: dict[str, Call | None] = {}
+
+    def call(self, stage: str, asking: tuple[str, ...] = ()) -> Call | None:
+        """The call of ``stage``, with all that it needs; None where there was a problem."""
+        if stage not in self.calls:
+            if stage in asking:
+                self._wrong(f"{stage}_sub", f"needs its own result: {' → '.join([*asking, stage])}")
+                return None
+            self.calls[stage] = self._bind(stage, (*asking, stage))
+        return self.calls[stage]
+
+    def secret_keys(self) -> set[str]:
+        """The keys that a type says are secret, over all groups of the config, also those that nothing reads."""
+        hints: dict[str, Any] = {}
+        for stage in self.stages:
+            if found := self._try_locate(self.job.config.get(f"{stage}_sub")):
+                hints = {**_hints_or_none(found), **hints}
+        for key, node in self.job.config.items():
+            if found := self._try_locate(node):
+                hints[key] = found
+        return {k for key, hint in hints.items() for k in secret_keys(hint, key)}
+
+    def _wrong(self, key: str, message: str, remedy: str | None = None) -> None:
+        self.problems.append(Problem(key=key, message=message, origin=self.job.origins.of(key), remedy=remedy))
+
+    def _try_locate(self, node: Any) -> Callable[..., Any] | None:
+        try:
+            return self._locate(node, "") if isinstance(node, dict) and "_target_" in node else None
+        except BadInput:
+            return None
+
+    def _locate(self, node: Any, key: str) -> Callable[..., Any]:
+        return locate(node["_target_"], self.allowed, key=key, origin=self.job.origins.of(f"{key}._target_"))
+
+    def wanted(self, name: str, hint: Any) -> Any:
+        """The type that a config key is validated into: its ``_target_``, otherwise the annotation."""
+        return self._try_locate(self.job.config.get(name)) or hint
+
+    def function(self, stage: str) -> tuple[Callable[..., Any], Signature] | None:
+        """The function of a stage's subcommand with its signature; None where there was a problem."""
+        if stage not in self.stages:
+            self._wrong("c", f"'{stage}' is no stage that can run", did_you_mean(stage, self.stages))
+            return None
+        key = f"{stage}_sub"
+        node = self.job.config.get(key)
+        if not isinstance(node, dict) or "_target_" not in node:
+            self._wrong(key, "the subcommand's file names no function", "Add _target_: package.module.function")
+            return None
+        try:
+            function = self._locate(node, key)
+            return function, signature_of(function)
+        except BadInput as error:
+            self.problems.extend(error.problems)
+        except (TypeError, NameError) as error:
+            self._wrong(key, f"{node['_target_']} cannot be a subcommand: {error}")
+        return None
+
+    def _bind(self, stage: str, asking: tuple[str, ...]) -> Call | None:
+        if (found := self.function(stage)) is None:
+            return None
+        function, signature = found
+        before = len(self.problems)
+        arguments, needs, prints = self._arguments(stage, signature, asking)
+        if len(self.problems) > before:
+            return None
+        returns = signature.returns if inspect.isclass(signature.returns) else None
+        return Call(
+            stage=stage,
+            subcommand=self.job.subcommands.get(stage, function.__name__),
+            function=function,
+            arguments=arguments,
+            needs=needs,
+            keyed={**{n: keyed(v) for n, v in arguments.items()}, **prints},
+            code=code_version(sorted({function.__module__, *(type(v).__module__ for v in _options(arguments))})),
+            after=_all_before(stage, self.stages),
+            returns=returns if returns and issubclass(returns, Artifact) else None,
+            is_effect=bool(getattr(function, "is_effect", False)),
+        )
+
+    def _arguments(
+        self, stage: str, signature: Signature, asking: tuple[str, ...]
+    ) -> tuple[dict[str, Any], dict[str, Call], dict[str, str]]:
+        arguments, needs, prints = {}, {}, {}
+        for name, hint in signature.parameters.items():
+            try:
+                if name in self.stages:
+                    if upstream := self._artifact(name, hint, asking):
+                        needs[name] = upstream
+                elif name in self.job.config:
+                    arguments[name] = self._value(name, hint)
+                    if isinstance(arguments[name], Fingerprinted):
+                        prints[f"{name} (content)"] = arguments[name].fingerprint()
+                elif name not in signature.defaults:
+                    remedy = did_you_mean(name, [*self.job.config, *self.stages])
+                    self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)
+            except BadInput as error:
+                known = name in arguments
+                self.problems.extend(_below(name, p, self.job) if known else p for p in error.problems)
+        return arguments, needs, prints
+
+    def _artifact(self, stage: str, hint: Any, asking: tuple[str, ...]) -> Call | None:
+        call = self.call(stage, asking)
+        if call and not (call.returns and inspect.isclass(hint) and issubclass(call.returns, hint)):
+            returned = call.returns.__name__ if call.returns else "nothing"
+            self._wrong(
+                f"{asking[-1]}_sub",
+                f"{asking[-1]} needs the {getattr(hint, '__name__', hint)} of {stage}, "
+                f"but its subcommand '{call.subcommand}' returns {returned}",
+                f"Choose another one: {self.stages[stage].group}=…",
+            )
+        return call
+
+    def _value(self, name: str, hint: Any) -> Any:
+        """A config key as an instance of ``hint``. Raises ``BadInput``."""
+        data, faults = self.job.config[name], self._faults(name)
+        wanted = hint
+        if isinstance(data, dict) and "_target_" in data:
+            wanted = self._locate(data, name)
+            data = {k: v for k, v in data.items() if k != "_target_"}
+        problems = list(faults)
+        try:
+            data = _without(data, {p.key for p in faults}, name)
+            value = validate(wanted, data, key=name, origin=self.job.origins.of)
+            if inspect.isclass(hint) and wanted is not hint and not isinstance(value, hint):
+                message = f"{wanted.__name__} is no {hint.__name__}"
+                problems.append(Problem(key=f"{name}._target_", message=message, origin=self.job.origins.of(name)))
+        except BadInput as error:
+            faulty = {p.key for p in faults}
+            problems += [p for p in error.problems if p.key not in faulty]
+        if problems:
+            raise BadInput(*problems)
+        return value
+
+    def _faults(self, name: str) -> list[Problem]:
+        return [
+            Problem(key=key, message=message, origin=self.job.origins.of(key), remedy=f"Give it: {key}=…")
+            for key, message in self.job.faults.items()
+            if key == name or key.startswith((f"{name}.", f"{name}["))
+        ]
+
+
+def _all_before(stage: str, stages: Mapping[str, Stage]) -> tuple[str, ...]:
+    """The stages that ``stage`` comes after, directly or not."""
+    found: dict[str, None] = {}
+    todo = list(stages[stage].after)
+    while todo:
+        if (name := todo.pop()) in stages and name not in found:
+            found[name] = None
+            todo += stages[name].after
+    return tuple(found)
+
+
+def _named_packages(job: Job) -> list[str]:
+    """``packages`` as the command line says it; a config file does not count."""
+    if any(line.lstrip("+").startswith("packages=") for line in job.overrides):
+        named = job.config.get("packages")
+        return [str(p) for p in named] if isinstance(named, list) else [str(named)]
+    return []
+
+
+def _hints_or_none(function: Callable[..., Any]) -> Mapping[str, Any]:
+    try:
+        return signature_of(function).parameters
+    except (TypeError, NameError):
+        return {}
+
+
+def _options(arguments: Mapping[str, Any]) -> Iterator[Any]:
+    return (v for v in arguments.values() if type(v).__module__ not in ("builtins", "pathlib"))
+
+
+def _without(data: Any, keys: set[str], path: str) -> Any:
+    """``data`` without the keys that have no value; they are reported by themselves."""
+    if not isinstance(data, dict):
+        return data
+    return {k: _without(v, keys, f"{path}.{k}") for k, v in data.items() if f"{path}.{k}" not in keys}
+
+
+def _below(name: str, problem: Problem, job: Job) -> Problem:
+    """A problem that an option reports, with its key and origin as the person knows them."""
+    key = f"{name}.{problem.key}" if problem.key else name
+    origin = problem.origin or job.origins.of(key) or job.origins.of(name)
+    return Problem(key=key, message=problem.message, value=problem.value, origin=origin, remedy=problem.remedy)
+
+
+def _masked(problem: Problem, masks: Redactor) -> Problem:
+    texts = {n: masks.text(t) for n in ("value", "origin", "message", "remedy") if (t := getattr(problem, n))}
+    return Problem(**{"key": problem.key, "message": problem.message, **texts})
+
+
+def _secret_values(node: Any, keys: set[str], key: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from _secret_values(value, keys, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for value in node:
+            yield from _secret_values(value, keys, key)
+    elif node not in (None, "???", "") and (key in keys or is_secret_name(key)):
+        yield str(node)
+

@@ -1,0 +1,34 @@
+"""Our own commands, as Typer reads them: one file each."""
+
+from __future__ import annotations
+
+import typer
+
+from when_ml_pipeline_meets_hydra.cli import COMMANDS
+from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
+from when_ml_pipeline_meets_hydra.cli.plan import plan
+from when_ml_pipeline_meets_hydra.cli.runs import diff, list_runs, rerun, show
+from when_ml_pipeline_meets_hydra.cli.serve import serve
+from when_ml_pipeline_meets_hydra.cli.store import gc, list_results, verify
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+runs = typer.Typer(no_args_is_help=True, help=COMMANDS["runs"])
+store = typer.Typer(no_args_is_help=True, help=COMMANDS["store"])
+
+app.command("plan", help=COMMANDS["plan"], context_settings={"allow_extra_args": True})(plan)
+app.command("serve", help=COMMANDS["serve"])(serve)
+app.add_typer(runs, name="runs")
+app.add_typer(store, name="store")
+runs.command("list")(list_runs)
+runs.command("show")(show)
+runs.command("diff")(diff)
+runs.command("rerun")(rerun)
+store.command("list")(list_results)
+store.command("verify")(verify)
+store.command("gc")(gc)
+
+
+def run_command(words: list[str]) -> int:
+    """Run one of our own commands; returns its exit code."""
+    result = typer.main.get_command(app).main(words, prog_name=PROGRAM, standalone_mode=True)
+    return result if isinstance(result, int) else 0

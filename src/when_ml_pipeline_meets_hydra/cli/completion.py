@@ -1,0 +1,133 @@
+"""Completion for bash, zsh and fish: groups, options, keys, our commands; read from the files alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.cli import COMMANDS
+from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
+from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, default_choices, read_options
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+
+_INSTALL = {
+    "bash": """\
+_{name}() {{
+    local IFS=$'\\n' line="${{COMP_LINE:0:COMP_POINT}}" word keep=""
+    COMPREPLY=($(COMP_LINE="$line" "$1" -sc query=bash 2>/dev/null))
+    word="${{line##* }}"
+    # readline takes what stands before the last = or : for words of their own
+    [[ "$word" == *[=:]* && "$COMP_WORDBREAKS" == *=* ]] && keep="${{word%"${{word##*[=:]}}"}}"
+    COMPREPLY=("${{COMPREPLY[@]#"$keep"}}")
+}}
+complete -o nospace -F _{name} {name}
+""",
+    "zsh": """\
+autoload -Uz compinit && compinit -u
+_{name}() {{
+    local -a found
+    found=("${{(@f)$(COMP_LINE="${{BUFFER[1,CURSOR]}}" ${{words[1]}} -sc query=zsh 2>/dev/null)}}")
+    compadd -S '' -- $found
+}}
+compdef _{name} {name}
+""",
+    "fish": """\
+complete -c {name} -f -a '(env COMP_LINE=(commandline -cp) {name} -sc query=fish 2>/dev/null)'
+""",
+}
+_UNINSTALL = {
+    "bash": "complete -r {name}; unset -f _{name}\n",
+    "zsh": "compdef -d {name}; unfunction _{name}\n",
+    "fish": "complete -e -c {name}\n",
+}
+
+
+def complete(words: list[str], environment: Mapping[str, str]) -> int:
+    """Answer ``-sc install=SHELL``, ``uninstall=SHELL`` or ``query=SHELL`` (for the line in ``$COMP_LINE``)."""
+    verb, _, shell = words[-1].partition("=")
+    scripts = {"install": _INSTALL, "uninstall": _UNINSTALL}
+    if shell not in _INSTALL or verb not in (*scripts, "query"):
+        remedy = "Use install=, uninstall= or query= with bash, zsh or fish"
+        raise BadInput(Problem(key="-sc", value=words[-1], message="not understood", remedy=remedy))
+    if verb == "query":
+        print("\n".join(candidates(environment.get("COMP_LINE", ""))))
+    else:
+        sys.stdout.write(scripts[verb][shell].format(name=PROGRAM))
+    return 0
+
+
+def candidates(line: str) -> list[str]:
+    """What the last word of a command line can become, as whole words."""
+    words = line.split()[1:]
+    word = "" if not words or line.endswith(" ") else words.pop()
+    first = words[0] if words else None
+    if first in COMMANDS and first != "plan":
+        return sorted(w for w in _of_command(words) if w.startswith(word))
+    found = set(_of_grammar(word, words))
+    if not words:
+        found |= {f"{c} " for c in COMMANDS if c.startswith(word)}
+    return sorted(found)
+
+
+def _of_command(words: list[str]) -> Iterator[str]:
+    """Subcommands, run ids and flags of one of our own commands."""
+    import typer
+
+    from when_ml_pipeline_meets_hydra.cli.commands import app
+
+    node: Any = typer.main.get_command(app)
+    for word in words:
+        node = getattr(node, "commands", {}).get(word, node)
+    yield from getattr(node, "commands", ())
+    yield from (flag for p in node.params for flag in p.opts if flag.startswith("--"))
+    if words[:1] == ["runs"] and len(words) > 1 and words[1] != "list":
+        from when_ml_pipeline_meets_hydra.cli.exit import home
+
+        yield "last"
+        yield from (folder.name for folder in (home() / "runs").glob("*"))
+
+
+def _of_grammar(word: str, words: list[str]) -> Iterator[str]:
+    if word.startswith("-"):
+        yield from (f for names, _ in FLAGS for f in names.partition(" ")[0].split(",") if f.startswith(word))
+        return
+    groups = read_options(_search_path(words))
+    sign = word[:1] if word[:1] in "+~" else ""
+    key, equals, value = word.removeprefix(sign).partition("=")
+    if equals and key in groups:
+        before, comma, last = value.rpartition(",")
+        yield from (f"{sign}{key}={before}{comma}{o}" for o in groups[key] if o.startswith(last))
+        return
+    typed = word.removeprefix(sign)
+    yield from (f"{sign}{g}=" for g in groups if g.startswith(typed))
+    yield from (f"{sign}{k}" for k in _keys(groups, words) if k.startswith(typed))
+
+
+def _search_path(words: list[str]) -> list[str]:
+    from when_ml_pipeline_meets_hydra.cli.arguments import parse_words, search_path
+
+    try:
+        return search_path(parse_words(words))
+    except BadInput:
+        return []
+
+
+def _keys(groups: Mapping[str, Mapping[str, Option]], words: list[str]) -> Iterator[str]:
+    """The keys of the chosen options, each with its value."""
+    import yaml
+
+    chosen = {**default_choices(), **{k: v for k, _, v in (w.partition("=") for w in words)}}
+    yield from _leaves(yaml.safe_load((PRIMARY / "config.yaml").read_text(encoding="utf-8")), "")
+    for group, name in chosen.items():
+        if group != STAGES and (option := groups.get(group, {}).get(name)):
+            yield from _leaves(yaml.safe_load(option.text()), option.package)
+
+
+def _leaves(content: Any, key: str) -> Iterator[str]:
+    for name, value in content.items() if isinstance(content, dict) else ():
+        below = f"{key}.{name}" if key else str(name)
+        if isinstance(value, dict):
+            yield from _leaves(value, below)
+        elif name not in ("defaults", "_target_"):
+            yield f"{below}="

@@ -1,0 +1,79 @@
+"""The one place where errors become exit codes and messages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError
+
+HOME_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
+
+
+def exit_code(work: Callable[[], int], words: Sequence[str]) -> int:
+    """Run ``work``; show what a person did wrong as a message, and keep what nobody expected in a file."""
+    try:
+        return work()
+    except PipelineError as error:
+        _show(error)
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        _say("Interrupted. Finished steps are kept: the same command goes on from there.")
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; Python must not complain when it ends
+        return int(ExitCode.DONE)
+    except Exception as error:
+        _say(f"Unexpected {type(error).__name__}. The whole of it is in {_keep(error, words)}; please report it.")
+        return int(ExitCode.STEP_FAILED)
+
+
+def home() -> Path:
+    """Where results and records lie, for commands that compose no config."""
+    return Path(os.environ.get(HOME_VARIABLE) or ".pipeline").absolute()
+
+
+def _show(error: PipelineError) -> None:
+    from rich.console import Console
+
+    from when_ml_pipeline_meets_hydra.report import Problems
+
+    console = Console(stderr=True, highlight=False)
+    if isinstance(error, BadInput):
+        console.print(Problems(error.problems))
+    else:
+        console.print(f"[bold red]Error[/] {_escaped(str(error))}", soft_wrap=True)
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _say(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+
+
+def _keep(error: Exception, words: Sequence[str]) -> Path:
+    import tempfile
+    import time
+    import traceback
+
+    from when_ml_pipeline_meets_hydra.secrets import Redactor, is_secret_name
+
+    pairs = [w.partition("=") for w in words]
+    masks = Redactor(value for key, _, value in pairs if is_secret_name(key))
+    text = masks.text("\n".join([*map(masks.override, words), "", *traceback.format_exception(error)]))
+    for folder in (home() / "errors", Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+            file.write_text(text, encoding="utf-8")
+        except OSError:
+            continue
+        return file
+    return Path(os.devnull)

@@ -1,0 +1,131 @@
+"""``--help`` and ``c=help``: read from the config files alone, so that they answer at once."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from when_ml_pipeline_meets_hydra.cli import COMMANDS
+from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
+from when_ml_pipeline_meets_hydra.config_tree import (
+    HELP,
+    STAGES,
+    Option,
+    Stage,
+    default_choices,
+    read_options,
+    read_stages,
+)
+
+Groups = Mapping[str, Mapping[str, Option]]
+
+EXAMPLES = (
+    ("Train on the cars data and deploy the model", "c=preprocessing,modeling,deployment --multirun"),
+    ("Another model with other values", "c=modeling modeling/model=random_forest m_param.n_estimators=300"),
+    ("Your own data, and see the plan first", "plan c=modeling preprocessing/dataset=csv dataset.path=my.csv …"),
+)
+
+
+def show_commands(search_path: Sequence[str]) -> int:
+    """Print which commands there are, and what to do next."""
+    groups = read_options(search_path)
+    names = [stage.name for stage in stages_of(groups)]
+    print(f"This app has {[*names, HELP]} commands")
+    first = " or ".join(f"c={name}" for name in names)
+    print(f"\nRun one with {first}, or all with c={','.join(names)} --multirun.")
+    print(f"{PROGRAM} --help shows every choice, {PROGRAM} plan c=… what would run.")
+    return 0
+
+
+def show_help(search_path: Sequence[str]) -> int:
+    """Print the tree of commands, every group with its options, our own commands and examples."""
+    console = Console(highlight=False)
+    # In a pipe nobody's window limits a line, unless $COLUMNS says so.
+    width = console.width if console.is_terminal or "COLUMNS" in os.environ else 10_000
+    for line in _lines(read_options(search_path), width):
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+    return 0
+
+
+def stages_of(groups: Groups) -> tuple[Stage, ...]:
+    """The stages that the option files describe, in order."""
+
+    def load(name: str) -> Mapping[str, object]:
+        content = yaml.load(groups[STAGES][name].text(), Loader=_LOADER)
+        return content if isinstance(content, dict) else {}
+
+    return read_stages(groups.get(STAGES, {}), load, lambda group: list(groups.get(group, ())))
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _lines(groups: Groups, width: int) -> Iterator[Text]:
+    yield Text("Machine-learning pipelines in which every choice is an argument.")
+    yield Text()
+    yield Text.assemble(("Usage: ", "bold"), f"{PROGRAM} [c=STAGE] [GROUP=OPTION] [KEY=VALUE] [FLAGS]")
+    yield Text(f"       {PROGRAM} COMMAND …")
+    stages = stages_of(groups)
+    yield from _title("Stages and their subcommands", "(c=STAGE also runs what it needs; * is the default)")
+    yield from _command_tree(groups, stages, width)
+    yield from _title("Config groups", "(GROUP=OPTION chooses; * is the default)")
+    yield from _groups(groups, stages, width)
+    yield from _title("Commands")
+    for name, text in COMMANDS.items():
+        yield from _row("  ", name, text, 26, width)
+    yield from _title("Flags")
+    for name, text in FLAGS:
+        yield from _row("  ", name, text, 26, width)
+    yield from _title("Examples")
+    for text, words in EXAMPLES:
+        yield Text(f"  # {text}", "dim")
+        yield Text(f"  {PROGRAM} {words}")
+
+
+def _title(title: str, more: str = "") -> Iterator[Text]:
+    yield Text()
+    yield Text.assemble((title, "bold"), (f" {more}" if more else "", "dim"))
+
+
+def _command_tree(groups: Groups, stages: Sequence[Stage], width: int) -> Iterator[Text]:
+    for stage in stages:
+        yield from _row("├── ", stage.name, groups[STAGES][stage.name].description, 16, width, "│   ")
+        options = groups[stage.group]
+        for name, option in options.items():
+            is_last = name == list(options)[-1]
+            star = "*" if name == stage.subcommand else ""
+            command = f"{name + star:<9} -> c={stage.name} {stage.group}={name}"
+            branches = ("│   └── ", "│       ") if is_last else ("│   ├── ", "│   │   ")
+            yield from _row(branches[0], command, option.description, 58, width, branches[1])
+    yield Text.assemble(("└── ", "dim"), (f"{HELP:<13} -> {STAGES}={HELP}", "cyan"))
+
+
+def _groups(groups: Groups, stages: Sequence[Stage], width: int) -> Iterator[Text]:
+    chosen = default_choices()
+    order = [stage.name for stage in stages]
+    tops = {group: group.partition("/")[0] for group in groups if group.partition("/")[0] != STAGES}
+    for group in sorted(tops, key=lambda g: order.index(tops[g]) if tops[g] in order else len(order)):
+        yield Text(f"  {group}", "bold")
+        for name, option in groups[group].items():
+            star = "*" if chosen.get(group) == name else ""
+            yield from _row("    ", name + star, option.description, 20, width)
+
+
+def _row(indent: str, name: str, text: str, column: int, width: int, below: str = "") -> Iterator[Text]:
+    """A name and its description, which is wrapped, and starts on a line of its own where there is little room."""
+    start = len(indent) + column + 1
+    first = Text.assemble((indent, "dim"), (f"{name:<{column}} ", "cyan"))
+    if start + len(text) > width and width - start < 40:
+        first.rstrip()
+        yield first
+        first, start = Text(below, "dim"), len(below) + 4
+        first.append(" " * 4)
+    lines = textwrap.wrap(text, max(width - start, 20)) or [""]
+    yield first.append(lines[0])
+    for line in lines[1:]:
+        yield Text(f"{below:<{start}}", "dim").append(line)

@@ -1,0 +1,52 @@
+"""Hydra's grammar: ``c=… key=value --multirun``, and the flags that only show something."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from when_ml_pipeline_meets_hydra.cli.arguments import parse_words, search_path
+
+
+def run_words(words: list[str]) -> int:
+    """Run the stages that the words ask for, or show what a flag asks for."""
+    args = parse_words(words)
+    asked = {o.partition("=")[0]: o.partition("=")[2] for o in args.overrides}
+    stage = asked.get("c", "help")
+    if args.version:
+        return _show_version()
+    if args.info or args.cfg:
+        from when_ml_pipeline_meets_hydra.cli import inspection
+
+        return inspection.show(args)
+    if args.help:
+        return _help(args, stage)
+    if stage == "help" and set(asked) <= {"c", "hydra.searchpath"}:
+        from when_ml_pipeline_meets_hydra.cli.help import show_commands
+
+        return show_commands(search_path(args))
+    return _run(args)
+
+
+def _show_version() -> int:
+    from when_ml_pipeline_meets_hydra import __version__
+
+    print(__version__)
+    return 0
+
+
+def _help(args: Namespace, stage: str) -> int:
+    if stage == "help":
+        from when_ml_pipeline_meets_hydra.cli.help import show_help
+
+        return show_help(search_path(args))
+    from when_ml_pipeline_meets_hydra.cli.stage_help import show_stage_help
+
+    return show_stage_help(args.overrides, args.config_dir, multirun=args.multirun)
+
+
+def _run(args: Namespace) -> int:
+    from when_ml_pipeline_meets_hydra.cli.watching import Terminal
+    from when_ml_pipeline_meets_hydra.pipeline import run
+
+    done = run(args.overrides, multirun=args.multirun, config_dirs=args.config_dir, observer=Terminal())
+    return int(done.exit_code)

@@ -1,0 +1,41 @@
+"""``--cfg`` and ``--info``: what is composed, and what Hydra says about how; secrets masked."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from argparse import Namespace
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.bind import find_secrets
+from when_ml_pipeline_meets_hydra.compose import compose
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.record import dump_yaml
+
+
+def show(args: Namespace) -> int:
+    """Print what the flags ask for; runs nothing."""
+    composed = compose(args.overrides, multirun=args.multirun, config_dirs=args.config_dir)
+    keys, masks = find_secrets(composed)
+    if args.info:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            composed.loader.describe(args.info, composed.jobs[0].choices, composed.jobs[0].values)
+        sys.stdout.write(masks.text(printed.getvalue()))
+        return 0
+    for job in composed.jobs:
+        if len(composed.jobs) > 1:
+            print(f"# job {job.number}: {' '.join(masks.override(o, keys) for o in job.overrides)}")
+        content = composed.loader.plain(job.choices, job.values, part=args.cfg, resolve=args.resolve)
+        sys.stdout.write(dump_yaml(_below(masks.tree(content, keys), args.package)))
+    return 0
+
+
+def _below(content: Any, package: str | None) -> Any:
+    for part in package.split(".") if package else ():
+        if not isinstance(content, dict) or part not in content:
+            remedy = did_you_mean(part, list(content) if isinstance(content, dict) else [])
+            raise BadInput(Problem(key="--package", value=package, message="there is no such key", remedy=remedy))
+        content = content[part]
+    return content

@@ -1,0 +1,29 @@
+"""``plan``: what would run and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+
+def plan(
+    overrides: Annotated[list[str] | None, typer.Argument(help="c=… key=value …, as for a run")] = None,
+    multirun: Annotated[bool, typer.Option("--multirun", "-m", help="A job for each listed value")] = False,
+    config_dir: Annotated[list[str] | None, typer.Option("--config-dir", help="A folder of your option files")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
+) -> None:
+    """Show the steps with what will be done and why; run nothing."""
+    from rich.console import Console
+
+    from when_ml_pipeline_meets_hydra.pipeline import prepare
+    from when_ml_pipeline_meets_hydra.report import PlanTable, plan_json
+
+    prepared = prepare(overrides or [], multirun=multirun, config_dirs=config_dir or [])
+    if as_json:
+        json.dump(plan_json(prepared.plan), sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+    else:
+        Console(highlight=False).print(PlanTable(prepared.plan))

@@ -1,0 +1,130 @@
+"""``runs``: the records of what was run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from when_ml_pipeline_meets_hydra.cli.exit import home
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.plan import differences
+from when_ml_pipeline_meets_hydra.record import Record, dump_yaml, find_record, read_records
+from when_ml_pipeline_meets_hydra.report import Rows, metrics_text
+from when_ml_pipeline_meets_hydra.secrets import MASK
+
+RunId = Annotated[str, typer.Argument(help="The run's id, a part of it that is unique, or 'last'")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines")]
+
+
+def list_runs(
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many")] = 20, as_json: AsJson = False
+) -> None:
+    """List the runs, the newest last."""
+    records = list(read_records(home()))[-last:]
+    if as_json:
+        _print_json([{**r.content, "status": r.status} for r in records])
+        return
+    _console().print(Rows(("id", "status", "seconds", "stages", "metrics"), (_row(r) for r in records)))
+
+
+def show(run: RunId, as_json: AsJson = False) -> None:
+    """Show one run: what was asked for, its steps, versions, and the config of its jobs."""
+    record = find_record(home(), run)
+    content = {**record.content, "status": record.status}
+    if as_json:
+        _print_json({**content, "configs": {j["number"]: record.config(j["number"]) for j in content["jobs"]}})
+        return
+    console = _console()
+    head = {k: content[k] for k in ("id", "status", "started", "seconds", "folder", "git")}
+    console.print(dump_yaml({**head, "asked for": " ".join(_words(record))}), markup=False, end="")
+    rows = ((*_step(step), metrics_text(step["metrics"] or {})) for step in content["steps"])
+    console.print(Rows(("step", "status", "seconds", "why", "metrics"), rows))
+    for step in content["steps"]:
+        if step["error"]:
+            console.print(f"{step['stage']} {step['subcommand']}: {step['error']}", style="red", markup=False)
+            console.print(f"  log: {record.folder / (step['log'] or 'logs')}", markup=False)
+    for job in content["jobs"]:
+        console.print(f"\n# config of job {job['number']} (c={job['stage']})", markup=False)
+        console.print(dump_yaml(record.config(job["number"])), markup=False, end="")
+
+
+def diff(a: RunId, b: RunId) -> None:
+    """Show in what two runs differ: configs of equal stages, results and metrics, versions."""
+    first, second = find_record(home(), a), find_record(home(), b)
+    console = _console()
+    found = list(_differences(first, second))
+    for line in found:
+        console.print(line, markup=False)
+    if not found:
+        console.print("no differences")
+
+
+def rerun(
+    run: RunId, overrides: Annotated[list[str] | None, typer.Argument(help="Further overrides, such as secrets")] = None
+) -> None:
+    """Run again what a run was asked for; what is stored is not computed again."""
+    from when_ml_pipeline_meets_hydra.cli.watching import Terminal
+    from when_ml_pipeline_meets_hydra.pipeline import run as run_again
+
+    request = find_record(home(), run).request
+    given = {o.partition("=")[0].lstrip("+~") for o in overrides or ()}
+    words = [o for o in request.overrides if o.partition("=")[0].lstrip("+~") not in given]
+    if masked := [o.partition("=")[0] for o in words if MASK in o]:
+        raise BadInput(
+            *(Problem(key=k, message="a secret, which no record keeps", remedy=f"Give it: {k}=…") for k in masked)
+        )
+    done = run_again(
+        [*words, *(overrides or ())], multirun=request.multirun, config_dirs=request.config_dirs, observer=Terminal()
+    )
+    raise typer.Exit(int(done.exit_code))
+
+
+def _differences(first: Record, second: Record) -> Iterator[str]:
+    one, two = _configs(first), _configs(second)
+    for stage in dict.fromkeys([*one, *two]):
+        yield from (f"config of {stage}: {d}" for d in differences(one.get(stage, {}), two.get(stage, {})))
+    yield from (f"step {d}" for d in differences(_keys(first), _keys(second)))
+    yield from (f"metric {d}" for d in differences(first.metrics, second.metrics))
+    yield from (f"version of {d}" for d in differences(first.content["versions"], second.content["versions"]))
+    yield from (f"git {d}" for d in differences(first.content["git"] or {}, second.content["git"] or {}))
+
+
+def _configs(record: Record) -> dict[str, Mapping[str, Any]]:
+    jobs = record.content["jobs"]
+    several = len({j["stage"] for j in jobs}) < len(jobs)
+    return {f"{j['stage']} (job {j['number']})" if several else j["stage"]: record.config(j["number"]) for j in jobs}
+
+
+def _keys(record: Record) -> dict[str, str]:
+    return {f"{s['stage']} {s['subcommand']}": s["key"][:12] for s in record.content["steps"]}
+
+
+def _row(record: Record) -> tuple[str, ...]:
+    content = record.content
+    stages = ", ".join(dict.fromkeys(j["stage"] for j in content["jobs"]))
+    seconds = "" if content["seconds"] is None else f"{content['seconds']:.1f}"
+    return record.id, record.status, seconds, stages, metrics_text(dict(list(record.metrics.items())[:3]))
+
+
+def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
+    return f"{step['stage']} {step['subcommand']}", step["status"], f"{step['seconds']:.1f}", step["reason"]
+
+
+def _words(record: Record) -> list[str]:
+    request = record.request
+    dirs = [word for folder in request.config_dirs for word in ("--config-dir", folder)]
+    return [*request.overrides, *(["--multirun"] if request.multirun else []), *dirs]
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def _print_json(content: Any) -> None:
+    json.dump(content, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,87 @@
+"""``store``: look after the stored results."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from when_ml_pipeline_meets_hydra.cli.exit import home
+from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.report import Rows
+from when_ml_pipeline_meets_hydra.store import Store, Stored
+
+
+def list_results(as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False) -> None:
+    """List the stored results, the oldest first."""
+    results = list(_store().results())
+    if as_json:
+        json.dump([asdict(r) for r in results], sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return
+    _console().print(Rows(("key", "function", "size", "created", "last used"), map(_row, results)))
+
+
+def verify() -> None:
+    """Read every stored file and say what is missing or was changed; exit code 1 where something was."""
+    store = _store()
+    wrong = list(store.verify())
+    for line in wrong:
+        _console().print(line, style="red", markup=False)
+    left = store.unfinished()
+    if left:
+        _console().print(f"{len(left)} unfinished of runs that were killed (harmless; 'store gc' removes them)")
+    _console().print(f"{sum(1 for _ in store.results())} results, {len(wrong)} problems")
+    if wrong:
+        raise typer.Exit(int(ExitCode.STEP_FAILED))
+
+
+def gc(
+    unused_for: Annotated[
+        float | None, typer.Option("--unused-for", min=0, help="Also results that no run used for so many days")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed")] = False,
+) -> None:
+    """Remove what killed runs left behind, and results that were not used for long."""
+    store = _store()
+    left = store.unfinished()
+    limit = None if unused_for is None else time.time() - unused_for * 86_400
+    old = [r for r in store.results() if limit is not None and r.used < limit]
+    if not dry_run:
+        for folder in left:
+            shutil.rmtree(folder, ignore_errors=True)
+        for result in old:
+            store.remove(result.key)
+    verb = "would be removed" if dry_run else "removed"
+    _console().print(f"{len(left)} unfinished and {len(old)} results ({_size(sum(r.size for r in old))}) {verb}")
+
+
+def _row(result: Stored) -> tuple[str, ...]:
+    function = result.function.rpartition(".")[2]
+    return result.key[:12], function, _size(result.size), _when(result.created), _when(result.used)
+
+
+def _store() -> Store:
+    return Store(home() / "store")
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def _size(size: int) -> str:
+    value, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB"):
+        if value >= 1000:
+            value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,0 +1,127 @@
+"""The only module that knows Hydra's internals (seen to work on 1.3.8 and 1.4.0rc3)."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, folder_of
+
+CONFIG_NAME = "config"
+CompositionError = (HydraException, OmegaConfBaseException)
+
+
+@lru_cache(maxsize=4096)
+def parse(line: str) -> Override:
+    """One override, parsed. Raises ``HydraException`` where it does not follow the grammar."""
+    return OverridesParser.create().parse_overrides([line])[0]
+
+
+def expand(overrides: Sequence[Override]) -> list[list[str]]:
+    """The jobs of a sweep: the product of all values, in Hydra's order (the last override varies fastest)."""
+    return [list(job) for job in BasicSweeper.split_arguments(list(overrides), max_batch_size=None)[0]]
+
+
+class _RememberingLoader(ConfigLoaderImpl):
+    """Keeps the defaults list of the config that it composed last."""
+
+    last: tuple[ResultDefault, ...] = ()
+
+    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
+        self.last = tuple(d for d in defaults if d.config_path and not d.config_path.startswith("hydra/"))
+        return super()._compose_config_from_defaults_list(defaults, repo)
+
+
+class Loader:
+    """Hydra's config loader over the program's own tree and the user's folders."""
+
+    def __init__(self, search_path: Sequence[str] = ()) -> None:
+        setup_globals()
+        path = create_config_search_path(str(PRIMARY))
+        schema = path.get_path().pop()
+        for entry in search_path:
+            path.append(provider="user", path=entry if "://" in entry else f"file://{folder_of(entry)}")
+        path.get_path().append(schema)
+        self.hydra_loader = _RememberingLoader(config_search_path=path)
+        self._composed: dict[tuple[str, ...], tuple[bytes, tuple[ResultDefault, ...]]] = {}
+
+    def options(self, group: str) -> list[str]:
+        """The names of the options of ``group``; empty where there is no such group."""
+        return [str(o) for o in self.hydra_loader.repository.get_group_options(group, ObjectType.CONFIG)]
+
+    def is_group(self, name: str) -> bool:
+        """Whether the search path has a group of that name."""
+        return self.hydra_loader.repository.group_exists(name)
+
+    def groups(self, parent: str = "") -> list[str]:
+        """All groups below ``parent``, with their whole names."""
+        names = [f"{parent}/{n}" if parent else str(n) for n in self.hydra_loader.list_groups(parent)]
+        return [g for name in names for g in (name, *self.groups(name))]
+
+    def file_content(self, path: str) -> Mapping[str, Any]:
+        """What one option file says (``c/modeling``), not resolved."""
+        loaded = self.hydra_loader.repository.load_config(path)
+        content = OmegaConf.to_container(loaded.config) if loaded else {}
+        return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
+
+    def unavailable(self) -> list[str]:
+        """The entries of the search path that cannot be read."""
+        return [s.path for s in self.hydra_loader.get_sources() if s.provider == "user" and not s.available()]
+
+    def compose(self, choices: Sequence[str]) -> DictConfig:
+        """The config for some choices of options; composed once for each distinct set of them."""
+        key = tuple(choices)
+        if key not in self._composed:
+            cfg = self.hydra_loader.load_configuration(
+                CONFIG_NAME, list(choices), run_mode=RunMode.RUN, validate_sweep_overrides=False
+            )
+            self._composed[key] = pickle.dumps(cfg, pickle.HIGHEST_PROTOCOL), self.hydra_loader.last
+        return pickle.loads(self._composed[key][0])  # type: ignore[no-any-return]
+
+    def apply(self, values: Sequence[Override], cfg: DictConfig) -> None:
+        """Set values in a composed config, with Hydra's rules for ``+``, ``++`` and ``~``."""
+        ConfigLoaderImpl._apply_overrides_to_config(list(values), cfg)
+
+    def defaults(self, choices: Sequence[str]) -> tuple[ResultDefault, ...]:
+        """The option files of a config that was composed, in the order in which they were merged."""
+        return self._composed[tuple(choices)][1]
+
+    def source_file(self, config_path: str) -> str | None:
+        """The file that an option was read from; None where the option is not a file."""
+        loaded = self.hydra_loader.repository.load_config(config_path)
+        if loaded is None or not loaded.path.startswith("file://"):
+            return None
+        file = loaded.path.removeprefix("file://")
+        return f"{file}/{config_path}.yaml" if not file.endswith(f"{config_path}.yaml") else file
+
+    def plain(self, choices: Sequence[str], values: Sequence[str], *, part: str, resolve: bool) -> Any:
+        """A composed config as plain values: ``part`` is ``job`` (without Hydra's own), ``hydra`` or ``all``."""
+        cfg = self.compose(choices)
+        self.apply([parse(v) for v in values], cfg)
+        with open_dict(cfg):
+            if part == "hydra":
+                return {"hydra": OmegaConf.to_container(cfg.hydra, resolve=False)}
+            if part == "job":
+                del cfg["hydra"]
+        return OmegaConf.to_container(cfg, resolve=resolve)
+
+    def describe(self, what: str, choices: Sequence[str], values: Sequence[str]) -> None:
+        """Let Hydra print what it knows about a composition (``searchpath``, ``defaults-tree``, …)."""
+        hydra = Hydra(task_name="when_ml_pipeline_meets_hydra", config_loader=self.hydra_loader)
+        hydra.show_info(what, CONFIG_NAME, [*choices, *values], RunMode.RUN)

@@ -1,0 +1,66 @@
+"""The key of a step: SHA-256 over canonical JSON of everything that its function can see."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from enum import Enum
+from functools import lru_cache
+from pathlib import PurePath
+from typing import Any, get_args, get_type_hints
+
+from pydantic import BaseModel, SecretBytes, SecretStr
+
+from when_ml_pipeline_meets_hydra.contracts import Unkeyed
+
+FORMAT = 1
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of a JSON value, the same for every order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def keyed(value: Any) -> Any:
+    """``value`` as JSON, without secrets and without fields that are marked ``Unkeyed``."""
+    if dataclasses.is_dataclass(value) or isinstance(value, BaseModel):
+        cls: type = type(value)
+        fields = {n: keyed(getattr(value, n)) for n in keyed_fields(cls)}
+        return {"type": f"{cls.__module__}.{cls.__qualname__}", **fields}
+    if isinstance(value, Mapping):
+        return {str(k): keyed(v) for k, v in value.items() if not isinstance(v, SecretStr | SecretBytes)}
+    if isinstance(value, list | tuple):
+        return [keyed(v) for v in value]
+    if isinstance(value, set | frozenset):
+        return sorted((keyed(v) for v in value), key=digest)
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value) if isinstance(value, PurePath) else repr(value)
+
+
+@lru_cache(maxsize=1024)
+def hints_of(cls: type) -> dict[str, Any]:
+    """The annotated fields of an option class, with their metadata."""
+    names = [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else list(cls.model_fields)  # type: ignore[attr-defined]
+    hints = get_type_hints(cls, include_extras=True)
+    return {name: hints[name] for name in names}
+
+
+@lru_cache(maxsize=1024)
+def keyed_fields(cls: type) -> tuple[str, ...]:
+    """The fields that change what a step computes."""
+    return tuple(n for n, hint in hints_of(cls).items() if not (is_secret(hint) or _marked(hint)))
+
+
+def is_secret(hint: Any) -> bool:
+    """Whether a field of this annotation holds a secret (``SecretStr``, also ``SecretStr | None``)."""
+    return hint in (SecretStr, SecretBytes) or any(is_secret(a) for a in get_args(hint) if a is not Unkeyed)
+
+
+def _marked(hint: Any) -> bool:
+    return any(m is Unkeyed or isinstance(m, Unkeyed) for m in getattr(hint, "__metadata__", ()))

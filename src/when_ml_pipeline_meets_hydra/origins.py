@@ -1,0 +1,98 @@
+"""Where the values of a composed config come from: the override, or the file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option
+from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.secrets import Redactor
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.hydra_api import Loader
+
+
+class Origins:
+    """Answers for one job where a key's value comes from; looks it up only when it is asked."""
+
+    def __init__(self, loader: Loader, choices: Sequence[str], overrides: Sequence[str], masks: Redactor) -> None:
+        self._loader, self._overrides, self._masks = loader, overrides, masks
+        self.choices = tuple(choices)
+
+    def of(self, key: str) -> str | None:
+        """``the override m_param.learning_rate=2`` or ``…/medium.yaml, line 4``; None where it is a default."""
+        return self._override(key) or self._file_and_line(key)
+
+    def misplaced(self) -> Iterator[Problem]:
+        """The option files that lack the ``# @package`` header which the other options of their group have."""
+        for path, package, file in self._option_files():
+            group, _, name = path.rpartition("/")
+            wanted = _usual_package(group)
+            if wanted and package == group.replace("/", ".") != wanted:
+                yield Problem(
+                    key=f"{group}={name}",
+                    message=f"its file has no package header, so its keys would land at '{package}'",
+                    origin=file,
+                    remedy=f"Make '# @package {wanted}' the first line of the file",
+                )
+
+    def _override(self, key: str) -> str | None:
+        for line in reversed(self._overrides):
+            name = line.partition("=")[0].lstrip("+~")
+            if key == name or key.startswith(f"{name}."):
+                return f"the override {self._masks.override(line)}"
+        return None
+
+    def _file_and_line(self, key: str) -> str | None:
+        for _, package, file in reversed(list(self._option_files())):
+            rest = key if not package else key.removeprefix(f"{package}.") if key != package else ""
+            if package and rest == key:
+                continue
+            if file and (line := _line_of(Path(file), rest)):
+                return f"{_short(Path(file))}, line {line}"
+        return None
+
+    def _option_files(self) -> Sequence[tuple[str, str, str | None]]:
+        return self._files
+
+    @cached_property
+    def _files(self) -> list[tuple[str, str, str | None]]:
+        found = self._loader.defaults(self.choices)
+        return [(str(d.config_path), d.package or "", self._loader.source_file(str(d.config_path))) for d in found]
+
+
+def _usual_package(group: str) -> str | None:
+    """Where the options of a group land: the subcommands' rule, otherwise as the program's own options do."""
+    if group.startswith(f"{STAGES}/") and group.endswith("_sub"):
+        return group.removeprefix(f"{STAGES}/")
+    own = next(iter(sorted((PRIMARY / group).glob("*.yaml"))), None) if group else None
+    return Option(group=group, name=own.stem, file=own).package if own else None
+
+
+def _line_of(file: Path, key: str) -> int | None:
+    """The line in ``file`` that sets ``key`` (1 for the file itself)."""
+    node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    line = 1
+    for part in key.split(".") if key else ():
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        for name, value in node.value:
+            if name.value == part:
+                node, line = value, name.start_mark.line + 1
+                break
+        else:
+            return None
+    return line
+
+
+def _short(file: Path) -> str:
+    """A path as a person writes it: below the program's config folder, or relative to here."""
+    for base, shown in ((PRIMARY.parent, ""), (Path.cwd(), "")):
+        if file.is_relative_to(base):
+            return shown + str(file.relative_to(base))
+    return str(file)

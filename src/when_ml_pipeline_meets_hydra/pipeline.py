@@ -1,0 +1,148 @@
+"""The whole way of a run, in order; the command line is its first user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.bind import Bound, bind, check
+from when_ml_pipeline_meets_hydra.compose import Composed, compose
+from when_ml_pipeline_meets_hydra.contracts import Artifact
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
+from when_ml_pipeline_meets_hydra.execute import Observer, Outcome, Surroundings, execute
+from when_ml_pipeline_meets_hydra.plan import Plan, make_plan
+from when_ml_pipeline_meets_hydra.record import Record, Recorder, Request, exit_code_of
+from when_ml_pipeline_meets_hydra.secrets import Redactor, Unmasked
+from when_ml_pipeline_meets_hydra.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything that is known before anything runs."""
+
+    request: Request
+    home: Path
+    bound: Bound
+    plan: Plan
+    show_secrets: bool
+
+    @property
+    def store(self) -> Store:
+        """Where its results are kept."""
+        return Store(self.home / "store")
+
+    @property
+    def shown_redactor(self) -> Redactor:
+        """What masks secrets on the terminal; in files they are always masked."""
+        return Unmasked() if self.show_secrets else self.bound.redactor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One invocation: what became of each step, and its record."""
+
+    record: Record
+    outcomes: tuple[Outcome, ...]
+    exit_code: ExitCode
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """``<stage>.<metric>`` → value."""
+        return self.record.metrics
+
+    def artifact(self, stage: str) -> Artifact:
+        """What the (last) step of ``stage`` returned. Raises ``KeyError`` where it returned nothing."""
+        for outcome in reversed(self.outcomes):
+            if outcome.step.call.stage == stage and outcome.artifact:
+                return outcome.artifact
+        raise KeyError(stage)
+
+
+class RunObserver(Observer):
+    """Is also told when a run begins and ends."""
+
+    def run_started(self, prepared: Prepared, folder: Path) -> None:
+        """All is planned and checked; nothing has run yet."""
+
+    def run_ended(self, run: Run) -> None:
+        """All that could run has run."""
+
+
+def run(
+    overrides: Sequence[str],
+    *,
+    multirun: bool = False,
+    config_dirs: Sequence[str | Path] = (),
+    observer: RunObserver | None = None,
+) -> Run:
+    """Run what the overrides ask for, and all that it needs.
+
+    ``overrides`` follow Hydra's grammar (``["c=modeling", "modeling/param=small"]``); with ``multirun`` a list of
+    values makes a job of each. A step that fails is in the ``Run`` (and its ``exit_code``); what a person can put
+    right raises ``BadInput`` before anything runs.
+    """
+    observer = observer or RunObserver()
+    prepared = prepare(overrides, multirun=multirun, config_dirs=config_dirs)
+    recorder = Recorder(prepared.home, prepared.request, prepared.bound)
+    around = Surroundings(
+        store=prepared.store,
+        run_id=recorder.folder.name,
+        folder=recorder.folder,
+        observer=observer,
+        redactor=prepared.bound.redactor,
+        shown_redactor=prepared.shown_redactor,
+    )
+    observer.run_started(prepared, recorder.folder)
+    outcomes = []
+    for outcome in execute(prepared.plan, around):
+        recorder.add(outcome)
+        outcomes.append(outcome)
+    code = exit_code_of(outcomes)
+    recorder.close(code)
+    done = Run(record=Record(recorder.folder), outcomes=tuple(outcomes), exit_code=code)
+    observer.run_ended(done)
+    return done
+
+
+def prepare(
+    overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str | Path] = ()
+) -> Prepared:
+    """Compose, bind, plan and check; runs nothing. Raises ``BadInput`` with all that is wrong."""
+    request = Request(overrides=tuple(overrides), multirun=multirun, config_dirs=tuple(map(str, config_dirs)))
+    composed = compose(request.overrides, multirun=multirun, config_dirs=request.config_dirs)
+    bound = bind(composed)
+    home, force = Path(_same(composed, "home")).absolute(), _same(composed, "force")
+    store = Store(home / "store")
+    plan = make_plan(bound.calls, is_stored=store.has, last_inputs=store.last_inputs, force=_stages(force, composed))
+    jobs = {job.number: job for job, _ in bound.calls}
+    check((jobs[step.jobs[0]], step.call) for step in plan.to_run)
+    return Prepared(
+        request=request,
+        home=home,
+        bound=bound,
+        plan=plan,
+        show_secrets=_same(composed, "show_secrets") is True,
+    )
+
+
+def _same(composed: Composed, key: str) -> Any:
+    """A setting of the whole run. Raises ``BadInput`` where the jobs differ in it or it has no value."""
+    values = [job.config.get(key) for job in composed.jobs]
+    if any(v != values[0] for v in values):
+        raise BadInput(Problem(key=key, message="has to be the same for all jobs of a run"))
+    if fault := composed.jobs[0].faults.get(key):
+        raise BadInput(Problem(key=key, message=fault, remedy=f"Give it: {key}=…"))
+    return values[0]
+
+
+def _stages(force: Any, composed: Composed) -> list[str]:
+    named = [str(s) for s in force] if isinstance(force, list) else [str(force)]
+    if unknown := [s for s in named if s not in composed.stages]:
+        known = ", ".join(composed.stages)
+        raise BadInput(Problem(key="force", value=",".join(unknown), message=f"expected a list of stages ({known})"))
+    return named
+
+
+__all__ = ["BadInput", "PipelineError", "Run", "RunObserver", "prepare", "run"]

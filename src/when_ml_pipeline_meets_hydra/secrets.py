@@ -1,0 +1,62 @@
+"""Masking: what is secret never leaves the process in readable form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from typing import Any
+
+MASK = "**********"
+
+_NAME = re.compile(
+    r"(.*[_-])?(pw|pwd|pass|passwd|password|passphrase|secret|token|api_?key|access_?key|secret_?key|private_?key)",
+    re.IGNORECASE,
+)
+_LONG = 8  # a shorter secret is only replaced where it stands as a word of its own
+
+
+def is_secret_name(key: str) -> bool:
+    """Whether a config key is treated as secret whatever its type is (``cluster.pw``, ``api_key``)."""
+    return _NAME.fullmatch(key.rpartition(".")[2]) is not None
+
+
+class Redactor:
+    """Replaces secret values, wherever they occur, by a mask."""
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._patterns: list[re.Pattern[str]] = []
+        for value in sorted({v for v in values if v and v != MASK}, key=len, reverse=True):
+            text = re.escape(value)
+            self._patterns.append(re.compile(text if len(value) >= _LONG else rf"(?<!\w){text}(?!\w)"))
+
+    def text(self, text: str) -> str:
+        """``text`` with every secret value masked."""
+        for pattern in self._patterns:
+            text = pattern.sub(MASK, text)
+        return text
+
+    def tree(self, node: Any, secret: Collection[str] = (), key: str = "") -> Any:
+        """A copy of a plain config with the keys in ``secret``, secret names and secret values masked."""
+        if isinstance(node, dict):
+            return {k: self.tree(v, secret, f"{key}.{k}" if key else str(k)) for k, v in node.items()}
+        if isinstance(node, list | tuple):
+            return [self.tree(v, secret, key) for v in node]
+        if node is not None and node != "???" and (key in secret or is_secret_name(key)):
+            return MASK
+        return self.text(node) if isinstance(node, str) else node
+
+    def override(self, line: str, secret: Collection[str] = ()) -> str:
+        """An override as it may be shown: ``cluster.pw=**********``."""
+        key, equals, value = line.partition("=")
+        name = key.lstrip("+~")
+        if equals and value and value != "???" and (name in secret or is_secret_name(name)):
+            return f"{key}={MASK}"
+        return self.text(line)
+
+
+class Unmasked(Redactor):
+    """Masks nothing, for a person who asked for it."""
+
+    def override(self, line: str, secret: Collection[str] = ()) -> str:
+        """The override as it is."""
+        return line

@@ -1,0 +1,54 @@
+"""From a ``_target_`` to the class or function that it names, inside an allow-list of packages."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+
+PACKAGES_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES"
+
+
+def allowed_packages(named: Iterable[str] = ()) -> tuple[str, ...]:
+    """Our own package, those of the environment variable, and those ``named`` on the command line."""
+    from_environment = os.environ.get(PACKAGES_VARIABLE, "").replace(",", " ").split()
+    return tuple(dict.fromkeys([str(__package__), *from_environment, *named]))
+
+
+def locate(target: Any, allowed: Iterable[str], *, key: str, origin: str | None) -> Callable[..., Any]:
+    """The class or function that ``target`` names.
+
+    Raises ``BadInput`` where it lies outside the allowed packages, cannot be imported or is neither of the two.
+    """
+    allowed = tuple(allowed)
+
+    def wrong(message: str, remedy: str | None = None) -> BadInput:
+        problem = Problem(key=f"{key}._target_", value=str(target), message=message, origin=origin, remedy=remedy)
+        return BadInput(problem)
+
+    module, _, name = str(target).rpartition(".")
+    if not module or not _inside(str(target), allowed):
+        raise wrong(
+            f"only {', '.join(allowed)} may be named here",
+            f"If it is code of yours, add packages=[{str(target).partition('.')[0]}] or set ${PACKAGES_VARIABLE}",
+        )
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        remedy = "Is the package installed, or its folder on $PYTHONPATH?"
+        raise wrong(f"cannot import {module} ({error})", remedy) from error
+    except AttributeError as error:
+        raise wrong(f"{module} has no '{name}'") from error
+    except Exception as error:
+        raise wrong(f"importing {module} fails: {type(error).__name__}: {error}") from error
+    if not (inspect.isclass(found) or inspect.isfunction(found)) or not _inside(found.__module__, allowed):
+        raise wrong(f"neither a class nor a function of {', '.join(allowed)}")
+    return found
+
+
+def _inside(name: str, allowed: Iterable[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in allowed)

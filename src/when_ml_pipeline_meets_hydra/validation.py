@@ -1,0 +1,173 @@
+"""Config values → typed, frozen values, by pydantic; and its errors in the words of the person who typed them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.keys import hints_of, is_secret
+from when_ml_pipeline_meets_hydra.secrets import MASK, is_secret_name
+
+OriginOf = Callable[[str], str | None]
+
+
+@lru_cache(maxsize=1024)
+def adapter(hint: Any) -> TypeAdapter[Any]:
+    """Pydantic's validator for an annotation."""
+    return TypeAdapter(hint)
+
+
+def validate(hint: Any, data: Any, *, key: str, origin: OriginOf) -> Any:
+    """``data`` (plain values) as an instance of ``hint``; strict, so that ``"5"`` and ``true`` are no numbers.
+
+    Raises ``BadInput`` with every problem, each with its key, value, origin and what is allowed.
+    """
+    if inspect.isabstract(hint):
+        raise BadInput(_no_target(hint, key, origin))
+    try:
+        return adapter(hint).validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        raise BadInput(*_problems(error, hint, key, origin)) from None
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        raise BadInput(_no_target(hint, key, origin)) from None
+
+
+def _no_target(hint: Any, key: str, origin: OriginOf) -> Problem:
+    return Problem(
+        key=key,
+        message=f"a {getattr(hint, '__name__', hint)} is needed, but the chosen option names no _target_",
+        origin=origin(key),
+        remedy="Choose another option of its group (see --help), or add a _target_ to the option's file",
+    )
+
+
+def _problems(error: ValidationError, hint: Any, key: str, origin: OriginOf) -> Iterator[Problem]:
+    for found in error.errors(include_url=False):
+        loc = [part for part in found["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+        path = key + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc)
+        field = field_schema(hint, loc)
+        secret = is_secret_name(path) or field.get("format") == "password"
+        kind = found["type"]
+        shown = None if kind == "missing" or isinstance(found["input"], dict) else _shown(found["input"])
+        yield Problem(
+            key=path,
+            value=MASK if secret and shown is not None else shown,
+            message=_message(found, field),
+            origin=origin(path),
+            remedy=_remedy(kind, hint, loc, key),
+        )
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _message(found: Mapping[str, Any], field: Mapping[str, Any]) -> str:
+    kind = found["type"]
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return "there is no such key"
+    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"a value is needed ({allowed(field)})"
+    if kind in ("value_error", "assertion_error"):
+        return str(found["ctx"]["error"]) or "refused"
+    return f"expected {allowed(field)}" if field else str(found["msg"])
+
+
+def _remedy(kind: str, hint: Any, loc: list[int | str], key: str) -> str | None:
+    if kind in ("unexpected_keyword_argument", "extra_forbidden") and loc:
+        names = [*field_schema(hint, loc[:-1]).get("properties", ())]
+        return did_you_mean(str(loc[-1]), names)
+    if kind.startswith("missing") and loc:
+        return f"Give it: {key}.{'.'.join(map(str, loc))}=…"
+    return None
+
+
+@lru_cache(maxsize=1024)
+def schema(hint: Any) -> dict[str, Any]:
+    """The JSON schema of an annotation; empty where it has none."""
+    try:
+        return adapter(hint).json_schema()
+    except (PydanticUserError, PydanticSchemaGenerationError):
+        return {}
+
+
+def field_schema(hint: Any, loc: list[int | str]) -> dict[str, Any]:
+    """The JSON schema of the field at ``loc``, with references followed."""
+    whole = schema(hint)
+    node = _follow(whole, whole)
+    for part in loc:
+        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+        node = _follow(node, whole)
+    return node
+
+
+def _follow(node: dict[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        target = whole["$defs"][node["$ref"].rpartition("/")[2]]
+        node = {**target, **{k: v for k, v in node.items() if k != "$ref"}}
+    if "anyOf" in node:
+        node = {**node, "anyOf": [_follow(n, whole) for n in node["anyOf"]]}
+    return node
+
+
+_NAMES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a group of keys",
+    "null": "null",
+}
+
+
+def allowed(field: Mapping[str, Any]) -> str:
+    """What a field takes, in words: ``a number, 0 < x < 1``; ``one of huber, quantile``."""
+    if options := field.get("enum"):
+        return "one of " + ", ".join(map(str, options))
+    if "const" in field:
+        return str(field["const"])
+    if alternatives := field.get("anyOf"):
+        return " or ".join(dict.fromkeys(allowed(a) for a in alternatives))
+    name = {"path": "a path", "uri": "a URL", "date": "a date"}.get(field.get("format", "")) or _NAMES.get(
+        str(field.get("type")), "a value"
+    )
+    return name + _range(field)
+
+
+def _range(field: Mapping[str, Any]) -> str:
+    lows, highs = (("exclusiveMinimum", "<"), ("minimum", "≤")), (("exclusiveMaximum", "<"), ("maximum", "≤"))
+    low = next((f"{field[k]:g} {sign} " for k, sign in lows if k in field), "")
+    high = next((f" {sign} {field[k]:g}" for k, sign in highs if k in field), "")
+    if low and not high:
+        return f", {'at least' if 'minimum' in field else 'more than'} {low.split()[0]}"
+    if low or high:
+        return f", {low}x{high}"
+    if "minLength" in field or "pattern" in field:
+        return ", not empty" if "minLength" in field else f" like {field['pattern']}"
+    return ""
+
+
+def secret_keys(hint: Any, key: str) -> Iterator[str]:
+    """The config keys below ``key`` that the annotation says are secret."""
+    if is_secret(hint):
+        yield key
+    elif _has_fields(hint):
+        for name, inner in hints_of(hint).items():
+            yield from secret_keys(inner, f"{key}.{name}")
+    elif get_origin(hint) is not None:
+        for inner in get_args(hint):
+            if _has_fields(inner) or get_origin(inner) is not None:
+                yield from secret_keys(inner, key)
+
+
+def _has_fields(hint: Any) -> bool:
+    return inspect.isclass(hint) and (dataclasses.is_dataclass(hint) or issubclass(hint, BaseModel))
