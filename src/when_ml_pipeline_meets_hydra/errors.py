@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -79,6 +78,8 @@ class Refused(PipelineError):
 
 def did_you_mean(word: str, allowed: Iterable[str], *, most: int = 3) -> str | None:
     """The remedy for a misspelt word: its close matches, otherwise all that is allowed."""
+    import difflib  # only where something is wrong: `--help` does not pay for it
+
     words = sorted(set(allowed))
     if close := difflib.get_close_matches(word, words, n=most, cutoff=0.6):
         return "Did you mean " + " or ".join(f"'{w}'" for w in close) + "?"

@@ -202,7 +202,8 @@ def _decide(
     force: Collection[str],
 ) -> tuple[Action, str]:
     if key not in needed:
-        return (Action.STORED, "nothing changed") if is_stored(key) else (Action.NOT_NEEDED, "nothing that runs needs it")
+        stored = is_stored(key)
+        return (Action.STORED, "nothing changed") if stored else (Action.NOT_NEEDED, "nothing that runs needs it")
     if draft.call.stage in force:
         return Action.RUN, "forced"
     if draft.call.is_effect:

@@ -1,28 +1,18 @@
-"""``--help`` and ``c=help``: read from the config files alone, so that they answer at once."""
+"""``--help``: read from the config files alone, so that it answers at once."""
 
 from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
-from when_ml_pipeline_meets_hydra.config_tree import (
-    HELP,
-    STAGES,
-    Option,
-    Stage,
-    default_choices,
-    read_options,
-    read_stages,
-)
-
-Groups = Mapping[str, Mapping[str, Option]]
+from when_ml_pipeline_meets_hydra.cli.overview import Groups, stages_of
+from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, default_choices, read_options
 
 EXAMPLES = (
     ("Train on the cars data and deploy the model", "c=preprocessing,modeling,deployment --multirun"),
@@ -31,38 +21,14 @@ EXAMPLES = (
 )
 
 
-def show_commands(search_path: Sequence[str]) -> int:
-    """Print which commands there are, and what to do next."""
-    groups = read_options(search_path)
-    names = [stage.name for stage in stages_of(groups)]
-    print(f"This app has {[*names, HELP]} commands")
-    first = " or ".join(f"c={name}" for name in names)
-    print(f"\nRun one with {first}, or all with c={','.join(names)} --multirun.")
-    print(f"{PROGRAM} --help shows every choice, {PROGRAM} plan c=… what would run.")
-    return 0
-
-
 def show_help(search_path: Sequence[str]) -> int:
     """Print the tree of commands, every group with its options, our own commands and examples."""
     console = Console(highlight=False)
     # In a pipe nobody's window limits a line, unless $COLUMNS says so.
     width = console.width if console.is_terminal or "COLUMNS" in os.environ else 10_000
-    for line in _lines(read_options(search_path), width):
-        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+    page = Text("\n").join(_lines(read_options(search_path), width))
+    console.print(page, no_wrap=True, overflow="ignore", crop=False)
     return 0
-
-
-def stages_of(groups: Groups) -> tuple[Stage, ...]:
-    """The stages that the option files describe, in order."""
-
-    def load(name: str) -> Mapping[str, object]:
-        content = yaml.load(groups[STAGES][name].text(), Loader=_LOADER)
-        return content if isinstance(content, dict) else {}
-
-    return read_stages(groups.get(STAGES, {}), load, lambda group: list(groups.get(group, ())))
-
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _lines(groups: Groups, width: int) -> Iterator[Text]:

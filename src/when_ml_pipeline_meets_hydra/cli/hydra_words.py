@@ -21,7 +21,7 @@ def run_words(words: list[str]) -> int:
     if args.help:
         return _help(args, stage)
     if stage == "help" and set(asked) <= {"c", "hydra.searchpath"}:
-        from when_ml_pipeline_meets_hydra.cli.help import show_commands
+        from when_ml_pipeline_meets_hydra.cli.overview import show_commands
 
         return show_commands(search_path(args))
     return _run(args)

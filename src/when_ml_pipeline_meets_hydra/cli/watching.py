@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -50,8 +50,9 @@ class Terminal(RunObserver):
         if not self._console.is_terminal:
             return
         if self._bar is None:
-            columns = (TextColumn("  {task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-            bar = Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True, redirect_stdout=False)
+            texts = TextColumn("  {task.description}"), TextColumn("{task.percentage:>3.0f} %")
+            columns = texts[0], BarColumn(), texts[1], TimeRemainingColumn()
+            bar = Progress(*columns, console=self._console, transient=True, redirect_stdout=False)
             bar.start()
             self._bar = bar, bar.add_task(step.call.name, total=total)
         progress, task = self._bar
@@ -85,7 +86,7 @@ class Terminal(RunObserver):
             self._out.write(text)
             self._out.flush()
         except BrokenPipeError:
-            self._out = Path(os.devnull).open("w")  # nobody reads any more; the work goes on
+            self._out = io.StringIO()  # nobody reads any more; the work goes on
 
     def _status(self, text: Text) -> None:
         if self._console.is_terminal:

@@ -1,0 +1,35 @@
+"""``c=help`` and no words at all: which commands there are, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
+from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Option, Stage, read_options, read_stages
+
+Groups = Mapping[str, Mapping[str, Option]]
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def show_commands(search_path: Sequence[str]) -> int:
+    """Print which commands there are, and what to do next."""
+    groups = read_options(search_path)
+    names = [stage.name for stage in stages_of(groups)]
+    print(f"This app has {[*names, HELP]} commands")
+    first = " or ".join(f"c={name}" for name in names)
+    print(f"\nRun one with {first}, or all with c={','.join(names)} --multirun.")
+    print(f"{PROGRAM} --help shows every choice, {PROGRAM} plan c=… what would run.")
+    return 0
+
+
+def stages_of(groups: Groups) -> tuple[Stage, ...]:
+    """The stages that the option files describe, in order."""
+
+    def load(name: str) -> Mapping[str, object]:
+        content = yaml.load(groups[STAGES][name].text(), Loader=_LOADER)
+        return content if isinstance(content, dict) else {}
+
+    return read_stages(groups.get(STAGES, {}), load, lambda group: list(groups.get(group, ())))
