@@ -19,11 +19,13 @@ PASSWORD = "WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW"
 def serve(
     repository: Annotated[
         Path | None,
-        typer.Option(help=f"Directory of the model repository [default: ${HOME_VARIABLE} or .pipeline, then /models]"),
+        typer.Option(help=f"Directory of the model repository; models/ in ${HOME_VARIABLE} or .pipeline otherwise"),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one")] = 8080,
-    user: Annotated[str, typer.Option("--id", help="The id that clients have to bring")] = "pipeline",
+    user: Annotated[
+        str, typer.Option("--id", help=f"The id that clients have to bring; the password is that in ${PASSWORD}")
+    ] = "pipeline",
 ) -> None:
     """Serve the models of a repository over HTTP, with an id and a password.
 

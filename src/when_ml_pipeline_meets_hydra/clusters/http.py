@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import httpx
 
 PASSWORD_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_CLUSTER_PW"
+T = TypeVar("T")
 _statuses = TypeAdapter(Status)
+_predictions = TypeAdapter(Predictions)
 
 
 def _server_url(url: str) -> str:
@@ -68,25 +70,25 @@ class Http:
 
     def activate(self, model: str, version: int) -> Status:
         """Ask the server to let ``version`` serve."""
-        return _status(self._call("POST", f"{_managed(model)}/activate", json={"version": version}))
+        return _understood(_statuses, self._call("POST", f"{_managed(model)}/activate", json={"version": version}))
 
     def rollback(self, model: str) -> Status:
         """Ask the server to go back."""
-        return _status(self._call("POST", f"{_managed(model)}/rollback"))
+        return _understood(_statuses, self._call("POST", f"{_managed(model)}/rollback"))
 
     def status(self, model: str) -> Status:
         """What the server has."""
-        return _status(self._call("GET", _managed(model)))
+        return _understood(_statuses, self._call("GET", _managed(model)))
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
         """Ask the server for the answers."""
         path = f"models/{quote(model, safe='')}" + ("" if version is None else f"/versions/{version}")
         answer = self._call("POST", f"{path}/predict", json={"rows": [dict(row) for row in rows]})
-        probabilities = answer.get("probabilities")
-        return Predictions(
-            values=tuple(answer["predictions"]),
-            probabilities=tuple(tuple(row.values()) for row in probabilities) if probabilities is not None else None,
-        )
+        rows_of_probabilities = answer.get("probabilities")
+        found = {"values": answer.get("predictions"), "probabilities": None}
+        if rows_of_probabilities is not None:
+            found["probabilities"] = [list(row.values()) for row in rows_of_probabilities]
+        return _understood(_predictions, found)
 
     def _call(self, method: str, path: str, **request: Any) -> Any:
         import httpx
@@ -125,8 +127,8 @@ def _managed(model: str) -> str:
     return f"repository/models/{quote(model, safe='')}"
 
 
-def _status(content: Mapping[str, Any]) -> Status:
+def _understood(kind: TypeAdapter[T], content: Any) -> T:
     try:
-        return _statuses.validate_python(content)
+        return kind.validate_python(content)
     except ValidationError:
         raise StepFailed("The model server's answer is not understood; is it of another release?") from None

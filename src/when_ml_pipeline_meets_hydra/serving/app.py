@@ -46,6 +46,7 @@ def create_app(
     version = importlib.metadata.version("when_ml_pipeline_meets_hydra")
     app = FastAPI(title="Model server", version=version, docs_url=None, redoc_url=None)
     app.state.loaded = Loaded(repository)
+    app.state.loaded.load_active_versions()
     app.include_router(inference.router)
     app.include_router(management.router)
     app.add_exception_handler(PipelineError, _pipeline_error)

@@ -39,6 +39,14 @@ class Loaded:
         self._versions: OrderedDict[_Key, Served] = OrderedDict()
         self._active: dict[str, tuple[tuple[int, int] | None, Served]] = {}
 
+    def load_active_versions(self) -> None:
+        """Load what is active now, so that the first requests need not wait for it."""
+        for model in self.repository.models():
+            try:
+                self.active(model)
+            except Refused as problem:
+                log.error("%s cannot be served: %s", model, problem.message)
+
     def active_in_memory(self, model: str) -> Served | None:
         """The active version, if it is loaded and still the active one. Costs one ``stat``."""
         stamp, served = self._active.get(model, (None, None))
@@ -85,7 +93,7 @@ class Loaded:
             _, serving = self._active.get(model, (None, None))
             if serving is None:
                 raise
-            log.error("%s: the active version cannot be served, the one before goes on: %s", model, problem)
+            log.error("%s: the active version cannot be served, the one before goes on: %s", model, problem.message)
             return serving
 
     def _load(self, model: str, number: int) -> Served:

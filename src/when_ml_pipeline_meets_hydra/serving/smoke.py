@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,7 @@ Row = Mapping[str, Value]
 TOLERANCE = 1e-4
 
 
-@frozen
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
     """Answers for N rows: numbers, or class names with K probabilities each in the order of the classes."""
 
