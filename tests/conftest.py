@@ -1,0 +1,57 @@
+"""What all tests share: a home of their own, and the console script as a person runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HOME = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
+PROGRAM = Path(sys.executable).parent / "when_ml_pipeline_meets_hydra"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def __iter__(self):
+        return iter((self.code, self.out, self.err))
+
+
+Cli = Callable[..., Finished]
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep tests out of anybody's real store, and out of the checkout."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    home = tmp_path / "home"
+    monkeypatch.setenv(HOME, str(home))
+    monkeypatch.delenv("WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    return home
+
+
+@pytest.fixture
+def cli() -> Cli:
+    """Run the console script in a process of its own: ``code, out, err = cli("c=modeling", …)``."""
+
+    def run(*words: str, timeout: float = 120, env: Mapping[str, str] | None = None) -> Finished:
+        done = subprocess.run(
+            [PROGRAM, *words], capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})}
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
