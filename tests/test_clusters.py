@@ -196,7 +196,7 @@ def test_something_else_at_the_url(code: int, body: bytes, said: str) -> None:
         ({"pw": None}, "WHEN_ML_PIPELINE_MEETS_HYDRA_CLUSTER_PW"),
         ({"pw": ""}, "there is no password"),
         ({"pw": 1234}, "is read as a number"),
-        ({"id": "a:b"}, "pattern"),
+        ({"id": "a:b"}, "must not be empty or hold a colon"),
         ({"timeout": 0}, "greater than 0"),
     ],
 )

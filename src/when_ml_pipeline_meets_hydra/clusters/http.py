@@ -39,6 +39,12 @@ def _server_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _user_id(name: str) -> str:
+    if not name or ":" in name:
+        raise ValueError("an id must not be empty or hold a colon")
+    return name
+
+
 def _given(password: Any) -> Any:
     if password is None or password == "":
         raise ValueError(f"there is no password; set the environment variable {PASSWORD_VARIABLE}, or cluster.pw")
@@ -53,7 +59,7 @@ class Http:
 
     name: Annotated[str, Field(min_length=1, description="Name of the cluster in messages")] = "http"
     url: Annotated[str, AfterValidator(_server_url), Field(description="Address of the model server")]
-    id: Annotated[str, Field(pattern=r"^[^:\s]+$", description="Who we are there")]
+    id: Annotated[str, AfterValidator(_user_id), Field(description="Who we are there")]
     pw: Annotated[SecretStr, BeforeValidator(_given), Field(description="The password of that id")]
     timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds to wait for an answer")] = 60
 

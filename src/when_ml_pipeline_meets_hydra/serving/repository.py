@@ -14,7 +14,6 @@ gets next; a writer that finds it missing there (its predecessor was killed in b
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +34,7 @@ from when_ml_pipeline_meets_hydra.serving.manifest import (
     read_manifest,
     verify_files,
 )
-from when_ml_pipeline_meets_hydra.serving.versions import NAME_PATTERN, Action, Event, Status, Version
+from when_ml_pipeline_meets_hydra.serving.versions import Action, Event, Status, Version, model_name
 
 REMEMBERED = 20  # versions to which rollbacks can go
 LOCK_SECONDS = 120
@@ -170,9 +169,10 @@ class Repository:
         return self.status(model)
 
     def _folder(self, model: str) -> Path:
-        if not re.fullmatch(NAME_PATTERN, model) or model.endswith("\n"):
-            raise BadInput(_bad_name(model))
-        return self.root / model
+        try:
+            return self.root / model_name(model)
+        except ValueError as problem:
+            raise BadInput(Problem(key="model_name", value=model, message=str(problem))) from None
 
     def _pointer(self, model: str) -> Pointer | None:
         try:
@@ -228,14 +228,6 @@ class Repository:
             done.append(pointer.event)
         for event in sorted(set(done) - known, key=lambda event: event.when):
             _append(folder, event)
-
-
-def _bad_name(model: str) -> Problem:
-    return Problem(
-        key="model_name",
-        value=model,
-        message="no name for a model: letters, digits, '.', '_' and '-', the first one a letter or digit, at most 100",
-    )
 
 
 def _numbers(versions: Path) -> tuple[int, ...]:

@@ -58,7 +58,8 @@ def serve(root: Path, *, host: str, port: int, user: str, password: str, announc
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family)
+        # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer takes 40 ms.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as problem:
         raise BadInput(Problem(key="--host", value=host, message=problem.strerror or "unknown address")) from None
     with listener:

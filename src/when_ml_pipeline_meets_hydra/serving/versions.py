@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def model_name(name: str) -> str:
+    """The name, if a model may have it: it becomes part of paths and URLs.
+
+    Raises:
+        ValueError: it may not.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "only letters, digits, '.', '_' and '-', at most 100, the first a letter or digit"
+        )
+    return name
+
+
 ModelName = Annotated[
     str,
-    Field(pattern=NAME_PATTERN, description="Name under which the model is served: letters, digits, '.', '_', '-'"),
+    AfterValidator(model_name),
+    Field(description="Name under which the model is served: letters, digits, '.', '_', '-'"),
 ]
 
 
