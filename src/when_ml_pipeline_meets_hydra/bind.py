@@ -194,7 +194,12 @@ class _Binder:
         key = f"{stage}_sub"
         node = self.job.config.get(key)
         if not isinstance(node, dict) or "_target_" not in node:
-            self._wrong(key, "the subcommand's file names no function", "Add _target_: package.module.function")
+            group = self.stages[stage].group
+            if group in self.job.subcommands:
+                self._wrong(key, "the subcommand's file names no function", "Add _target_: package.module.function")
+            else:
+                remedy = f"Choose one ({group}=…), or name the default in the stage's file (subcommand: …)"
+                self._wrong(group, "no subcommand is chosen, and the stage has no default", remedy)
             return None
         try:
             function = self._locate(node, key)
@@ -216,7 +221,7 @@ class _Binder:
         returns = signature.returns if inspect.isclass(signature.returns) else None
         return Call(
             stage=stage,
-            subcommand=self.job.subcommands.get(stage, function.__name__),
+            subcommand=self.job.subcommands.get(self.stages[stage].group, function.__name__),
             function=function,
             arguments=arguments,
             needs=needs,

@@ -12,7 +12,7 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra import hydra_api
-from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, read_stages
+from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.origins import Origins
 from when_ml_pipeline_meets_hydra.secrets import Redactor
@@ -27,7 +27,8 @@ class Job:
 
     ``config`` is plain and resolved; ``faults`` says for each key that has no value why (mandatory and not given,
     or an interpolation that leads nowhere). Jobs with equal ``combination`` differ in their stage only.
-    ``choices`` and ``values`` are the overrides as Hydra gets them, with the subcommand of every stage.
+    ``choices`` and ``values`` are the overrides of groups and of keys; ``subcommands`` maps the group of a stage's
+    subcommands (``c/modeling_sub``) to the option that was chosen.
     """
 
     number: int
@@ -58,27 +59,21 @@ def compose(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
     with every override that does not parse, names no option or key, or sweeps without ``multirun``.
     """
     problems: list[Problem] = []
-    parsed = list(_parse(overrides, problems))
-    search_path = [*config_dirs, *_search_path(parsed)]
-    loader = hydra_api.Loader(search_path)
+    loader = hydra_api.Loader([*config_dirs, *_search_path(overrides)])
+    parsed = list(_parse(overrides, loader, problems))
     problems += [Problem(key="--config-dir", value=p, message="no such folder") for p in loader.unavailable()]
-    stages = _stages(loader)
+    stages = {stage.name: stage for stage in loader.stages}
     legal = [o for o in parsed if not _illegal(o, loader, multirun, problems)]
-    jobs = list(_jobs(legal, loader, stages, problems)) if not problems or legal else []
+    jobs = list(_jobs(legal, loader, problems)) if not problems or legal else []
     if problems:
         raise BadInput(*dict.fromkeys(problems))
     return Composed(jobs=tuple(jobs), stages=stages, loader=loader)
 
 
-def _stages(loader: hydra_api.Loader) -> dict[str, Stage]:
-    found = read_stages(loader.options(STAGES), lambda n: loader.file_content(f"{STAGES}/{n}"), loader.options)
-    return {stage.name: stage for stage in found}
-
-
-def _parse(overrides: Iterable[str], problems: list[Problem]) -> Iterator[Override]:
+def _parse(overrides: Iterable[str], loader: hydra_api.Loader, problems: list[Problem]) -> Iterator[Override]:
     for line in overrides:
         try:
-            yield hydra_api.parse(line)
+            yield loader.parse(line)
         except hydra_api.CompositionError:
             key, equals, _ = line.partition("=")
             problems.append(
@@ -90,9 +85,14 @@ def _parse(overrides: Iterable[str], problems: list[Problem]) -> Iterator[Overri
             )
 
 
-def _search_path(overrides: Iterable[Override]) -> list[str]:
-    values = [o.value() for o in overrides if o.key_or_group == "hydra.searchpath"]
-    return [str(entry) for value in values if isinstance(value, list) for entry in value]
+def _search_path(overrides: Iterable[str]) -> list[str]:
+    """What ``hydra.searchpath=[…]`` names; it has to be known before the groups are."""
+    lines = [o for o in overrides if o.lstrip("+").startswith("hydra.searchpath=")]
+    try:
+        values = [hydra_api.parse(line).value() for line in lines]
+    except hydra_api.CompositionError:
+        return []  # reported with the other overrides
+    return [str(entry) for value in values for entry in (value if isinstance(value, list) else [value])]
 
 
 def _illegal(override: Override, loader: hydra_api.Loader, multirun: bool, problems: list[Problem]) -> bool:
@@ -104,14 +104,13 @@ def _illegal(override: Override, loader: hydra_api.Loader, multirun: bool, probl
     if override.is_hydra_override():
         problems.append(Problem(key=key, message="of Hydra's own configuration only hydra.searchpath can be set"))
     elif override.is_sweep_override() and not multirun:
-        problems.append(
-            Problem(
-                key=key,
-                value=_MASKS.override(str(override.input_line)).partition("=")[2],
-                message="several values need --multirun",
-                remedy=f"Add --multirun to run one job for each, or write {key}=[…] for a list",
-            )
-        )
+        shown = _MASKS.override(str(override.input_line)).partition("=")[2]
+        remedy = "Add --multirun to run one job for each"
+        remedy += "" if loader.is_group(key) else f", or write {key}=[…] for a list"
+        problems.append(Problem(key=key, value=shown, message="several values need --multirun", remedy=remedy))
+    elif override.is_sweep_override() and not override.is_discrete_sweep():
+        message = "an interval is for a search; a sweep takes a list, range(…) or glob(…)"
+        problems.append(Problem(key=key, message=message))
     elif loader.is_group(key) and (loader.options(key) or "/" in key):
         problems += _wrong_options(override, loader)
     elif "/" in key or override.package is not None:
@@ -145,17 +144,12 @@ def _filled_groups(loader: hydra_api.Loader) -> list[str]:
     return [g for g in loader.groups() if not g.startswith("hydra") and loader.options(g)]
 
 
-def _jobs(
-    overrides: Sequence[Override], loader: hydra_api.Loader, stages: Mapping[str, Stage], problems: list[Problem]
-) -> Iterator[Job]:
+def _jobs(overrides: Sequence[Override], loader: hydra_api.Loader, problems: list[Problem]) -> Iterator[Job]:
     for number, lines in enumerate(hydra_api.expand(overrides)):
         parsed = [hydra_api.parse(line) for line in lines]
         groups = [o for o in parsed if _is_choice(o, loader)]
         values = [o for o in parsed if o not in groups]
-        subcommands = _subcommands(groups, stages, problems)
-        # The primary config does not list the stages, so the subcommand of each is added here.
-        choices = [f"+{stages[n].group}={option}" for n, option in subcommands.items()]
-        choices += [str(o.input_line) for o in groups if o.key_or_group not in {s.group for s in stages.values()}]
+        choices = [str(o.input_line) for o in groups]
         try:
             cfg = loader.compose(choices)
         except hydra_api.CompositionError as error:
@@ -164,24 +158,11 @@ def _jobs(
         origins = Origins(loader, tuple(choices), tuple(lines), Redactor())
         problems += origins.misplaced()
         _set_values(values, cfg, loader, problems)
-        yield _job(number, lines, [str(o.input_line) for o in values], cfg, origins, subcommands)
+        yield _job(number, lines, [str(o.input_line) for o in values], cfg, origins)
 
 
 def _is_choice(override: Override, loader: hydra_api.Loader) -> bool:
     return loader.is_group(override.key_or_group) and not isinstance(override.value(), dict)
-
-
-def _subcommands(groups: list[Override], stages: Mapping[str, Stage], problems: list[Problem]) -> dict[str, str]:
-    """The subcommand of every stage: the one asked for, otherwise the stage's default."""
-    asked = {o.key_or_group: next(_chosen(o)) for o in groups}
-    chosen = {}
-    for stage in stages.values():
-        if option := asked.get(stage.group, stage.subcommand):
-            chosen[stage.name] = option
-        else:
-            message = "the stage does not say which subcommand is its default"
-            problems.append(Problem(key=f"{STAGES}/{stage.name}.yaml", message=message, remedy="Add 'subcommand: …'"))
-    return chosen
 
 
 def _set_values(values: list[Override], cfg: DictConfig, loader: hydra_api.Loader, problems: list[Problem]) -> None:
@@ -234,7 +215,6 @@ def _job(
     values: Sequence[str],
     cfg: DictConfig,
     origins: Origins,
-    subcommands: Mapping[str, str],
 ) -> Job:
     faults: dict[str, str] = {}
     plain = {str(k): _plain(cfg, str(k), str(k), faults) for k in cfg if k != "hydra"}
@@ -243,7 +223,7 @@ def _job(
         number=number,
         overrides=tuple(lines),
         stage=str(chosen.get("name", HELP)) if isinstance(chosen, dict) else HELP,
-        subcommands=subcommands,
+        subcommands={k: str(v) for k, v in cfg.hydra.runtime.choices.items() if v and str(k).startswith(f"{STAGES}/")},
         config=plain,
         faults=faults,
         choices=origins.choices,
@@ -271,7 +251,7 @@ def _plain(parent: Container, key: Any, path: str, faults: dict[str, str]) -> An
 
 def _blamed(error: BaseException, groups: Sequence[Override]) -> str:
     text = " ".join(str(e) for e in _chain(error))
-    return next((o.key_or_group for o in groups if o.key_or_group in text), "config")
+    return next((o.key_or_group for o in groups if f"'{o.key_or_group}/{o.value()}'" in text), "config")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

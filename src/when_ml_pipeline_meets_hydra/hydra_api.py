@@ -8,20 +8,22 @@ from functools import lru_cache
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
-from hydra.core.default_element import ResultDefault
+from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, folder_of
+from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Stage, folder_of, read_stages
 
 CONFIG_NAME = "config"
 CompositionError = (HydraException, OmegaConfBaseException)
@@ -36,6 +38,19 @@ def parse(line: str) -> Override:
 def expand(overrides: Sequence[Override]) -> list[list[str]]:
     """The jobs of a sweep: the product of all values, in Hydra's order (the last override varies fastest)."""
     return [list(job) for job in BasicSweeper.split_arguments(list(overrides), max_batch_size=None)[0]]
+
+
+class _Repository(ConfigRepository):
+    """Adds the subcommand of every stage to the primary config's defaults, which so need not list the stages."""
+
+    stages: tuple[Stage, ...] = ()
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        result = super().load_config(config_path)
+        if result is not None and config_path == CONFIG_NAME:
+            subcommands = [GroupDefault(group=s.group, value=s.subcommand) for s in self.stages]
+            result.defaults_list = [*subcommands, *(result.defaults_list or ())]
+        return result
 
 
 class _RememberingLoader(ConfigLoaderImpl):
@@ -59,7 +74,16 @@ class Loader:
             path.append(provider="user", path=entry if "://" in entry else f"file://{folder_of(entry)}")
         path.get_path().append(schema)
         self.hydra_loader = _RememberingLoader(config_search_path=path)
+        self.hydra_loader.repository = repository = _Repository(config_search_path=path)
+        repository.stages = self.stages = read_stages(
+            self.options(STAGES), lambda name: self.file_content(f"{STAGES}/{name}"), self.options
+        )
+        self._parser = OverridesParser.create(config_loader=self.hydra_loader)
         self._composed: dict[tuple[str, ...], tuple[bytes, tuple[ResultDefault, ...]]] = {}
+
+    def parse(self, line: str) -> Override:
+        """One override as a person typed it, with ``glob(…)`` over the options of a group."""
+        return self._parser.parse_overrides([line])[0]
 
     def options(self, group: str) -> list[str]:
         """The names of the options of ``group``; empty where there is no such group."""

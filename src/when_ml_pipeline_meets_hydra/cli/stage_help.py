@@ -24,7 +24,7 @@ def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, mul
     console = Console(highlight=False)
     for job in composed.jobs:
         described = describe(job, composed.stages)
-        name = f"{job.stage} {job.subcommands.get(job.stage, '')}"
+        name = f"{job.stage} {job.subcommands.get(composed.stages[job.stage].group, '')}"
         console.print(Text.assemble((name, "bold"), f": {described.summary}"))
         group = composed.stages[job.stage].group
         console.print(f"c={job.stage} {group}={'|'.join(composed.loader.options(group))}", style="dim")
