@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,18 @@ class Prepared:
     def store(self) -> Store:
         """Where its results are kept."""
         return Store(self.home / "store")
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The overrides that change nothing here, because no step of any job receives their key."""
+        received = {"home", "force", "packages", "show_secrets"}
+        todo = [call for _, call in self.bound.calls]
+        while todo:
+            call = todo.pop()
+            received |= call.arguments.keys()
+            todo += call.needs.values()
+        lines = dict.fromkeys(line for job, _ in self.bound.calls for line in job.values)
+        return tuple(o for o in lines if re.split(r"[.=]", o.lstrip("+~"), maxsplit=1)[0] not in received)
 
     @property
     def shown_redactor(self) -> Redactor:
@@ -85,7 +98,7 @@ def run(
     """
     observer = observer or RunObserver()
     prepared = prepare(overrides, multirun=multirun, config_dirs=config_dirs)
-    recorder = Recorder(prepared.home, prepared.request, prepared.bound)
+    recorder = _recorder(prepared)
     around = Surroundings(
         store=prepared.store,
         run_id=recorder.folder.name,
@@ -104,6 +117,14 @@ def run(
     done = Run(record=Record(recorder.folder), outcomes=tuple(outcomes), exit_code=code)
     observer.run_ended(done)
     return done
+
+
+def _recorder(prepared: Prepared) -> Recorder:
+    try:
+        return Recorder(prepared.home, prepared.request, prepared.bound)
+    except OSError as error:
+        message = f"nothing can be written there ({error.strerror}: {error.filename})"
+        raise BadInput(Problem(key="home", value=str(prepared.home), message=message)) from error
 
 
 def prepare(

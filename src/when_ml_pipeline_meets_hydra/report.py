@@ -93,7 +93,9 @@ class Summary:
         """What was done, and where failures are told in full."""
         yield Text(f"run {self.run_id}: " + _counted(str(o.status) for o in self.outcomes))
         for o in self.outcomes:
-            if o.error and o.log:
+            if str(o.status) == "interrupted":
+                yield Text("Interrupted. Finished steps are kept: the same command goes on from there.", "yellow")
+            elif o.error and o.log:
                 yield Text.assemble("  ", (o.step.call.name, "bold"), f" {o.status}, log: {o.log}")
 
 

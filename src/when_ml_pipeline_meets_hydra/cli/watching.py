@@ -29,6 +29,9 @@ class Terminal(RunObserver):
 
     def run_started(self, prepared: Prepared, folder: Path) -> None:
         """Say how many jobs there are, and where their record lies."""
+        for line in prepared.unused:
+            key = prepared.bound.redactor.override(line, prepared.bound.secret_keys)
+            self._console.print(Text(f"Note: {key} changes nothing here, no step of this run receives it", "yellow"))
         if prepared.request.multirun:
             self._print(f"Launching {len(prepared.bound.calls)} jobs locally\n")
             self._print(f"Sweep output dir : {_relative(folder)}\n")
