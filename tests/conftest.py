@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -15,16 +15,12 @@ HOME = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
 PROGRAM = Path(sys.executable).parent / "when_ml_pipeline_meets_hydra"
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """A process that has ended."""
 
     code: int
     out: str
     err: str
-
-    def __iter__(self):
-        return iter((self.code, self.out, self.err))
 
 
 Cli = Callable[..., Finished]
