@@ -22,9 +22,7 @@ def model_name(name: str) -> str:
         ValueError: it may not.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError(
-            "only letters, digits, '.', '_' and '-', at most 100, the first a letter or digit"
-        )
+        raise ValueError("only letters, digits, '.', '_' and '-', at most 100, the first a letter or digit")
     return name
 
 
