@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+
+if TYPE_CHECKING:
+    import argparse
 
 PROGRAM = "when_ml_pipeline_meets_hydra"
 FLAGS = (
@@ -19,14 +21,15 @@ FLAGS = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise BadInput(Problem(key="", message=message, remedy=f"See {PROGRAM} --help"))
-
-
 def parser() -> argparse.ArgumentParser:
     """The parser of everything but our own commands."""
-    parse = _Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise BadInput(Problem(key="", message=message, remedy=f"See {PROGRAM} --help"))
+
+    parse = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     parse.add_argument("overrides", nargs="*")
     parse.add_argument("--multirun", "-m", action="store_true")
     parse.add_argument("--config-dir", "-cd", action="append", default=[])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
@@ -91,7 +90,13 @@ def _row(indent: str, name: str, text: str, column: int, width: int, below: str 
         yield first
         first, start = Text(below, "dim"), len(below) + 4
         first.append(" " * 4)
-    lines = textwrap.wrap(text, max(width - start, 20)) or [""]
+    lines = [text] if start + len(text) <= width else _wrapped(text, max(width - start, 20))
     yield first.append(lines[0])
     for line in lines[1:]:
         yield Text(f"{below:<{start}}", "dim").append(line)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width) or [""]

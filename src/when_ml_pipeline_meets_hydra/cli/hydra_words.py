@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from when_ml_pipeline_meets_hydra.cli.arguments import parse_words, search_path
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 
 def run_words(words: list[str]) -> int:
     """Run the stages that the words ask for, or show what a flag asks for."""
+    if words in ([], ["--help"], ["-h"]):  # the two that have to answer at once
+        return _overview() if not words else _general_help([])
     args = parse_words(words)
     asked = {o.partition("=")[0]: o.partition("=")[2] for o in args.overrides}
     stage = asked.get("c", "help")
@@ -21,9 +27,7 @@ def run_words(words: list[str]) -> int:
     if args.help:
         return _help(args, stage)
     if stage == "help" and set(asked) <= {"c", "hydra.searchpath"}:
-        from when_ml_pipeline_meets_hydra.cli.overview import show_commands
-
-        return show_commands(search_path(args))
+        return _overview(search_path(args))
     return _run(args)
 
 
@@ -34,11 +38,21 @@ def _show_version() -> int:
     return 0
 
 
+def _overview(folders: Sequence[str] = ()) -> int:
+    from when_ml_pipeline_meets_hydra.cli.overview import show_commands
+
+    return show_commands(folders)
+
+
+def _general_help(folders: Sequence[str]) -> int:
+    from when_ml_pipeline_meets_hydra.cli.help import show_help
+
+    return show_help(folders)
+
+
 def _help(args: Namespace, stage: str) -> int:
     if stage == "help":
-        from when_ml_pipeline_meets_hydra.cli.help import show_help
-
-        return show_help(search_path(args))
+        return _general_help(search_path(args))
     from when_ml_pipeline_meets_hydra.cli.stage_help import show_stage_help
 
     return show_stage_help(args.overrides, args.config_dir, multirun=args.multirun)
