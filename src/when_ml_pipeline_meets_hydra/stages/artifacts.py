@@ -10,6 +10,12 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact, frozen
 
+# Two graphs can be merged only where they agree on these: the versions of the standard operators, of the operators
+# for trees and text (domain ai.onnx.ml), and of the file format.
+ONNX_OPSET = 18
+ONNX_ML_OPSET = 3
+ONNX_IR_VERSION = 8
+
 
 class Task(StrEnum):
     """What is predicted: a number or a class."""
