@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ID, PASSWORD = "ann", "s3cret-of-the-server"
-COMMAND = [sys.executable, "-c", "from when_ml_pipeline_meets_hydra.cli import main; raise SystemExit(main())"]
+COMMAND = [Path(sys.executable).parent / "when_ml_pipeline_meets_hydra"]
 
 
 class Server:

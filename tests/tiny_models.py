@@ -26,7 +26,7 @@ COLUMNS = (
 FEATURES = ("weight", "seats", "maker_acme", "sold_true", "built")
 FILL = {"weight": 1000.0, "seats": 4.0, "built": 0.0}
 CLASSES = ("cheap", "fair", "dear")
-CLASS_WEIGHTS = np.array([[0, 0, 0, 0, 0], [1, 0.1, -1, 0.5, 0], [2, 0.2, 1, -0.5, 0.01]], dtype=np.float32).T
+CLASS_WEIGHTS = np.array([[0, 0, 0, 0, 0], [1, 0.1, -1, 0.5, -0.1], [2, 0.2, 1, -0.5, -0.3]], dtype=np.float32).T
 ROWS = [
     {"weight": 500.0 + 100 * i, "seats": None if i % 7 == 3 else i % 5 + 1, "maker": ["acme", "bolt", None][i % 3]}
     | {"sold": [True, False, None][i % 3], "built": None if i % 5 == 4 else date(1970, 1, 1 + i % 28)}
