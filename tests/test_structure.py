@@ -1,23 +1,23 @@
-"""What holds the layout of the code: ruff, mypy, the directions of imports, and what importing an option costs."""
+"""What holds the code in its shape: the direction of imports, what is loaded when, ruff and mypy."""
 
 from __future__ import annotations
 
 import ast
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
-from itertools import chain
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).parent.parent
 NAME = "when_ml_pipeline_meets_hydra"
-SOURCES = ROOT / "src" / NAME
+PACKAGE = ROOT / "src" / NAME
 
-# The way of a run: a module imports only what stands in an earlier line.
+# A module of the core imports only what stands in an earlier line.
 LAYERS = (
     ("errors",),
     ("contracts", "secrets", "sources", "config_tree"),
@@ -31,158 +31,150 @@ LAYERS = (
     ("report", "pipeline"),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
-# Interchangeable parts: all that they know of the core is the contract and the exceptions.
-PARTS = {"datasets", "models", "clusters", "preparation", "training", "serving", "stages"}
-CONTRACT = {"contracts", "errors"}
 SURFACES = {"cli"}
-HEAVY = (
-    *("fastapi", "httpx", "lightgbm", "numpy", "onnx", "onnxmltools", "onnxruntime", "pandas", "polars", "pyarrow"),
-    *("scipy", "skl2onnx", "sklearn", "starlette", "uvicorn"),
+PARTS = {"datasets", "models", "clusters", "preparation", "training", "serving", "stages"}
+FOR_PARTS = {"contracts", "errors"}
+LIBRARIES = (
+    *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm"),
+    *("onnx", "onnxruntime", "skl2onnx", "onnxmltools", "fastapi", "starlette", "uvicorn", "httpx"),
 )
 
 
+def modules() -> dict[str, Path]:
+    """Name inside the package (``cli.plan``; the package itself is ``""``) → file."""
+    return {_inside(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+def _inside(file: Path) -> str:
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 @cache
-def _modules() -> dict[str, ast.Module]:
-    """The package's modules by their name below it (``cli.plan``, ``stages``), parsed."""
-    found = {}
-    for file in sorted(SOURCES.rglob("*.py")):
-        parts = file.relative_to(SOURCES).with_suffix("").parts
-        found[".".join(p for p in parts if p != "__init__")] = ast.parse(file.read_text(encoding="utf-8"))
-    return found
+def imports(module: str) -> frozenset[str]:
+    """Everything that a module imports, also inside functions, by its full name."""
+    tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+    return frozenset(name for node in ast.walk(tree) for name in _imported(node))
 
 
-def _imported(module: str) -> Iterator[str]:
-    """All that a module imports, also inside functions and for types only; our own names begin with a dot."""
-    for node in ast.walk(_modules()[module]):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} imports relatively"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        yield from (f".{n.removeprefix(NAME).lstrip('.')}" if n.partition(".")[0] == NAME else n for n in names)
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, "imports are absolute here"
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _own(module: str) -> Iterator[str]:
-    """The modules of ours that a module imports (``serving.rows`` for a name in it)."""
-    for name in _imported(module):
-        if name.startswith("."):
-            target = name[1:]
-            if target not in _modules():
-                target = target.rpartition(".")[0]
-            yield target
+def own_imports(module: str) -> set[str]:
+    """The modules of the package that a module imports, by their names inside it."""
+    known = modules()
+    found = set()
+    for name in imports(module):
+        if name.startswith(f"{NAME}."):
+            inside = name.removeprefix(f"{NAME}.")
+            found.add(inside if inside in known else inside.rpartition(".")[0])
+    return found - {module}
 
 
 def _family(module: str) -> str:
     return module.partition(".")[0]
 
 
-@pytest.mark.parametrize("command", [["ruff", "check"], ["mypy"]], ids=["ruff", "mypy"])
-def test_linters_are_content(command: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
+CORE = {m for m in modules() if "." not in m and m not in {"", "__main__"} | SURFACES | PARTS}
 
 
-def test_every_module_of_the_core_has_its_layer() -> None:
-    alone = {m for m in _modules() if "." not in m and m and not (SOURCES / m).is_dir()} - {"__main__"}
-    assert alone == set(LEVEL)
+def test_every_folder_of_code_is_a_surface_or_a_family_of_parts() -> None:
+    folders = {_family(m) for m in modules() if "." in m}
+    assert folders <= SURFACES | PARTS
 
 
-def test_every_folder_is_a_part_or_a_surface() -> None:
-    folders = {_family(m) for m in _modules() if (SOURCES / _family(m)).is_dir() and m}
-    assert folders <= PARTS | SURFACES
+def test_a_run_goes_one_way() -> None:
+    backwards = {(m, n) for m in CORE for n in own_imports(m) if n and LEVEL[n] >= LEVEL[m]}
+    assert not backwards
 
 
-def test_the_core_never_imports_backwards() -> None:
-    wrong = [
-        f"{module} imports {other}"
-        for module, level in LEVEL.items()
-        for other in _own(module)
-        if other and LEVEL.get(other, len(LAYERS)) >= level
-    ]
-    assert wrong == []
-
-
-def test_parts_know_of_the_core_only_the_contract_and_the_exceptions() -> None:
-    wrong = [
-        f"{module} imports {other}"
-        for module in _modules()
-        if _family(module) in PARTS
-        for other in _own(module)
-        if _family(other) not in PARTS | CONTRACT
-    ]
-    assert wrong == []
-
-
-def test_nobody_but_the_surface_imports_the_surface() -> None:
-    wrong = [
-        f"{module} imports {other}"
-        for module in _modules()
-        if _family(module) not in {*SURFACES, "__main__"}
-        for other in _own(module)
-        if _family(other) in SURFACES
-    ]
-    assert wrong == []
+def test_every_module_of_the_core_has_a_layer() -> None:
+    assert set(LEVEL) == CORE
 
 
 def test_parts_import_in_no_circle() -> None:
-    """Also counting imports inside functions, since a step's code version follows those."""
-    done: set[str] = set()
+    """Also counting imports inside functions, since the version of a step's code follows those."""
+    graph = {m: own_imports(m) for m in modules() if _family(m) in PARTS}
+    graph = {m: needed & set(graph) for m, needed in graph.items()}
+    while free := {m for m, needed in graph.items() if not needed}:
+        graph = {m: needed - free for m, needed in graph.items() if m not in free}
+    assert not graph
 
-    def visit(module: str, path: tuple[str, ...]) -> None:
-        assert module not in path, " → ".join([*path[path.index(module) :], module])
-        if module not in done:
-            for other in sorted(set(_own(module))):
-                if other != module:
-                    visit(other, (*path, module))
-            done.add(module)
 
-    for module in _modules():
-        if _family(module) in PARTS:
-            visit(module, ())
+def test_the_core_knows_neither_surfaces_nor_parts() -> None:
+    known = {(m, n) for m in CORE for n in own_imports(m) if _family(n) in SURFACES | PARTS}
+    assert not known
+
+
+def test_parts_know_nothing_of_the_core_but_the_contract() -> None:
+    parts = [m for m in modules() if _family(m) in PARTS]
+    known = {(m, n) for m in parts for n in own_imports(m) if _family(n) not in PARTS | FOR_PARTS}
+    assert not known
 
 
 def test_hydra_is_used_in_one_module() -> None:
-    allowed = {"compose": {"hydra.core.override_parser.types"}}  # the types of what `parse` returns
-    wrong = [
-        f"{module} imports {name}"
-        for module in _modules()
-        if module != "hydra_api"
-        for name in _imported(module)
-        if name.partition(".")[0] == "hydra" and name.rpartition(".")[0] not in allowed.get(module, ())
-    ]
-    assert wrong == []
+    users = {m for m in modules() if any(re.match(r"hydra(\.|$)", name) for name in imports(m))}
+    assert users == {"hydra_api"}
 
 
-def test_the_core_prints_nothing() -> None:
-    wrong = [
-        f"{module}, line {node.lineno}"
-        for module in LEVEL
-        for node in ast.walk(_modules()[module])
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
-    ]
-    assert wrong == []
+def test_planning_does_no_io() -> None:
+    outside = {_family(name) for name in imports("plan") if not name.startswith(NAME)}
+    assert outside <= {"__future__", "collections", "dataclasses", "enum", "typing"}
 
 
-def _targets(content: object) -> Iterator[str]:
-    if isinstance(content, dict):
-        if isinstance(target := content.get("_target_"), str):
-            yield target
-        yield from chain.from_iterable(map(_targets, content.values()))
+def test_the_core_is_silent() -> None:
+    printing = {m for m in CORE for node in ast.walk(ast.parse(modules()[m].read_text())) if _prints(node)}
+    assert not printing
 
 
-def test_option_classes_and_stages_import_no_ml_library() -> None:
-    files = sorted((SOURCES / "config").rglob("*.yaml"))
-    targets = {t for f in files for t in _targets(yaml.safe_load(f.read_text(encoding="utf-8")))}
-    modules = sorted({t.rpartition(".")[0] for t in targets})
-    assert f"{NAME}.stages.deployment" in modules
-    program = f"""
-import importlib, sys, typing
-for target in {sorted(targets)!r}:
-    module, _, name = target.rpartition(".")
-    typing.get_type_hints(getattr(importlib.import_module(module), name), include_extras=True)
-print(*sorted(set({HEAVY!r}) & set(sys.modules)))
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.split() == []
+def _prints(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+
+
+def test_modules_have_a_size_and_a_name() -> None:
+    assert not {m for m, file in modules().items() if len(file.read_text().splitlines()) > 350}
+    assert not {m for m in modules() if m.rpartition(".")[2] in {"utils", "common", "helpers", "base", "misc"}}
+
+
+def _loaded_by(code: str) -> set[str]:
+    """The top-level modules that are loaded once ``code`` has run in a process of its own."""
+    code = f"import json, sys\n{code}\nprint('\\n' + json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+def test_option_classes_and_stages_load_no_library() -> None:
+    targets = set()
+    for file in (PACKAGE / "config").rglob("*.yaml"):
+        targets |= set(re.findall(r"^_target_: (\S+)\.\w+$", file.read_text(encoding="utf-8"), re.MULTILINE))
+    assert targets
+    assert not _loaded_by(f"import {', '.join(sorted(targets))}") & set(LIBRARIES)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["c=help"], []])
+def test_help_loads_next_to_nothing(words: list[str]) -> None:
+    loaded = _loaded_by(f"from {NAME}.cli import main\nassert main({words}) == 0")
+    assert not loaded & {*LIBRARIES, "hydra", "omegaconf", "typer", "pydantic"}
+
+
+def test_the_core_loads_no_library() -> None:
+    assert not _loaded_by(f"import {NAME}.pipeline") & {*LIBRARIES, "rich", "typer"}
+
+
+def _tool(*words: str) -> str:
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_ruff_is_content() -> None:
+    assert not _tool("ruff", "check", "--no-cache")
+
+
+@pytest.mark.slow
+def test_mypy_is_content() -> None:
+    assert not _tool("mypy")
