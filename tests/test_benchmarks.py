@@ -1,0 +1,29 @@
+"""The benchmarks work; what they measure is in the docs, and no test depends on it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.mark.slow
+def test_startup_prints_a_row_for_each_pair() -> None:
+    words = [sys.executable, str(BENCHMARKS / "startup.py"), "-n", "1"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows] == [
+        "ours",
+        "`--help`",
+        "`--help`",
+        "`c=help`",
+        "three no-op steps, nothing stored",
+        "three no-op steps, unchanged",
+    ]
+    for name, ours, _, other, ratio in rows[1:]:
+        assert min(float(ours), float(other), float(ratio)) > 0, name
