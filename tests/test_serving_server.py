@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import io
@@ -15,15 +16,17 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import tiny_models as tiny
 from model_server import COMMAND, ID, PASSWORD, Server, running
 from when_ml_pipeline_meets_hydra.serving import archive, bundle
+from when_ml_pipeline_meets_hydra.serving.app import create_app
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
 
@@ -217,6 +220,26 @@ def test_pages_of_other_sites_are_refused(server: Server) -> None:
 
 def test_a_body_over_the_limit_is_refused(server: Server) -> None:
     assert server.call("POST", PREDICT, **{"Content-Length": str(10**12)})[0] == 413
+
+
+@pytest.mark.parametrize("path", [PREDICT, "/v2/repository/models/things/versions"])
+def test_a_body_that_grows_over_the_limit_is_refused(tmp_path: Path, path: str, bundles: dict[str, Path]) -> None:
+    repository = Repository(tmp_path / "models")
+    repository.activate("things", repository.add("things", bundles["1"], "ann"), "ann")
+    app = create_app(repository, user=ID, password=PASSWORD, request_limit=1000, upload_limit=2000)
+
+    async def blocks() -> AsyncIterator[bytes]:
+        for _ in range(30):
+            yield b"[" * 100
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, auth=(ID, PASSWORD), base_url="http://server") as client:
+            return await client.post(path, content=blocks())
+
+    answer = asyncio.run(send())
+    limit = 2000 if path.endswith("versions") else 1000
+    assert (answer.status_code, answer.json()) == (413, {"error": f"the body is larger than {limit} bytes"})
 
 
 def test_upload_activate_rollback(empty: Server, bundles: dict[str, Path]) -> None:
