@@ -1,0 +1,1 @@
+"""The models: one Protocol, one file per kind."""

@@ -1,0 +1,63 @@
+"""A gradient-boosted ensemble of trees (scikit-learn)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
+from when_ml_pipeline_meets_hydra.stages.artifacts import Task
+from when_ml_pipeline_meets_hydra.training.param import Loss, TrainingParam
+
+if TYPE_CHECKING:
+    import onnx
+
+    from when_ml_pipeline_meets_hydra.models.interface import Array, Estimator
+
+# Part of the residuals that the Huber loss squares; it takes the others for outliers.
+_HUBER_INLIERS = 0.9
+
+
+@frozen
+class GradientBoosting:
+    """Trees that each correct the sum of those before (Friedman, "Stochastic gradient boosting", 2002)."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "gradient_boosting"
+    subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn anew for each tree")] = 0.5
+    max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried at each split")] = 0.3
+
+    def fit(self, task: Task, m_param: TrainingParam, features: Array, target: Array, progress: Progress) -> Estimator:
+        """Train; see ``Model.fit``."""
+        total = m_param.n_estimators
+
+        def monitor(tree: int, *_: Any) -> bool:
+            progress(tree + 1, total, "trees")
+            return False
+
+        estimator = self._build(task, m_param)
+        estimator.fit(features, target, monitor=monitor)
+        return estimator  # type: ignore[no-any-return]
+
+    def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
+        """The fitted model as ONNX; see ``Model.export``."""
+        from when_ml_pipeline_meets_hydra.models.sklearn_export import to_graph
+
+        return to_graph(estimator, n_features)
+
+    def _build(self, task: Task, m_param: TrainingParam) -> Any:
+        from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+
+        shared = {
+            "learning_rate": m_param.learning_rate,
+            "n_estimators": m_param.n_estimators,
+            "max_depth": m_param.max_depth,
+            "min_samples_split": m_param.min_samples_split,
+            "subsample": self.subsample,
+            "max_features": self.max_features,
+            "random_state": m_param.seed,
+        }
+        if task is Task.CLASSIFICATION:
+            return GradientBoostingClassifier(**shared)
+        alpha = m_param.quantile if m_param.loss is Loss.QUANTILE else _HUBER_INLIERS
+        return GradientBoostingRegressor(**shared, loss=m_param.loss.value, alpha=alpha)

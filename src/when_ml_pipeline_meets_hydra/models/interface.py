@@ -1,0 +1,53 @@
+"""What every model can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.stages.artifacts import Task
+from when_ml_pipeline_meets_hydra.training.param import TrainingParam
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+    Array = np.ndarray[Any, Any]
+
+
+class Estimator(Protocol):
+    """A fitted model as scikit-learn has them; a classifier also has ``classes_`` and ``predict_proba``."""
+
+    def predict(self, features: Array) -> Array:
+        """The predictions, [N], for features [N, F]."""
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A kind of model and its own options."""
+
+    @property
+    def name(self) -> str:
+        """Name of the kind in reports."""
+
+    def fit(self, task: Task, m_param: TrainingParam, features: Array, target: Array, progress: Progress) -> Estimator:
+        """Train.
+
+        Args:
+            task: what to predict.
+            m_param: the hyperparameters that all models share.
+            features: float32 [N, F], finite.
+            target: [N]; float64, or int64 indices of at least two classes.
+            progress: is told how many of the trees (or iterations) are done.
+
+        Raises:
+            BadInput: a hyperparameter has a value that this kind of model cannot follow.
+        """
+
+    def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
+        """The fitted model as ONNX.
+
+        Returns:
+            A graph with one input, float32 [N, F], whose last output is float32: the prediction [N, 1], or the
+            probabilities [N, k] of ``estimator.classes_``. Names and versions may be anything.
+        """

@@ -1,0 +1,103 @@
+"""A gradient-boosted ensemble of trees (LightGBM)."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import Progress, Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.stages.artifacts import Task
+from when_ml_pipeline_meets_hydra.training.param import Loss, TrainingParam
+
+if TYPE_CHECKING:
+    import onnx
+
+    from when_ml_pipeline_meets_hydra.models.interface import Array, Estimator
+
+_PACKAGES = ("lightgbm", "onnxmltools")
+_MOST_LEAVES = 4096  # a tree of depth 12; LightGBM itself stops at 131072
+_HUBER_INLIERS = 0.9
+_OBJECTIVES = {
+    Loss.SQUARED_ERROR: "regression",
+    Loss.ABSOLUTE_ERROR: "regression_l1",
+    Loss.HUBER: "huber",
+    Loss.QUANTILE: "quantile",
+}
+
+
+@frozen
+class LightGBM:
+    """Boosted trees over binned features (Ke et al., "LightGBM", 2017)."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "lightgbm"
+    subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn anew for each tree")] = 0.5
+    max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried in each tree")] = 0.3
+    n_jobs: Annotated[int, Field(ge=1, description="Processor cores to train on"), Unkeyed()] = 1
+
+    def check(self) -> Iterable[Problem]:
+        """The packages that are missing; they come with an extra."""
+        missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            yield Problem(
+                key="",
+                value=self.name,
+                message=f"needs {' and '.join(missing)}, which the base install leaves out",
+                remedy="pip install 'when_ml_pipeline_meets_hydra[lightgbm]'",
+            )
+
+    def fit(self, task: Task, m_param: TrainingParam, features: Array, target: Array, progress: Progress) -> Estimator:
+        """Train; see ``Model.fit``."""
+        total = m_param.n_estimators
+
+        def callback(environment: Any) -> None:
+            progress(environment.iteration + 1, total, "trees")
+
+        estimator = self._build(task, m_param, target)
+        estimator.fit(features, target, callbacks=[callback])
+        return estimator  # type: ignore[no-any-return]
+
+    def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
+        """The fitted model as ONNX; see ``Model.export``."""
+        from onnxmltools import convert_lightgbm
+        from onnxmltools.convert.common.data_types import FloatTensorType
+
+        shape = [("features", FloatTensorType([None, n_features]))]
+        graph: onnx.ModelProto = convert_lightgbm(estimator, initial_types=shape, zipmap=False)
+        return graph
+
+    def _build(self, task: Task, m_param: TrainingParam, target: Array) -> Any:
+        from lightgbm import LGBMClassifier, LGBMRegressor
+
+        shared = {
+            "learning_rate": m_param.learning_rate,
+            "n_estimators": m_param.n_estimators,
+            "max_depth": m_param.max_depth,
+            "num_leaves": min(2**m_param.max_depth, _MOST_LEAVES),
+            # Two leaves of this size are a node of min_samples_split rows.
+            "min_child_samples": -(-m_param.min_samples_split // 2),
+            "subsample": self.subsample,
+            "subsample_freq": 1,
+            "colsample_bytree": self.max_features,
+            "random_state": m_param.seed,
+            "n_jobs": self.n_jobs,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }
+        if task is Task.CLASSIFICATION:
+            return LGBMClassifier(**shared)
+        return LGBMRegressor(**shared, objective=_OBJECTIVES[m_param.loss], alpha=_alpha(m_param, target))
+
+
+def _alpha(m_param: TrainingParam, target: Array) -> float:
+    """The quantile, or for the Huber loss the distance, in units of the target, from which on it is linear."""
+    import numpy as np
+
+    if m_param.loss is Loss.QUANTILE:
+        return m_param.quantile
+    distance = float(np.quantile(np.abs(target - np.median(target)), _HUBER_INLIERS))
+    return distance or 1.0

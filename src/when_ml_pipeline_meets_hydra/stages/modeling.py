@@ -1,0 +1,59 @@
+"""Modeling: train a model, judge it on the held-out rows, write it down as ONNX."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.models.interface import Model
+from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, Task, TrainedModel
+from when_ml_pipeline_meets_hydra.training.param import TrainingParam
+
+
+def train(
+    model: Model, m_param: TrainingParam, preprocessing: PreparedData, *, out: Path, progress: Progress
+) -> TrainedModel:
+    """Train a model, evaluate it against a naive baseline, and export it.
+
+    Raises:
+        StepFailed: the data cannot be trained on, or the exported model is not the one that was trained.
+        BadInput: the model cannot follow a hyperparameter.
+    """
+    from when_ml_pipeline_meets_hydra.training import graph, predictions
+    from when_ml_pipeline_meets_hydra.training.matrices import read_split
+
+    data, task, n_classes = preprocessing, preprocessing.task, len(preprocessing.classes)
+    known, held_out = read_split(data, "train"), read_split(data, "test")
+    if task is Task.CLASSIFICATION and len(set(known.target.tolist())) < 2:
+        raise StepFailed(f"The training split of {data.dataset} has a single class; nothing can be learnt from it")
+
+    estimator = model.fit(task, m_param, known.features, known.target, progress)
+    predicted = predictions.predict(estimator, held_out.features, n_classes)
+    naive = predictions.naive(task, known.features, known.target)
+    metrics = predictions.evaluate(held_out.target, predicted)
+    baseline = predictions.evaluate(held_out.target, predictions.predict(naive, held_out.features, n_classes))
+
+    n_features = len(data.features)
+    classes = getattr(estimator, "classes_", None)
+    exported = graph.finish(model.export(estimator, n_features), n_features, classes, n_classes)
+    serialised = exported.SerializeToString(deterministic=True)
+    graph.refuse_mismatch(serialised, held_out.features, predicted)
+
+    (out / "model.onnx").write_bytes(serialised)
+    predictions.write(out / "predictions.parquet", held_out.target, predicted, data.classes)
+    _write_metrics(out / "metrics.json", metrics, baseline)
+    _report(model.name, metrics, baseline)
+    return TrainedModel(path=out, model=model.name, task=task, metrics=metrics, baseline=baseline)
+
+
+def _write_metrics(path: Path, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> None:
+    text = json.dumps({"metrics": metrics, "baseline": baseline}, indent=2, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _report(model: str, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> None:
+    shown = ", ".join(f"{name} {value:.4g} (naive {baseline[name]:.4g})" for name, value in metrics.items())
+    print(f"{model} on held-out rows: {shown}")

@@ -1,0 +1,45 @@
+"""The hyperparameters that all models share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from when_ml_pipeline_meets_hydra.contracts import frozen
+
+_LEAST_COMPLEX = 4
+
+
+class Loss(StrEnum):
+    """What a regression makes small."""
+
+    SQUARED_ERROR = "squared_error"
+    ABSOLUTE_ERROR = "absolute_error"
+    HUBER = "huber"
+    QUANTILE = "quantile"
+
+
+@frozen
+class TrainingParam:
+    """How much, how fast and towards what a model learns. A model leaves aside what it has no use for."""
+
+    loss: Annotated[Loss, Field(description="What a regression minimises; classification always uses the log loss")] = (
+        Loss.SQUARED_ERROR
+    )
+    quantile: Annotated[float, Field(gt=0, lt=1, description="The quantile that loss=quantile predicts")] = 0.5
+    learning_rate: Annotated[float, Field(gt=0, lt=1, description="Weight of each tree in a boosted ensemble")] = 0.05
+    n_estimators: Annotated[int, Field(ge=1, description="Number of trees (boosting: per class)")] = 200
+    max_depth: Annotated[int, Field(ge=1, description="Levels of each tree")] = 4
+    min_samples_split: Annotated[int, Field(ge=2, description="Rows that a node of a tree needs to be split")] = 5
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random in training")] = 0
+
+    @model_validator(mode="after")
+    def _is_complex_enough(self) -> TrainingParam:
+        if self.max_depth + self.n_estimators < _LEAST_COMPLEX:
+            raise ValueError(
+                f"the model is not complex enough: max_depth + n_estimators is {self.max_depth + self.n_estimators}, "
+                f"at least {_LEAST_COMPLEX} is needed"
+            )
+        return self

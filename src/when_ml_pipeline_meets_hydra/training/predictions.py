@@ -1,0 +1,90 @@
+"""What a model says about rows, and how good that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from sklearn import metrics
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from when_ml_pipeline_meets_hydra.stages.artifacts import Task
+
+Array = np.ndarray[Any, Any]
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """``values``, [N], numbers or indices of classes; for classes also ``probabilities``, [N, K], of all of them."""
+
+    values: Array
+    probabilities: Array | None = None
+
+
+def predict(estimator: Any, features: Array, n_classes: int) -> Predictions:
+    """What a fitted estimator says.
+
+    Args:
+        estimator: a regressor, or a classifier trained on indices of classes, perhaps not on all of them.
+        features: float32 [N, F].
+        n_classes: K, or 0 for a regression.
+    """
+    if not n_classes:
+        return Predictions(values=np.asarray(estimator.predict(features), dtype=np.float64).reshape(-1))
+    probabilities = np.zeros((len(features), n_classes))
+    probabilities[:, estimator.classes_] = estimator.predict_proba(features)
+    # The exported graph takes the first of equally likely classes; not every estimator's own predict does.
+    return Predictions(values=probabilities.argmax(axis=1), probabilities=probabilities)
+
+
+def naive(task: Task, features: Array, target: Array) -> Any:
+    """An estimator that looks at no feature: the mean, or the frequencies of the classes."""
+    dummy = DummyClassifier(strategy="prior") if task is Task.CLASSIFICATION else DummyRegressor()
+    return dummy.fit(features, target)
+
+
+def evaluate(target: Array, predicted: Predictions) -> Metrics:
+    """The metrics of predictions; those that are undefined on these rows are left out.
+
+    Returns:
+        For numbers r2, mae and rmse (in units of the target); for classes accuracy, f1_macro, log_loss (in nats)
+        and roc_auc (one class against the others, averaged over the classes).
+    """
+    if predicted.probabilities is None:
+        return _numbers(target, predicted.values)
+    return _classes(target, predicted.values, predicted.probabilities)
+
+
+def _numbers(target: Array, values: Array) -> Metrics:
+    found = {
+        "mae": float(metrics.mean_absolute_error(target, values)),
+        "rmse": float(metrics.root_mean_squared_error(target, values)),
+    }
+    # One row, or rows that are all alike, have no variance to explain.
+    return {"r2": float(metrics.r2_score(target, values)), **found} if np.ptp(target) > 0 else found
+
+
+def _classes(target: Array, values: Array, probabilities: Array) -> Metrics:
+    every = np.arange(probabilities.shape[1])
+    found = {
+        "accuracy": float(metrics.accuracy_score(target, values)),
+        "f1_macro": float(metrics.f1_score(target, values, average="macro", zero_division=0)),
+        "log_loss": float(metrics.log_loss(target, probabilities, labels=every)),
+    }
+    if len(np.unique(target)) == len(every):
+        scores = probabilities[:, 1] if len(every) == 2 else probabilities
+        found["roc_auc"] = float(metrics.roc_auc_score(target, scores, multi_class="ovr", labels=every))
+    return found
+
+
+def write(path: Path, target: Array, predicted: Predictions, classes: tuple[str, ...]) -> None:
+    """Write targets and predictions, a row each, as Parquet."""
+    columns = {"target": target, "prediction": predicted.values}
+    if predicted.probabilities is not None:
+        columns |= {f"probability_{name}": predicted.probabilities[:, k] for k, name in enumerate(classes)}
+    pl.DataFrame(columns).write_parquet(path)
