@@ -69,9 +69,12 @@ def bind(composed: Composed) -> Bound:
     """Bind every job to the call of its stage. Raises ``BadInput`` with all problems of all jobs."""
     problems: list[Problem] = []
     keys, masks = find_secrets(composed)
+    told = {p.key for p in composed.problems}
     bound = [(job, _Binder(job, composed.stages, problems).call(job.stage)) for job in composed.jobs]
-    if problems:
-        raise BadInput(*dict.fromkeys(_masked(p, masks) for p in problems))
+    # What follows from an override that was left out is not said again.
+    new = [p for p in problems if p.key not in told and p.key.partition(".")[0] not in composed.spoiled]
+    if found := [*composed.problems, *(new or ([] if composed.problems else problems))]:
+        raise BadInput(*dict.fromkeys(_masked(p, masks) for p in found))
     return Bound(calls=tuple((job, call) for job, call in bound if call), secret_keys=keys, redactor=masks)
 
 
@@ -352,4 +355,3 @@ def _secret_values(node: Any, keys: set[str], key: str = "") -> Iterator[str]:
             yield from _secret_values(value, keys, key)
     elif node not in (None, "???", "") and (key in keys or is_secret_name(key)):
         yield str(node)
-

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
+from math import prod
 from typing import Any
 
 from hydra.core.override_parser.types import Override, QuotedString
+from hydra.errors import HydraException
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra import hydra_api
-from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage
+from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, folder_of
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.origins import Origins
 from when_ml_pipeline_meets_hydra.secrets import Redactor
 
 MISSING = "???"
-_MASKS = Redactor()
+MOST_JOBS = 100_000
+NO_SUCH_KEY = "there is no such key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +48,17 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
-    """All jobs of one command, and the stages that its search path knows."""
+    """All jobs of one command, and the stages that its search path knows.
+
+    ``problems`` is what is wrong with the overrides; the jobs are then composed as far as it goes, so that what is
+    wrong with their values can be said as well. ``spoiled`` are the keys whose option is not the one asked for.
+    """
 
     jobs: tuple[Job, ...]
     stages: Mapping[str, Stage]
     loader: hydra_api.Loader
+    problems: tuple[Problem, ...] = ()
+    spoiled: frozenset[str] = frozenset()
 
 
 def compose(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str] = ()) -> Composed:
@@ -58,24 +67,38 @@ def compose(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
     ``overrides`` follow Hydra's grammar; ``config_dirs`` are further folders of option files. Raises ``BadInput``
     with every override that does not parse, names no option or key, or sweeps without ``multirun``.
     """
+    composed = compose_as_far_as_it_goes(overrides, multirun=multirun, config_dirs=config_dirs)
+    if composed.problems:
+        raise BadInput(*composed.problems)
+    return composed
+
+
+def compose_as_far_as_it_goes(
+    overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str] = ()
+) -> Composed:
+    """Compose one config per job, without the overrides that are wrong; these are in ``problems``."""
     problems: list[Problem] = []
     loader = hydra_api.Loader([*config_dirs, *_search_path(overrides)])
     parsed = list(_parse(overrides, loader, problems))
-    problems += [Problem(key="--config-dir", value=p, message="no such folder") for p in loader.unavailable()]
+    problems += [_no_folder(path, config_dirs) for path in loader.unavailable()]
     stages = {stage.name: stage for stage in loader.stages}
-    legal = [o for o in parsed if not _illegal(o, loader, multirun, problems)]
-    jobs = list(_jobs(legal, loader, problems)) if not problems or legal else []
-    if problems:
-        raise BadInput(*dict.fromkeys(problems))
-    return Composed(jobs=tuple(jobs), stages=stages, loader=loader)
+    legal = [o for o in parsed if not _illegal(o, loader, problems)]
+    spoiled = frozenset(loader.package(p.key) for p in problems if loader.is_group(p.key))
+    problems += [] if multirun else [_needs_multirun(o, loader) for o in legal if o.is_sweep_override()]
+    jobs = [] if STAGES in spoiled else list(_jobs(legal, loader, problems))
+    told = (p for p in problems if p.message != NO_SUCH_KEY or p.key.partition(".")[0] not in spoiled)
+    said = tuple(dict.fromkeys(told))
+    return Composed(jobs=tuple(jobs), stages=stages, loader=loader, problems=said, spoiled=spoiled)
 
 
 def _parse(overrides: Iterable[str], loader: hydra_api.Loader, problems: list[Problem]) -> Iterator[Override]:
     for line in overrides:
+        key, equals, _ = line.partition("=")
         try:
+            if not key.lstrip("+~"):
+                raise HydraException(line)
             yield loader.parse(line)
         except hydra_api.CompositionError:
-            key, equals, _ = line.partition("=")
             problems.append(
                 Problem(
                     key=key,
@@ -95,7 +118,21 @@ def _search_path(overrides: Iterable[str]) -> list[str]:
     return [str(entry) for value in values for entry in (value if isinstance(value, list) else [value])]
 
 
-def _illegal(override: Override, loader: hydra_api.Loader, multirun: bool, problems: list[Problem]) -> bool:
+def _no_folder(path: str, config_dirs: Sequence[str]) -> Problem:
+    key = "--config-dir" if path in [str(folder_of(entry)) for entry in config_dirs] else "hydra.searchpath"
+    return Problem(key=key, value=path, message="no such folder")
+
+
+def _needs_multirun(override: Override, loader: hydra_api.Loader) -> Problem:
+    key, remedy = override.key_or_group, "Add --multirun to run one job for each"
+    if not loader.is_group(key):  # its value is not shown: it may be a secret
+        remedy += f", or write {key}=[…] for a list"
+        return Problem(key=key, message="several values need --multirun", remedy=remedy)
+    shown = str(override.input_line).partition("=")[2]
+    return Problem(key=key, value=shown, message="several values need --multirun", remedy=remedy)
+
+
+def _illegal(override: Override, loader: hydra_api.Loader, problems: list[Problem]) -> bool:
     """Append what is wrong with one override that parses; say whether it has to be left out."""
     before = len(problems)
     key = override.key_or_group
@@ -103,20 +140,25 @@ def _illegal(override: Override, loader: hydra_api.Loader, multirun: bool, probl
         return True  # it has done its work
     if override.is_hydra_override():
         problems.append(Problem(key=key, message="of Hydra's own configuration only hydra.searchpath can be set"))
-    elif override.is_sweep_override() and not multirun:
-        shown = _MASKS.override(str(override.input_line)).partition("=")[2]
-        remedy = "Add --multirun to run one job for each"
-        remedy += "" if loader.is_group(key) else f", or write {key}=[…] for a list"
-        problems.append(Problem(key=key, value=shown, message="several values need --multirun", remedy=remedy))
     elif override.is_sweep_override() and not override.is_discrete_sweep():
         message = "an interval is for a search; a sweep takes a list, range(…) or glob(…)"
         problems.append(Problem(key=key, message=message))
+    elif override.is_sweep_override() and not 0 < (size := _size(override)) <= MOST_JOBS:
+        problems.append(Problem(key=key, message=f"makes {f'more than {MOST_JOBS} jobs' if size else 'no job'}"))
+    elif key.partition("/")[0] == STAGES and isinstance(override.value(), list):
+        remedy = f"For one job each write {key}={','.join(_chosen(override))} --multirun"
+        problems.append(Problem(key=key, message="takes one name, no list", remedy=remedy))
     elif loader.is_group(key) and (loader.options(key) or "/" in key):
         problems += _wrong_options(override, loader)
     elif "/" in key or override.package is not None:
         message = "there is no such config group"
         problems.append(Problem(key=key, message=message, remedy=did_you_mean(key, _filled_groups(loader))))
     return len(problems) > before
+
+
+def _size(override: Override) -> int:
+    """How many values a sweep has; it stops counting where there are too many."""
+    return sum(1 for _ in islice(override.sweep_iterator(), MOST_JOBS + 1))
 
 
 def _wrong_options(override: Override, loader: hydra_api.Loader) -> Iterator[Problem]:
@@ -145,17 +187,20 @@ def _filled_groups(loader: hydra_api.Loader) -> list[str]:
 
 
 def _jobs(overrides: Sequence[Override], loader: hydra_api.Loader, problems: list[Problem]) -> Iterator[Job]:
+    if (size := prod(_size(o) for o in overrides if o.is_sweep_override())) > MOST_JOBS:
+        problems.append(Problem(key="--multirun", message=f"these are {size} jobs, more than {MOST_JOBS}"))
+        return
     for number, lines in enumerate(hydra_api.expand(overrides)):
         parsed = [hydra_api.parse(line) for line in lines]
         groups = [o for o in parsed if _is_choice(o, loader)]
         values = [o for o in parsed if o not in groups]
-        choices = [str(o.input_line) for o in groups]
         try:
+            choices = loader.placed([str(o.input_line) for o in groups])
             cfg = loader.compose(choices)
         except hydra_api.CompositionError as error:
             problems.append(Problem(key=_blamed(error, groups), message=_first_line(error)))
             continue
-        origins = Origins(loader, tuple(choices), tuple(lines), Redactor())
+        origins = Origins(loader, choices, tuple(lines), Redactor())
         problems += origins.misplaced()
         _set_values(values, cfg, loader, problems)
         yield _job(number, lines, [str(o.input_line) for o in values], cfg, origins)
@@ -173,14 +218,30 @@ def _set_values(values: list[Override], cfg: DictConfig, loader: hydra_api.Loade
         try:
             loader.apply([override], cfg)
         except hydra_api.CompositionError as error:
-            problems.append(Problem(key=override.key_or_group, message=_first_line(error)))
+            # Its own words may hold the value, which may be a secret.
+            problems.append(Problem(key=override.key_or_group, message=_first_line(list(_chain(error))[-1])))
 
 
 def _unknown_key(override: Override, cfg: DictConfig) -> Problem | None:
     if override.is_add() or override.is_force_add():
         return None
+    value = None if override.is_delete() else override.value()
+    unknown = (_unknown(key, cfg) for key in _named_keys(override.key_or_group, value))
+    return next(filter(None, unknown), None)
+
+
+def _named_keys(key: str, value: Any) -> Iterator[str]:
+    """The keys that an override sets: ``cluster={id: a, pw: b}`` sets two."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _named_keys(f"{key}.{name}", inner)
+    else:
+        yield key
+
+
+def _unknown(key: str, cfg: DictConfig) -> Problem | None:
     node: Any = cfg
-    parts = override.key_or_group.split(".")
+    parts = key.split(".")
     for depth, part in enumerate(parts):
         if isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node):
             node = node._get_node(int(part))
@@ -190,11 +251,7 @@ def _unknown_key(override: Override, cfg: DictConfig) -> Problem | None:
             place = ".".join(parts[:depth])
             known = [f"{place}.{k}" if place else k for k in (_keys(node) if isinstance(node, Container) else ())]
             wrong = ".".join(parts[: depth + 1])
-            return Problem(
-                key=override.key_or_group,
-                message="there is no such key",
-                remedy=_remedy(wrong, known),
-            )
+            return Problem(key=key, message=NO_SUCH_KEY, remedy=_remedy(wrong, known))
     return None
 
 
@@ -218,12 +275,12 @@ def _job(
 ) -> Job:
     faults: dict[str, str] = {}
     plain = {str(k): _plain(cfg, str(k), str(k), faults) for k in cfg if k != "hydra"}
-    chosen = plain.get(STAGES)
+    chosen = {str(group): str(option) for group, option in cfg.hydra.runtime.choices.items() if option}
     return Job(
         number=number,
         overrides=tuple(lines),
-        stage=str(chosen.get("name", HELP)) if isinstance(chosen, dict) else HELP,
-        subcommands={k: str(v) for k, v in cfg.hydra.runtime.choices.items() if v and str(k).startswith(f"{STAGES}/")},
+        stage=chosen.get(STAGES, HELP),
+        subcommands={k: v for k, v in chosen.items() if k.startswith(f"{STAGES}/")},
         config=plain,
         faults=faults,
         choices=origins.choices,
@@ -251,7 +308,8 @@ def _plain(parent: Container, key: Any, path: str, faults: dict[str, str]) -> An
 
 def _blamed(error: BaseException, groups: Sequence[Override]) -> str:
     text = " ".join(str(e) for e in _chain(error))
-    return next((o.key_or_group for o in groups if f"'{o.key_or_group}/{o.value()}'" in text), "config")
+    named = ((o.key_or_group, (f"{o.key_or_group}/{o.value()}", o.get_key_element().lstrip("+~"))) for o in groups)
+    return next((key for key, names in named if any(f"'{name}'" in text for name in names)), "config")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

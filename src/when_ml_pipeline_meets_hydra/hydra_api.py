@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -23,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Stage, folder_of, read_stages
+from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, Stage, folder_of, read_stages
 
 CONFIG_NAME = "config"
 CompositionError = (HydraException, OmegaConfBaseException)
@@ -37,7 +38,17 @@ def parse(line: str) -> Override:
 
 def expand(overrides: Sequence[Override]) -> list[list[str]]:
     """The jobs of a sweep: the product of all values, in Hydra's order (the last override varies fastest)."""
-    return [list(job) for job in BasicSweeper.split_arguments(list(overrides), max_batch_size=None)[0]]
+    jobs = BasicSweeper.split_arguments(list(overrides), max_batch_size=None)[0]
+    # What is no sweep stays as it was typed; Hydra would write it in another way.
+    typed = [None if o.is_sweep_override() else str(o.input_line) for o in overrides]
+    return [[line or value for line, value in zip(typed, job, strict=True)] for job in jobs]
+
+
+def _renamed(choice: Override, names: Sequence[str]) -> str:
+    group, value = choice.key_or_group, choice.get_value_element_as_str()
+    nested = [n for n in names if n.partition("@")[0] == group]
+    sign = "~" if choice.is_delete() else "" if nested else "+"
+    return f"{sign}{nested[-1] if nested else group}={value}"
 
 
 class _Repository(ConfigRepository):
@@ -107,6 +118,27 @@ class Loader:
     def unavailable(self) -> list[str]:
         """The entries of the search path that cannot be read."""
         return [s.path for s in self.hydra_loader.get_sources() if s.provider == "user" and not s.available()]
+
+    def package(self, group: str) -> str:
+        """Where the keys of a group's options land, as their files say."""
+        files = [f for name in self.options(group) if (f := self.source_file(f"{group}/{name}"))]
+        return Option(group=group, name="", file=Path(files[0])).package if files else group.replace("/", ".")
+
+    def placed(self, choices: Sequence[str]) -> tuple[str, ...]:
+        """``choices`` under the names that they have in the defaults list.
+
+        A group of the user's is not in the primary config: a subcommand's own defaults list may name it, under a
+        longer name (``fourth/size@fourth_sub.fourth.size``); otherwise it is added.
+        """
+        primary = self.hydra_loader.repository.load_config(CONFIG_NAME)
+        listed = {getattr(d, "group", None) for d in (primary.defaults_list if primary else None) or ()}
+        found = [(c, parse(c)) for c in choices]
+        known = [c for c, o in found if o.package or o.key_or_group in listed]
+        if len(known) == len(choices):
+            return tuple(choices)
+        self.compose(known)
+        names = [d.override_key for d in self.defaults(known) if d.override_key]
+        return tuple(c if c in known else _renamed(o, names) for c, o in found)
 
     def compose(self, choices: Sequence[str]) -> DictConfig:
         """The config for some choices of options; composed once for each distinct set of them."""

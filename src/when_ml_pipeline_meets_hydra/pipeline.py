@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.bind import Bound, bind, check
-from when_ml_pipeline_meets_hydra.compose import Composed, compose
+from when_ml_pipeline_meets_hydra.compose import Composed, compose_as_far_as_it_goes
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
 from when_ml_pipeline_meets_hydra.execute import Observer, Outcome, Surroundings, execute
@@ -127,12 +127,10 @@ def _recorder(prepared: Prepared) -> Recorder:
         raise BadInput(Problem(key="home", value=str(prepared.home), message=message)) from error
 
 
-def prepare(
-    overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str | Path] = ()
-) -> Prepared:
+def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str | Path] = ()) -> Prepared:
     """Compose, bind, plan and check; runs nothing. Raises ``BadInput`` with all that is wrong."""
     request = Request(overrides=tuple(overrides), multirun=multirun, config_dirs=tuple(map(str, config_dirs)))
-    composed = compose(request.overrides, multirun=multirun, config_dirs=request.config_dirs)
+    composed = compose_as_far_as_it_goes(request.overrides, multirun=multirun, config_dirs=request.config_dirs)
     bound = bind(composed)
     home, force = Path(_same(composed, "home")).absolute(), _same(composed, "force")
     store = Store(home / "store")

@@ -84,7 +84,8 @@ def _message(found: Mapping[str, Any], field: Mapping[str, Any]) -> str:
 def _remedy(kind: str, hint: Any, loc: list[int | str], key: str) -> str | None:
     if kind in ("unexpected_keyword_argument", "extra_forbidden") and loc:
         names = [*field_schema(hint, loc[:-1]).get("properties", ())]
-        return did_you_mean(str(loc[-1]), names)
+        place = ".".join([key, *map(str, loc[:-1])])
+        return did_you_mean(f"{place}.{loc[-1]}", [f"{place}.{name}" for name in names])
     if kind.startswith("missing") and loc:
         return f"Give it: {key}.{'.'.join(map(str, loc))}=…"
     return None
@@ -151,8 +152,10 @@ def _range(field: Mapping[str, Any]) -> str:
         return f", {'at least' if 'minimum' in field else 'more than'} {low.split()[0]}"
     if low or high:
         return f", {low}x{high}"
-    if "minLength" in field or "pattern" in field:
-        return ", not empty" if "minLength" in field else f" like {field['pattern']}"
+    if "minLength" in field or "minItems" in field:
+        return ", not empty"
+    if "pattern" in field:
+        return f" like {field['pattern']}"
     return ""
 
 
