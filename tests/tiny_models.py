@@ -14,7 +14,16 @@ import polars as pl
 from onnx import TensorProto as T
 from onnx import helper as h
 
-from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType, PreparedData, Task, TrainedModel
+from when_ml_pipeline_meets_hydra.stages.artifacts import (
+    ONNX_IR_VERSION,
+    ONNX_ML_OPSET,
+    ONNX_OPSET,
+    Column,
+    DType,
+    PreparedData,
+    Task,
+    TrainedModel,
+)
 
 COLUMNS = (
     Column(name="weight", dtype=DType.FLOAT, description="Mass in kg"),
@@ -110,7 +119,7 @@ def _trained(
 ) -> TrainedModel:
     folder.mkdir(parents=True)
     table.write_parquet(folder / "predictions.parquet")
-    model = _model(nodes, tensors, [("features", T.FLOAT, ["N", 5])], outputs, opset=17)
+    model = _model(nodes, tensors, [("features", T.FLOAT, ["N", 5])], outputs)
     onnx.save(model, folder / "model.onnx")
     metric = "r2" if task is Task.REGRESSION else "accuracy"
     return TrainedModel(path=folder, model="tiny", task=task, metrics={metric: quality}, baseline={metric: 0.0})
@@ -122,19 +131,19 @@ def _preprocessing() -> onnx.ModelProto:
         nodes.append(h.make_node("IsNaN", [name], [f"{name}_missing"]))
         nodes.append(h.make_node("Where", [f"{name}_missing", f"{name}_fill", name], [f"{name}_filled"]))
     nodes.append(h.make_node("Div", ["weight_filled", "thousand"], ["tonnes"]))
-    nodes.append(h.make_node("Equal", ["maker", "acme"], ["is_acme"]))
-    nodes.append(h.make_node("Equal", ["sold", "true"], ["is_sold"]))
-    parts = ["tonnes", "seats_filled", "is_acme", "is_sold", "built_filled"]
+    for name, text in (("maker", "acme"), ("sold", "true")):
+        key: dict[str, Any] = {"keys_strings": [text], "values_floats": [1.0], "default_float": 0.0}
+        nodes.append(h.make_node("LabelEncoder", [name], [f"is_{text}"], domain="ai.onnx.ml", **key))
+    parts = ["tonnes", "seats_filled", "is_acme", "is_true", "built_filled"]
     nodes += [h.make_node("Cast", [part], [f"{part}_32"], to=T.FLOAT) for part in parts]
     nodes.append(h.make_node("Concat", [f"{part}_32" for part in parts], ["features"], axis=1))
     tensors: dict[str, Any] = {f"{name}_fill": np.array([value]) for name, value in FILL.items()}
     tensors |= {"thousand": np.array([1000.0])}
-    tensors |= {"acme": np.array(["acme"], dtype=object), "true": np.array(["true"], dtype=object)}
     inputs = [
         (column.name, T.STRING if column.dtype in (DType.STRING, DType.BOOL) else T.DOUBLE, ["N", 1])
         for column in COLUMNS
     ]
-    return _model(nodes, tensors, inputs, [("features", T.FLOAT, ["N", 5])], opset=19)
+    return _model(nodes, tensors, inputs, [("features", T.FLOAT, ["N", 5])])
 
 
 def _model(
@@ -142,8 +151,6 @@ def _model(
     tensors: Mapping[str, Any],
     inputs: Sequence[tuple[str, int, list[Any]]],
     outputs: Sequence[tuple[str, int, list[Any]]],
-    *,
-    opset: int,
 ) -> onnx.ModelProto:
     graph = h.make_graph(
         nodes,
@@ -152,4 +159,5 @@ def _model(
         [h.make_tensor_value_info(*value) for value in outputs],
         [onnx.numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )
-    return h.make_model(graph, opset_imports=[h.make_opsetid("", opset)], ir_version=8 if opset < 18 else 9)
+    versions = [h.make_opsetid("", ONNX_OPSET), h.make_opsetid("ai.onnx.ml", ONNX_ML_OPSET)]
+    return h.make_model(graph, opset_imports=versions, ir_version=ONNX_IR_VERSION)
