@@ -1,0 +1,1 @@
+"""Data sets: a Protocol in ``interface``, one module for each kind."""

@@ -1,0 +1,44 @@
+"""The fingerprint of files: a digest of what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+
+
+def digest(*files: Path) -> str:
+    """The SHA-256 of the contents of ``files``. Raises ``BadInput`` where one cannot be read."""
+    digests = [_digest(file) for file in files]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def _digest(file: Path) -> str:
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(unreadable(file, error)) from None
+
+
+def unreadable(file: Path, error: OSError) -> Problem:
+    """The problem that ``file`` cannot be opened."""
+    why = {FileNotFoundError: "there is no such file", IsADirectoryError: "this is a directory, a file is needed"}
+    message = why.get(type(error), f"the file cannot be read: {error.strerror}")
+    return Problem(key="path", value=str(file), message=message, remedy=_neighbours(file))
+
+
+def _neighbours(file: Path) -> str | None:
+    if not file.parent.is_dir():
+        return f"There is no directory {file.parent} either"
+    close = did_you_mean(file.name, (f.name for f in file.parent.iterdir() if f.is_file()))
+    return close if close and close.startswith("Did") else None
+
+
+def opened(file: Path) -> None:
+    """Raise ``BadInput`` unless ``file`` can be opened: a lazy reader would say so late, and in its own words."""
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        raise BadInput(unreadable(file, error)) from None

@@ -1,0 +1,63 @@
+"""A CSV file, whose values are texts until their types are found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.datasets import contents
+from when_ml_pipeline_meets_hydra.datasets.interface import RawRows, TaskChoice
+from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.stages.artifacts import Column
+
+
+@frozen
+class CsvFile:
+    """The CSV file at ``path``: UTF-8, one line of names first."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of the data set")] = "csv"
+    path: Annotated[Path, Field(description="The CSV file")]
+    target: Annotated[str, Field(min_length=1, description="Name of the column to predict")]
+    task: Annotated[TaskChoice, Field(description="What to predict; auto: decided by the target's values")] = (
+        TaskChoice.AUTO
+    )
+    columns: Annotated[
+        tuple[Column, ...], Field(description="Columns to use; none: all, their types found in the data")
+    ] = ()
+    null_values: Annotated[tuple[str, ...], Field(description="Texts that stand for a missing value")] = ("", "NA")
+    separator: Annotated[str, Field(min_length=1, max_length=1, description="Character between two values")] = ","
+
+    def rows(self) -> RawRows:
+        """The rows, every value a text."""
+        import polars as pl
+
+        file = self.file()
+        contents.opened(file)
+        # An empty text must stay one here: which texts are missing values is decided in one place, for all kinds.
+        frame = pl.scan_csv(file, separator=self.separator, infer_schema=False, glob=False, encoding="utf8-lossy")
+        return RawRows(
+            frame=frame,
+            target=self.target,
+            columns=self.columns,
+            task=self.task,
+            texts=True,
+            missing=self.null_values,
+        )
+
+    def file(self) -> Path:
+        """Where the file is."""
+        return self.path
+
+    def fingerprint(self) -> str:
+        """The digest of the file's content."""
+        return contents.digest(self.file())
+
+    def check(self) -> Iterable[Problem]:
+        """All that is wrong with the file's content."""
+        from when_ml_pipeline_meets_hydra.datasets import checks
+
+        return checks.problems(self)

@@ -1,0 +1,1 @@
+"""Preparation: split, fit, and the same transformation as a matrix and as an ONNX graph."""

@@ -1,0 +1,179 @@
+"""What preprocessing learns from the training rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from when_ml_pipeline_meets_hydra.datasets.table import column
+from when_ml_pipeline_meets_hydra.preparation.param import Imputation, PreparationParam, Scaling
+from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType
+
+# A median needs all values of its column at once: as many columns at a time as make this many values (8 bytes each).
+VALUES_AT_ONCE = 20_000_000
+# Beyond this many different texts, those that are too rare are left out before any are counted exactly.
+TEXTS_AT_ONCE = 200_000
+_BUCKETS = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """A column of numbers: a missing x becomes ``fill``, then x becomes (x - ``center``) / ``scale``.
+
+    ``indicator``: a further feature says whether x was missing.
+    """
+
+    index: int
+    fill: float
+    center: float
+    scale: float
+    indicator: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Category:
+    """A column of texts: one feature for each of ``values`` ("" is a missing text); others are zeros in all."""
+
+    index: int
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """The preprocessing of all columns. Features come in the order numbers, indicators, categories."""
+
+    columns: tuple[Column, ...]
+    numbers: tuple[Number, ...]
+    categories: tuple[Category, ...]
+
+    @property
+    def indicators(self) -> tuple[Number, ...]:
+        """The numbers whose absence is a feature."""
+        return tuple(n for n in self.numbers if n.indicator)
+
+    def features(self, reserved: Sequence[str]) -> tuple[str, ...]:
+        """The names of the features: all different, and none of the ``reserved`` ones."""
+        names = [self.columns[n.index].name for n in self.numbers]
+        names += [f"{self.columns[n.index].name} missing" for n in self.indicators]
+        names += [f"{self.columns[c.index].name}={v or 'missing'}" for c in self.categories for v in c.values]
+        return tuple(_distinct(names, set(reserved)))
+
+
+def is_number(dtype: DType) -> bool:
+    """Whether a column goes into the matrix as a number; a date is its days since 1970-01-01."""
+    return dtype in (DType.FLOAT, DType.INT, DType.DATE)
+
+
+def number(name: str, dtype: DType) -> pl.Expr:
+    """A column as Float64."""
+    days = pl.col(name).to_physical() if dtype is DType.DATE else pl.col(name)
+    return days.cast(pl.Float64)
+
+
+def text(name: str) -> pl.Expr:
+    """A column as texts; a missing one is empty, a truth value is ``true`` or ``false``."""
+    return pl.col(name).cast(pl.String).fill_null("")
+
+
+def fit(train: pl.LazyFrame, columns: tuple[Column, ...], rows: int, param: PreparationParam) -> Fitted:
+    """Learn from the ``rows`` training rows, whose k-th column is named ``c<k>``."""
+    numeric = [k for k, c in enumerate(columns) if is_number(c.dtype)]
+    texts = [k for k, c in enumerate(columns) if not is_number(c.dtype)]
+    return Fitted(
+        columns=columns,
+        numbers=tuple(_numbers(train, columns, numeric, rows, param)),
+        categories=tuple(_categories(train, texts, rows, param)),
+    )
+
+
+def _numbers(
+    train: pl.LazyFrame, columns: Sequence[Column], indices: Sequence[int], rows: int, param: PreparationParam
+) -> Iterator[Number]:
+    values = {k: number(column(k), columns[k].dtype) for k in indices}
+    moments = _measure(train, values, ("count", "mean", "std"), len(values))
+    needed = param.imputation is Imputation.MEDIAN or param.scaling is Scaling.ROBUST
+    at_once = max(1, VALUES_AT_ONCE // max(rows, 1)) if needed else 0
+    quantiles = _measure(train, values, ("median", "lower", "upper"), at_once)
+    for k, (count, mean, deviation), (median, lower, upper) in zip(indices, moments, quantiles, strict=True):
+        center, scale = {
+            Scaling.NONE: (0.0, 1.0),
+            Scaling.STANDARD: (mean, deviation),
+            Scaling.ROBUST: (median, upper - lower or deviation),
+        }[param.scaling]
+        fill = {Imputation.MEAN: mean, Imputation.MEDIAN: median, Imputation.ZERO: 0.0}[param.imputation]
+        indicator = param.missing_indicator and 0 < count < rows
+        yield Number(index=k, fill=fill, center=center, scale=scale or 1.0, indicator=indicator)
+
+
+_STATISTICS = {
+    "count": lambda x: x.count(),
+    "mean": lambda x: x.mean(),
+    "std": lambda x: x.std(ddof=0),
+    "median": lambda x: x.quantile(0.5, "linear"),
+    "lower": lambda x: x.quantile(0.25, "linear"),
+    "upper": lambda x: x.quantile(0.75, "linear"),
+}
+
+
+def _measure(
+    train: pl.LazyFrame, values: dict[int, pl.Expr], statistics: Sequence[str], at_once: int
+) -> list[list[float]]:
+    """For each column the ``statistics``, of ``at_once`` columns in a pass; zeros where nothing is asked for."""
+    if not at_once:
+        return [[0.0] * len(statistics) for _ in values]
+    measured: list[list[float]] = []
+    expressions = list(values.values())
+    for start in range(0, len(expressions), at_once):
+        batch = expressions[start : start + at_once]
+        asked = [_STATISTICS[name](x) for x in batch for name in statistics]
+        row = train.select(e.alias(str(k)) for k, e in enumerate(asked)).collect(engine="streaming").row(0)
+        flat = [_rounded(value) for value in row]
+        measured += [flat[k : k + len(statistics)] for k in range(0, len(flat), len(statistics))]
+    return measured
+
+
+def _rounded(value: float | None) -> float:
+    """Twelve digits: the order of a parallel sum changes the last ones, and the same data must give the same graph.
+
+    What does not exist (nothing is there, or it is too large) is 0.
+    """
+    return float(f"{value:.12g}") if value is not None and math.isfinite(value) else 0.0
+
+
+def _categories(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: PreparationParam) -> Iterator[Category]:
+    if not indices:
+        return
+    distinct = train.select(pl.col(column(k)).approx_n_unique() for k in indices).collect(engine="streaming").row(0)
+    least = max(1, math.ceil(rows * param.min_frequency))
+    for k, many in zip(indices, distinct, strict=True):
+        values = train.select(text(column(k)).alias("text"))
+        counted = _count(values if many <= TEXTS_AT_ONCE else _without_rare(values, least), least)
+        yield Category(index=k, values=tuple(sorted(_most_frequent(counted, param.max_categories))))
+
+
+def _count(values: pl.LazyFrame, least: int) -> Iterable[tuple[str, int]]:
+    counted = values.group_by("text").len().filter(pl.col("len") >= least).collect(engine="streaming")
+    return counted.iter_rows()  # type: ignore[return-value]
+
+
+def _without_rare(values: pl.LazyFrame, least: int) -> pl.LazyFrame:
+    """Only texts whose hash occurs often enough, so that counting a column of identifiers stays in memory."""
+    bucket = (pl.col("text").hash() % _BUCKETS).alias("bucket")
+    often = values.group_by(bucket).len().filter(pl.col("len") >= least).select("bucket").collect(engine="streaming")
+    return values.with_columns(bucket).join(often.lazy(), on="bucket", how="semi").select("text")
+
+
+def _most_frequent(counted: Iterable[tuple[str, int]], most: int) -> list[str]:
+    return [value for value, _ in sorted(counted, key=lambda found: (-found[1], found[0]))[:most]]
+
+
+def _distinct(names: Sequence[str], taken: set[str]) -> Iterator[str]:
+    for name in names:
+        candidate, number = name, 2
+        while candidate in taken:
+            candidate, number = f"{name} ({number})", number + 1
+        taken.add(candidate)
+        yield candidate

@@ -1,0 +1,44 @@
+"""The fitted preprocessing as Polars expressions, and as what the ONNX graph is fed with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from when_ml_pipeline_meets_hydra.datasets.table import column
+from when_ml_pipeline_meets_hydra.preparation.fit import Fitted, is_number, number, text
+from when_ml_pipeline_meets_hydra.stages.artifacts import Column
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# The largest float32: a larger double would become infinite, which no model takes.
+LARGEST = 3.4028234663852886e38
+
+
+def features(fitted: Fitted, names: Sequence[str]) -> list[pl.Expr]:
+    """The features, each Float32 and without a missing value, under ``names``."""
+    made = []
+    for n in fitted.numbers:
+        x = number(column(n.index), fitted.columns[n.index].dtype).fill_null(n.fill)
+        made.append(((x - n.center) / n.scale).clip(-LARGEST, LARGEST))
+    made += [pl.col(column(n.index)).is_null() for n in fitted.indicators]
+    made += [text(column(c.index)) == pl.lit(value) for c in fitted.categories for value in c.values]
+    return [expression.cast(pl.Float32).alias(name) for expression, name in zip(made, names, strict=True)]
+
+
+def feeds(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray[Any, Any]]:
+    """Raw rows (columns ``c0``, ``c1`` …) as the inputs of the graph, each [N, 1]."""
+    return {c.name: _feed(rows, k, c) for k, c in enumerate(columns)}
+
+
+def _feed(rows: pl.DataFrame, index: int, described: Column) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    if is_number(described.dtype):
+        values = rows.select(number(column(index), described.dtype).fill_null(float("nan"))).to_series()
+        return values.to_numpy().reshape(-1, 1)
+    texts = rows.select(text(column(index))).to_series().to_list()
+    return np.array(texts, dtype=object).reshape(-1, 1)

@@ -1,0 +1,47 @@
+"""How a data set is split and turned into numbers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import frozen
+
+
+class Scaling(StrEnum):
+    """What becomes of a number x: x; (x - mean) / standard deviation; (x - median) / interquartile range."""
+
+    NONE = "none"
+    STANDARD = "standard"
+    ROBUST = "robust"
+
+
+class Imputation(StrEnum):
+    """What stands in for a missing number."""
+
+    MEAN = "mean"
+    MEDIAN = "median"
+    ZERO = "zero"
+
+
+@frozen
+class PreparationParam:
+    """The choices of preprocessing; everything that is fitted is fitted on the training rows only."""
+
+    test_fraction: Annotated[
+        float, Field(gt=0, lt=1, description="Share of the rows held out for evaluation, exact within each class")
+    ] = 0.2
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="Which rows are held out")] = 0
+    scaling: Annotated[Scaling, Field(description="How numbers are scaled")] = Scaling.STANDARD
+    imputation: Annotated[Imputation, Field(description="What stands in for a missing number")] = Imputation.MEDIAN
+    missing_indicator: Annotated[
+        bool, Field(description="Add a feature that is 1 where a number is missing, for columns where that happens")
+    ] = True
+    max_categories: Annotated[
+        int, Field(ge=1, le=1000, description="Most categories per text column; rarer ones count as unknown")
+    ] = 30
+    min_frequency: Annotated[
+        float, Field(gt=0, le=0.5, description="Share of the training rows that a category needs to get a feature")
+    ] = 0.005

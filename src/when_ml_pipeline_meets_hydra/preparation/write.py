@@ -1,0 +1,63 @@
+"""The files of prepared data, and the proof that the graph does what the matrices say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from when_ml_pipeline_meets_hydra.datasets.table import TARGET, Table, column
+from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.preparation import graph, matrix
+from when_ml_pipeline_meets_hydra.preparation.fit import Fitted
+from when_ml_pipeline_meets_hydra.preparation.split import LABEL
+from when_ml_pipeline_meets_hydra.stages.artifacts import Task
+
+TARGET_FEATURE = "__target__"
+HOLDOUT_ROWS = 1000
+
+
+def write_matrix(rows: pl.LazyFrame, table: Table, fitted: Fitted, names: tuple[str, ...], file: Path) -> None:
+    """Stream the features of ``rows`` and their target into ``file``."""
+    regression = table.task is Task.REGRESSION
+    target = pl.col(TARGET).cast(pl.Float64) if regression else pl.col(LABEL)
+    selected = rows.select(*matrix.features(fitted, names), target.alias(TARGET_FEATURE))
+    selected.sink_parquet(file, compression="zstd", compression_level=1, engine="streaming")
+
+
+def first_rows(rows: pl.LazyFrame, table: Table) -> pl.DataFrame:
+    """The raw columns (``c0``, ``c1`` …) of the first rows, at most 1,000."""
+    wanted = [column(k) for k in range(len(table.columns))]
+    return rows.select(wanted).head(HOLDOUT_ROWS).collect(engine="streaming")
+
+
+def write_raw(rows: pl.DataFrame, table: Table, file: Path) -> None:
+    """Write raw rows under the names of their columns."""
+    rows.rename({column(k): c.name for k, c in enumerate(table.columns)}).write_parquet(file)
+
+
+def write_graph(fitted: Fitted, file: Path) -> None:
+    """Write the ONNX graph."""
+    file.write_bytes(graph.build(fitted).SerializeToString(deterministic=True))
+
+
+def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], model: Path, written: Path) -> None:
+    """Compare what the graph makes of ``raw`` with the first rows of the matrix in ``written``.
+
+    Raises:
+        StepFailed: they differ.
+    """
+    import numpy as np
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    made: Any = session.run(None, matrix.feeds(raw, fitted.columns))[0]
+    expected = pl.read_parquet(written, n_rows=raw.height).drop(TARGET_FEATURE).to_numpy()
+    agrees = np.isclose(made, expected, rtol=1e-6, atol=1e-6) if made.shape == expected.shape else np.zeros((1, 1))
+    if not agrees.all():
+        row, feature = (int(k) for k in np.argwhere(~agrees.astype(bool))[0])
+        raise StepFailed(
+            f"The ONNX graph of the preprocessing does not give the numbers of {written.name}: row {row}, feature "
+            f"'{names[feature]}' (graph: {made.shape}, file: {expected.shape})"
+        )
