@@ -1,0 +1,45 @@
+"""A model: extremely randomised trees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import Progress, Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.stages.artifacts import Task
+from when_ml_pipeline_meets_hydra.training.param import TrainingParam
+
+if TYPE_CHECKING:
+    import onnx
+
+    from when_ml_pipeline_meets_hydra.models.interface import Array, Estimator
+
+
+@frozen
+class ExtraTrees:
+    """Trees whose splits are drawn at random (Geurts et al., "Extremely randomized trees", 2006)."""
+
+    name: Annotated[str, Field(description="Name of the model in reports")]
+    max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried at each split")] = 1.0
+    n_jobs: Annotated[int, Field(ge=1, description="Processor cores to train on"), Unkeyed()] = 1
+
+    def fit(self, task: Task, m_param: TrainingParam, features: Array, target: Array, progress: Progress) -> Estimator:
+        """Train."""
+        from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+
+        kind = ExtraTreesClassifier if task is Task.CLASSIFICATION else ExtraTreesRegressor
+        estimator = kind(
+            n_estimators=m_param.n_estimators,
+            min_samples_split=m_param.min_samples_split,
+            max_features=self.max_features,
+            random_state=m_param.seed,
+            n_jobs=self.n_jobs,
+        )
+        return estimator.fit(features, target)  # type: ignore[no-any-return]
+
+    def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
+        """The trained model as ONNX; training compares its predictions and refuses a graph that differs."""
+        from when_ml_pipeline_meets_hydra.models.sklearn_export import to_graph
+
+        return to_graph(estimator, n_features)
