@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, get_type_hints
 
 from when_ml_pipeline_meets_hydra.compose import Composed, Job
-from when_ml_pipeline_meets_hydra.config_tree import Stage
+from when_ml_pipeline_meets_hydra.config_tree import HELP, Stage
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.keys import keyed
@@ -19,6 +19,7 @@ from when_ml_pipeline_meets_hydra.targets import allowed_packages, locate
 from when_ml_pipeline_meets_hydra.validation import secret_keys, validate
 
 SPECIAL = frozenset({"out", "progress"})
+NO_CLASS = "is a function, and an option is a class"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +192,10 @@ class _Binder:
 
     def function(self, stage: str) -> tuple[Callable[..., Any], Signature] | None:
         """The function of a stage's subcommand with its signature; None where there was a problem."""
+        if stage == HELP:
+            stages = ", ".join(self.stages)
+            self.problems.append(Problem(key="c", message="no stage is chosen", remedy=f"Add c=… with one of {stages}"))
+            return None
         if stage not in self.stages:
             self._wrong("c", f"'{stage}' is no stage that can run", did_you_mean(stage, self.stages))
             return None
@@ -206,6 +211,8 @@ class _Binder:
             return None
         try:
             function = self._locate(node, key)
+            if inspect.isclass(function):
+                raise TypeError("it is a class, and a subcommand is a function")
             return function, signature_of(function)
         except BadInput as error:
             self.problems.extend(error.problems)
@@ -274,6 +281,9 @@ class _Binder:
         wanted = hint
         if isinstance(data, dict) and "_target_" in data:
             wanted = self._locate(data, name)
+            if not inspect.isclass(wanted):
+                origin = self.job.origins.of(f"{name}._target_")
+                raise BadInput(Problem(key=f"{name}._target_", value=data["_target_"], message=NO_CLASS, origin=origin))
             data = {k: v for k, v in data.items() if k != "_target_"}
         problems = list(faults)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -22,6 +23,7 @@ from when_ml_pipeline_meets_hydra.secrets import Redactor
 MISSING = "???"
 MOST_JOBS = 100_000
 NO_SUCH_KEY = "there is no such key"
+_NO_VARIABLE = re.compile(r".*Environment variable '([^']*)' not found.*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,7 +297,7 @@ def _plain(parent: Container, key: Any, path: str, faults: dict[str, str]) -> An
     try:
         value = parent[key] if not OmegaConf.is_missing(parent, key) else MISSING
     except OmegaConfBaseException as error:
-        faults[path] = _first_line(error)
+        faults[path] = _NO_VARIABLE.sub(r"the environment variable \1 is not set", _first_line(error))
         return MISSING
     if isinstance(value, DictConfig):
         return {str(k): _plain(value, k, f"{path}.{k!s}", faults) for k in value}

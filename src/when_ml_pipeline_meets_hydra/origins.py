@@ -44,7 +44,7 @@ class Origins:
     def _override(self, key: str) -> str | None:
         for line in reversed(self._overrides):
             name = line.partition("=")[0].lstrip("+~")
-            if key == name or key.startswith(f"{name}."):
+            if key == name or key.startswith((f"{name}.", f"{name}[")):
                 return f"the override {self._masks.override(line)}"
         return None
 
@@ -78,7 +78,7 @@ def _line_of(file: Path, key: str) -> int | None:
     """The line in ``file`` that sets ``key`` (1 for the file itself)."""
     node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     line = 1
-    for part in key.split(".") if key else ():
+    for part in key.partition("[")[0].split(".") if key else ():
         if not isinstance(node, yaml.MappingNode):
             return None
         for name, value in node.value:

@@ -31,7 +31,9 @@ def locate(target: Any, allowed: Iterable[str], *, key: str, origin: str | None)
         return BadInput(problem)
 
     module, _, name = str(target).rpartition(".")
-    if not module or not _inside(str(target), allowed):
+    if not module:
+        raise wrong("has to be a class or function with its module", "Write package.module.Name")
+    if not _inside(str(target), allowed):
         raise wrong(
             f"only {', '.join(allowed)} may be named here",
             f"If it is code of yours, add packages=[{str(target).partition('.')[0]}] or set ${PACKAGES_VARIABLE}",

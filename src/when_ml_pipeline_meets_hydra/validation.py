@@ -56,23 +56,33 @@ def _problems(error: ValidationError, hint: Any, key: str, origin: OriginOf) -> 
         field = field_schema(hint, loc)
         secret = is_secret_name(path) or field.get("format") == "password"
         kind = found["type"]
-        shown = None if kind == "missing" or isinstance(found["input"], dict) else _shown(found["input"])
         yield Problem(
             key=path,
-            value=MASK if secret and shown is not None else shown,
+            value=None if kind in _UNKNOWN else _shown(found, secret=secret),
             message=_message(found, field),
-            origin=origin(path),
+            origin=_without_value(origin(path)) if kind in _UNKNOWN else origin(path),
             remedy=_remedy(kind, hint, loc, key),
         )
 
 
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+# The value of a misspelt key is not shown: it may be a secret.
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+
+
+def _shown(found: Mapping[str, Any], *, secret: bool) -> str | None:
+    value = found["input"]
+    if found["type"].startswith("missing") or isinstance(value, dict):
+        return None
+    return MASK if secret else value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _without_value(origin: str | None) -> str | None:
+    return origin.partition("=")[0] if origin and origin.startswith("the override") else origin
 
 
 def _message(found: Mapping[str, Any], field: Mapping[str, Any]) -> str:
     kind = found["type"]
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+    if kind in _UNKNOWN:
         return "there is no such key"
     if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"a value is needed ({allowed(field)})"
@@ -82,7 +92,7 @@ def _message(found: Mapping[str, Any], field: Mapping[str, Any]) -> str:
 
 
 def _remedy(kind: str, hint: Any, loc: list[int | str], key: str) -> str | None:
-    if kind in ("unexpected_keyword_argument", "extra_forbidden") and loc:
+    if kind in _UNKNOWN and loc:
         names = [*field_schema(hint, loc[:-1]).get("properties", ())]
         place = ".".join([key, *map(str, loc[:-1])])
         return did_you_mean(f"{place}.{loc[-1]}", [f"{place}.{name}" for name in names])
@@ -152,8 +162,10 @@ def _range(field: Mapping[str, Any]) -> str:
         return f", {'at least' if 'minimum' in field else 'more than'} {low.split()[0]}"
     if low or high:
         return f", {low}x{high}"
-    if "minLength" in field or "minItems" in field:
-        return ", not empty"
+    if least := field.get("minLength") or field.get("minItems"):
+        return (
+            ", not empty" if least == 1 else f", at least {least} {'characters' if 'minLength' in field else 'items'}"
+        )
     if "pattern" in field:
         return f" like {field['pattern']}"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NoReturn
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
@@ -27,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
+            message = re.sub(r"(--?[\w-]+)=\S+", r"\1", message)  # what follows may be a secret
             raise BadInput(Problem(key="", message=message, remedy=f"See {PROGRAM} --help"))
 
     parse = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
