@@ -156,7 +156,7 @@ def _categories(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: P
 
 def _count(values: pl.LazyFrame, least: int) -> Iterable[tuple[str, int]]:
     counted = values.group_by("text").len().filter(pl.col("len") >= least).collect(engine="streaming")
-    return counted.iter_rows()  # type: ignore[return-value]
+    return counted.iter_rows()
 
 
 def _without_rare(values: pl.LazyFrame, least: int) -> pl.LazyFrame:

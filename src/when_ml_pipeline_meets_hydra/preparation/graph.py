@@ -12,9 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from when_ml_pipeline_meets_hydra.preparation.fit import Category, Fitted, Number, is_number
 from when_ml_pipeline_meets_hydra.preparation.matrix import LARGEST
+from when_ml_pipeline_meets_hydra.stages.artifacts import ONNX_IR_VERSION, ONNX_ML_OPSET, ONNX_OPSET
 
-# The first version in which texts can be compared; IR version 9 came with it.
-OPSET, IR_VERSION = 19, 9
 FEATURES = "features"
 
 
@@ -65,7 +64,8 @@ def build(fitted: Fitted) -> onnx.ModelProto:
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", width])],
         graph.constants,
     )
-    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    opsets = [helper.make_opsetid("", ONNX_OPSET), helper.make_opsetid("ai.onnx.ml", ONNX_ML_OPSET)]
+    model = helper.make_model(proto, opset_imports=opsets, ir_version=ONNX_IR_VERSION)
     model.producer_name = "when_ml_pipeline_meets_hydra"
     onnx.checker.check_model(model, full_check=True)
     return model
