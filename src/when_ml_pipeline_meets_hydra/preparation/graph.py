@@ -33,10 +33,8 @@ class _Graph:
     def constant(self, values: Sequence[float] | float) -> str:
         return self._add(numpy_helper.from_array(np.array(values, dtype=np.float64)))
 
-    def texts(self, values: Sequence[str]) -> str:
-        tensor = TensorProto(data_type=TensorProto.STRING, dims=[len(values)])
-        tensor.string_data.extend(value.encode() for value in values)
-        return self._add(tensor)
+    def places(self, count: int) -> str:
+        return self._add(numpy_helper.from_array(np.arange(count, dtype=np.int64)))
 
     def _add(self, tensor: onnx.TensorProto) -> str:
         tensor.name = f"{self.prefix}constant_{len(self.constants)}"
@@ -103,5 +101,12 @@ def _beside(graph: _Graph, fitted: Fitted, numbers: Sequence[Number]) -> str:
 
 
 def _one_hot(graph: _Graph, fitted: Fitted, category: Category) -> str:
-    same = graph.node("Equal", fitted.columns[category.index].name, graph.texts(category.values))
-    return graph.node("Cast", same, to=TensorProto.FLOAT)
+    # In this version texts cannot be compared, so their places in the list are.
+    keys: dict[str, Any] = {
+        "keys_strings": category.values,
+        "values_int64s": range(len(category.values)),
+        "default_int64": -1,
+    }
+    name = fitted.columns[category.index].name
+    place = graph.node("LabelEncoder", name, domain="ai.onnx.ml", **keys)
+    return graph.node("Cast", graph.node("Equal", place, graph.places(len(category.values))), to=TensorProto.FLOAT)
