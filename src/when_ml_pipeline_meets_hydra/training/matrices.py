@@ -45,8 +45,8 @@ def _matrix(table: pl.DataFrame) -> Array:
 
 
 def _refuse_not_finite(matrices: Matrices, split: str, data: PreparedData) -> None:
-    finite: Array = np.isfinite(matrices.features).all(axis=0, keepdims=True)[0]
-    wrong = [name for name, good in zip(data.features, finite, strict=True) if not good]
+    columns = zip(data.features, matrices.features.T, strict=True)
+    wrong = [name for name, column in columns if not np.isfinite(column).all()]
     if not np.isfinite(matrices.target).all():
         wrong.append(data.target.name)
     if wrong:

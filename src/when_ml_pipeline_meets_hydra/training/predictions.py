@@ -38,6 +38,7 @@ def predict(estimator: Any, features: Array, n_classes: int) -> Predictions:
         return Predictions(values=np.asarray(estimator.predict(features), dtype=np.float64).reshape(-1))
     probabilities = np.zeros((len(features), n_classes))
     probabilities[:, estimator.classes_] = estimator.predict_proba(features)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)  # some are 32-bit floats, whose sum is not quite 1
     # The exported graph takes the first of equally likely classes; not every estimator's own predict does.
     return Predictions(values=probabilities.argmax(axis=1), probabilities=probabilities)
 
