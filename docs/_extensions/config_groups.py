@@ -17,7 +17,7 @@ from when_ml_pipeline_meets_hydra.bind import describe
 from when_ml_pipeline_meets_hydra.compose import Composed, Job, compose
 from when_ml_pipeline_meets_hydra.config_tree import STAGES, Option, default_choices, read_options
 from when_ml_pipeline_meets_hydra.errors import BadInput
-from when_ml_pipeline_meets_hydra.secrets import MASK, is_secret_name
+from when_ml_pipeline_meets_hydra.masking import MASK, is_secret_name
 from when_ml_pipeline_meets_hydra.validation import allowed, field_schema
 
 

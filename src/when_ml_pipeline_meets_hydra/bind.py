@@ -5,20 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any
 
 from when_ml_pipeline_meets_hydra.compose import Composed, Job
 from when_ml_pipeline_meets_hydra.config_tree import HELP, Stage
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.keys import keyed
-from when_ml_pipeline_meets_hydra.secrets import Redactor, is_secret_name
+from when_ml_pipeline_meets_hydra.masking import Redactor, is_secret_name
+from when_ml_pipeline_meets_hydra.signature import SPECIAL, Signature, signature_of
 from when_ml_pipeline_meets_hydra.sources import code_version
-from when_ml_pipeline_meets_hydra.targets import allowed_packages, locate
+from when_ml_pipeline_meets_hydra.targets import allowed_packages, inside, locate
 from when_ml_pipeline_meets_hydra.validation import secret_keys, validate
 
-SPECIAL = frozenset({"out", "progress"})
 NO_CLASS = "is a function, and an option is a class"
 
 
@@ -55,15 +54,6 @@ class Bound:
     calls: tuple[tuple[Job, Call], ...]
     secret_keys: frozenset[str] = frozenset()
     redactor: Redactor = field(default_factory=Redactor)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Signature:
-    """What a subcommand's function receives and returns."""
-
-    parameters: Mapping[str, Any]
-    defaults: Mapping[str, Any]
-    returns: Any
 
 
 def bind(composed: Composed) -> Bound:
@@ -122,27 +112,6 @@ def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
         summary=doc.partition("\n")[0],
         keys={n: binder.wanted(n, h) for n, h in hints.items()},
         artifacts={n: getattr(h, "__name__", str(h)) for n, h in signature.parameters.items() if n in stages},
-    )
-
-
-def signature_of(function: Callable[..., Any]) -> Signature:
-    """The resolved signature of a subcommand. Raises ``TypeError`` where it is none that can be called by name."""
-    return _signature(function)
-
-
-@lru_cache(maxsize=1024)
-def _signature(function: Callable[..., Any]) -> Signature:
-    hints = get_type_hints(function, include_extras=True)
-    parameters = inspect.signature(function).parameters
-    for name, parameter in parameters.items():
-        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"its parameter '{name}' cannot be given by name")
-        if name not in hints:
-            raise TypeError(f"its parameter '{name}' has no annotation")
-    return Signature(
-        parameters={n: hints[n] for n in parameters if n not in SPECIAL},
-        defaults={n: p.default for n, p in parameters.items() if p.default is not p.empty},
-        returns=hints.get("return", type(None)),
     )
 
 
@@ -211,8 +180,6 @@ class _Binder:
             return None
         try:
             function = self._locate(node, key)
-            if inspect.isclass(function):
-                raise TypeError("it is a class, and a subcommand is a function")
             return function, signature_of(function)
         except BadInput as error:
             self.problems.extend(error.problems)
@@ -236,7 +203,7 @@ class _Binder:
             arguments=arguments,
             needs=needs,
             keyed={**{n: keyed(v) for n, v in arguments.items()}, **prints},
-            code=code_version(sorted({function.__module__, *(type(v).__module__ for v in _options(arguments))})),
+            code=code_version(sorted({function.__module__, *self._modules(arguments.values())})),
             after=_all_before(stage, self.stages),
             returns=returns if returns and issubclass(returns, Artifact) else None,
             is_effect=bool(getattr(function, "is_effect", False)),
@@ -262,6 +229,11 @@ class _Binder:
                 known = name in arguments
                 self.problems.extend(_below(name, p, self.job) if known else p for p in error.problems)
         return arguments, needs, prints
+
+    def _modules(self, options: Iterable[Any]) -> Iterator[str]:
+        """Where the code of the options is, and that of the classes which they extend."""
+        modules = (cls.__module__ for option in options for cls in type(option).__mro__)
+        return (module for module in modules if inside(module, self.allowed))
 
     def _artifact(self, stage: str, hint: Any, asking: tuple[str, ...]) -> Call | None:
         call = self.call(stage, asking)
@@ -333,10 +305,6 @@ def _hints_or_none(function: Callable[..., Any]) -> Mapping[str, Any]:
         return {}
 
 
-def _options(arguments: Mapping[str, Any]) -> Iterator[Any]:
-    return (v for v in arguments.values() if type(v).__module__ not in ("builtins", "pathlib"))
-
-
 def _without(data: Any, keys: set[str], path: str) -> Any:
     """``data`` without the keys that have no value; they are reported by themselves."""
     if not isinstance(data, dict):
@@ -363,5 +331,10 @@ def _secret_values(node: Any, keys: set[str], key: str = "") -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _secret_values(value, keys, key)
-    elif node not in (None, "???", "") and (key in keys or is_secret_name(key)):
+    elif node not in (None, "???", "") and (is_secret_name(key) or any(_meets(key, secret) for secret in keys)):
         yield str(node)
+
+
+def _meets(key: str, secret: str) -> bool:
+    """Whether a secret stands at ``key``, also where somebody gave a value for a group or a group for a value."""
+    return key == secret or key.startswith(f"{secret}.") or secret.startswith(f"{key}.")

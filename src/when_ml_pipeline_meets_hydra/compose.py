@@ -9,16 +9,15 @@ from itertools import chain, islice
 from math import prod
 from typing import Any
 
-from hydra.core.override_parser.types import Override, QuotedString
-from hydra.errors import HydraException
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra import hydra_api
 from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, folder_of
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.hydra_api import HydraException, Override, QuotedString
+from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.origins import Origins
-from when_ml_pipeline_meets_hydra.secrets import Redactor
 
 MISSING = "???"
 MOST_JOBS = 100_000

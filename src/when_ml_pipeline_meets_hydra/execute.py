@@ -14,8 +14,8 @@ from typing import Any, TextIO
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError
+from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.plan import Action, Plan, Step
-from when_ml_pipeline_meets_hydra.secrets import Redactor
 from when_ml_pipeline_meets_hydra.store import Store
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import Problem
-from when_ml_pipeline_meets_hydra.secrets import Redactor
+from when_ml_pipeline_meets_hydra.masking import Redactor
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.hydra_api import Loader

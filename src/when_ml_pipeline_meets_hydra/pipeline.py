@@ -13,9 +13,9 @@ from when_ml_pipeline_meets_hydra.compose import Composed, compose_as_far_as_it_
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
 from when_ml_pipeline_meets_hydra.execute import Observer, Outcome, Surroundings, execute
+from when_ml_pipeline_meets_hydra.masking import Redactor, Unmasked
 from when_ml_pipeline_meets_hydra.plan import Plan, make_plan
 from when_ml_pipeline_meets_hydra.record import Record, Recorder, Request, exit_code_of
-from when_ml_pipeline_meets_hydra.secrets import Redactor, Unmasked
 from when_ml_pipeline_meets_hydra.store import Store
 
 

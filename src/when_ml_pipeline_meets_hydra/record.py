@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-import secrets as random
+import secrets
 import socket
 import subprocess
 import time
@@ -198,7 +198,7 @@ def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
 
 def _new_folder(runs: Path) -> Path:
     while True:
-        folder = runs / f"{datetime.now():%Y%m%d-%H%M%S}-{random.token_hex(2)}"
+        folder = runs / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

@@ -14,7 +14,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.keys import hints_of, is_secret
-from when_ml_pipeline_meets_hydra.secrets import MASK, is_secret_name
+from when_ml_pipeline_meets_hydra.masking import MASK, is_secret_name
 
 OriginOf = Callable[[str], str | None]
 
@@ -54,7 +54,8 @@ def _problems(error: ValidationError, hint: Any, key: str, origin: OriginOf) -> 
         loc = [part for part in found["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
         path = key + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc)
         field = field_schema(hint, loc)
-        secret = is_secret_name(path) or field.get("format") == "password"
+        inner = tuple(secret_keys(hint, key))
+        secret = is_secret_name(path) or field.get("format") == "password" or any(_below(s, path) for s in inner)
         kind = found["type"]
         yield Problem(
             key=path,
@@ -63,6 +64,10 @@ def _problems(error: ValidationError, hint: Any, key: str, origin: OriginOf) -> 
             origin=_without_value(origin(path)) if kind in _UNKNOWN else origin(path),
             remedy=_remedy(kind, hint, loc, key),
         )
+
+
+def _below(secret: str, path: str) -> bool:
+    return secret.startswith(f"{path}.") or path.startswith(f"{secret}.")
 
 
 # The value of a misspelt key is not shown: it may be a secret.

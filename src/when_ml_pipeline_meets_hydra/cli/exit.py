@@ -63,7 +63,7 @@ def _keep(error: Exception, words: Sequence[str]) -> Path:
     import time
     import traceback
 
-    from when_ml_pipeline_meets_hydra.secrets import Redactor, is_secret_name
+    from when_ml_pipeline_meets_hydra.masking import Redactor, is_secret_name
 
     pairs = [w.partition("=") for w in words]
     masks = Redactor(value for key, _, value in pairs if is_secret_name(key))

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from when_ml_pipeline_meets_hydra.cli.exit import home
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.masking import MASK
 from when_ml_pipeline_meets_hydra.plan import differences
 from when_ml_pipeline_meets_hydra.record import Record, dump_yaml, find_record, read_records
 from when_ml_pipeline_meets_hydra.report import Rows, metrics_text
-from when_ml_pipeline_meets_hydra.secrets import MASK
 
 RunId = Annotated[str, typer.Argument(help="The run's id, a part of it that is unique, or 'last'")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines")]
