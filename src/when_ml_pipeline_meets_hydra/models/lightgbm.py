@@ -62,12 +62,9 @@ class LightGBM:
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """The fitted model as ONNX; see ``Model.export``."""
-        from onnxmltools import convert_lightgbm
-        from onnxmltools.convert.common.data_types import FloatTensorType
+        from when_ml_pipeline_meets_hydra.models.lightgbm_export import to_graph
 
-        shape = [("features", FloatTensorType([None, n_features]))]
-        graph: onnx.ModelProto = convert_lightgbm(estimator, initial_types=shape, zipmap=False)
-        return graph
+        return to_graph(estimator, n_features)
 
     def _build(self, task: Task, m_param: TrainingParam, target: Array) -> Any:
         from lightgbm import LGBMClassifier, LGBMRegressor
