@@ -20,7 +20,7 @@ PACKAGE = ROOT / "src" / NAME
 # A module of the core imports only what stands in an earlier line.
 LAYERS = (
     ("errors",),
-    ("contracts", "secrets", "sources", "config_tree"),
+    ("contracts", "masking", "signature", "sources", "config_tree"),
     ("keys", "store", "targets", "hydra_api"),
     ("origins", "validation"),
     ("compose",),

@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.bind import describe, find_secrets
 from when_ml_pipeline_meets_hydra.compose import Job, compose
 from when_ml_pipeline_meets_hydra.validation import allowed, field_schema
 
-_COLUMNS = ("key", "value", "allowed", "from", "description")
+_LONG = 80  # characters of a value
 
 
 def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, multirun: bool) -> int:
@@ -30,36 +30,34 @@ def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, mul
         console.print(f"c={job.stage} {group}={'|'.join(composed.loader.options(group))}", style="dim")
         for stage, kind in described.artifacts.items():
             console.print(Text.assemble(("  receives ", "dim"), (stage, "cyan"), f"'s {kind}"))
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in _COLUMNS:
-            table.add_column(column, overflow="fold", no_wrap=column == "key")
         config = masks.tree(dict(job.config), keys)
         for key, hint in described.keys.items():
-            for row in _rows(key, hint, config.get(key), job):
-                table.add_row(*row)
-        console.print(table)
+            for lines in _entries(key, hint, config.get(key), job):
+                console.print(lines)
     return 0
 
 
-def _rows(key: str, hint: Any, value: Any, job: Job) -> Iterator[tuple[Text, ...]]:
+def _entries(key: str, hint: Any, value: Any, job: Job) -> Iterator[Group]:
     field = field_schema(hint, [])
     fields: Mapping[str, Any] = field.get("properties", {})
     if not fields and not isinstance(value, dict):
-        yield _row(key, value, field, job)
+        yield _entry(key, value, field, job)
         return
     values = value if isinstance(value, dict) else {}
     for name in dict.fromkeys([*values, *fields]):
         if name != "_target_":
             inner = field_schema(hint, [name])
-            yield _row(f"{key}.{name}", values.get(name, inner.get("default")), inner, job)
+            yield _entry(f"{key}.{name}", values.get(name, inner.get("default")), inner, job)
 
 
-def _row(key: str, value: Any, field: Mapping[str, Any], job: Job) -> tuple[Text, ...]:
-    shown = "" if value is None and "default" not in field else value if isinstance(value, str) else json.dumps(value)
-    return (
-        Text(key, "cyan"),
-        Text(shown, "red" if value == "???" else ""),
-        Text(allowed(field) if field else ""),
-        Text(job.origins.of(key) or "default", "dim"),
-        Text(str(field.get("description", ""))),
-    )
+def _entry(key: str, value: Any, field: Mapping[str, Any], job: Job) -> Group:
+    """``key=value`` and what is allowed; below it what it means and where the value comes from."""
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if len(shown) > _LONG:
+        shown = shown[:_LONG] + "…"
+    head = Text.assemble((key, "cyan"), "=", (shown, "red" if value == "???" else "bold"))
+    if field:
+        head.append(f"   {allowed(field)}")
+    about = [str(field["description"])] if field.get("description") else []
+    about.append(f"from {job.origins.of(key) or 'the default of its type'}")
+    return Group(Padding(head, (0, 0, 0, 2)), *(Padding(Text(line, "dim"), (0, 0, 0, 6)) for line in about))
