@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType, Task
 
 ROW, TARGET = "row", "target"
 MOST_WHOLE_NUMBER_CLASSES = 10
+LEAVE_OUT = "Leave it out: list those to use in dataset.columns"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +52,14 @@ def table(rows: RawRows) -> Table:
     found, problems = locate(rows)
     if problems:
         raise BadInput(*problems)
-    *columns, target = infer(rows, found)
+    *columns, target = with_types(found, count_types(rows, found))
     values = {column(k): typed(rows, where) for k, where in enumerate(columns)} | {TARGET: typed(rows, target)}
     frame = rows.frame.select(**values).with_row_index(ROW)
     return Table(
         frame=frame,
         columns=tuple(where.column for where in columns),
         target=target.column,
-        task=_task(rows.task, target.column.dtype, frame),
+        task=find_task(rows.task, target.column.dtype, frame),
     )
 
 
@@ -84,10 +85,10 @@ def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
         physical = schema[places[name]][1]
         own = rows.columns[listed[name]] if name in listed else None
         dtype = dtype_of(physical)
-        if own is None and dtype is None:
+        if dtype is None:
             problems.append(_unusable(name, physical))
             continue
-        column = own or Column(name=name, dtype=dtype or DType.STRING)
+        column = own or Column(name=name, dtype=dtype)
         found.append(Located(column=column, position=places[name], physical=physical, listed=listed.get(name)))
     if not features:
         problems.append(Problem(key="columns", message="there is no column besides the target to predict from"))
@@ -111,44 +112,42 @@ def _unusable(name: str, physical: pl.DataType) -> Problem:
     return Problem(
         key="path",
         message=f"the column '{name}' holds values of type {physical}, which is none of {', '.join(DType)}",
-        remedy="Leave it out: list the columns to use in columns",
+        remedy=LEAVE_OUT,
     )
 
 
-def infer(rows: RawRows, found: list[Located]) -> list[Located]:
-    """Find the types of columns of texts that are not listed: the narrowest that every value has."""
-    if not rows.texts:
-        return found
-    open_questions = [where for where in found if where.listed is None]
-    counted = count_types(rows, open_questions)
-    types = {where.position: narrowest(counts) for where, counts in zip(open_questions, counted, strict=True)}
-    return [
-        where
-        if where.listed is not None
-        else Located(
-            column=Column(name=where.column.name, dtype=types[where.position]),
-            position=where.position,
-            physical=where.physical,
-        )
-        for where in found
-    ]
-
-
+Counts = Mapping[int, Mapping[DType, int]]
 _ORDER = (DType.DATE, DType.INT, DType.FLOAT, DType.BOOL, DType.STRING)
 
 
-def count_types(rows: RawRows, columns: Iterable[Located]) -> list[dict[DType, int]]:
-    """For each column the number of values that can be read as each type, in one streaming pass."""
-    asked = [(where, dtype) for where in columns for dtype in _ORDER]
+def count_types(rows: RawRows, found: Iterable[Located]) -> Counts:
+    """By position the number of values that can be read as each type, in one streaming pass.
+
+    Only of columns whose type is in question: texts that are not listed.
+    """
+    open_questions = [where for where in found if rows.texts and where.listed is None]
+    asked = [(where, dtype) for where in open_questions for dtype in _ORDER]
     if not asked:
-        return []
+        return {}
     counts = rows.frame.select(
         convert(nonmissing(rows, where), where.physical, dtype).count().alias(str(k))
         for k, (where, dtype) in enumerate(asked)
     ).collect(engine="streaming")
-    flat = list(counts.row(0))
-    width = len(_ORDER)
-    return [dict(zip(_ORDER, flat[k : k + width], strict=True)) for k in range(0, len(flat), width)]
+    flat = zip(asked, counts.row(0), strict=True)
+    result: dict[int, dict[DType, int]] = {}
+    for (where, dtype), count in flat:
+        result.setdefault(where.position, {})[dtype] = count
+    return result
+
+
+def with_types(found: Iterable[Located], counts: Counts) -> list[Located]:
+    """The columns, those in question with the narrowest type that every value has."""
+    return [
+        replace(where, column=Column(name=where.column.name, dtype=narrowest(counts[where.position])))
+        if where.position in counts
+        else where
+        for where in found
+    ]
 
 
 def narrowest(counts: Mapping[DType, int]) -> DType:
@@ -157,11 +156,21 @@ def narrowest(counts: Mapping[DType, int]) -> DType:
     return next(d for d in _ORDER if counts[d] == total) if total else DType.STRING
 
 
-def _task(choice: TaskChoice, dtype: DType, frame: pl.LazyFrame) -> Task:
+def find_task(choice: TaskChoice, dtype: DType, frame: pl.LazyFrame) -> Task:
+    """The task that is asked for; otherwise texts, truth values and at most ten different whole numbers are classes."""
     if choice is not TaskChoice.AUTO:
         return Task(choice.value)
     if dtype is not DType.INT:
         return Task.CLASSIFICATION if dtype in (DType.STRING, DType.BOOL) else Task.REGRESSION
-    distinct = frame.select(pl.col(TARGET).drop_nulls().unique().head(MOST_WHOLE_NUMBER_CLASSES + 1).len())
-    few = distinct.collect(engine="streaming").item() <= MOST_WHOLE_NUMBER_CLASSES
+    few = distinct_values(frame, MOST_WHOLE_NUMBER_CLASSES) <= MOST_WHOLE_NUMBER_CLASSES
     return Task.CLASSIFICATION if few else Task.REGRESSION
+
+
+def distinct_values(frame: pl.LazyFrame, exact_up_to: int) -> int:
+    """How many different values the target has; far beyond ``exact_up_to`` an estimate, which takes no memory."""
+    known = frame.select(pl.col(TARGET).drop_nulls())
+    estimate: int = known.select(pl.col(TARGET).approx_n_unique()).collect(engine="streaming").item()
+    if estimate > 2 * exact_up_to:
+        return estimate
+    exact: int = known.select(pl.col(TARGET).n_unique()).collect(engine="streaming").item()
+    return exact

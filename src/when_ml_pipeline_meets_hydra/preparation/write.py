@@ -10,7 +10,7 @@ import polars as pl
 from when_ml_pipeline_meets_hydra.datasets.table import TARGET, Table, column
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.preparation import graph, matrix
-from when_ml_pipeline_meets_hydra.preparation.fit import Fitted
+from when_ml_pipeline_meets_hydra.preparation.fit import Fitted, number
 from when_ml_pipeline_meets_hydra.preparation.split import LABEL
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
 
@@ -21,7 +21,7 @@ HOLDOUT_ROWS = 1000
 def write_matrix(rows: pl.LazyFrame, table: Table, fitted: Fitted, names: tuple[str, ...], file: Path) -> None:
     """Stream the features of ``rows`` and their target into ``file``."""
     regression = table.task is Task.REGRESSION
-    target = pl.col(TARGET).cast(pl.Float64) if regression else pl.col(LABEL)
+    target = number(TARGET, table.target.dtype) if regression else pl.col(LABEL)
     selected = rows.select(*matrix.features(fitted, names), target.alias(TARGET_FEATURE))
     selected.sink_parquet(file, compression="zstd", compression_level=1, engine="streaming")
 
