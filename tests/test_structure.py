@@ -166,6 +166,12 @@ def test_the_core_loads_no_library() -> None:
     assert not _loaded_by(f"import {NAME}.pipeline") & {*LIBRARIES, "rich", "typer"}
 
 
+def test_a_stored_run_loads_no_library() -> None:
+    code = f"from {NAME}.cli import main\nassert main(['c=preprocessing,modeling,deployment', '--multirun']) == 0"
+    assert _loaded_by(code) >= {"sklearn", "polars", "onnxruntime"}
+    assert not _loaded_by(code) & set(LIBRARIES)
+
+
 def _tool(*words: str) -> str:
     done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
     return "" if done.returncode == 0 else done.stdout + done.stderr

@@ -16,7 +16,7 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, QuotedString
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
@@ -25,6 +25,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, Stage, folder_of, read_stages
+
+__all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedString", "expand", "parse"]
 
 CONFIG_NAME = "config"
 CompositionError = (HydraException, OmegaConfBaseException)

@@ -33,7 +33,7 @@ def locate(target: Any, allowed: Iterable[str], *, key: str, origin: str | None)
     module, _, name = str(target).rpartition(".")
     if not module:
         raise wrong("has to be a class or function with its module", "Write package.module.Name")
-    if not _inside(str(target), allowed):
+    if not inside(str(target), allowed):
         raise wrong(
             f"only {', '.join(allowed)} may be named here",
             f"If it is code of yours, add packages=[{str(target).partition('.')[0]}] or set ${PACKAGES_VARIABLE}",
@@ -47,10 +47,11 @@ def locate(target: Any, allowed: Iterable[str], *, key: str, origin: str | None)
         raise wrong(f"{module} has no '{name}'") from error
     except Exception as error:
         raise wrong(f"importing {module} fails: {type(error).__name__}: {error}") from error
-    if not (inspect.isclass(found) or inspect.isfunction(found)) or not _inside(found.__module__, allowed):
+    if not (inspect.isclass(found) or inspect.isfunction(found)) or not inside(found.__module__, allowed):
         raise wrong(f"neither a class nor a function of {', '.join(allowed)}")
     return found
 
 
-def _inside(name: str, allowed: Iterable[str]) -> bool:
+def inside(name: str, allowed: Iterable[str]) -> bool:
+    """Whether a module is one of the ``allowed`` packages or lies in one."""
     return any(name == package or name.startswith(f"{package}.") for package in allowed)

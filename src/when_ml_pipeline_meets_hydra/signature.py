@@ -1,0 +1,43 @@
+"""What a subcommand's function receives and returns: its signature, resolved."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, get_type_hints
+
+SPECIAL = frozenset({"out", "progress"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """The parameters (without the special ones) with their annotations and defaults, and what is returned."""
+
+    parameters: Mapping[str, Any]
+    defaults: Mapping[str, Any]
+    returns: Any
+
+
+def signature_of(function: Callable[..., Any]) -> Signature:
+    """The resolved signature of a subcommand. Raises ``TypeError`` where it is none that can be called by name."""
+    return _signature(function)
+
+
+@lru_cache(maxsize=1024)
+def _signature(function: Callable[..., Any]) -> Signature:
+    if inspect.isclass(function):
+        raise TypeError("it is a class, and a subcommand is a function")
+    hints = get_type_hints(function, include_extras=True)
+    parameters = inspect.signature(function).parameters
+    for name, parameter in parameters.items():
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            raise TypeError(f"its parameter '{name}' cannot be given by name")
+        if name not in hints and name not in SPECIAL:
+            raise TypeError(f"its parameter '{name}' has no annotation")
+    return Signature(
+        parameters={n: hints[n] for n in parameters if n not in SPECIAL},
+        defaults={n: p.default for n, p in parameters.items() if p.default is not p.empty},
+        returns=hints.get("return", type(None)),
+    )
