@@ -172,15 +172,9 @@ def test_a_stored_run_loads_no_library() -> None:
     assert not _loaded_by(code) & set(LIBRARIES)
 
 
-def _tool(*words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
-
-
-def test_ruff_is_content() -> None:
-    assert not _tool("ruff", "check", "--no-cache")
-
-
-@pytest.mark.slow
-def test_mypy_is_content() -> None:
-    assert not _tool("mypy")
+@pytest.mark.parametrize("words", ["ruff check --no-cache", pytest.param("mypy", marks=pytest.mark.slow)])
+def test_linters_are_content(words: str) -> None:
+    command = [sys.executable, "-m", *words.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        pytest.fail(done.stdout + done.stderr, pytrace=False)
