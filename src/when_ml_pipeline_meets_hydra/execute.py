@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -118,9 +119,7 @@ def _finish(step: Step, outcomes: Mapping[str, Outcome], around: Surroundings) -
 def _failure(step: Step, error: str, log: Path, status: Status, code: ExitCode, started: float) -> Outcome:
     seconds = time.perf_counter() - started
     _append(log, error + "\n")
-    return Outcome(
-        step=step, status=status, reason=step.reason, error=error, exit_code=code, log=log, seconds=seconds
-    )
+    return Outcome(step=step, status=status, reason=step.reason, error=error, exit_code=code, log=log, seconds=seconds)
 
 
 def _append(log: Path, text: str) -> None:
@@ -146,13 +145,12 @@ def _run(step: Step, outcomes: Mapping[str, Outcome], around: Surroundings, log:
         artifact = _call(step, outcomes, around, log, out)
         return _done(step, started, log, artifact)
     assert step.call.returns is not None
-    is_forced = around.store.has(step.key)
 
     def waits(holder: str) -> None:
         around.observer.step_waits(step, holder)
 
     with around.store.lock(step.key, {"run": around.run_id}, waits):
-        if around.store.has(step.key) and not is_forced:
+        if around.store.has(step.key) and not step.is_forced:
             return _stored(step, around, "another run computed it meanwhile")
         around.store.put(
             step.key, step.inputs, step.call.returns, lambda out: _call(step, outcomes, around, log, out), log
@@ -201,6 +199,8 @@ class _Printed(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
+        if self.closed:  # somebody kept it beyond the step: a log handler, a thread
+            return sys.stderr.write(text) if sys.stderr is not self else len(text)
         self._rest += text
         lines, newline, self._rest = self._rest.rpartition("\n")
         if newline:

@@ -38,6 +38,7 @@ class Step:
     jobs: tuple[int, ...]
     action: Action
     reason: str
+    is_forced: bool = False
 
     @property
     def is_storable(self) -> bool:
@@ -85,6 +86,7 @@ def make_plan(
             jobs=tuple(draft.jobs),
             action=action,
             reason=reason,
+            is_forced=draft.call.stage in force,
         )
     return Plan(steps=tuple(steps.values()), asked={n: k for k, d in drafts.items() for n in d.asked_by})
 
@@ -160,13 +162,22 @@ def _in_dependency_order(drafts: Mapping[str, _Draft]) -> dict[str, _Draft]:
 
 def _add(call: Call, job: int, drafts: dict[str, _Draft], stage_keys: dict[str, str]) -> str:
     needs = {name: _add(upstream, job, drafts, stage_keys) for name, upstream in call.needs.items()}
-    inputs = inputs_of(call, needs)
-    key = digest(inputs)
+    key, inputs = _distinct(call, inputs_of(call, needs), drafts)
     draft = drafts.setdefault(key, _Draft(call, inputs, needs))
     draft.jobs[job] = None
     draft.after |= dict.fromkeys(k for k in _before(call, stage_keys) if k != key)
     stage_keys[call.stage] = key
     return key
+
+
+def _distinct(call: Call, inputs: Inputs, drafts: Mapping[str, _Draft]) -> tuple[str, Inputs]:
+    """The key of a step; an effect with another secret is another step, though keys do not tell secrets."""
+    key, number = digest(inputs), 1
+    while not storable(call) and key in drafts and drafts[key].call.arguments != call.arguments:
+        number += 1
+        inputs = {**inputs, "variant": number}
+        key = digest(inputs)
+    return key, inputs
 
 
 def _before(call: Call, stage_keys: Mapping[str, str]) -> Iterator[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import secrets
 import socket
 import subprocess
 import time
@@ -157,9 +156,7 @@ class Record:
     def request(self) -> Request:
         """What was asked for."""
         c = self.content
-        return Request(
-            overrides=tuple(c["overrides"]), multirun=c["multirun"], config_dirs=tuple(c["config_dirs"])
-        )
+        return Request(overrides=tuple(c["overrides"]), multirun=c["multirun"], config_dirs=tuple(c["config_dirs"]))
 
 
 def read_records(home: Path) -> Iterator[Record]:
@@ -198,7 +195,8 @@ def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
 
 def _new_folder(runs: Path) -> Path:
     while True:
-        folder = runs / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        now = datetime.now()
+        folder = runs / f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 100:04}"  # in the order in which they began
         try:
             folder.mkdir(parents=True)
         except FileExistsError:

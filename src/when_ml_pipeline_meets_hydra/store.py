@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
@@ -62,7 +62,8 @@ class Store:
     def last_inputs(self, function: str) -> Mapping[str, Any] | None:
         """What the latest stored result of ``function`` was made from; None where there is none."""
         latest = self.root / "latest" / function
-        return self.inputs(latest.read_text().strip()) if latest.is_file() else None
+        found = self.inputs(latest.read_text().strip()) if latest.is_file() else None
+        return found if found and {"arguments", "artifacts", "code"} <= found.keys() else None
 
     def load(self, key: str, inputs: Mapping[str, Any], kind: type[Artifact]) -> Artifact:
         """The stored artifact. Raises ``StoreError`` where what it was made from differs from ``inputs``."""
@@ -71,7 +72,9 @@ class Store:
         if stored != json.loads(json.dumps(inputs)):
             message = f"{folder / INPUTS} is not what this step was made from"
             raise StoreError(f"{message}. Remove {folder} to compute it again")
-        manifest = _read_json(folder / ARTIFACT) or {}
+        manifest = _read_json(folder / ARTIFACT)
+        if not _is_whole(manifest):
+            raise StoreError(f"{folder / ARTIFACT} is damaged. Remove {folder} to compute it again")
         with suppress(OSError):  # a store that can only be read serves all the same
             os.utime(folder / ARTIFACT)
         facts = json.dumps({**manifest["facts"], "path": str(folder / FILES)})
@@ -122,7 +125,7 @@ class Store:
         found = []
         for folder in self._folders():
             manifest, inputs = _read_json(folder / ARTIFACT), _read_json(folder / INPUTS)
-            if manifest and inputs:
+            if _is_whole(manifest) and inputs:
                 found.append(
                     Stored(
                         key=folder.name,
@@ -139,13 +142,12 @@ class Store:
         """Everything that is wrong with the stored results; reads every file."""
         for folder in self._folders():
             manifest, inputs = _read_json(folder / ARTIFACT), _read_json(folder / INPUTS)
-            if not manifest or inputs is None:
-                yield f"{folder}: {ARTIFACT if not manifest else INPUTS} is missing or broken"
-                continue
-            canonical = json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-            if hashlib.sha256(canonical.encode()).hexdigest() != folder.name:
-                yield f"{folder}: {INPUTS} is not what the key was made from"
-            yield from _wrong_files(folder, manifest["files"])
+            if not _is_whole(manifest):
+                yield f"{folder / ARTIFACT}: missing or damaged"
+            else:
+                yield from _wrong_files(folder, manifest["files"])
+            if _digest(inputs) != folder.name:
+                yield f"{folder / INPUTS}: not what the key was made from"
 
     def unfinished(self) -> list[Path]:
         """What runs that were killed left behind; no other process is working on it."""
@@ -220,12 +222,25 @@ def _manifest(artifact: Any, kind: type[Artifact], folder: Path) -> dict[str, An
     facts = TypeAdapter(kind).dump_python(artifact, mode="json")
     del facts["path"]
     names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
-    return {
+    manifest = {
         "type": f"{kind.__module__}.{kind.__qualname__}",
         "created": time.time(),
         "facts": facts,
         "files": {n: {"size": (folder / n).stat().st_size, "sha256": _sha256(folder / n)} for n in names},
     }
+    return {**manifest, "sha256": _digest(manifest)}
+
+
+def _is_whole(manifest: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a manifest says what it said when it was written."""
+    return manifest is not None and manifest.get("sha256") == _digest(
+        {k: v for k, v in manifest.items() if k != "sha256"}
+    )
+
+
+def _digest(content: Any) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _wrong_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -235,6 +250,9 @@ def _wrong_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterat
             yield f"{file}: missing"
         elif file.stat().st_size != said["size"] or _sha256(file) != said["sha256"]:
             yield f"{file}: changed since it was stored"
+    for file in sorted((folder / FILES).rglob("*")):
+        if file.is_file() and file.relative_to(folder / FILES).as_posix() not in files:
+            yield f"{file}: was not there when the result was stored"
 
 
 def _sha256(file: Path) -> str:
