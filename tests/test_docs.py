@@ -10,6 +10,7 @@ holds ``examples/``. How a page is read:
 - A command has to end with 0, unless the next one is ``$ echo $?``.
 - A command that ends with `` &`` stays until the end of the page; the next one waits for its expected lines.
 - Ports 8080 to 8089 stand for free ones.
+- Commands that begin with ``curl`` are passed over where there is none.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ def _name(page: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if commands_of(p)], ids=_name)
 def test_commands_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
-    commands = commands_of(page)
+    commands = [c for c in commands_of(page) if shutil.which("curl") or not c.text.startswith("curl ")]
     (tmp_path / "shell" / "page").mkdir(parents=True)
     shutil.copytree(DOCS / "examples", tmp_path / "shell" / "page" / "examples")
     shell = Shell(tmp_path / "shell", page.read_text(encoding="utf-8"))
