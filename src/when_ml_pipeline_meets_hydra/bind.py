@@ -61,7 +61,7 @@ def bind(composed: Composed) -> Bound:
     problems: list[Problem] = []
     keys, masks = find_secrets(composed)
     told = {p.key for p in composed.problems}
-    bound = [(job, _Binder(job, composed.stages, problems).call(job.stage)) for job in composed.jobs]
+    bound = [(job, _Binder(job, composed.stages, problems, masks).call(job.stage)) for job in composed.jobs]
     # What follows from an override that was left out is not said again.
     new = [p for p in problems if p.key not in told and p.key.partition(".")[0] not in composed.spoiled]
     if found := [*composed.problems, *(new or ([] if composed.problems else problems))]:
@@ -77,7 +77,7 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
     return frozenset(keys), Redactor(v for job in composed.jobs for v in _secret_values(job.config, keys))
 
 
-def check(calls: Iterable[tuple[Job, Call]]) -> None:
+def check(calls: Iterable[tuple[Job, Call]], masks: Redactor) -> None:
     """Let the options of calls that will run look at the outside world. Raises ``BadInput`` with all they find."""
     problems: dict[Problem, None] = {}
     seen: set[int] = set()
@@ -85,7 +85,7 @@ def check(calls: Iterable[tuple[Job, Call]]) -> None:
         for name, value in call.arguments.items():
             if isinstance(value, Checked) and id(value) not in seen:
                 seen.add(id(value))
-                problems |= dict.fromkeys(_below(name, p, job) for p in value.check())
+                problems |= dict.fromkeys(_masked(_below(name, p, job), masks) for p in value.check())
     if problems:
         raise BadInput(*problems)
 
@@ -118,8 +118,10 @@ def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
 class _Binder:
     """Binds the stages of one job, each once; notes problems instead of raising them."""
 
-    def __init__(self, job: Job, stages: Mapping[str, Stage], problems: list[Problem]) -> None:
-        self.job, self.stages, self.problems = job, stages, problems
+    def __init__(
+        self, job: Job, stages: Mapping[str, Stage], problems: list[Problem], masks: Redactor | None = None
+    ) -> None:
+        self.job, self.stages, self.problems, self.masks = job, stages, problems, masks or Redactor()
         self.allowed = allowed_packages(_named_packages(job))
         self.calls: dict[str, Call | None] = {}
 
@@ -183,7 +185,7 @@ class _Binder:
             return function, signature_of(function)
         except BadInput as error:
             self.problems.extend(error.problems)
-        except (TypeError, NameError) as error:
+        except Exception as error:  # whatever a function of somebody's may do when it is looked at
             self._wrong(key, f"{node['_target_']} cannot be a subcommand: {error}")
         return None
 
@@ -202,7 +204,7 @@ class _Binder:
             function=function,
             arguments=arguments,
             needs=needs,
-            keyed={**{n: keyed(v) for n, v in arguments.items()}, **prints},
+            keyed=self.masks.marked({**{n: keyed(v) for n, v in arguments.items()}, **prints}),
             code=code_version(sorted({function.__module__, *self._modules(arguments.values())})),
             after=_all_before(stage, self.stages),
             returns=returns if returns and issubclass(returns, Artifact) else None,
@@ -228,6 +230,8 @@ class _Binder:
             except BadInput as error:
                 known = name in arguments
                 self.problems.extend(_below(name, p, self.job) if known else p for p in error.problems)
+            except OSError as error:
+                self.problems.append(_below(name, Problem(key="", message=f"cannot be read ({error})"), self.job))
         return arguments, needs, prints
 
     def _modules(self, options: Iterable[Any]) -> Iterator[str]:
@@ -301,7 +305,7 @@ def _named_packages(job: Job) -> list[str]:
 def _hints_or_none(function: Callable[..., Any]) -> Mapping[str, Any]:
     try:
         return signature_of(function).parameters
-    except (TypeError, NameError):
+    except Exception:  # reported where the function is needed
         return {}
 
 

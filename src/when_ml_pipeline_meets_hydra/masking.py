@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -34,6 +35,21 @@ class Redactor:
         for pattern in self._patterns:
             text = pattern.sub(MASK, text)
         return text
+
+    def marked(self, node: Any) -> Any:
+        """A copy of plain values in which a short digest stands for each secret.
+
+        So a step's inputs, which are written down, do not tell a secret that somebody put into another value, and
+        are still other inputs where the secret is another one.
+        """
+        if isinstance(node, dict):
+            return {k: self.marked(v) for k, v in node.items()}
+        if isinstance(node, list | tuple):
+            return [self.marked(v) for v in node]
+        if isinstance(node, str):
+            for pattern in self._patterns:
+                node = pattern.sub(lambda m: f"<secret {hashlib.sha256(m[0].encode()).hexdigest()[:8]}>", node)
+        return node
 
     def tree(self, node: Any, secret: Collection[str] = (), key: str = "") -> Any:
         """A copy of a plain config with the keys in ``secret``, secret names and secret values masked."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.bind import Bound, bind, check
 from when_ml_pipeline_meets_hydra.compose import Composed, compose_as_far_as_it_goes
@@ -17,6 +19,7 @@ from when_ml_pipeline_meets_hydra.masking import Redactor, Unmasked
 from when_ml_pipeline_meets_hydra.plan import Plan, make_plan
 from when_ml_pipeline_meets_hydra.record import Record, Recorder, Request, exit_code_of
 from when_ml_pipeline_meets_hydra.store import Store
+from when_ml_pipeline_meets_hydra.validation import validate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +112,13 @@ def run(
     )
     observer.run_started(prepared, recorder.folder)
     outcomes = []
-    for outcome in execute(prepared.plan, around):
-        recorder.add(outcome)
-        outcomes.append(outcome)
-    code = exit_code_of(outcomes)
+    try:
+        for outcome in execute(prepared.plan, around):
+            recorder.add(outcome)
+            outcomes.append(outcome)
+        code = exit_code_of(outcomes)
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
     recorder.close(code)
     done = Run(record=Record(recorder.folder), outcomes=tuple(outcomes), exit_code=code)
     observer.run_ended(done)
@@ -131,36 +137,49 @@ def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
     """Compose, bind, plan and check; runs nothing. Raises ``BadInput`` with all that is wrong."""
     request = Request(overrides=tuple(overrides), multirun=multirun, config_dirs=tuple(map(str, config_dirs)))
     composed = compose_as_far_as_it_goes(request.overrides, multirun=multirun, config_dirs=request.config_dirs)
-    bound = bind(composed)
-    home, force = Path(_same(composed, "home")).absolute(), _same(composed, "force")
+    problems = list(composed.problems)
+    settings = {key: _setting(composed, key, hint, problems) for key, hint in _SETTINGS.items()}
+    force = _stages(settings["force"], composed, problems)
+    bound = bind(replace(composed, problems=tuple(problems)))
+    home = Path(settings["home"]).absolute()
     store = Store(home / "store")
-    plan = make_plan(bound.calls, is_stored=store.has, last_inputs=store.last_inputs, force=_stages(force, composed))
+    plan = make_plan(bound.calls, is_stored=store.has, last_inputs=store.last_inputs, force=force)
     jobs = {job.number: job for job, _ in bound.calls}
-    check((jobs[step.jobs[0]], step.call) for step in plan.to_run)
-    return Prepared(
-        request=request,
-        home=home,
-        bound=bound,
-        plan=plan,
-        show_secrets=_same(composed, "show_secrets") is True,
-    )
+    check(((jobs[step.jobs[0]], step.call) for step in plan.to_run), bound.redactor)
+    return Prepared(request=request, home=home, bound=bound, plan=plan, show_secrets=settings["show_secrets"])
 
 
-def _same(composed: Composed, key: str) -> Any:
-    """A setting of the whole run. Raises ``BadInput`` where the jobs differ in it or it has no value."""
-    values = [job.config.get(key) for job in composed.jobs]
-    if any(v != values[0] for v in values):
-        raise BadInput(Problem(key=key, message="has to be the same for all jobs of a run"))
-    if fault := composed.jobs[0].faults.get(key):
-        raise BadInput(Problem(key=key, message=fault, remedy=f"Give it: {key}=…"))
-    return values[0]
+# The keys that are for the whole run.
+_SETTINGS: Mapping[str, Any] = {
+    "home": Annotated[str, Field(min_length=1)],
+    "force": list[str] | str,
+    "packages": list[str] | str,
+    "show_secrets": bool,
+}
 
 
-def _stages(force: Any, composed: Composed) -> list[str]:
-    named = [str(s) for s in force] if isinstance(force, list) else [str(force)]
-    if unknown := [s for s in named if s not in composed.stages]:
-        known = ", ".join(composed.stages)
-        raise BadInput(Problem(key="force", value=",".join(unknown), message=f"expected a list of stages ({known})"))
+def _setting(composed: Composed, key: str, hint: Any, problems: list[Problem]) -> Any:
+    """A setting of the whole run; notes where the jobs differ in it, or it is not as it should be."""
+    if not composed.jobs:
+        return None
+    first, *others = composed.jobs
+    if any(job.config.get(key) != first.config.get(key) for job in others):
+        problems.append(Problem(key=key, message="has to be the same for all jobs of a run"))
+    elif fault := first.faults.get(key):
+        problems.append(Problem(key=key, message=fault, origin=first.origins.of(key), remedy=f"Give it: {key}=…"))
+    else:
+        try:
+            return validate(hint, first.config.get(key), key=key, origin=first.origins.of)
+        except BadInput as error:
+            problems += error.problems
+    return None
+
+
+def _stages(force: list[str] | str | None, composed: Composed, problems: list[Problem]) -> list[str]:
+    named = force if isinstance(force, list) else [force] if force else []
+    if unknown := [stage for stage in named if stage not in composed.stages]:
+        message = f"expected a list of stages ({', '.join(composed.stages)})"
+        problems.append(Problem(key="force", value=",".join(unknown), message=message))
     return named
 
 

@@ -45,7 +45,7 @@ def locate(target: Any, allowed: Iterable[str], *, key: str, origin: str | None)
         raise wrong(f"cannot import {module} ({error})", remedy) from error
     except AttributeError as error:
         raise wrong(f"{module} has no '{name}'") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise wrong(f"importing {module} fails: {type(error).__name__}: {error}") from error
     if not (inspect.isclass(found) or inspect.isfunction(found)) or not inside(found.__module__, allowed):
         raise wrong(f"neither a class nor a function of {', '.join(allowed)}")

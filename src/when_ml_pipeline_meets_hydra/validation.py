@@ -35,23 +35,24 @@ def validate(hint: Any, data: Any, *, key: str, origin: OriginOf) -> Any:
     try:
         return adapter(hint).validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        raise BadInput(*_problems(error, hint, key, origin)) from None
-    except (PydanticSchemaGenerationError, PydanticUserError):
+        raise BadInput(*dict.fromkeys(_problems(error, hint, data, key, origin))) from None
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError):
         raise BadInput(_no_target(hint, key, origin)) from None
 
 
 def _no_target(hint: Any, key: str, origin: OriginOf) -> Problem:
-    return Problem(
-        key=key,
-        message=f"a {getattr(hint, '__name__', hint)} is needed, but the chosen option names no _target_",
-        origin=origin(key),
-        remedy="Choose another option of its group (see --help), or add a _target_ to the option's file",
-    )
+    name = getattr(hint, "__name__", hint)
+    if inspect.isabstract(hint) or getattr(hint, "_is_protocol", False):
+        message = f"a {name} is needed, but the chosen option names no _target_"
+        remedy = "Choose another option of its group (see --help), or add a _target_ to the option's file"
+    else:
+        message, remedy = f"{name} is no type that values can be checked against", "Make it a @frozen class"
+    return Problem(key=key, message=message, origin=origin(key), remedy=remedy)
 
 
-def _problems(error: ValidationError, hint: Any, key: str, origin: OriginOf) -> Iterator[Problem]:
+def _problems(error: ValidationError, hint: Any, data: Any, key: str, origin: OriginOf) -> Iterator[Problem]:
     for found in error.errors(include_url=False):
-        loc = [part for part in found["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+        loc = _place(found, data)
         path = key + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc)
         field = field_schema(hint, loc)
         inner = tuple(secret_keys(hint, key))
@@ -64,6 +65,20 @@ def _problems(error: ValidationError, hint: Any, key: str, origin: OriginOf) -> 
             origin=_without_value(origin(path)) if kind in _UNKNOWN else origin(path),
             remedy=_remedy(kind, hint, loc, key),
         )
+
+
+def _place(found: Mapping[str, Any], data: Any) -> list[int | str]:
+    """Where in ``data`` an error is; pydantic's own place also names the alternatives of a union."""
+    place: list[int | str] = []
+    for part in found["loc"]:
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        elif not (found["type"].startswith("missing") and part == found["loc"][-1]):
+            continue
+        place.append(part)
+    return place
 
 
 def _below(secret: str, path: str) -> bool:

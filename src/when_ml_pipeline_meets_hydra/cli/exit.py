@@ -65,8 +65,9 @@ def _keep(error: Exception, words: Sequence[str]) -> Path:
 
     from when_ml_pipeline_meets_hydra.masking import Redactor, is_secret_name
 
-    pairs = [w.partition("=") for w in words]
-    masks = Redactor(value for key, _, value in pairs if is_secret_name(key))
+    # Which keys are secret by their type is not known here: better too much is masked than too little.
+    pairs = [(w.partition("=")[0], w.partition("=")[2].strip("'\"")) for w in words]
+    masks = Redactor(value for key, value in pairs if is_secret_name(key) or ("." in key and len(value) >= 8))
     text = masks.text("\n".join([*map(masks.override, words), "", *traceback.format_exception(error)]))
     for folder in (home() / "errors", Path(tempfile.gettempdir())):
         try:
