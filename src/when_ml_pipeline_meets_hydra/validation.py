@@ -71,9 +71,7 @@ def _place(found: Mapping[str, Any], data: Any) -> list[int | str]:
     """Where in ``data`` an error is; pydantic's own place also names the alternatives of a union."""
     place: list[int | str] = []
     for part in found["loc"]:
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+        if part in (data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()):
             data = data[part]
         elif not (found["type"].startswith("missing") and part == found["loc"][-1]):
             continue
