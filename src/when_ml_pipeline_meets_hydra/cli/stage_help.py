@@ -60,4 +60,4 @@ def _entry(key: str, value: Any, field: Mapping[str, Any], job: Job) -> Group:
         head.append(f"   {allowed(field)}")
     about = [str(field["description"])] if field.get("description") else []
     about.append(f"from {job.origins.of(key) or 'the default of its type'}")
-    return Group(Padding(head, (0, 0, 0, 2)), *(Padding(Text(line, "dim"), (0, 0, 0, 6)) for line in about))
+    return Group(Padding(head, (0, 0, 0, 2), expand=False), *(Padding(Text(line, "dim"), (0, 0, 0, 6), expand=False) for line in about))
