@@ -93,11 +93,11 @@ def _numbers(
     train: pl.LazyFrame, columns: Sequence[Column], indices: Sequence[int], rows: int, param: PreparationParam
 ) -> Iterator[Number]:
     values = {k: number(column(k), columns[k].dtype) for k in indices}
-    moments = _measure(train, values, ("count", "mean", "std"), len(values))
+    moments = _measure(train, values, ("count", "mean", "std", "low", "high"), len(values))
     needed = param.imputation is Imputation.MEDIAN or param.scaling is Scaling.ROBUST
     at_once = max(1, VALUES_AT_ONCE // max(rows, 1)) if needed else 0
     quantiles = _measure(train, values, ("median", "lower", "upper"), at_once)
-    for k, (count, mean, deviation), (median, lower, upper) in zip(indices, moments, quantiles, strict=True):
+    for k, (count, mean, deviation, low, high), (median, lower, upper) in zip(indices, moments, quantiles, strict=True):
         center, scale = {
             Scaling.NONE: (0.0, 1.0),
             Scaling.STANDARD: (mean, deviation),
@@ -105,13 +105,17 @@ def _numbers(
         }[param.scaling]
         fill = {Imputation.MEAN: mean, Imputation.MEDIAN: median, Imputation.ZERO: 0.0}[param.imputation]
         indicator = param.missing_indicator and 0 < count < rows
-        yield Number(index=k, fill=fill, center=center, scale=scale or 1.0, indicator=indicator)
+        # The deviation of equal numbers is not quite 0 when it is computed; dividing by it would make it a signal.
+        scale = 1.0 if low == high else scale or 1.0
+        yield Number(index=k, fill=fill, center=center, scale=scale, indicator=indicator)
 
 
 _STATISTICS = {
     "count": lambda x: x.count(),
     "mean": lambda x: x.mean(),
     "std": lambda x: x.std(ddof=0),
+    "low": lambda x: x.min(),
+    "high": lambda x: x.max(),
     "median": lambda x: x.quantile(0.5, "linear"),
     "lower": lambda x: x.quantile(0.25, "linear"),
     "upper": lambda x: x.quantile(0.75, "linear"),
