@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.compose import Composed, Job
-from when_ml_pipeline_meets_hydra.config_tree import HELP, Stage
+from when_ml_pipeline_meets_hydra.config_tree import HELP, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.keys import keyed
@@ -194,6 +194,7 @@ class _Binder:
             return None
         function, signature = found
         before = len(self.problems)
+        self.problems += misplaced(self.stages[stage], self.stages, self.job.origins.stage_file(stage))
         arguments, needs, prints = self._arguments(stage, signature, asking)
         if len(self.problems) > before:
             return None
@@ -206,7 +207,7 @@ class _Binder:
             needs=needs,
             keyed=self.masks.marked({**{n: keyed(v) for n, v in arguments.items()}, **prints}),
             code=code_version(sorted({function.__module__, *self._modules(arguments.values())})),
-            after=_all_before(stage, self.stages),
+            after=all_before(stage, self.stages),
             returns=returns if returns and issubclass(returns, Artifact) else None,
             is_effect=bool(getattr(function, "is_effect", False)),
         )
@@ -226,6 +227,8 @@ class _Binder:
                         prints[f"{name} (content)"] = arguments[name].fingerprint()
                 elif name not in signature.defaults:
                     remedy = did_you_mean(name, [*self.job.config, *self.stages])
+                    if file := self.job.origins.headerless(name):
+                        remedy = f"Make '# @package {name}' the first line of {file}"
                     self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)
             except BadInput as error:
                 known = name in arguments
@@ -281,17 +284,6 @@ class _Binder:
             for key, message in self.job.faults.items()
             if key == name or key.startswith((f"{name}.", f"{name}["))
         ]
-
-
-def _all_before(stage: str, stages: Mapping[str, Stage]) -> tuple[str, ...]:
-    """The stages that ``stage`` comes after, directly or not."""
-    found: dict[str, None] = {}
-    todo = list(stages[stage].after)
-    while todo:
-        if (name := todo.pop()) in stages and name not in found:
-            found[name] = None
-            todo += stages[name].after
-    return tuple(found)
 
 
 def _named_packages(job: Job) -> list[str]:

@@ -201,6 +201,9 @@ def _jobs(overrides: Sequence[Override], loader: hydra_api.Loader, problems: lis
         except hydra_api.CompositionError as error:
             problems.append(Problem(key=_blamed(error, groups), message=_first_line(error)))
             continue
+        except BadInput as error:
+            problems += error.problems
+            continue
         origins = Origins(loader, choices, tuple(lines), Redactor())
         problems += origins.misplaced()
         _set_values(values, cfg, loader, problems)

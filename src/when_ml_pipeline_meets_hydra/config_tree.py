@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 
 PRIMARY = Path(__file__).parent / "config"
 STAGES = "c"
@@ -27,7 +29,7 @@ class Option:
 
     def text(self) -> str:
         """The file's content."""
-        return self.file.read_text(encoding="utf-8")
+        return self.file.read_text(encoding="utf-8", errors="replace")
 
     @property
     def description(self) -> str:
@@ -104,12 +106,12 @@ def read_stages(
         if name == HELP or not options:
             continue
         content = load(name)
-        after = content.get("after") or ()
+        after, subcommand = content.get("after") or (), content.get("subcommand")
         stages.append(
             Stage(
                 name=name,
-                after=(after,) if isinstance(after, str) else tuple(after),
-                subcommand=content.get("subcommand") or (options[0] if len(options) == 1 else None),
+                after=tuple(map(str, after)) if isinstance(after, list | tuple) else (str(after),),
+                subcommand=str(subcommand) if subcommand else options[0] if len(options) == 1 else None,
             )
         )
     return in_order(stages)
@@ -129,6 +131,35 @@ def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     for name in sorted(todo, key=lambda n: (bool(todo[n].after), n)):
         place(name)
     return tuple(done)
+
+
+def all_before(stage: str, stages: Mapping[str, Stage]) -> tuple[str, ...]:
+    """The stages that ``stage`` comes after, directly or not."""
+    found: dict[str, None] = {}
+    todo = list(stages[stage].after)
+    while todo:
+        if (name := todo.pop()) in stages and name not in found:
+            found[name] = None
+            todo += stages[name].after
+    return tuple(found)
+
+
+def misplaced(stage: Stage, stages: Mapping[str, Stage], file: str | None) -> Iterator[Problem]:
+    """What a stage comes after has to exist, and not to be the stage itself."""
+    key = f"{STAGES}={stage.name}"
+    if stage.name in all_before(stage.name, stages):
+        yield Problem(key=key, message="the stage comes after itself", origin=file, remedy="Correct its 'after: …'")
+    for name in stage.after:
+        if name not in stages:
+            message = f"it comes after '{name}', which is no stage"
+            yield Problem(key=key, message=message, origin=file, remedy=did_you_mean(name, stages))
+
+
+def broken_file(key: str, file: Path, error: Exception) -> Problem:
+    """What is wrong with a config file that cannot be read."""
+    mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+    place = f"{file}, line {mark.line + 1}" if mark else str(file)
+    return Problem(key=key, message=f"its file cannot be read: {said.splitlines()[0]}", origin=place)
 
 
 def default_choices() -> dict[str, str]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -24,7 +25,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, Stage, folder_of, read_stages
+from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, Stage, broken_file, folder_of, read_stages
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 __all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedString", "expand", "parse"]
 
@@ -59,11 +61,20 @@ class _Repository(ConfigRepository):
     stages: tuple[Stage, ...] = ()
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        result = super().load_config(config_path)
+        try:
+            result = super().load_config(config_path)
+        except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
+            raise BadInput(self._broken(config_path, error)) from error
         if result is not None and config_path == CONFIG_NAME:
             subcommands = [GroupDefault(group=s.group, value=s.subcommand) for s in self.stages]
             result.defaults_list = [*subcommands, *(result.defaults_list or ())]
         return result
+
+    def _broken(self, config_path: str, error: Exception) -> Problem:
+        group, _, name = config_path.rpartition("/")
+        source = next(s for s in self.get_sources() if s.is_config(config_path))
+        file = Path(source.path) / f"{config_path.removesuffix('.yaml')}.yaml"
+        return broken_file(f"{group}={name}", file, error)
 
 
 class _RememberingLoader(ConfigLoaderImpl):
@@ -121,10 +132,13 @@ class Loader:
         """The entries of the search path that cannot be read."""
         return [s.path for s in self.hydra_loader.get_sources() if s.provider == "user" and not s.available()]
 
-    def package(self, group: str) -> str:
-        """Where the keys of a group's options land, as their files say."""
-        files = [f for name in self.options(group) if (f := self.source_file(f"{group}/{name}"))]
-        return Option(group=group, name="", file=Path(files[0])).package if files else group.replace("/", ".")
+    def package(self, path: str) -> str:
+        """Where the keys of an option land, or of the first option of a group, as its file says."""
+        group, _, name = path.rpartition("/") if not self.is_group(path) else (path, "", "")
+        file = self.source_file(f"{group}/{name}") if name else None
+        for option in () if name else self.options(group):
+            file = file or self.source_file(f"{group}/{option}")
+        return Option(group=group, name=name, file=Path(file)).package if file else group.replace("/", ".")
 
     def placed(self, choices: Sequence[str]) -> tuple[str, ...]:
         """``choices`` under the names that they have in the defaults list.
@@ -146,11 +160,18 @@ class Loader:
         """The config for some choices of options; composed once for each distinct set of them."""
         key = tuple(choices)
         if key not in self._composed:
-            cfg = self.hydra_loader.load_configuration(
-                CONFIG_NAME, list(choices), run_mode=RunMode.RUN, validate_sweep_overrides=False
-            )
+            cfg = self._load(choices)
             self._composed[key] = pickle.dumps(cfg, pickle.HIGHEST_PROTOCOL), self.hydra_loader.last
         return pickle.loads(self._composed[key][0])  # type: ignore[no-any-return]
+
+    def _load(self, choices: Sequence[str]) -> DictConfig:
+        try:
+            return self.hydra_loader.load_configuration(
+                CONFIG_NAME, list(choices), run_mode=RunMode.RUN, validate_sweep_overrides=False
+            )
+        except RecursionError as error:
+            message = "that of a chosen option leads back to itself"
+            raise BadInput(Problem(key="defaults", message=message)) from error
 
     def apply(self, values: Sequence[Override], cfg: DictConfig) -> None:
         """Set values in a composed config, with Hydra's rules for ``+``, ``++`` and ``~``."""

@@ -32,14 +32,31 @@ class Origins:
         """The option files that lack the ``# @package`` header which the other options of their group have."""
         for path, package, file in self._option_files():
             group, _, name = path.rpartition("/")
-            wanted = _usual_package(group)
-            if wanted and package == group.replace("/", ".") != wanted:
+            wanted = _usual_package(group) or self._siblings_package(group)
+            if wanted and package.endswith(group.replace("/", ".")) and package != wanted:
                 yield Problem(
                     key=f"{group}={name}",
                     message=f"its file has no package header, so its keys would land at '{package}'",
                     origin=file,
                     remedy=f"Make '# @package {wanted}' the first line of the file",
                 )
+
+    def headerless(self, key: str) -> str | None:
+        """An option file whose content was meant to land at ``key``, but does not say so."""
+        for path, package, file in self._option_files():
+            group = path.rpartition("/")[0]
+            if package != key and package.endswith(group.replace("/", ".")) and group.endswith(f"/{key}"):
+                return file
+        return None
+
+    def _siblings_package(self, group: str) -> str | None:
+        """Where the other options of a user's group land."""
+        found = {self._loader.package(f"{group}/{name}") for name in self._loader.options(group)}
+        return next((p for p in sorted(found) if p != group.replace("/", ".")), None)
+
+    def stage_file(self, stage: str) -> str | None:
+        """The file that describes a stage."""
+        return self._loader.source_file(f"{STAGES}/{stage}")
 
     def _override(self, key: str) -> str | None:
         for line in reversed(self._overrides):

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
-from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Option, Stage, read_options, read_stages
+from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Option, Stage, broken_file, read_options, read_stages
+from when_ml_pipeline_meets_hydra.errors import BadInput
 
 Groups = Mapping[str, Mapping[str, Option]]
 
@@ -29,7 +30,10 @@ def stages_of(groups: Groups) -> tuple[Stage, ...]:
     """The stages that the option files describe, in order."""
 
     def load(name: str) -> Mapping[str, object]:
-        content = yaml.load(groups[STAGES][name].text(), Loader=_LOADER)
+        try:
+            content = yaml.load(groups[STAGES][name].text(), Loader=_LOADER)
+        except yaml.YAMLError as error:
+            raise BadInput(broken_file(f"{STAGES}={name}", groups[STAGES][name].file, error)) from error
         return content if isinstance(content, dict) else {}
 
     return read_stages(groups.get(STAGES, {}), load, lambda group: list(groups.get(group, ())))
