@@ -28,7 +28,13 @@ class CsvFile:
     columns: Annotated[
         tuple[Column, ...], Field(description="Columns to use; none: all, their types found in the data")
     ] = ()
-    null_values: Annotated[tuple[str, ...], Field(description="Texts that stand for a missing value")] = ("", "NA")
+    null_values: Annotated[tuple[str, ...], Field(description="Texts that stand for a missing value")] = (
+        "",
+        "NA",
+        "NaN",
+        "nan",
+        "null",
+    )
     separator: Annotated[str, Field(min_length=1, max_length=1, description="Character between two values")] = ","
 
     def rows(self) -> RawRows:
