@@ -105,7 +105,7 @@ class Http:
                 response = client.request(method, f"{self.url}/v2/{path}", **request)
         except httpx.TimeoutException:
             raise StepFailed(f"cluster.url={self.url}: no answer within cluster.timeout={self.timeout:g} s") from None
-        except (httpx.TransportError, httpx.InvalidURL) as problem:
+        except (httpx.RequestError, httpx.InvalidURL) as problem:
             raise StepFailed(f"cluster.url={self.url} cannot be reached: {problem}. Is the server running?") from None
         return self._answer(response)
 
