@@ -253,6 +253,11 @@ def test_identifiers_are_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPat
 
 
 def test_features_have_names_of_their_own() -> None:
+    assert Fitted(
+        columns=(Column(name="*", dtype=DType.INT), Column(name="^a$", dtype=DType.INT)),
+        numbers=tuple(Number(index=k, fill=0, center=0, scale=1, indicator=False) for k in (0, 1)),
+        categories=(),
+    ).features(()) == ("* (2)", "^a$ (2)")
     columns = (Column(name="__target__", dtype=DType.INT), Column(name="a", dtype=DType.STRING))
     fitted = Fitted(
         columns=(*columns, Column(name="a=b", dtype=DType.INT)),

@@ -55,7 +55,7 @@ class Fitted:
         return tuple(n for n in self.numbers if n.indicator)
 
     def features(self, reserved: Sequence[str]) -> tuple[str, ...]:
-        """The names of the features: all different, and none of the ``reserved`` ones."""
+        """The names of the features: all different, none of the ``reserved`` ones, none a pattern to Polars."""
         names = [self.columns[n.index].name for n in self.numbers]
         names += [f"{self.columns[n.index].name} missing" for n in self.indicators]
         names += [f"{self.columns[c.index].name}={v or 'missing'}" for c in self.categories for v in c.values]
@@ -177,7 +177,12 @@ def _most_frequent(counted: Iterable[tuple[str, int]], most: int) -> list[str]:
 def _distinct(names: Sequence[str], taken: set[str]) -> Iterator[str]:
     for name in names:
         candidate, number = name, 2
-        while candidate in taken:
+        while candidate in taken or _is_pattern(candidate):
             candidate, number = f"{name} ({number})", number + 1
         taken.add(candidate)
         yield candidate
+
+
+def _is_pattern(name: str) -> bool:
+    """Whether Polars would take the name for several columns: a trap for everyone who reads the matrices."""
+    return name == "*" or (name.startswith("^") and name.endswith("$"))
