@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.compose import Composed, Job
+from when_ml_pipeline_meets_hydra.compose import FOLLOWS, Composed, Job
 from when_ml_pipeline_meets_hydra.config_tree import HELP, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
@@ -64,7 +64,8 @@ def bind(composed: Composed) -> Bound:
     bound = [(job, _Binder(job, composed.stages, problems, masks).call(job.stage)) for job in composed.jobs]
     # What follows from an override that was left out is not said again.
     new = [p for p in problems if p.key not in told and p.key.partition(".")[0] not in composed.spoiled]
-    if found := [*composed.problems, *(new or ([] if composed.problems else problems))]:
+    found = [*composed.problems, *(new or ([] if composed.problems else problems))]
+    if found := [p for p in found if p.message != FOLLOWS] or found:
         raise BadInput(*dict.fromkeys(_masked(p, masks) for p in found))
     return Bound(calls=tuple((job, call) for job, call in bound if call), secret_keys=keys, redactor=masks)
 

@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra import hydra_api
 from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, folder_of
@@ -21,6 +21,7 @@ from when_ml_pipeline_meets_hydra.origins import Origins
 
 MISSING = "???"
 MOST_JOBS = 100_000
+FOLLOWS = "it is made from a key that has no value"
 NO_SUCH_KEY = "there is no such key"
 _NO_VARIABLE = re.compile(r".*Environment variable '([^']*)' not found.*")
 
@@ -298,6 +299,9 @@ def _plain(parent: Container, key: Any, path: str, faults: dict[str, str]) -> An
     """One node as plain values; what cannot be resolved is noted and stands as ``???``."""
     try:
         value = parent[key] if not OmegaConf.is_missing(parent, key) else MISSING
+    except InterpolationToMissingValueError:
+        faults[path] = FOLLOWS
+        return MISSING
     except OmegaConfBaseException as error:
         faults[path] = _NO_VARIABLE.sub(r"the environment variable \1 is not set", _first_line(error))
         return MISSING

@@ -31,6 +31,10 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 __all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedString", "expand", "parse"]
 
 CONFIG_NAME = "config"
+
+# ${stem:${dataset.path}}: the name of a file without folder and ending.
+OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).stem, replace=True)
+
 CompositionError = (HydraException, OmegaConfBaseException)
 
 
@@ -182,12 +186,13 @@ class Loader:
         return self._composed[tuple(choices)][1]
 
     def source_file(self, config_path: str) -> str | None:
-        """The file that an option was read from; None where the option is not a file."""
-        loaded = self.hydra_loader.repository.load_config(config_path)
-        if loaded is None or not loaded.path.startswith("file://"):
-            return None
-        file = loaded.path.removeprefix("file://")
-        return f"{file}/{config_path}.yaml" if not file.endswith(f"{config_path}.yaml") else file
+        """The file that an option is read from; None where the option is not a file."""
+        for source in self.hydra_loader.get_sources():
+            if source.is_config(config_path):
+                folder = folder_of(source.full_path())
+                file = folder / f"{config_path}.yaml" if folder else None
+                return str(file) if file and file.is_file() else None
+        return None
 
     def plain(self, choices: Sequence[str], values: Sequence[str], *, part: str, resolve: bool) -> Any:
         """A composed config as plain values: ``part`` is ``job`` (without Hydra's own), ``hydra`` or ``all``."""
