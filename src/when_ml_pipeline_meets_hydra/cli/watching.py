@@ -37,7 +37,8 @@ class Terminal(RunObserver):
             self._print(f"Sweep output dir : {_relative(folder)}\n")
             masks, keys = prepared.shown_redactor, prepared.bound.secret_keys
             for job, _ in prepared.bound.calls:
-                self._jobs.append((job.number, " ".join(masks.override(o, keys) for o in job.overrides)))
+                words = sorted(job.overrides, key=job.values.__contains__)  # as Hydra applies them: choices first
+                self._jobs.append((job.number, " ".join(masks.override(o, keys) for o in words)))
 
     def step_started(self, step: Step) -> None:
         """Say which step comes, and why it runs."""

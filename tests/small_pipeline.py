@@ -1,0 +1,94 @@
+"""The pipeline of ``examples/small`` at the fingertips of tests: quick stages, written as somebody outside would."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from conftest import Finished
+from when_ml_pipeline_meets_hydra.bind import Bound, bind
+from when_ml_pipeline_meets_hydra.cli import main
+from when_ml_pipeline_meets_hydra.compose import Composed, compose
+from when_ml_pipeline_meets_hydra.errors import BadInput
+from when_ml_pipeline_meets_hydra.pipeline import Prepared, Run, RunObserver, prepare, run
+
+EXAMPLES = Path(__file__).parent / "examples"
+SMALL = EXAMPLES / "small"
+CONF = str(SMALL / "conf")
+DIR = ("--config-dir", CONF)
+PACKAGES = "WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES"
+TRACE = "SMALL_TRACE"
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the package on the path of this process and of those that it starts."""
+    monkeypatch.syspath_prepend(str(SMALL))
+    monkeypatch.setenv("PYTHONPATH", str(SMALL))
+    monkeypatch.setenv(PACKAGES, "small")
+    monkeypatch.setenv(TRACE, str(Path.cwd() / "trace.txt"))
+
+
+def steps_run() -> Counter[str]:
+    """How often each step was really computed, in all processes."""
+    trace = Path(os.environ[TRACE])
+    return Counter(line.split()[0] for line in trace.read_text().splitlines()) if trace.exists() else Counter()
+
+
+def inside(*words: str) -> Finished:
+    """The program in this process, which is quicker than in one of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(list(words))
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+    return Finished(code, out.getvalue(), err.getvalue())
+
+
+def small(*overrides: str, multirun: bool = False, observer: RunObserver | None = None) -> Run:
+    """A run of the small pipeline through the API."""
+    return run(overrides, multirun=multirun, config_dirs=[CONF], observer=observer)
+
+
+def small_plan(*overrides: str, multirun: bool = False) -> Prepared:
+    """Its plan."""
+    return prepare(overrides, multirun=multirun, config_dirs=[CONF])
+
+
+def small_jobs(*overrides: str, multirun: bool = False, dirs: Sequence[str] = ()) -> Composed:
+    """Its composed jobs."""
+    return compose(overrides, multirun=multirun, config_dirs=[CONF, *dirs])
+
+
+def small_calls(*overrides: str, multirun: bool = False, dirs: Sequence[str] = ()) -> Bound:
+    """Its bound calls."""
+    return bind(small_jobs(*overrides, multirun=multirun, dirs=dirs))
+
+
+def wrong(*overrides: str, multirun: bool = False, dirs: Sequence[str] = ()) -> dict[str, str]:
+    """What is wrong with a command: key → the whole problem in one line. Fails where nothing is wrong."""
+    with pytest.raises(BadInput) as caught:
+        prepare(overrides, multirun=multirun, config_dirs=[CONF, *dirs])
+    return {problem.key: str(problem) for problem in caught.value.problems}
+
+
+def write(folder: Path, files: dict[str, str]) -> str:
+    """Write option files below ``folder``; returns it, for ``--config-dir``."""
+    for name, content in files.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content, encoding="utf-8")
+    return str(folder)
+
+
+def forget(package: str) -> None:
+    """Take a package that a test wrote out of the interpreter's memory."""
+    for name in [n for n in sys.modules if n.partition(".")[0] == package]:
+        del sys.modules[name]
