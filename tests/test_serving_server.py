@@ -366,8 +366,10 @@ def test_a_request_that_has_begun_is_finished_on_ctrl_c(tmp_path: Path, bundles:
             body = json.dumps({"rows": ROWS}).encode()
             token = base64.b64encode(f"{ID}:{PASSWORD}".encode()).decode()
             head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {token}\r\n"
-            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:10])
-            time.sleep(0.3)
+            head += f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+            connection.sendall(head.encode() + body[:10])
+            # Says that the server has begun to read the body.
+            assert connection.recv(1000).startswith(b"HTTP/1.1 100")
             server.process.send_signal(signal.SIGINT)
             time.sleep(0.3)
             connection.sendall(body[10:])
