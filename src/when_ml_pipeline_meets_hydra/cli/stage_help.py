@@ -60,4 +60,9 @@ def _entry(key: str, value: Any, field: Mapping[str, Any], job: Job) -> Group:
         head.append(f"   {allowed(field)}")
     about = [str(field["description"])] if field.get("description") else []
     about.append(f"from {job.origins.of(key) or 'the default of its type'}")
-    return Group(Padding(head, (0, 0, 0, 2), expand=False), *(Padding(Text(line, "dim"), (0, 0, 0, 6), expand=False) for line in about))
+    below = Text("\n".join(about), "dim")
+    return Group(_indented(head, 2), _indented(below, 6))
+
+
+def _indented(text: Text, columns: int) -> Padding:
+    return Padding(text, (0, 0, 0, columns), expand=False)
