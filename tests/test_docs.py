@@ -27,9 +27,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fastapi.routing import APIRoute
+
+from when_ml_pipeline_meets_hydra.cli import COMMANDS
+from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS
+from when_ml_pipeline_meets_hydra.errors import ExitCode
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+SOURCES = ROOT / "src" / "when_ml_pipeline_meets_hydra"
 PAGES = [
     ROOT / "README.md",
     *sorted(p for p in DOCS.rglob("*.md") if not {"_build", "examples"} & set(p.relative_to(DOCS).parts)),
@@ -192,6 +198,36 @@ def test_docs_build_without_a_warning(tmp_path: Path) -> None:
     words += [str(tmp_path / "trees"), str(DOCS), str(tmp_path / "html")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def _reference(page: str) -> str:
+    return (DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8")
+
+
+def test_every_exit_code_is_explained() -> None:
+    shown = {int(code) for code in re.findall(r"^\| (\d+) \|", _reference("exit-codes"), re.MULTILINE)}
+    assert shown == set(ExitCode)
+
+
+def test_every_environment_variable_is_explained() -> None:
+    sources = [f.read_text(encoding="utf-8") for kind in ("py", "yaml") for f in SOURCES.rglob(f"*.{kind}")]
+    used = {name for text in sources for name in re.findall(r"WHEN_ML_PIPELINE_MEETS_HYDRA_[A-Z_]+", text)}
+    assert used == set(re.findall(r"WHEN_ML_PIPELINE_MEETS_HYDRA_[A-Z_]+", _reference("environment")))
+
+
+def test_every_flag_and_command_is_explained() -> None:
+    flags = {flag for names, _ in FLAGS for flag in re.findall(r"--[a-z-]+", names)}
+    assert not {word for word in (*COMMANDS, *flags) if f"`{word}" not in _reference("command-line")}
+
+
+def test_every_route_is_explained() -> None:
+    from when_ml_pipeline_meets_hydra.serving import inference, management
+
+    page = _reference("rest-api").replace("NAME", "{model}")
+    routes = [r for router in (inference.router, management.router) for r in router.routes if isinstance(r, APIRoute)]
+    said = [(m, r.path.replace("/versions/{version}", "")) for r in routes for m in r.methods or ()]
+    assert said
+    assert not {f"{method} {path}" for method, path in said if f"{method} {path}`" not in page}
 
 
 @pytest.mark.parametrize(
