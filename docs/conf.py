@@ -11,6 +11,7 @@ import yaml
 from sphinx.application import Sphinx
 
 from when_ml_pipeline_meets_hydra.bind import signature_of
+from when_ml_pipeline_meets_hydra.cli.overview import stages_of
 from when_ml_pipeline_meets_hydra.config_tree import Option, default_choices, read_options
 from when_ml_pipeline_meets_hydra.validation import allowed, field_schema
 
@@ -44,8 +45,9 @@ def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
 
 def config_groups() -> Iterator[str]:
     """A section for each group, with a table of its options, and one of the keys of each."""
-    defaults = default_choices()
-    for group, options in read_options().items():
+    groups = read_options()
+    defaults = {**default_choices(), **{stage.group: stage.subcommand for stage in stages_of(groups)}}
+    for group, options in groups.items():
         if group == "c":
             continue
         package = next(iter(options.values())).package
