@@ -13,12 +13,18 @@ _NAME = re.compile(
     r"(.*[_-])?(pw|pwd|pass|passwd|password|passphrase|secret|token|api_?key|access_?key|secret_?key|private_?key)",
     re.IGNORECASE,
 )
+_IN_URL = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")  # id and password before the host
 _LONG = 8  # a shorter secret is only replaced where it stands as a word of its own
 
 
 def is_secret_name(key: str) -> bool:
     """Whether a config key is treated as secret whatever its type is (``cluster.pw``, ``api_key``)."""
     return _NAME.fullmatch(key.rpartition(".")[2]) is not None
+
+
+def _fingerprint(secret: str) -> str:
+    # Short, and slow to compute, so that it does not help who wants to guess the secret.
+    return hashlib.scrypt(secret.encode(), salt=b"when_ml_pipeline_meets_hydra", n=2**14, r=8, p=1).hex()[:4]
 
 
 class Redactor:
@@ -31,7 +37,8 @@ class Redactor:
             self._patterns.append(re.compile(text if len(value) >= _LONG else rf"(?<!\w){text}(?!\w)"))
 
     def text(self, text: str) -> str:
-        """``text`` with every secret value masked."""
+        """``text`` with every secret value, and every id and password in a URL, masked."""
+        text = _IN_URL.sub(MASK, text)
         for pattern in self._patterns:
             text = pattern.sub(MASK, text)
         return text
@@ -48,7 +55,7 @@ class Redactor:
             return [self.marked(v) for v in node]
         if isinstance(node, str):
             for pattern in self._patterns:
-                node = pattern.sub(lambda m: f"<secret {hashlib.sha256(m[0].encode()).hexdigest()[:8]}>", node)
+                node = pattern.sub(lambda m: f"<secret {_fingerprint(m[0])}>", node)
         return node
 
     def tree(self, node: Any, secret: Collection[str] = (), key: str = "") -> Any:
@@ -72,6 +79,10 @@ class Redactor:
 
 class Unmasked(Redactor):
     """Masks nothing, for a person who asked for it."""
+
+    def text(self, text: str) -> str:
+        """The text as it is."""
+        return text
 
     def override(self, line: str, secret: Collection[str] = ()) -> str:
         """The override as it is."""
