@@ -1,0 +1,56 @@
+"""How good the shipped options are on the shipped data, averaged over ten splits."""
+
+from __future__ import annotations
+
+from statistics import mean
+
+import pytest
+
+from when_ml_pipeline_meets_hydra import run
+from when_ml_pipeline_meets_hydra.errors import ExitCode
+
+SEEDS = range(10)
+
+
+def quality(dataset: str, metric: str, *overrides: str) -> float:
+    """The mean of a metric over the split seeds 0 to 9."""
+    found = []
+    for seed in SEEDS:
+        done = run(["c=modeling", f"preprocessing/dataset={dataset}", f"p_param.seed={seed}", *overrides])
+        assert done.exit_code is ExitCode.DONE
+        found.append(done.metrics[f"modeling.{metric}"])
+    return mean(found)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "metric", "least"),
+    [("cars", "r2", 0.85), ("wine", "accuracy", 0.93), ("breast_cancer", "accuracy", 0.95), ("diabetes", "r2", 0.38)],
+)
+def test_the_default_options_are_good(dataset: str, metric: str, least: float) -> None:
+    assert quality(dataset, metric) >= least
+
+
+@pytest.mark.slow
+def test_the_default_options_read_digits() -> None:
+    assert quality("digits", "accuracy") >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("dataset", "metric"), [("cars", "r2"), ("wine", "accuracy"), ("breast_cancer", "accuracy"), ("diabetes", "r2")]
+)
+def test_medium_is_better_than_small(dataset: str, metric: str) -> None:
+    assert quality(dataset, metric) > quality(dataset, metric, "modeling/param=small")
+
+
+def test_another_hyperparameter_trains_again_and_prepares_nothing_again() -> None:
+    first = run(["c=modeling", "modeling/param=small"])
+    other = run(["c=modeling", "modeling/param=small", "m_param.learning_rate=0.5"])
+    assert first.metrics != other.metrics
+    assert first.artifact("preprocessing").path == other.artifact("preprocessing").path
+    assert first.artifact("modeling").path != other.artifact("modeling").path
+
+
+@pytest.mark.parametrize("model", ["random_forest", "linear", pytest.param("lightgbm", marks=pytest.mark.lightgbm)])
+def test_every_option_of_model_trains_on_cars(model: str) -> None:
+    done = run(["c=modeling", f"modeling/model={model}"])
+    assert done.metrics["modeling.r2"] > 0.75
