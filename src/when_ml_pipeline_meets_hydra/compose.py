@@ -97,7 +97,7 @@ def _parse(overrides: Iterable[str], loader: hydra_api.Loader, problems: list[Pr
     for line in overrides:
         key, equals, _ = line.partition("=")
         try:
-            if not key.lstrip("+~"):
+            if not key.lstrip("+~") or "\0" in line:
                 raise HydraException(line)
             yield loader.parse(line)
         except hydra_api.CompositionError:

@@ -46,7 +46,8 @@ def parse(line: str) -> Override:
 
 def expand(overrides: Sequence[Override]) -> list[list[str]]:
     """The jobs of a sweep: the product of all values, in Hydra's order (the last override varies fastest)."""
-    jobs = BasicSweeper.split_arguments(list(overrides), max_batch_size=None)[0]
+    overrides = list({o.get_key_element(): o for o in overrides}.values())  # of equal keys the last one counts
+    jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     # What is no sweep stays as it was typed; Hydra would write it in another way.
     typed = [None if o.is_sweep_override() else str(o.input_line) for o in overrides]
     return [[line or value for line, value in zip(typed, job, strict=True)] for job in jobs]
