@@ -62,6 +62,19 @@ def test_types_of_texts_are_found(values: list[str], expected: DType) -> None:
     assert found.task is Task.REGRESSION
 
 
+def test_types_follow_from_all_rows_not_only_the_first_ones() -> None:
+    late = {
+        "whole": ["1"] * 11_000 + ["2.5"],
+        "empty": [""] * 11_000 + ["true"],
+        "word": ["2026-01-31"] * 11_000 + ["x"],
+    }
+    dataset = CsvFile(path=written(late | {"y": list(range(11_001))}), target="y")
+    types = {c.name: c.dtype for c in table(dataset.rows()).columns}
+    assert types == {"whole": DType.FLOAT, "empty": DType.BOOL, "word": DType.STRING}
+    (problem,) = problems(dataset)
+    assert "row 11001 of the column 'word' is 'x', but 11,000 of its 11,001 values are dates" in problem.message
+
+
 def test_listed_columns_are_the_ones_used_in_their_order() -> None:
     listed = (Column(name="colour", dtype=DType.STRING, description="Paint"), Column(name="size", dtype=DType.FLOAT))
     found = table(CsvFile(path=written(good(z=[1])), target="y", columns=listed).rows())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -117,25 +117,38 @@ def _unusable(name: str, physical: pl.DataType) -> Problem:
 
 
 Counts = Mapping[int, Mapping[DType, int]]
+_FIRST_ROWS = 10_000
 _ORDER = (DType.DATE, DType.INT, DType.FLOAT, DType.BOOL, DType.STRING)
 
 
 def count_types(rows: RawRows, found: Iterable[Located]) -> Counts:
     """By position the number of values that can be read as each type, in one streaming pass.
 
-    Only of columns whose type is in question: texts that are not listed.
+    Only of columns whose type is in question: texts that are not listed. Parsing is slow, so that types that are out
+    of the question after the first rows are not counted any more; they count as 0.
     """
     open_questions = [where for where in found if rows.texts and where.listed is None]
-    asked = [(where, dtype) for where in open_questions for dtype in _ORDER]
+    first = _counted(rows, rows.frame.head(_FIRST_ROWS), [(w, d) for w in open_questions for d in _ORDER])
+    asked = [(w, d) for w in open_questions for d in _ORDER if d in _possible(first[w.position])]
+    counted = _counted(rows, rows.frame, asked)
+    return {position: {d: counts.get(d, 0) for d in _ORDER} for position, counts in counted.items()}
+
+
+def _possible(first: Mapping[DType, int]) -> set[DType]:
+    """The types that all of the first values have; numbers and dates also with some mistakes among them."""
+    total = first[DType.STRING]
+    return {d for d in _ORDER if first[d] == total or (first[d] and d in (DType.FLOAT, DType.DATE))}
+
+
+def _counted(rows: RawRows, frame: pl.LazyFrame, asked: Sequence[tuple[Located, DType]]) -> dict[int, dict[DType, int]]:
     if not asked:
         return {}
-    counts = rows.frame.select(
+    counts = frame.select(
         convert(nonmissing(rows, where), where.physical, dtype).count().alias(str(k))
         for k, (where, dtype) in enumerate(asked)
     ).collect(engine="streaming")
-    flat = zip(asked, counts.row(0), strict=True)
     result: dict[int, dict[DType, int]] = {}
-    for (where, dtype), count in flat:
+    for (where, dtype), count in zip(asked, counts.row(0), strict=True):
         result.setdefault(where.position, {})[dtype] = count
     return result
 
