@@ -18,6 +18,34 @@ if TYPE_CHECKING:
 # Part of the residuals that the Huber loss squares; it takes the others for outliers.
 _HUBER_INLIERS = 0.9
 
+# Largest change of a class's log-odds by one leaf, before the learning rate.
+_MAX_STEP = 10.0
+
+
+class _StepLimit:
+    """Bounds the leaves of a classifier, as XGBoost's ``max_delta_step`` does.
+
+    scikit-learn takes a whole Newton step in each leaf. Where a row of a rare class is held for impossible, that step
+    has no bound; the ensemble then diverges, and its leaves do not fit into the 32-bit floats of ONNX.
+    """
+
+    def __init__(self) -> None:
+        self._before: Array | None = None
+
+    def apply(self, stage: int, ensemble: Any, features: Array, raw: Array) -> None:
+        """Bound the leaves of the latest stage, and the raw predictions, shape [N, K], that follow from them."""
+        import numpy as np
+
+        for k, estimator in enumerate(ensemble.estimators_[stage]):
+            leaves = estimator.tree_.value[:, 0, 0]
+            if np.abs(leaves).max() > _MAX_STEP:
+                at = estimator.tree_.apply(features)
+                rate = ensemble.learning_rate
+                start = raw[:, k] - rate * leaves[at] if self._before is None else self._before[:, k]
+                np.clip(leaves, -_MAX_STEP, _MAX_STEP, out=leaves)
+                raw[:, k] = start + rate * leaves[at]
+        self._before = raw.copy()
+
 
 @frozen
 class GradientBoosting:
@@ -31,8 +59,12 @@ class GradientBoosting:
         """Train; see ``Model.fit``."""
         total = m_param.n_estimators
 
-        def monitor(tree: int, *_: Any) -> bool:
-            progress(tree + 1, total, "trees")
+        limit = _StepLimit() if task is Task.CLASSIFICATION else None
+
+        def monitor(stage: int, ensemble: Any, fit: dict[str, Any]) -> bool:
+            if limit:
+                limit.apply(stage, ensemble, fit["X"], fit["raw_predictions"])
+            progress(stage + 1, total, "trees")
             return False
 
         estimator = self._build(task, m_param)
