@@ -15,6 +15,7 @@ import pytest
 from sklearn import datasets
 
 from prepared_tables import prepared, written
+from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.errors import BadInput, StepFailed
 from when_ml_pipeline_meets_hydra.models.gradient_boosting import GradientBoosting
 from when_ml_pipeline_meets_hydra.models.interface import Model
@@ -248,3 +249,12 @@ def test_a_graph_that_onnxruntime_refuses_is_refused(tmp_path: Path) -> None:
 @pytest.mark.lightgbm
 def test_lightgbm_has_nothing_to_complain_about_where_it_is_installed() -> None:
     assert not list(LightGBM().check())
+
+
+def test_rare_classes_do_not_make_boosting_diverge() -> None:
+    """A row held for impossible would ask for a step without bound; ONNX could not hold it either."""
+    values = ["m_param.learning_rate=0.1", "m_param.max_depth=4", "m_param.min_samples_split=5"]
+    done = run(["c=modeling", "preprocessing/dataset=planes", "p_param.seed=1", *values])
+    model = done.artifact("modeling")
+    assert isinstance(model, TrainedModel)
+    assert model.metrics["log_loss"] < model.baseline["log_loss"]
