@@ -33,7 +33,8 @@ __all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedSt
 CONFIG_NAME = "config"
 
 # ${stem:${dataset.path}}: the name of a file without folder and ending.
-OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).stem, replace=True)
+_register = getattr(OmegaConf, "register_resolver", OmegaConf.register_new_resolver)  # OmegaConf 2.4, 2.3
+_register("stem", lambda path: Path(str(path)).stem, replace=True)
 
 CompositionError = (HydraException, OmegaConfBaseException)
 
