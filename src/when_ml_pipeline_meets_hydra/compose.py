@@ -166,7 +166,7 @@ def _size(override: Override) -> int:
 def _wrong_options(override: Override, loader: hydra_api.Loader) -> Iterator[Problem]:
     allowed = loader.options(override.key_or_group)
     for name in _chosen(override):
-        if name not in allowed and not override.is_delete():
+        if name not in allowed and not (override.is_delete() and override.value() is None):
             yield Problem(
                 key=override.key_or_group,
                 value=name,

@@ -121,7 +121,7 @@ class Loader:
 
     def is_group(self, name: str) -> bool:
         """Whether the search path has a group of that name."""
-        return self.hydra_loader.repository.group_exists(name)
+        return "\0" not in name and self.hydra_loader.repository.group_exists(name)
 
     def groups(self, parent: str = "") -> list[str]:
         """All groups below ``parent``, with their whole names."""
