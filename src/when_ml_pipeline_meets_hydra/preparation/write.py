@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.datasets.table import TARGET, Table, column
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.preparation import graph, matrix
 from when_ml_pipeline_meets_hydra.preparation.fit import Fitted, number
-from when_ml_pipeline_meets_hydra.preparation.split import LABEL
+from when_ml_pipeline_meets_hydra.preparation.split import LABEL, Split
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
 
 TARGET_FEATURE = "__target__"
 HOLDOUT_ROWS = 1000
+
+
+@contextmanager
+def read_once(table: Table, texts: bool, folder: Path) -> Iterator[Table]:
+    """The same table, but where its values are ``texts`` in a file parsed only once: every pass would do it again."""
+    if not texts:
+        yield table
+        return
+    file = folder / "typed.parquet"
+    table.frame.sink_parquet(file, compression="lz4", engine="streaming")
+    try:
+        yield replace(table, frame=pl.scan_parquet(file, glob=False))
+    finally:
+        file.unlink()
+
+
+def write_files(
+    table: Table, parts: Split, fitted: Fitted, names: tuple[str, ...], out: Path, progress: Progress
+) -> None:
+    """Write the matrices, the graph and the held-out raw rows into ``out``, and compare graph and matrices.
+
+    Raises:
+        StepFailed: the graph does not give the numbers of the matrices.
+    """
+    model = out / "preprocessing.onnx"
+    model.write_bytes(graph.build(fitted).SerializeToString(deterministic=True))
+    for done, (part, rows) in enumerate({"train": parts.train(), "test": parts.test()}.items()):
+        progress(2 + done, 4, f"writing {part}.parquet")
+        write_matrix(rows, table, fitted, names, out / f"{part}.parquet")
+        raw = first_rows(rows, table)
+        compare(raw, fitted, names, model, out / f"{part}.parquet")
+    write_raw(raw, table, out / "holdout.parquet")
 
 
 def write_matrix(rows: pl.LazyFrame, table: Table, fitted: Fitted, names: tuple[str, ...], file: Path) -> None:
@@ -35,11 +71,6 @@ def first_rows(rows: pl.LazyFrame, table: Table) -> pl.DataFrame:
 def write_raw(rows: pl.DataFrame, table: Table, file: Path) -> None:
     """Write raw rows under the names of their columns."""
     rows.rename({column(k): c.name for k, c in enumerate(table.columns)}).write_parquet(file)
-
-
-def write_graph(fitted: Fitted, file: Path) -> None:
-    """Write the ONNX graph."""
-    file.write_bytes(graph.build(fitted).SerializeToString(deterministic=True))
 
 
 def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], model: Path, written: Path) -> None:
