@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ __all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedSt
 CONFIG_NAME = "config"
 
 # ${stem:${dataset.path}}: the name of a file without folder and ending.
-_register = getattr(OmegaConf, "register_resolver", OmegaConf.register_new_resolver)  # OmegaConf 2.4, 2.3
+# (OmegaConf 2.4 wants `register_resolver`, which in 2.3 is another, older function.)
+_has_new = "replace" in signature(OmegaConf.register_resolver).parameters
+_register: Any = OmegaConf.register_resolver if _has_new else OmegaConf.register_new_resolver
 _register("stem", lambda path: Path(str(path)).stem, replace=True)
 
 CompositionError = (HydraException, OmegaConfBaseException)
