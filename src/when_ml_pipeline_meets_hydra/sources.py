@@ -11,7 +11,7 @@ from pathlib import Path
 
 # What these say is the contract, not the computation: a new sentence in an error message recomputes nothing.
 _CONTRACT = {f"{__package__}.contracts", f"{__package__}.errors"}
-_FROM = re.compile(r"^[ \t]*from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]+(?:\(([^)]*)\)|([^\n#]+))", re.MULTILINE)
+_FROM = re.compile(r"^[ \t]*from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]+(?:\(([^)]*)\)|((?:\\\n|[^\n#])+))", re.MULTILINE)
 _IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w., \t]+)", re.MULTILINE)
 _NAME = re.compile(r"\w+")
 
@@ -29,6 +29,8 @@ def code_version(modules: Iterable[str]) -> str:
         if name not in files and name not in _CONTRACT and (found := _digest_and_imports(name)):
             files[name], imports = found
             todo += imports
+            if name.count(".") > 1:  # a folder's __init__ runs first (that of the whole package leads everywhere)
+                todo.append(name.rpartition(".")[0])
     return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()
 
 
