@@ -269,7 +269,7 @@ class _Binder:
         try:
             data = _without(data, {p.key for p in faults}, name)
             value = validate(wanted, data, key=name, origin=self.job.origins.of)
-            if inspect.isclass(hint) and wanted is not hint and not isinstance(value, hint):
+            if wanted is not hint and not _fits(value, hint):
                 message = f"{wanted.__name__} is no {hint.__name__}"
                 problems.append(Problem(key=f"{name}._target_", message=message, origin=self.job.origins.of(name)))
         except BadInput as error:
@@ -285,6 +285,14 @@ class _Binder:
             for key, message in self.job.faults.items()
             if key == name or key.startswith((f"{name}.", f"{name}["))
         ]
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether an option is what a function's annotation asks for."""
+    try:
+        return not inspect.isclass(hint) or isinstance(value, hint)
+    except TypeError:
+        return True  # a Protocol that cannot be looked at while the program runs
 
 
 def _named_packages(job: Job) -> list[str]:
