@@ -234,7 +234,7 @@ def _why(inputs: Inputs, last: Inputs | None, upstream: Sequence[Step]) -> str:
         changes += [f"{s.call.stage} changed" for s in upstream if s.key not in last["artifacts"].values()]
     if last["code"] != inputs["code"]:
         changes.append("its code changed")
-    shown = changes[:3] + ([f"{len(changes) - 3} more changes"] if len(changes) > 3 else [])
+    shown = changes if len(changes) <= 4 else [*changes[:3], f"{len(changes) - 3} more changes"]
     return ", ".join(shown) or "its result was removed"
 
 

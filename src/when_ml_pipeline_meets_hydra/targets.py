@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -34,10 +35,10 @@ def locate(target: Any, allowed: Iterable[str], *, key: str, origin: str | None)
     if not module:
         raise wrong("has to be a class or function with its module", "Write package.module.Name")
     if not inside(str(target), allowed):
-        raise wrong(
-            f"only {', '.join(allowed)} may be named here",
-            f"If it is code of yours, add packages=[{str(target).partition('.')[0]}] or set ${PACKAGES_VARIABLE}",
-        )
+        package = str(target).partition(".")[0]
+        remedy = f"If it is code of yours, add packages=[{package}] or set ${PACKAGES_VARIABLE}"
+        is_python = package in sys.stdlib_module_names
+        raise wrong(f"only {', '.join(allowed)} may be named here", None if is_python else remedy)
     try:
         found = getattr(importlib.import_module(module), name)
     except ImportError as error:

@@ -39,7 +39,8 @@ def join(preprocessing: Path, model: Path, *, outputs: Mapping[str, str], classe
 def _merge(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
     first = compose.add_prefix(first, "preprocessing/", rename_inputs=False)
     second = compose.add_prefix(second, _MADE)
-    joint = [(f"preprocessing/{FEATURES}", f"{_MADE}{FEATURES}")]
+    # Its only output; not by name, since a raw column may be called "features" too.
+    joint = [(first.graph.output[0].name, f"{_MADE}{FEATURES}")]
     merged = compose.merge_models(first, second, io_map=joint)
     merged.producer_name, merged.producer_version = "when_ml_pipeline_meets_hydra", ""
     merged.graph.name = "rows_to_predictions"

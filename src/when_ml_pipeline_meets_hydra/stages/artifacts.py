@@ -51,7 +51,7 @@ class PreparedData(Artifact):
     Float64 for regression, Int64 index into ``classes`` for classification); ``holdout.parquet`` (the raw columns of
     the first rows, at most 1,000, of ``test.parquet``, in the same order); ``preprocessing.onnx`` (one input per raw
     column, named as the column, shape [N, 1]: double for float, int and date (NaN: missing), string ("" : missing),
-    string for bool too ("true", "false"); one output ``features``, float32 [N, F]).
+    string for bool too ("true", "false"); one output, float32 [N, F]: ``features``, unless a column has that name).
     """
 
     dataset: str
