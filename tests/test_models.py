@@ -258,3 +258,12 @@ def test_rare_classes_do_not_make_boosting_diverge() -> None:
     model = done.artifact("modeling")
     assert isinstance(model, TrainedModel)
     assert model.metrics["log_loss"] < model.baseline["log_loss"]
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_features_that_say_nothing_give_a_model_that_says_one_thing(kind: type[Model], tmp_path: Path) -> None:
+    """Trees of a single leaf, which not every exporter expects."""
+    rng = np.random.default_rng(0)
+    features = np.zeros((60, 2))
+    result = trained(kind(), prepared(tmp_path / "data", features, rng.normal(size=60)), tmp_path / "out")
+    assert np.ptp(pl.read_parquet(result.path / "predictions.parquet")["prediction"].to_numpy()) == 0
