@@ -7,6 +7,7 @@ work: without them a step is computed again or its reason reads "new", never is 
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
@@ -70,11 +71,11 @@ class Store:
         folder = self._dir(key)
         stored = _read_json(folder / INPUTS)
         if stored != json.loads(json.dumps(inputs)):
-            message = f"{folder / INPUTS} is not what this step was made from"
-            raise StoreError(f"{message}. Remove {folder} to compute it again")
+            message = f"{folder / INPUTS} is not what this step is made from{_REMOVE.format(folder)}"
+            raise StoreError(f"{message}:\n{_difference(stored, inputs)}")
         manifest = _read_json(folder / ARTIFACT)
         if not _is_whole(manifest):
-            raise StoreError(f"{folder / ARTIFACT} is damaged. Remove {folder} to compute it again")
+            raise StoreError(f"{folder / ARTIFACT} is damaged{_REMOVE.format(folder)}")
         with suppress(OSError):  # a store that can only be read serves all the same
             os.utime(folder / ARTIFACT)
         facts = json.dumps({**manifest["facts"], "path": str(folder / FILES)})
@@ -194,6 +195,7 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+_REMOVE = ". Remove {} to compute it again"
 _UNKNOWN = {"run": "?", "pid": "?", "host": "?"}
 
 
@@ -253,6 +255,12 @@ def _wrong_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterat
     for file in sorted((folder / FILES).rglob("*")):
         if file.is_file() and file.relative_to(folder / FILES).as_posix() not in files:
             yield f"{file}: was not there when the result was stored"
+
+
+def _difference(stored: Any, wanted: Any) -> str:
+    one, two = (json.dumps(v, indent=1, sort_keys=True, ensure_ascii=False).splitlines() for v in (stored, wanted))
+    changes = list(difflib.unified_diff(one, two, n=0, lineterm=""))
+    return "\n".join(line for line in changes[2:] if not line.startswith("@@"))
 
 
 def _sha256(file: Path) -> str:
