@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -15,6 +16,7 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -65,19 +67,33 @@ def _renamed(choice: Override, names: Sequence[str]) -> str:
 
 
 class _Repository(ConfigRepository):
-    """Adds the subcommand of every stage to the primary config's defaults, which so need not list the stages."""
+    """Reads each file once, and adds the subcommand of every stage to the primary config's defaults.
 
-    stages: tuple[Stage, ...] = ()
+    So the primary config need not list the stages.
+    """
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.stages: tuple[Stage, ...] = ()
+        self._read: dict[str, bytes] = {}  # pickled, since composing changes what it is given
+
+    def __deepcopy__(self, memo: Any) -> _Repository:
+        return copy.copy(self)  # Hydra copies it for each composition, lest its sources change; here they do not
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        try:
-            result = super().load_config(config_path)
-        except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
-            raise BadInput(self._broken(config_path, error)) from error
+        if config_path not in self._read:
+            self._read[config_path] = pickle.dumps(self._load(config_path), pickle.HIGHEST_PROTOCOL)
+        result: ConfigResult | None = pickle.loads(self._read[config_path])
         if result is not None and config_path == CONFIG_NAME:
             subcommands = [GroupDefault(group=s.group, value=s.subcommand) for s in self.stages]
             result.defaults_list = [*subcommands, *(result.defaults_list or ())]
         return result
+
+    def _load(self, config_path: str) -> ConfigResult | None:
+        try:
+            return super().load_config(config_path)
+        except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
+            raise BadInput(self._broken(config_path, error)) from error
 
     def _broken(self, config_path: str, error: Exception) -> Problem:
         group, _, name = config_path.rpartition("/")

@@ -174,8 +174,8 @@ def allowed(field: Mapping[str, Any]) -> str:
 
 def _range(field: Mapping[str, Any]) -> str:
     lows, highs = (("exclusiveMinimum", "<"), ("minimum", "≤")), (("exclusiveMaximum", "<"), ("maximum", "≤"))
-    low = next((f"{field[k]:g} {sign} " for k, sign in lows if k in field), "")
-    high = next((f" {sign} {field[k]:g}" for k, sign in highs if k in field), "")
+    low = next((f"{_bound(field[k])} {sign} " for k, sign in lows if k in field), "")
+    high = next((f" {sign} {_bound(field[k])}" for k, sign in highs if k in field), "")
     if low and not high:
         return f", {'at least' if 'minimum' in field else 'more than'} {low.split()[0]}"
     if low or high:
@@ -187,6 +187,10 @@ def _range(field: Mapping[str, Any]) -> str:
     if "pattern" in field:
         return f" like {field['pattern']}"
     return ""
+
+
+def _bound(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def secret_keys(hint: Any, key: str) -> Iterator[str]:
