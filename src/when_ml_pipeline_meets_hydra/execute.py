@@ -207,6 +207,9 @@ class _Printed(io.TextIOBase):
             self._pass_on(lines + newline)
         return len(text)
 
+    def flush(self) -> None:
+        """Every line is passed on as soon as it is whole."""
+
     def close(self) -> None:
         if not self.closed and self._rest:
             self._pass_on(self._rest + "\n")

@@ -189,10 +189,10 @@ def _before(call: Call, stage_keys: Mapping[str, str]) -> Iterator[str]:
 
 
 def _needed(drafts: Mapping[str, _Draft], is_stored: Callable[[str], bool], force: Collection[str]) -> set[str]:
-    """The keys that were asked for, and those that a step which runs receives."""
+    """The keys that were asked for or forced, and those that a step which runs receives."""
     needed: set[str] = set()
     for key, draft in reversed(list(drafts.items())):
-        if draft.asked_by or key in needed:
+        if draft.asked_by or key in needed or draft.call.stage in force:
             needed.add(key)
             if _runs(key, draft, is_stored, force):
                 needed |= set(draft.needs.values())
