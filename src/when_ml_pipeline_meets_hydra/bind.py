@@ -144,7 +144,7 @@ class _Binder:
         for key, node in self.job.config.items():
             if found := self._try_locate(node):
                 hints[key] = found
-        return {k for key, hint in hints.items() for k in secret_keys(hint, key)}
+        return {k for key, hint in hints.items() for k in secret_keys(hint, key, self.job.config.get(key))}
 
     def _wrong(self, key: str, message: str, remedy: str | None = None) -> None:
         self.problems.append(Problem(key=key, message=message, origin=self.job.origins.of(key), remedy=remedy))

@@ -34,7 +34,7 @@ class Redactor:
         self._patterns: list[re.Pattern[str]] = []
         for value in sorted({v for v in values if v and v != MASK}, key=len, reverse=True):
             text = re.escape(value)
-            self._patterns.append(re.compile(text if len(value) >= _LONG else rf"(?<!\w){text}(?!\w)"))
+            self._patterns.append(re.compile(text if len(value) >= _LONG else rf"(?<![^\W_]){text}(?![^\W_])"))
 
     def text(self, text: str) -> str:
         """``text`` with every secret value, and every id and password in a URL, masked."""

@@ -193,17 +193,35 @@ def _bound(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
 
 
-def secret_keys(hint: Any, key: str) -> Iterator[str]:
-    """The config keys below ``key`` that the annotation says are secret."""
+def secret_keys(hint: Any, key: str, data: Any = None) -> Iterator[str]:
+    """The config keys below ``key`` that the annotation says are secret.
+
+    Where an option has secrets, a key of ``data`` that it does not know may be a misspelt one of them.
+    """
+    values = data if isinstance(data, dict) else {}
     if is_secret(hint):
         yield key
     elif _has_fields(hint):
-        for name, inner in hints_of(hint).items():
-            yield from secret_keys(inner, f"{key}.{name}")
+        hints = hints_of(hint)
+        found = [k for name, inner in hints.items() for k in secret_keys(inner, f"{key}.{name}", values.get(name))]
+        yield from found
+        yield from (f"{key}.{name}" for name in values if found and name not in hints and name != "_target_")
     elif get_origin(hint) is not None:
-        for inner in get_args(hint):
-            if _has_fields(inner) or get_origin(inner) is not None:
-                yield from secret_keys(inner, key)
+        inside = [h for h in get_args(hint) if _has_fields(h) or get_origin(h) is not None]
+        for place, value in _members(hint, key, data):
+            yield from (k for h in inside for k in secret_keys(h, place, value))
+
+
+def _members(hint: Any, key: str, data: Any) -> Iterator[tuple[str, Any]]:
+    """The values inside a container, each with its key; of anything else the value itself."""
+    if isinstance(data, dict) and _is_mapping(get_origin(hint)):
+        yield from ((f"{key}.{name}", value) for name, value in data.items())
+    else:
+        yield from ((key, value) for value in (data if isinstance(data, list) else [data]))
+
+
+def _is_mapping(kind: Any) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, Mapping)
 
 
 def _has_fields(hint: Any) -> bool:

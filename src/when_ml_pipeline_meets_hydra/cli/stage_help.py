@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.bind import describe, find_secrets
 from when_ml_pipeline_meets_hydra.compose import Job, compose
+from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.validation import allowed, field_schema
 
 _LONG = 80  # characters of a value
@@ -32,25 +33,29 @@ def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, mul
             console.print(Text.assemble(("  receives ", "dim"), (stage, "cyan"), f"'s {kind}"))
         config = masks.tree(dict(job.config), keys)
         for key, hint in described.keys.items():
-            for lines in _entries(key, hint, config.get(key), job):
+            for lines in _entries(key, hint, [], config.get(key), _masked_origin(job, masks)):
                 console.print(lines)
     return 0
 
 
-def _entries(key: str, hint: Any, value: Any, job: Job) -> Iterator[Group]:
-    field = field_schema(hint, [])
+def _masked_origin(job: Job, masks: Redactor) -> Callable[[str], str]:
+    return lambda key: masks.text(job.origins.of(key) or "")
+
+
+def _entries(key: str, hint: Any, loc: list[int | str], value: Any, origin: Callable[[str], str]) -> Iterator[Group]:
+    """An entry for each key that ``hint`` has at ``loc``, also for those of options inside of options."""
+    field = field_schema(hint, loc)
     fields: Mapping[str, Any] = field.get("properties", {})
-    if not fields and not isinstance(value, dict):
-        yield _entry(key, value, field, job)
+    if not fields and (loc or not isinstance(value, dict)):
+        yield _entry(key, field.get("default") if value is None else value, field, origin(key))
         return
     values = value if isinstance(value, dict) else {}
     for name in dict.fromkeys([*values, *fields]):
         if name != "_target_":
-            inner = field_schema(hint, [name])
-            yield _entry(f"{key}.{name}", values.get(name, inner.get("default")), inner, job)
+            yield from _entries(f"{key}.{name}", hint, [*loc, name], values.get(name), origin)
 
 
-def _entry(key: str, value: Any, field: Mapping[str, Any], job: Job) -> Group:
+def _entry(key: str, value: Any, field: Mapping[str, Any], origin: str) -> Group:
     """``key=value`` and what is allowed; below it what it means and where the value comes from."""
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if len(shown) > _LONG:
@@ -59,7 +64,7 @@ def _entry(key: str, value: Any, field: Mapping[str, Any], job: Job) -> Group:
     if field:
         head.append(f"   {allowed(field)}")
     about = [str(field["description"])] if field.get("description") else []
-    about.append(f"from {job.origins.of(key) or 'the default of its type'}")
+    about.append(f"from {origin or 'the default of its type'}")
     below = Text("\n".join(about), "dim")
     return Group(_indented(head, 2), _indented(below, 6))
 

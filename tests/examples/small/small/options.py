@@ -89,4 +89,4 @@ class Target:
     name: Annotated[str, Field(min_length=1, description="What the place is called")]
     login: Annotated[Login, Field(description="Who we are there")]
     hush: Annotated[SecretStr | None, Field(description="A second secret")] = None
-    mode: Annotated[str, Field(pattern="^(say|fail|leak|raise|exit)$", description="What to do")] = "say"
+    mode: Annotated[str, Field(pattern="^(say|refuse|raise|exit|leak)$", description="What to do")] = "say"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +15,7 @@ from pydantic import Field
 
 from small.options import Knobs, Source, Target
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Progress, effect, frozen
+from when_ml_pipeline_meets_hydra.errors import Refused
 
 
 @frozen
@@ -59,7 +63,25 @@ def fit(gather: Numbers, knobs: Knobs, *, out: Path) -> Curve:
 def ship(fit: Curve, target: Target) -> None:
     """Announce the curve at the target."""
     note("ship")
+    phrase = target.login.phrase.get_secret_value()
+    if target.mode == "refuse":
+        raise Refused("target.login.phrase", f"the phrase {phrase} is wrong")
+    if target.mode == "raise":
+        raise ValueError(f"no entry with {phrase}") from KeyError({"phrase": phrase})
+    if target.mode == "exit":
+        sys.exit(f"bye {phrase}")
+    if target.mode == "leak":
+        _leak(phrase, target)
     print(f"{target.login.user} announces {fit.name} at {target.name}: {(fit.path / 'curve.txt').read_text()}")
+
+
+def _leak(phrase: str, target: Target) -> None:
+    """All the ways in which careless code tells what it should not."""
+    for half in (phrase[:3], phrase[3:] + "\n"):
+        sys.stdout.write(half)
+    print(f"<{phrase}>", {"phrase": phrase}, [phrase], target, file=sys.stderr)
+    logging.getLogger("small").warning("logged %s", phrase)
+    warnings.warn(phrase, stacklevel=1)
 
 
 def note(what: str) -> None:
