@@ -201,7 +201,7 @@ def test_inside_a_package(name: str, expected: bool) -> None:
 
 def test_what_a_module_merely_imports_is_not_its_own() -> None:
     with pytest.raises(BadInput, match="neither a class nor a function"):
-        locate("small.options.sha256", ["small"], key="x", origin=None)
+        locate("small.options.sha256", ["small"], key="x", origin=lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from small_pipeline import inside
+from when_ml_pipeline_meets_hydra import durable
 from when_ml_pipeline_meets_hydra.contracts import Artifact, frozen
 from when_ml_pipeline_meets_hydra.keys import digest
-from when_ml_pipeline_meets_hydra.store import Store, StoreError, write_whole
+from when_ml_pipeline_meets_hydra.store import Store, StoreError
 
 
 @frozen
@@ -314,9 +315,9 @@ def test_results_are_listed_the_oldest_first(store: Store) -> None:
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "file"
-    write_whole(file, "one")
+    durable.write(file, b"one")
     with pytest.raises(TypeError):
-        write_whole(file, 5)  # type: ignore[arg-type]
+        durable.write(file, 5)  # type: ignore[arg-type]
     assert file.read_text() == "one"
     assert [f.name for f in file.parent.iterdir()] == ["file"]
 

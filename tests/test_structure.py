@@ -20,7 +20,7 @@ PACKAGE = ROOT / "src" / NAME
 # A module of the core imports only what stands in an earlier line.
 LAYERS = (
     ("errors",),
-    ("contracts", "masking", "signature", "sources", "config_tree"),
+    ("contracts", "masking", "signature", "sources", "config_tree", "durable"),
     ("keys", "store", "targets", "hydra_api"),
     ("origins", "validation"),
     ("compose",),
@@ -33,7 +33,7 @@ LAYERS = (
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 SURFACES = {"cli"}
 PARTS = {"datasets", "models", "clusters", "preparation", "training", "serving", "stages"}
-FOR_PARTS = {"contracts", "errors"}
+FOR_PARTS = {"contracts", "durable", "errors"}
 LIBRARIES = (
     *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm"),
     *("onnx", "onnxruntime", "skl2onnx", "onnxmltools", "fastapi", "starlette", "uvicorn", "httpx"),

@@ -156,7 +156,7 @@ class _Binder:
             return None
 
     def _locate(self, node: Any, key: str) -> Callable[..., Any]:
-        return locate(node["_target_"], self.allowed, key=key, origin=self.job.origins.of(f"{key}._target_"))
+        return locate(node["_target_"], self.allowed, key=key, origin=self.job.origins.of)
 
     def wanted(self, name: str, hint: Any) -> Any:
         """The type that a config key is validated into: its ``_target_``, otherwise the annotation."""

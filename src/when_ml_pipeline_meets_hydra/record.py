@@ -22,10 +22,10 @@ from typing import Any
 
 import yaml
 
+from when_ml_pipeline_meets_hydra import durable
 from when_ml_pipeline_meets_hydra.bind import Bound
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.execute import Outcome, Status
-from when_ml_pipeline_meets_hydra.store import write_whole
 
 _LIBRARIES = ("hydra-core", "omegaconf", "pydantic", "polars", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
 
@@ -106,11 +106,11 @@ class Recorder:
         self._write()
 
     def _write(self) -> None:
-        write_whole(self._folder / "run.json", json.dumps(self._content, indent=2, ensure_ascii=False))
+        durable.write(self._folder / "run.json", json.dumps(self._content, indent=2, ensure_ascii=False).encode())
 
     def _write_config(self, number: int, config: Mapping[str, Any]) -> None:
         masked = self._masks.tree(dict(config), self._secret)
-        write_whole(self._folder / "jobs" / f"{number}.yaml", dump_yaml(masked))
+        durable.write(self._folder / "jobs" / f"{number}.yaml", dump_yaml(masked).encode())
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
+from when_ml_pipeline_meets_hydra import durable
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import PipelineError
 
@@ -98,7 +99,7 @@ class Store:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        write_whole(self.root / "latest" / str(inputs["function"]), key)
+        durable.write(self.root / "latest" / str(inputs["function"]), key.encode())
 
     @contextmanager
     def lock(self, key: str, holder: Mapping[str, Any], waiting: Callable[[str], None]) -> Iterator[None]:
@@ -116,7 +117,7 @@ class Store:
             waiting("run {run} (process {pid} on {host})".format_map({**_UNKNOWN, **other}))
             lock.acquire(poll_interval=0.1)
         try:
-            write_whole(file.with_suffix(".holder"), json.dumps({**_me(), **holder}))
+            durable.write(file.with_suffix(".holder"), json.dumps({**_me(), **holder}).encode())
             yield
         finally:
             lock.release()
@@ -177,10 +178,10 @@ class Store:
         final = self._dir(key)
         final.parent.mkdir(parents=True, exist_ok=True)
         for path in temporary.rglob("*"):
-            _flush(path)
+            durable.sync(path)
         self._retire(final)
         temporary.rename(final)
-        _flush(final.parent)
+        durable.sync(final.parent)
 
     def _retire(self, folder: Path) -> None:
         """Make a result vanish as a whole."""
@@ -197,21 +198,6 @@ class Store:
 
 _REMOVE = ". Remove {} to compute it again"
 _UNKNOWN = {"run": "?", "pid": "?", "host": "?"}
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write a file so that it appears as a whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{uuid4().hex}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _me() -> dict[str, Any]:
@@ -279,11 +265,3 @@ def _read_json(file: Path) -> dict[str, Any] | None:
 def _write_json(file: Path, content: Any) -> None:
     file.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
 
-
-def _flush(path: Path) -> None:
-    """Make a file's content, or the names in a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

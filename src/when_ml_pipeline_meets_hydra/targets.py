@@ -20,7 +20,7 @@ def allowed_packages(named: Iterable[str] = ()) -> tuple[str, ...]:
     return tuple(dict.fromkeys([str(__package__), *from_environment, *named]))
 
 
-def locate(target: Any, allowed: Iterable[str], *, key: str, origin: str | None) -> Callable[..., Any]:
+def locate(target: Any, allowed: Iterable[str], *, key: str, origin: Callable[[str], str | None]) -> Callable[..., Any]:
     """The class or function that ``target`` names.
 
     Raises ``BadInput`` where it lies outside the allowed packages, cannot be imported or is neither of the two.
@@ -28,8 +28,8 @@ def locate(target: Any, allowed: Iterable[str], *, key: str, origin: str | None)
     allowed = tuple(allowed)
 
     def wrong(message: str, remedy: str | None = None) -> BadInput:
-        problem = Problem(key=f"{key}._target_", value=str(target), message=message, origin=origin, remedy=remedy)
-        return BadInput(problem)
+        place, value = f"{key}._target_", str(target)
+        return BadInput(Problem(key=place, value=value, message=message, origin=origin(place), remedy=remedy))
 
     module, _, name = str(target).rpartition(".")
     if not module:

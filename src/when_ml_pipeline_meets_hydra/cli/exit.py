@@ -35,27 +35,21 @@ def home() -> Path:
 
 
 def _show(error: PipelineError) -> None:
-    from rich.console import Console
+    from rich.text import Text
 
+    from when_ml_pipeline_meets_hydra.cli.consoles import console
     from when_ml_pipeline_meets_hydra.report import Problems
 
-    console = Console(stderr=True, highlight=False)
     if isinstance(error, BadInput):
-        console.print(Problems(error.problems))
+        console(stderr=True).print(Problems(error.problems))
     else:
-        console.print(f"[bold red]Error[/] {_escaped(str(error))}", soft_wrap=True)
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+        console(stderr=True, soft_wrap=True).print(Text.assemble(("Error ", "bold red"), str(error)))
 
 
 def _say(text: str) -> None:
-    from rich.console import Console
+    from when_ml_pipeline_meets_hydra.cli.consoles import console
 
-    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+    console(stderr=True, soft_wrap=True).print(text, markup=False)
 
 
 def _keep(error: Exception, words: Sequence[str]) -> Path:

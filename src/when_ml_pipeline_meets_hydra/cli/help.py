@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
-from rich.console import Console
 from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
+from when_ml_pipeline_meets_hydra.cli.consoles import console
 from when_ml_pipeline_meets_hydra.cli.overview import Groups, stages_of
 from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, default_choices, read_options
 
@@ -22,11 +21,9 @@ EXAMPLES = (
 
 def show_help(search_path: Sequence[str]) -> int:
     """Print the tree of commands, every group with its options, our own commands and examples."""
-    console = Console(highlight=False)
-    # In a pipe nobody's window limits a line, unless $COLUMNS says so.
-    width = console.width if console.is_terminal or "COLUMNS" in os.environ else 10_000
-    page = Text("\n").join(_lines(read_options(search_path), width))
-    console.print(page, no_wrap=True, overflow="ignore", crop=False)
+    out = console()
+    page = Text("\n").join(_lines(read_options(search_path), out.width))
+    out.print(page, no_wrap=True, overflow="ignore", crop=False)
     return 0
 
 

@@ -16,8 +16,7 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
 ) -> None:
     """Show the steps with what will be done and why; run nothing."""
-    from rich.console import Console
-
+    from when_ml_pipeline_meets_hydra.cli.consoles import console
     from when_ml_pipeline_meets_hydra.pipeline import prepare
     from when_ml_pipeline_meets_hydra.report import PlanTable, plan_json
 
@@ -26,4 +25,4 @@ def plan(
         json.dump(plan_json(prepared.plan), sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
     else:
-        Console(highlight=False).print(PlanTable(prepared.plan))
+        console().print(PlanTable(prepared.plan))

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from when_ml_pipeline_meets_hydra.cli.consoles import console
 from when_ml_pipeline_meets_hydra.cli.exit import home
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import MASK
@@ -29,7 +29,7 @@ def list_runs(
     if as_json:
         _print_json([{**r.content, "status": r.status} for r in records])
         return
-    _console().print(Rows(("id", "status", "seconds", "stages", "metrics"), (_row(r) for r in records)))
+    console().print(Rows(("id", "status", "seconds", "stages", "metrics"), (_row(r) for r in records)))
 
 
 def show(run: RunId, as_json: AsJson = False) -> None:
@@ -39,29 +39,29 @@ def show(run: RunId, as_json: AsJson = False) -> None:
     if as_json:
         _print_json({**content, "configs": {j["number"]: record.config(j["number"]) for j in content["jobs"]}})
         return
-    console = _console()
+    out = console()
     head = {k: content[k] for k in ("id", "status", "started", "seconds", "folder", "git")}
-    console.print(dump_yaml({**head, "asked for": " ".join(_words(record))}), markup=False, end="")
+    out.print(dump_yaml({**head, "asked for": " ".join(_words(record))}), markup=False, end="")
     rows = ((*_step(step), metrics_text(step["metrics"] or {})) for step in content["steps"])
-    console.print(Rows(("step", "status", "seconds", "why", "metrics"), rows))
+    out.print(Rows(("step", "status", "seconds", "why", "metrics"), rows))
     for step in content["steps"]:
         if step["error"]:
-            console.print(f"{step['stage']} {step['subcommand']}: {step['error']}", style="red", markup=False)
-            console.print(f"  log: {record.folder / (step['log'] or 'logs')}", markup=False)
+            out.print(f"{step['stage']} {step['subcommand']}: {step['error']}", style="red", markup=False)
+            out.print(f"  log: {record.folder / (step['log'] or 'logs')}", markup=False, soft_wrap=True)
     for job in content["jobs"]:
-        console.print(f"\n# config of job {job['number']} (c={job['stage']})", markup=False)
-        console.print(dump_yaml(record.config(job["number"])), markup=False, end="")
+        out.print(f"\n# config of job {job['number']} (c={job['stage']})", markup=False)
+        out.print(dump_yaml(record.config(job["number"])), markup=False, end="")
 
 
 def diff(a: RunId, b: RunId) -> None:
     """Show in what two runs differ: configs of equal stages, results and metrics, versions."""
     first, second = find_record(home(), a), find_record(home(), b)
-    console = _console()
+    out = console()
     found = list(_differences(first, second))
     for line in found:
-        console.print(line, markup=False)
+        out.print(line, markup=False)
     if not found:
-        console.print("no differences")
+        out.print("no differences")
 
 
 def rerun(
@@ -119,10 +119,6 @@ def _words(record: Record) -> list[str]:
     request = record.request
     dirs = [word for folder in request.config_dirs for word in ("--config-dir", folder)]
     return [*request.overrides, *(["--multirun"] if request.multirun else []), *dirs]
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def _print_json(content: Any) -> None:

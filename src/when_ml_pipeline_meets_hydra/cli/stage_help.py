@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.bind import describe, find_secrets
+from when_ml_pipeline_meets_hydra.cli.consoles import console
 from when_ml_pipeline_meets_hydra.compose import Job, compose
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.validation import allowed, field_schema
@@ -22,19 +23,19 @@ def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, mul
     """Print the keys that the subcommand of each job receives: type, range, value, origin, description."""
     composed = compose(overrides, multirun=multirun, config_dirs=config_dirs)
     keys, masks = find_secrets(composed)
-    console = Console(highlight=False)
+    out = console()
     for job in composed.jobs:
         described = describe(job, composed.stages)
         name = f"{job.stage} {job.subcommands.get(composed.stages[job.stage].group, '')}"
-        console.print(Text.assemble((name, "bold"), f": {described.summary}"))
+        out.print(Text.assemble((name, "bold"), f": {described.summary}"))
         group = composed.stages[job.stage].group
-        console.print(f"c={job.stage} {group}={'|'.join(composed.loader.options(group))}", style="dim")
+        out.print(f"c={job.stage} {group}={'|'.join(composed.loader.options(group))}", style="dim")
         for stage, kind in described.artifacts.items():
-            console.print(Text.assemble(("  receives ", "dim"), (stage, "cyan"), f"'s {kind}"))
+            out.print(Text.assemble(("  receives ", "dim"), (stage, "cyan"), f"'s {kind}"))
         config = masks.tree(dict(job.config), keys)
         for key, hint in described.keys.items():
             for lines in _entries(key, hint, [], config.get(key), _masked_origin(job, masks)):
-                console.print(lines)
+                out.print(lines)
     return 0
 
 

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from when_ml_pipeline_meets_hydra.cli.consoles import console
 from when_ml_pipeline_meets_hydra.cli.exit import home
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.report import Rows
@@ -25,7 +25,7 @@ def list_results(as_json: Annotated[bool, typer.Option("--json", help="For machi
         json.dump([asdict(r) for r in results], sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
-    _console().print(Rows(("key", "function", "size", "created", "last used"), map(_row, results)))
+    console().print(Rows(("key", "function", "size", "created", "last used"), map(_row, results)))
 
 
 def verify() -> None:
@@ -33,11 +33,11 @@ def verify() -> None:
     store = _store()
     wrong = list(store.verify())
     for line in wrong:
-        _console().print(line, style="red", markup=False)
+        console().print(line, style="red", markup=False)
     left = store.unfinished()
     if left:
-        _console().print(f"{len(left)} unfinished of runs that were killed (harmless; 'store gc' removes them)")
-    _console().print(f"{sum(1 for _ in store.results())} results, {len(wrong)} problems")
+        console().print(f"{len(left)} unfinished of runs that were killed (harmless; 'store gc' removes them)")
+    console().print(f"{sum(1 for _ in store.results())} results, {len(wrong)} problems")
     if wrong:
         raise typer.Exit(int(ExitCode.STEP_FAILED))
 
@@ -59,7 +59,7 @@ def gc(
         for result in old:
             store.remove(result.key)
     verb = "would be removed" if dry_run else "removed"
-    _console().print(f"{len(left)} unfinished and {len(old)} results ({_size(sum(r.size for r in old))}) {verb}")
+    console().print(f"{len(left)} unfinished and {len(old)} results ({_size(sum(r.size for r in old))}) {verb}")
 
 
 def _row(result: Stored) -> tuple[str, ...]:
@@ -69,10 +69,6 @@ def _row(result: Stored) -> tuple[str, ...]:
 
 def _store() -> Store:
     return Store(home() / "store")
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def _size(size: int) -> str:

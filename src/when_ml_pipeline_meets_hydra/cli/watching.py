@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from when_ml_pipeline_meets_hydra.cli.consoles import console
 from when_ml_pipeline_meets_hydra.execute import Outcome
 from when_ml_pipeline_meets_hydra.pipeline import Prepared, Run, RunObserver
 from when_ml_pipeline_meets_hydra.plan import Step
@@ -23,7 +23,7 @@ class Terminal(RunObserver):
     def __init__(self) -> None:
         # While a step runs, sys.stdout and sys.stderr lead to its log: keep the real ones.
         self._out: TextIO = sys.stdout
-        self._console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._console = console(stderr=True, soft_wrap=True)
         self._jobs: list[tuple[int, str]] = []
         self._bar: tuple[Progress, TaskID] | None = None
 

@@ -24,9 +24,9 @@ from typing import Annotated
 import filelock
 from pydantic import Field, TypeAdapter
 
+from when_ml_pipeline_meets_hydra import durable
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, Refused
-from when_ml_pipeline_meets_hydra.serving import durable
 from when_ml_pipeline_meets_hydra.serving.manifest import (
     FILES,
     MANIFEST,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from uuid import uuid4
 
 
 def sync(path: Path) -> None:
@@ -18,10 +19,15 @@ def sync(path: Path) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Replace the file by ``content``; whoever reads sees the old one or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(content)
-    sync(temporary)
-    temporary.rename(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        temporary.write_bytes(content)
+        sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 
