@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import pickle
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -229,4 +230,9 @@ class Loader:
     def describe(self, what: str, choices: Sequence[str], values: Sequence[str]) -> None:
         """Let Hydra print what it knows about a composition (``searchpath``, ``defaults-tree``, …)."""
         hydra = Hydra(task_name="when_ml_pipeline_meets_hydra", config_loader=self.hydra_loader)
-        hydra.show_info(what, CONFIG_NAME, [*choices, *values], RunMode.RUN)
+        root = logging.getLogger()
+        handlers = list(root.handlers)
+        try:
+            hydra.show_info(what, CONFIG_NAME, [*choices, *values], RunMode.RUN)
+        finally:
+            root.handlers[:] = handlers  # Hydra leaves one that holds on to the present stdout
