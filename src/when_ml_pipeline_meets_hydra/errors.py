@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -82,13 +81,9 @@ def did_you_mean(word: str, allowed: Iterable[str], *, most: int = 3) -> str | N
     import difflib  # only where something is wrong: `--help` does not pay for it
 
     words = sorted(set(allowed))
-    place = _place([word, *words])  # what all have in common makes no word close
+    place = word[: word.rfind(".") + 1]
+    place = place if all(w.startswith(place) for w in words) else ""  # what all have in common makes no word close
     below = [w[len(place) :] for w in words]
     if close := difflib.get_close_matches(word[len(place) :], below, n=most, cutoff=0.6):
         return "Did you mean " + " or ".join(f"'{place}{w}'" for w in close) + "?"
     return f"Allowed: {', '.join(words)}" if words else None
-
-
-def _place(words: list[str]) -> str:
-    common = os.path.commonprefix(words)
-    return common[: common.rfind(".") + 1]
