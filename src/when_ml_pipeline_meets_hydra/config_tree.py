@@ -162,10 +162,19 @@ def broken_file(key: str, file: Path, error: Exception) -> Problem:
     return Problem(key=key, message=f"its file cannot be read: {said.splitlines()[0]}", origin=place)
 
 
-def default_choices() -> dict[str, str]:
-    """The option that the primary config chooses for each group."""
+def default_choices(subcommands: Iterable[Option] = ()) -> dict[str, str]:
+    """The option of each group that the primary config, or the defaults list of a subcommand, chooses."""
     import yaml
 
     content = yaml.safe_load((PRIMARY / "config.yaml").read_text(encoding="utf-8"))
-    choices = [entry for entry in content["defaults"] if isinstance(entry, dict)]
-    return {group: option for choice in choices for group, option in choice.items()}
+    choices = _choices(content["defaults"])
+    for option in subcommands:
+        if "defaults:" in option.text():
+            choices |= _choices(yaml.safe_load(option.text()).get("defaults"))
+    return choices
+
+
+def _choices(defaults: Any) -> dict[str, str]:
+    entries = [entry for entry in defaults if isinstance(entry, dict)] if isinstance(defaults, list) else []
+    named = ((str(group), str(option)) for entry in entries for group, option in entry.items())
+    return {group.removeprefix("override ").strip("/").partition("@")[0]: option for group, option in named}

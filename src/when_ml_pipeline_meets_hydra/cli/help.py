@@ -9,8 +9,8 @@ from rich.text import Text
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
 from when_ml_pipeline_meets_hydra.cli.consoles import console
-from when_ml_pipeline_meets_hydra.cli.overview import Groups, stages_of
-from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, default_choices, read_options
+from when_ml_pipeline_meets_hydra.cli.overview import Groups, choices_of, stages_of
+from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, read_options
 
 EXAMPLES = (
     ("Train on the cars data and deploy the model", "c=preprocessing,modeling,deployment --multirun"),
@@ -68,7 +68,7 @@ def _command_tree(groups: Groups, stages: Sequence[Stage], width: int) -> Iterat
 
 
 def _groups(groups: Groups, stages: Sequence[Stage], width: int) -> Iterator[Text]:
-    chosen = default_choices()
+    chosen = choices_of(groups)
     order = [stage.name for stage in stages]
     tops = {group: group.partition("/")[0] for group in groups if group.partition("/")[0] != STAGES}
     for group in sorted(tops, key=lambda g: order.index(tops[g]) if tops[g] in order else len(order)):

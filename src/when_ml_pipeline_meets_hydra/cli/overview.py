@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
-from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Option, Stage, broken_file, read_options, read_stages
+from when_ml_pipeline_meets_hydra.config_tree import (
+    HELP,
+    STAGES,
+    Option,
+    Stage,
+    broken_file,
+    default_choices,
+    read_options,
+    read_stages,
+)
 from when_ml_pipeline_meets_hydra.errors import BadInput
 
 Groups = Mapping[str, Mapping[str, Option]]
@@ -24,6 +33,16 @@ def show_commands(search_path: Sequence[str]) -> int:
     print(f"\nRun one with {first}, or all with c={','.join(names)} --multirun.")
     print(f"{PROGRAM} --help shows every choice, {PROGRAM} plan c=… what would run.")
     return 0
+
+
+def choices_of(groups: Groups) -> dict[str, str]:
+    """The default option of each group, the subcommands' own groups included."""
+    subcommands = {stage.group: stage.subcommand for stage in stages_of(groups) if stage.subcommand}
+    chosen = (groups[group].get(name) for group, name in subcommands.items())
+    try:
+        return {**default_choices(option for option in chosen if option), **subcommands}
+    except yaml.YAMLError:
+        return default_choices()  # that a file is broken is said when it is chosen
 
 
 def stages_of(groups: Groups) -> tuple[Stage, ...]:
