@@ -171,6 +171,15 @@ def test_an_effect_waits_for_all_of_its_combination_and_for_no_other() -> None:
     assert found.asked[2] not in effect.after
 
 
+def test_stages_may_share_a_step() -> None:
+    a = call("a")
+    b = call("b", {"a": a})
+    same = Call(**{**a.__dict__, "stage": "c", "after": ("a", "b")})
+    found = plan([(job(n, s), c) for n, (s, c) in enumerate([("a", a), ("b", b), ("c", same)])])
+    assert [s.call.stage for s in found.steps] == ["a", "b"]
+    assert found.asked[2] == found.asked[0]
+
+
 def test_the_reason_names_what_changed() -> None:
     first = plan([(job(0, "b"), chain(2, rate=0.1, name="n")[1])])
     last = {first.steps[1].inputs["function"]: first.steps[1].inputs}

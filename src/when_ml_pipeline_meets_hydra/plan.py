@@ -165,9 +165,14 @@ def _add(call: Call, job: int, drafts: dict[str, _Draft], stage_keys: dict[str, 
     key, inputs = _distinct(call, inputs_of(call, needs), drafts)
     draft = drafts.setdefault(key, _Draft(call, inputs, needs))
     draft.jobs[job] = None
-    draft.after |= dict.fromkeys(k for k in _before(call, stage_keys) if k != key)
+    draft.after |= dict.fromkeys(k for k in _before(call, stage_keys) if not _waits_for(k, key, drafts))
     stage_keys[call.stage] = key
     return key
+
+
+def _waits_for(one: str, other: str, drafts: Mapping[str, _Draft]) -> bool:
+    """Whether ``one`` is ``other`` or comes after it; two stages may well share a step."""
+    return one == other or any(_waits_for(before, other, drafts) for before in drafts[one].after)
 
 
 def _distinct(call: Call, inputs: Inputs, drafts: Mapping[str, _Draft]) -> tuple[str, Inputs]:
