@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError
 
+_NO_BUG = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
 HOME_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
 
 
@@ -25,6 +27,10 @@ def exit_code(work: Callable[[], int], words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; Python must not complain when it ends
         return int(ExitCode.DONE)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_BUG:
+            place = f": {error.filename}" if error.filename else ""
+            _say(f"{error.strerror}{place}. Finished steps are kept: the same command goes on from there.")
+            return int(ExitCode.STEP_FAILED)
         _say(f"Unexpected {type(error).__name__}. The whole of it is in {_keep(error, words)}; please report it.")
         return int(ExitCode.STEP_FAILED)
 
