@@ -280,6 +280,22 @@ def test_a_stored_result_that_vanishes_meanwhile_is_said() -> None:
     assert small("c=fit").exit_code == ExitCode.DONE
 
 
+def test_a_result_of_data_that_changed_meanwhile_is_not_stored() -> None:
+    file = Path("numbers.txt")
+    file.write_text("1\n2\n")
+    asked = ("c=gather", "gather/source=file", "source.path=numbers.txt")
+
+    class Editor(RunObserver):
+        def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
+            file.write_text("1\n3\n")
+
+    (outcome,) = small(*asked, observer=Editor()).outcomes
+    assert outcome.status is Status.FAILED
+    assert outcome.error == "source: its data changed while they were read. The same command goes on with the new ones"
+    (outcome,) = small(*asked).outcomes
+    assert (outcome.status, getattr(outcome.artifact, "total", None)) == (Status.DONE, 4)
+
+
 def started(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen([PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -12,7 +12,7 @@ from when_ml_pipeline_meets_hydra.config_tree import HELP, Stage, all_before, mi
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.keys import keyed
-from when_ml_pipeline_meets_hydra.masking import Redactor, is_secret_name
+from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
 from when_ml_pipeline_meets_hydra.signature import SPECIAL, Signature, signature_of
 from when_ml_pipeline_meets_hydra.sources import code_version
 from when_ml_pipeline_meets_hydra.targets import allowed_packages, inside, locate
@@ -70,12 +70,17 @@ def bind(composed: Composed) -> Bound:
     return Bound(calls=tuple((job, call) for job, call in bound if call), secret_keys=keys, redactor=masks)
 
 
+def content_of(name: str) -> str:
+    """The name in a step's inputs of the digest of an option's outside data."""
+    return f"{name} (content)"
+
+
 def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
     """The keys that are secret in any job, and what masks their values."""
     keys: set[str] = set()
     for job in composed.jobs:
         keys |= _Binder(job, composed.stages, []).secret_keys()
-    return frozenset(keys), Redactor(v for job in composed.jobs for v in _secret_values(job.config, keys))
+    return frozenset(keys), Redactor(v for job in composed.jobs for v in secret_values(job.config, keys))
 
 
 def check(calls: Iterable[tuple[Job, Call]], masks: Redactor) -> None:
@@ -225,7 +230,7 @@ class _Binder:
                 elif name in self.job.config:
                     arguments[name] = self._value(name, hint)
                     if isinstance(arguments[name], Fingerprinted):
-                        prints[f"{name} (content)"] = arguments[name].fingerprint()
+                        prints[content_of(name)] = arguments[name].fingerprint()
                 elif name not in signature.defaults:
                     remedy = did_you_mean(name, [*self.job.config, *self.stages])
                     if file := self.job.origins.headerless(name):
@@ -327,19 +332,3 @@ def _below(name: str, problem: Problem, job: Job) -> Problem:
 def _masked(problem: Problem, masks: Redactor) -> Problem:
     texts = {n: masks.text(t) for n in ("value", "origin", "message", "remedy") if (t := getattr(problem, n))}
     return Problem(**{"key": problem.key, "message": problem.message, **texts})
-
-
-def _secret_values(node: Any, keys: set[str], key: str = "") -> Iterator[str]:
-    if isinstance(node, dict):
-        for name, value in node.items():
-            yield from _secret_values(value, keys, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
-        for value in node:
-            yield from _secret_values(value, keys, key)
-    elif node not in (None, "???", "") and (is_secret_name(key) or any(_meets(key, secret) for secret in keys)):
-        yield str(node)
-
-
-def _meets(key: str, secret: str) -> bool:
-    """Whether a secret stands at ``key``, also where somebody gave a value for a group or a group for a value."""
-    return key == secret or key.startswith(f"{secret}.") or secret.startswith(f"{key}.")

@@ -13,8 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TextIO
 
-from when_ml_pipeline_meets_hydra.contracts import Artifact
-from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError
+from when_ml_pipeline_meets_hydra.bind import Call, content_of
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
+from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, StepFailed
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.plan import Action, Plan, Step
 from when_ml_pipeline_meets_hydra.store import Store
@@ -149,13 +150,25 @@ def _run(step: Step, outcomes: Mapping[str, Outcome], around: Surroundings, log:
     def waits(holder: str) -> None:
         around.observer.step_waits(step, holder)
 
+    def compute(out: Path) -> Any:
+        artifact = _call(step, outcomes, around, log, out)
+        _refuse_changed_data(step.call)
+        return artifact
+
     with around.store.lock(step.key, {"run": around.run_id}, waits):
         if around.store.has(step.key) and not step.is_forced:
             return _stored(step, around, "another run computed it meanwhile")
-        around.store.put(
-            step.key, step.inputs, step.call.returns, lambda out: _call(step, outcomes, around, log, out), log
-        )
+        around.store.put(step.key, step.inputs, step.call.returns, compute, log)
     return _done(step, started, log, around.store.load(step.key, step.inputs, step.call.returns))
+
+
+def _refuse_changed_data(call: Call) -> None:
+    """A result of other data than its key tells must not be stored."""
+    for name, value in call.arguments.items():
+        if isinstance(value, Fingerprinted) and call.keyed.get(content_of(name)) != value.fingerprint():
+            raise StepFailed(
+                f"{name}: its data changed while they were read. The same command goes on with the new ones"
+            )
 
 
 def _done(step: Step, started: float, log: Path, artifact: Any) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 MASK = "**********"
@@ -25,6 +25,23 @@ def is_secret_name(key: str) -> bool:
 def _fingerprint(secret: str) -> str:
     # Short, and slow to compute, so that it does not help who wants to guess the secret.
     return hashlib.scrypt(secret.encode(), salt=b"when_ml_pipeline_meets_hydra", n=2**14, r=8, p=1).hex()[:4]
+
+
+def secret_values(node: Any, keys: Collection[str], key: str = "") -> Iterator[str]:
+    """The values in a plain config that stand at secret keys, or at keys with a secret name."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from secret_values(value, keys, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for value in node:
+            yield from secret_values(value, keys, key)
+    elif node not in (None, "???", "") and (is_secret_name(key) or any(_meets(key, secret) for secret in keys)):
+        yield str(node)
+
+
+def _meets(key: str, secret: str) -> bool:
+    """Whether a secret stands at ``key``, also where somebody gave a value for a group or a group for a value."""
+    return key == secret or key.startswith(f"{secret}.") or secret.startswith(f"{key}.")
 
 
 class Redactor:
