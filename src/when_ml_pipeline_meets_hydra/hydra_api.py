@@ -231,8 +231,8 @@ class Loader:
         """Let Hydra print what it knows about a composition (``searchpath``, ``defaults-tree``, …)."""
         hydra = Hydra(task_name="when_ml_pipeline_meets_hydra", config_loader=self.hydra_loader)
         root = logging.getLogger()
-        handlers = list(root.handlers)
+        handlers, root.handlers = root.handlers, []  # what others print would not be masked
         try:
             hydra.show_info(what, CONFIG_NAME, [*choices, *values], RunMode.RUN)
         finally:
-            root.handlers[:] = handlers  # Hydra leaves one that holds on to the present stdout
+            root.handlers = handlers  # Hydra leaves one that holds on to the present stdout
