@@ -94,7 +94,7 @@ def _of_grammar(word: str, words: list[str]) -> Iterator[str]:
         yield from (f for names, _ in FLAGS for f in names.partition(" ")[0].split(",") if f.startswith(word))
         return
     groups = read_options(_search_path(words))
-    sign = word[:1] if word[:1] in "+~" else ""
+    sign = word[: len(word) - len(word.lstrip("+~"))]
     key, equals, value = word.removeprefix(sign).partition("=")
     if equals and key in groups:
         before, comma, last = value.rpartition(",")
