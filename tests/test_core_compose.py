@@ -172,6 +172,13 @@ def test_our_own_option_wins_over_one_of_the_same_name(tmp_path: Path) -> None:
     )
 
 
+def test_an_option_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    for value in (1, 2, 30):
+        folder = write(tmp_path / "more", {"modeling/param/mine.yaml": f"# @package m_param\na: {value}\n"})
+        (found,) = compose(["c=modeling", "modeling/param=mine"], config_dirs=[folder]).jobs
+        assert found.config["m_param"] == {"a": value}
+
+
 def test_composing_again_with_other_values_starts_from_the_same_config() -> None:
     loader = small_jobs("c=fit").loader
     first, second = loader.compose(["c=fit"]), loader.compose(["c=fit"])

@@ -480,7 +480,7 @@ VALUES = st.sampled_from(
 OVERRIDES = st.builds("{}{}={}".format, st.sampled_from(["", "+", "++", "~"]), KEYS, VALUES | WORDS | SIGNS) | SIGNS
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(OVERRIDES, max_size=3), st.sampled_from([["plan"], ["--cfg", "job"], ["--help"]]), st.booleans())
 def test_whatever_is_typed_is_understood_or_said(overrides: list[str], how: list[str], multirun: bool) -> None:
     words = [*(how if how == ["plan"] else []), *DIR, "c=fit", *(o for o in overrides if not o.startswith("-"))]

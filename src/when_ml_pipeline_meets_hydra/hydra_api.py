@@ -67,6 +67,10 @@ def _renamed(choice: Override, names: Sequence[str]) -> str:
     return f"{sign}{nested[-1] if nested else group}={value}"
 
 
+# What was read already: name, file and its state → what it says (pickled, since composing changes what it is given).
+_READ: dict[tuple[object, ...], bytes] = {}
+
+
 class _Repository(ConfigRepository):
     """Reads each file once, and adds the subcommand of every stage to the primary config's defaults.
 
@@ -76,19 +80,41 @@ class _Repository(ConfigRepository):
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
         self.stages: tuple[Stage, ...] = ()
-        self._read: dict[str, bytes] = {}  # pickled, since composing changes what it is given
+        self._found: dict[str, tuple[dict[tuple[object, ...], bytes], tuple[object, ...]]] = {}
+        self._read: dict[tuple[object, ...], bytes] = {}  # what is in no file
+        self._folders = [(source, folder_of(source.full_path())) for source in self.get_sources()]
 
     def __deepcopy__(self, memo: Any) -> _Repository:
         return copy.copy(self)  # Hydra copies it for each composition, lest its sources change; here they do not
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        if config_path not in self._read:
-            self._read[config_path] = pickle.dumps(self._load(config_path), pickle.HIGHEST_PROTOCOL)
-        result: ConfigResult | None = pickle.loads(self._read[config_path])
+        if config_path not in self._found:
+            self._found[config_path] = self._place(config_path)
+        read, key = self._found[config_path]
+        if key not in read:
+            read[key] = pickle.dumps(self._load(config_path), pickle.HIGHEST_PROTOCOL)
+        result: ConfigResult | None = pickle.loads(read[key])
         if result is not None and config_path == CONFIG_NAME:
             subcommands = [GroupDefault(group=s.group, value=s.subcommand) for s in self.stages]
             result.defaults_list = [*subcommands, *(result.defaults_list or ())]
         return result
+
+    def file_of(self, config_path: str) -> Path | None:
+        """The file that an option is read from; None where the option is not a file."""
+        for source, folder in self._folders:
+            if folder and (file := folder / f"{config_path}.yaml").is_file():
+                return file
+            if not folder and source.is_config(config_path):
+                break
+        return None
+
+    def _place(self, config_path: str) -> tuple[dict[tuple[object, ...], bytes], tuple[object, ...]]:
+        """Where what a config says is kept, and under which key."""
+        file = self.file_of(config_path)
+        if file is None:
+            return self._read, (config_path,)
+        state = file.stat()
+        return _READ, (config_path, str(file), state.st_ino, state.st_size, state.st_mtime_ns)
 
     def _load(self, config_path: str) -> ConfigResult | None:
         try:
@@ -98,9 +124,7 @@ class _Repository(ConfigRepository):
 
     def _broken(self, config_path: str, error: Exception) -> Problem:
         group, _, name = config_path.rpartition("/")
-        source = next(s for s in self.get_sources() if s.is_config(config_path))
-        file = Path(source.path) / f"{config_path.removesuffix('.yaml')}.yaml"
-        return broken_file(f"{group}={name}", file, error)
+        return broken_file(f"{group}={name}", self.file_of(config_path) or Path(config_path), error)
 
 
 class _RememberingLoader(ConfigLoaderImpl):
@@ -124,8 +148,8 @@ class Loader:
             path.append(provider="user", path=entry if "://" in entry else f"file://{folder_of(entry)}")
         path.get_path().append(schema)
         self.hydra_loader = _RememberingLoader(config_search_path=path)
-        self.hydra_loader.repository = repository = _Repository(config_search_path=path)
-        repository.stages = self.stages = read_stages(
+        self.hydra_loader.repository = self._repository = _Repository(config_search_path=path)
+        self._repository.stages = self.stages = read_stages(
             self.options(STAGES), lambda name: self.file_content(f"{STAGES}/{name}"), self.options
         )
         self._parser = OverridesParser.create(config_loader=self.hydra_loader)
@@ -209,12 +233,8 @@ class Loader:
 
     def source_file(self, config_path: str) -> str | None:
         """The file that an option is read from; None where the option is not a file."""
-        for source in self.hydra_loader.get_sources():
-            if source.is_config(config_path):
-                folder = folder_of(source.full_path())
-                file = folder / f"{config_path}.yaml" if folder else None
-                return str(file) if file and file.is_file() else None
-        return None
+        file = self._repository.file_of(config_path)
+        return str(file) if file else None
 
     def plain(self, choices: Sequence[str], values: Sequence[str], *, part: str, resolve: bool) -> Any:
         """A composed config as plain values: ``part`` is ``job`` (without Hydra's own), ``hydra`` or ``all``."""
