@@ -300,16 +300,6 @@ def loaded_by(*words: str) -> tuple[int, set[str]]:
     return done.returncode, set(done.stdout.splitlines()[-1].split())
 
 
-def test_a_stored_run_loads_no_library() -> None:
-    words = ("c=modeling", "preprocessing/dataset=wine", "modeling/model=linear")
-    assert inside(*words).code == 0
-    code, loaded = loaded_by(*words)
-    assert code == 0
-    assert "hydra" in loaded
-    assert not loaded & set(LIBRARIES)
-    assert "gather run: stored" not in inside(*words).err
-
-
 @pytest.mark.parametrize(
     "words",
     [

@@ -43,7 +43,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(own_home: Path) -> None:
         process = started(*WORDS, "source.seconds=0.1", f"force=[{'gather' if number % 4 else 'fit'}]")
         while number % 2 and steps_run().total() == before and process.poll() is None:
             time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.45) if number % 2 else moments.uniform(0.1, 1.5))
+        time.sleep(moments.uniform(0, 0.45) if number % 2 else moments.uniform(0.1, 1.1))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         killed += process.returncode == -signal.SIGKILL
