@@ -32,8 +32,10 @@ class Origins:
         """The option files that lack the ``# @package`` header which the other options of their group have."""
         for path, package, file in self._option_files():
             group, _, name = path.rpartition("/")
+            if not package.endswith(group.replace("/", ".")):
+                continue
             wanted = _usual_package(group) or self._siblings_package(group)
-            if wanted and package.endswith(group.replace("/", ".")) and package != wanted:
+            if wanted and package != wanted:
                 yield Problem(
                     key=f"{group}={name}",
                     message=f"its file has no package header, so its keys would land at '{package}'",
