@@ -311,7 +311,7 @@ FILES = {
     "a key that is there twice": (SOURCE + "a: 1\na: 2\n", "bad.yaml, line 4", "found duplicate key a"),
     "a broken interpolation": (SOURCE + "a: ${b\n", "bad.yaml", "its file cannot be read"),
     "a default that is not there": (SOURCE + "defaults:\n  - nowhere\n", "gather/source", "'gather/source/nowhere'"),
-    "defaults that are none": (SOURCE + "defaults: 5\n", "bad.yaml", "defaults must be a list"),
+    "defaults that are none": (SOURCE + "defaults: 5\n", "gather/source", "defaults must be a list"),
     "defaults in a circle": (SOURCE + "defaults:\n  - bad\n", "defaults", "leads back to itself"),
     "a list": (SOURCE + "- 1\n", "source=[1]", "expected a group of keys"),
     "no keys": (SOURCE, "source.numbers", "a value is needed"),

@@ -19,6 +19,8 @@ from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.masking import MASK, Redactor, Unmasked, is_secret_name
 from when_ml_pipeline_meets_hydra.validation import secret_keys
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:small.steps")  # where pytest catches them before us
+
 SECRET = "s3cret-Xy.z+9"
 SHORT = "Zq7"
 
