@@ -67,6 +67,7 @@ def test_two_processes_that_start_together_compute_each_step_once() -> None:
     assert [process.returncode for process in both] == [0, 0], outs
     assert all(is_right(out) for out, _ in outs)
     assert steps_run() == {"gather": 1, "fit": 1, "ship": 2}
+    assert sum("gather run: waiting for run 20" in err for _, err in outs) <= 1
     assert " 0 problems" in inside("store", "verify").out
     assert len(inside("runs", "list").out.splitlines()) == 3
 
@@ -78,10 +79,12 @@ def test_a_waiting_process_takes_over_from_one_that_is_killed() -> None:
     second = started(*WORDS, "source.seconds=0")
     while len(inside("runs", "list").out.splitlines()) < 3:
         time.sleep(0.1)
+    time.sleep(0.3)
     first.kill()
     first.communicate()
     out, err = second.communicate(timeout=30)
     assert second.returncode == 0, err
+    assert f"(process {first.pid} on " in err, "it said for whom it waits"
     assert is_right(out)
     assert steps_run() == {"gather": 2, "fit": 1, "ship": 1}
 

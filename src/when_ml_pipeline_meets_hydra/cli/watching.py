@@ -47,7 +47,7 @@ class Terminal(RunObserver):
 
     def step_waits(self, step: Step, holder: str) -> None:
         """Say for whom a step waits."""
-        self._status(Text(f"{step.call.name}: waiting for {holder}, which computes the same step", "yellow"))
+        self._console.print(Text(f"{step.call.name}: waiting for {holder}, which computes the same step", "yellow"))
 
     def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
         """Move the bar."""
