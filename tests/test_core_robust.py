@@ -77,14 +77,13 @@ def test_a_waiting_process_takes_over_from_one_that_is_killed() -> None:
     while not steps_run():
         time.sleep(0.02)
     second = started(*WORDS, "source.seconds=0")
-    while len(inside("runs", "list").out.splitlines()) < 3:
-        time.sleep(0.1)
-    time.sleep(0.3)
+    assert second.stderr
+    assert "gather run: waiting for run 20" in (line := second.stderr.readline())
+    assert f"(process {first.pid} on " in line
     first.kill()
     first.communicate()
     out, err = second.communicate(timeout=30)
     assert second.returncode == 0, err
-    assert f"(process {first.pid} on " in err, "it said for whom it waits"
     assert is_right(out)
     assert steps_run() == {"gather": 2, "fit": 1, "ship": 1}
 
