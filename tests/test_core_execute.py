@@ -296,6 +296,66 @@ def test_a_result_of_data_that_changed_meanwhile_is_not_stored() -> None:
     assert (outcome.status, getattr(outcome.artifact, "total", None)) == (Status.DONE, 4)
 
 
+CHECKPOINTED = """
+from pathlib import Path
+from small.steps import note
+from when_ml_pipeline_meets_hydra.contracts import Artifact, frozen
+
+@frozen
+class Made(Artifact):
+    began_at: int
+
+def make(rounds: int, dies_at: int, *, out: Path, checkpoints: Path) -> Made:
+    last = checkpoints / "last"
+    began = int(last.read_text()) if last.exists() else 0
+    for done in range(began, rounds):
+        note("round")
+        if done == dies_at and not began:
+            raise RuntimeError("no more")
+        last.write_text(str(done + 1))
+    return Made(path=out, began_at=began)
+
+def nothing(*, checkpoints: Path) -> None: ...
+"""
+
+
+@pytest.fixture
+def checkpointed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A stage that goes on from where it failed."""
+    write(tmp_path / "py", {"rounds.py": CHECKPOINTED})
+    monkeypatch.setenv(PACKAGES, "rounds small")
+    stage = {
+        "c/make.yaml": "# d\nname: make\nsubcommand: run\n",
+        "c/make_sub/run.yaml": "# @package make_sub\n# d\n_target_: rounds.make\n",
+        "c/make_sub/nothing.yaml": "# @package make_sub\n# d\n_target_: rounds.nothing\n",
+    }
+    yield write(tmp_path / "rounds", stage)
+    forget("rounds")
+
+
+def test_a_step_goes_on_from_its_checkpoints(checkpointed: str, own_home: Path) -> None:
+    words = ("c=make", "+rounds=5", "+dies_at=3")
+    assert go(checkpointed, *words).exit_code == ExitCode.STEP_FAILED
+    (left,) = (own_home / "store" / "checkpoints").iterdir()
+    assert (left / "last").read_text() == "3"
+    assert "0 problems" in inside("store", "verify").out
+    assert getattr(go(checkpointed, *words).artifact("make"), "began_at", None) == 3
+    assert steps_run() == {"round": 6}
+    assert not list((own_home / "store" / "checkpoints").iterdir()), "what is stored needs none"
+
+
+def test_other_parameters_have_other_checkpoints_and_gc_removes_them(checkpointed: str, own_home: Path) -> None:
+    assert go(checkpointed, "c=make", "+rounds=5", "+dies_at=3").exit_code == ExitCode.STEP_FAILED
+    assert getattr(go(checkpointed, "c=make", "+rounds=6", "+dies_at=9").artifact("make"), "began_at", None) == 0
+    assert "1 unfinished" in inside("store", "gc").out
+    assert not list((own_home / "store" / "checkpoints").iterdir())
+
+
+def test_what_is_not_stored_has_no_checkpoints(checkpointed: str) -> None:
+    (outcome,) = go(checkpointed, "c=make", "c/make_sub=nothing").outcomes
+    assert outcome.error == "its parameter 'checkpoints' is for steps whose result is stored"
+
+
 def started(*words: str) -> subprocess.Popen[str]:
     return subprocess.Popen([PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

@@ -5,8 +5,9 @@ A subcommand is a plain function whose signature is the contract::
     def train(model: Model, m_param: TrainingParam, preprocessing: PreparedData, *,
               out: Path, progress: Progress) -> TrainedModel: ...
 
-A parameter's name is a config key or the name of a stage; ``out`` (an empty directory for the step's files) and
-``progress`` are the two special ones.
+A parameter's name is a config key or the name of a stage; three are special: ``out`` (an empty directory for the
+step's files), ``progress``, and ``checkpoints`` (a directory of the step's key that outlives a computation which failed
+or was killed, so that the next one can go on from there).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -140,6 +140,8 @@ def _stored(step: Step, around: Surroundings, reason: str, log: Path | None = No
 def _run(step: Step, outcomes: Mapping[str, Outcome], around: Surroundings, log: Path) -> Outcome:
     started = time.perf_counter()
     if not step.is_storable:
+        if "checkpoints" in step.call.specials:
+            raise StepFailed("its parameter 'checkpoints' is for steps whose result is stored")
         out = around.folder / "effects" / f"{step.call.stage}-{step.key[:12]}"
         if "out" in step.call.specials:
             out.mkdir(parents=True, exist_ok=True)
@@ -151,8 +153,16 @@ def _run(step: Step, outcomes: Mapping[str, Outcome], around: Surroundings, log:
         around.observer.step_waits(step, holder)
 
     def compute(out: Path) -> Any:
-        artifact = _call(step, outcomes, around, log, out)
-        _refuse_changed_data(step.call)
+        try:
+            artifact = _call(step, outcomes, around, log, out)
+        except BaseException:
+            if _changed_data(step.call):
+                around.store.forget_checkpoints(step.key)
+            raise
+        if name := _changed_data(step.call):
+            around.store.forget_checkpoints(step.key)
+            message = f"{name}: its data changed while they were read. The same command goes on with the new ones"
+            raise StepFailed(message)
         return artifact
 
     with around.store.lock(step.key, {"run": around.run_id}, waits):
@@ -162,13 +172,15 @@ def _run(step: Step, outcomes: Mapping[str, Outcome], around: Surroundings, log:
     return _done(step, started, log, around.store.load(step.key, step.inputs, step.call.returns))
 
 
-def _refuse_changed_data(call: Call) -> None:
-    """A result of other data than its key tells must not be stored."""
+def _changed_data(call: Call) -> str | None:
+    """The name of an option whose data are others than the key tells: what was made from them must not be kept."""
     for name, value in call.arguments.items():
-        if isinstance(value, Fingerprinted) and call.keyed.get(content_of(name)) != value.fingerprint():
-            raise StepFailed(
-                f"{name}: its data changed while they were read. The same command goes on with the new ones"
-            )
+        if isinstance(value, Fingerprinted):
+            with suppress(PipelineError, OSError):
+                if call.keyed.get(content_of(name)) == value.fingerprint():
+                    continue
+            return name
+    return None
 
 
 def _done(step: Step, started: float, log: Path, artifact: Any) -> Outcome:
@@ -189,7 +201,9 @@ def _call(step: Step, outcomes: Mapping[str, Outcome], around: Surroundings, log
     def progress(done: float, total: float | None = None, message: str = "") -> None:
         around.observer.step_progress(step, done, total, message)
 
-    special = {"out": out, "progress": progress}
+    special: dict[str, Any] = {"out": out, "progress": progress, "checkpoints": around.store.checkpoints(step.key)}
+    if "checkpoints" in step.call.specials:
+        special["checkpoints"].mkdir(parents=True, exist_ok=True)
     received = {name: outcomes[key].artifact for name, key in step.needs.items()}
     log.parent.mkdir(parents=True, exist_ok=True)
     with (

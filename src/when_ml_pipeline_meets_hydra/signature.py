@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, get_type_hints
 
-SPECIAL = frozenset({"out", "progress"})
+SPECIAL = frozenset({"out", "progress", "checkpoints"})
 
 
 @dataclass(frozen=True, kw_only=True)

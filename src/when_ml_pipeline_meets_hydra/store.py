@@ -96,6 +96,7 @@ class Store:
             if log.is_file():
                 shutil.copyfile(log, temporary / LOG)
             self._publish(temporary, key)
+            self.forget_checkpoints(key)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -121,6 +122,14 @@ class Store:
             yield
         finally:
             lock.release()
+
+    def checkpoints(self, key: str) -> Path:
+        """Where computations of ``key`` leave what the next one can go on from, until there is a result."""
+        return self.root / "checkpoints" / key
+
+    def forget_checkpoints(self, key: str) -> None:
+        """Let the next computation of ``key`` begin at the start. Needs its lock."""
+        shutil.rmtree(self.checkpoints(key), ignore_errors=True)
 
     def results(self) -> Iterator[Stored]:
         """All stored results, the oldest first."""
@@ -151,14 +160,16 @@ class Store:
             if _digest(inputs) != folder.name:
                 yield f"{folder / INPUTS}: not what the key was made from"
 
-    def unfinished(self) -> list[Path]:
-        """What runs that were killed left behind; no other process is working on it."""
+    def unfinished(self, *, remove: bool = False) -> list[Path]:
+        """What runs that failed or were killed left behind; no other process is working on it."""
         left = []
-        for folder in sorted((self.root / "tmp").glob("*")):
+        for folder in sorted([*(self.root / "tmp").glob("*"), *(self.root / "checkpoints").glob("*")]):
             lock = FileLock(self.root / "locks" / f"{folder.name.partition('.')[0]}.lock")
             try:
                 with lock.acquire(timeout=0):
                     left.append(folder)
+                    if remove:
+                        shutil.rmtree(folder, ignore_errors=True)
             except Timeout:
                 continue
         return left
