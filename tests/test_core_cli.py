@@ -317,7 +317,15 @@ def test_what_only_shows_loads_next_to_nothing(words: list[str], monkeypatch: py
     assert not loaded & {*LIBRARIES, "hydra"}
 
 
-@pytest.mark.parametrize("words", [["c=modeling", "--help"], ["c=modeling", "--cfg", "job"], ["runs", "list"]])
+@pytest.mark.parametrize("words", [["runs", "list"], ["runs", "show", "last"], ["store", "list"], ["store", "gc"]])
+def test_what_reads_records_and_results_loads_no_hydra(words: list[str]) -> None:
+    small("c=gather")
+    code, loaded = loaded_by(*words)
+    assert code == ExitCode.DONE
+    assert not loaded & {*LIBRARIES, "hydra", "omegaconf"}
+
+
+@pytest.mark.parametrize("words", [["c=modeling", "--help"], ["c=modeling", "--cfg", "job"]])
 def test_what_looks_around_loads_no_library(words: list[str]) -> None:
     code, loaded = loaded_by(*words)
     assert code == ExitCode.DONE

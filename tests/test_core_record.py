@@ -16,7 +16,7 @@ import yaml
 from conftest import PROGRAM
 from small_pipeline import DIR, inside, install, small, steps_run
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
-from when_ml_pipeline_meets_hydra.record import _new_folder, dump_yaml, find_record, read_records
+from when_ml_pipeline_meets_hydra.record import Record, _new_folder, dump_yaml, find_record, read_records
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +26,12 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_record_says_what_was_asked_for_and_what_came_of_it(own_home: Path) -> None:
     found = small("c=fit,ship", "knobs.rounds=3", multirun=True)
-    content = json.loads((own_home / "runs" / found.record.id / "run.json").read_text())
-    assert content == found.record.content
+    content = found.record.content
+    folder = own_home / "runs" / found.record.id
+    assert json.loads((folder / "run.json").read_text()).items() <= content.items()
+    for name in ("jobs", "steps"):
+        lines = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        assert [{k: v for k, v in line.items() if k != "config"} for line in lines] == content[name]
     assert (content["status"], content["exit_code"]) == ("done", 0)
     assert content["overrides"] == ["c=fit,ship", "knobs.rounds=3"]
     assert content["multirun"] is True
@@ -114,12 +118,75 @@ def test_without_runs_there_is_no_last_one(own_home: Path) -> None:
 def test_a_killed_run_is_known_as_one() -> None:
     process = subprocess.Popen([PROGRAM, *DIR, "c=gather", "source.seconds=20"], stdout=-3, stderr=-3)
     while not steps_run():
+        assert process.poll() is None, "it has ended before its step began"
         time.sleep(0.02)
     assert " running " in inside("runs", "list").out
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert " killed " in inside("runs", "list").out
     assert "status: killed" in inside("runs", "show", "last").out
+
+
+def test_steps_that_ended_outlive_a_kill(own_home: Path) -> None:
+    words = ["c=gather", "source.numbers=[1],[2],[3],[4]", "source.seconds=0.3", "--multirun"]
+    process = subprocess.Popen([PROGRAM, *DIR, *words], stdout=-3, stderr=-3)
+    while not (ended := [r.steps for r in read_records(own_home) if r.steps]):
+        assert process.poll() is None, "it has ended before a step did"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (record,) = read_records(own_home)
+    assert record.status == "killed"
+    assert record.steps[: len(ended[0])] == ended[0]
+    assert {s["status"] for s in record.steps} == {"done"}
+    assert len(list(record.jobs())) == 4, "all jobs are noted before anything runs"
+
+
+def test_a_line_that_a_kill_has_cut_is_passed_over(own_home: Path) -> None:
+    record = small("c=fit").record
+    steps = own_home / "runs" / record.id / "steps.jsonl"
+    whole = steps.read_bytes()
+    steps.write_bytes(whole[:-1])
+    assert [s["stage"] for s in Record(record.folder).steps] == ["gather"]
+    assert inside("runs", "show", "last").code == 0
+
+
+def test_jobs_are_read_without_their_configs(own_home: Path) -> None:
+    trap = ', "config": {'
+    found = small("c=gather,fit", f"+words=['{trap}']", multirun=True).record
+    jobs = list(found.jobs())
+    assert [(j["number"], j["stage"], j["combination"]) for j in jobs] == [(0, "gather", 0), (1, "fit", 0)]
+    assert all("config" not in j and trap in j["overrides"][-1] for j in jobs)
+    assert [config["words"] for _, config in found.configs()] == [[trap], [trap]]
+    assert [j["key"] for j in jobs] == [s["key"] for s in found.steps]
+
+
+def test_what_jobs_share_is_written_as_each_of_them_has_it() -> None:
+    """Also where an object of the same content, or the same object at another key, is masked in another way."""
+    found = small("c=ship", "target.login.user=ada,eve", "knobs.rate=0.1,0.2", multirun=True).record
+    configs = [c for _, c in found.configs()]
+    rates = [(c["target"]["login"]["user"], c["knobs"]["rate"]) for c in configs]
+    assert rates == [("ada", 0.1), ("ada", 0.2), ("eve", 0.1), ("eve", 0.2)]
+    assert {c["target"]["login"]["phrase"] for c in configs} == {"**********"}
+    assert [found.config(n) for n in range(4)] == configs
+
+
+def test_a_secret_in_a_choice_of_combinations_stays_one_combination_each() -> None:
+    found = small("c=fit,ship", "target.login.phrase=sesame-one,sesame-two", multirun=True).record
+    assert [j["combination"] for j in found.jobs()] == [0, 1, 0, 1]
+    assert "sesame" not in json.dumps([found.content, list(found.configs())])
+
+
+def test_runs_show_of_many_jobs_shows_the_config_of_one() -> None:
+    found = small("c=gather", f"source.numbers={','.join(f'[{n}]' for n in range(12))}", multirun=True).record
+    shown = inside("runs", "show", "last").out
+    assert shown.count("# config of job") == 1
+    assert f"11 more jobs: runs show {found.id} --job N" in shown
+    assert "- 11\n" in inside("runs", "show", "last", "--job", "11").out
+    assert json.loads(inside("runs", "show", "last", "--job", "11", "--json").out)["source"]["numbers"] == [11]
+    code, _, err = inside("runs", "show", "last", "--job", "12")
+    assert code == ExitCode.BAD_INPUT
+    assert "--job=12: the run has the jobs 0 to 11" in err
 
 
 def test_runs_list_and_show() -> None:

@@ -19,10 +19,16 @@ def sync(path: Path) -> None:
 
 def write(path: Path, content: bytes) -> None:
     """Replace the file by ``content``; whoever reads sees the old one or the new one, whole."""
+    write_parts(path, (content,))
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """Replace the file by ``parts``, one after the other, as ``write`` does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.writelines(parts)
         sync(temporary)
         temporary.replace(path)
     except BaseException:

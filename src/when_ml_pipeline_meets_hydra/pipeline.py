@@ -127,7 +127,7 @@ def run(
 
 def _recorder(prepared: Prepared) -> Recorder:
     try:
-        return Recorder(prepared.home, prepared.request, prepared.bound)
+        return Recorder(prepared.home, prepared.request, prepared.bound, prepared.plan.asked)
     except OSError as error:
         message = f"nothing can be written there ({error.strerror}: {error.filename})"
         raise BadInput(Problem(key="home", value=str(prepared.home), message=message)) from error

@@ -1,7 +1,8 @@
-"""Outcomes → the record of a run: readable files in a folder of its own, never written twice.
+"""Outcomes → the record of a run: files in a folder of its own, made for sweeps of any size.
 
-``<home>/runs/<id>/`` holds ``run.json`` (overrides, versions, git state, steps, timings, metrics), ``jobs/<n>.yaml``
-(the whole resolved config of each job), ``logs/`` and what effects left in ``effects/``. Secrets are masked.
+``<home>/runs/<id>/`` holds ``run.json`` (overrides, versions, git state, how it ended), ``jobs.jsonl`` (a line per job
+with its whole resolved config), ``steps.jsonl`` (a line per step, as it ends), ``logs/`` and what effects left in
+``effects/``. Secrets are masked.
 """
 
 from __future__ import annotations
@@ -12,22 +13,28 @@ import platform
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra import durable
-from when_ml_pipeline_meets_hydra.bind import Bound
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.execute import Outcome, Status
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.bind import Bound
+    from when_ml_pipeline_meets_hydra.compose import Job
+    from when_ml_pipeline_meets_hydra.execute import Outcome
+    from when_ml_pipeline_meets_hydra.masking import Redactor
 
 _LIBRARIES = ("hydra-core", "omegaconf", "pydantic", "polars", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
+_HEAD, _JOBS, _STEPS = "run.json", "jobs.jsonl", "steps.jsonl"
+_CONFIG = ', "config": '  # in no JSON string, where quotes are escaped
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +47,26 @@ class Request:
 
 
 class Recorder:
-    """Writes the record of one run: when it starts, after each step, and when it ends."""
+    """Writes the record of one run: when it starts, after each step, and when it ends.
 
-    def __init__(self, home: Path, request: Request, bound: Bound) -> None:
+    ``asked`` maps the number of a job to the key of its own step.
+    """
+
+    def __init__(self, home: Path, request: Request, bound: Bound, asked: Mapping[int, str]) -> None:
         self._folder = _new_folder(home / "runs")
-        self._masks, self._secret = bound.redactor, bound.secret_keys
-        self._started = time.time()
-        self._content: dict[str, Any] = {
+        self._masks, self._started = bound.redactor, time.time()
+        self._counts: Counter[str] = Counter()
+        self._metrics: dict[str, float] = {}
+        lines = _JobLines(bound.redactor, bound.secret_keys, asked)
+        # The head comes last: where there is one, the jobs are there as well.
+        durable.write_parts(self._folder / _JOBS, (lines.line(job) for job, _ in bound.calls))
+        self._steps = self._folder / _STEPS
+        self._steps.touch()
+        self._head: dict[str, Any] = {
             "id": self._folder.name,
             "status": "running",
             "exit_code": None,
-            "overrides": [self._masks.override(o, self._secret) for o in request.overrides],
+            "overrides": [lines.override(o) for o in request.overrides],
             "multirun": request.multirun,
             "config_dirs": list(request.config_dirs),
             "folder": str(Path.cwd()),
@@ -58,20 +74,11 @@ class Recorder:
             "seconds": None,
             "process": {"pid": os.getpid(), "host": socket.gethostname()},
             "versions": _versions(),
-            "git": _git(),
-            "jobs": [
-                {
-                    "number": job.number,
-                    "stage": job.stage,
-                    "overrides": [self._masks.override(o, self._secret) for o in job.overrides],
-                    "config": f"jobs/{job.number}.yaml",
-                }
-                for job, _ in bound.calls
-            ],
-            "steps": [],
+            "git": _git(Path.cwd()),
+            "stages": list(dict.fromkeys(job.stage for job, _ in bound.calls)),
+            "job_count": len(bound.calls),
+            "objective": lines.objective(bound.calls[0][0]),
         }
-        for job, _ in bound.calls:
-            self._write_config(job.number, job.config)
         self._write()
 
     @property
@@ -80,49 +87,86 @@ class Recorder:
         return self._folder
 
     def add(self, outcome: Outcome) -> None:
-        """Note what became of a step."""
-        step = outcome.step
-        self._content["steps"].append(
-            {
-                "stage": step.call.stage,
-                "subcommand": step.call.subcommand,
-                "key": step.key,
-                "jobs": list(step.jobs),
-                "status": str(outcome.status),
-                "reason": self._masks.text(outcome.reason),
-                "seconds": round(outcome.seconds, 3),
-                "metrics": dict(outcome.metrics) if outcome.metrics else None,
-                "error": outcome.error,
-                "log": str(outcome.log.relative_to(self._folder)) if outcome.log and outcome.log.is_file() else None,
-            }
-        )
-        self._write()
+        """Note what became of a step; the line outlives a kill of this process."""
+        step, metrics = outcome.step, outcome.metrics
+        line = {
+            "stage": step.call.stage,
+            "subcommand": step.call.subcommand,
+            "key": step.key,
+            "jobs": step.jobs,
+            "status": str(outcome.status),
+            "reason": self._masks.text(outcome.reason),
+            "seconds": round(outcome.seconds, 3),
+            "metrics": dict(metrics) if metrics else None,
+            "error": outcome.error,
+            "log": str(outcome.log.relative_to(self._folder)) if outcome.log and outcome.log.is_file() else None,
+        }
+        self._counts[str(outcome.status)] += 1
+        self._metrics |= _named(step.call.stage, metrics)
+        with self._steps.open("ab") as file:
+            file.write(f"{_encode(line)}\n".encode())
 
     def close(self, exit_code: ExitCode) -> None:
         """Note how the run ended."""
         names = {ExitCode.DONE: "done", ExitCode.INTERRUPTED: "interrupted"}
         seconds = round(time.time() - self._started, 3)
-        self._content |= {"status": names.get(exit_code, "failed"), "exit_code": int(exit_code), "seconds": seconds}
+        self._head |= {"status": names.get(exit_code, "failed"), "exit_code": int(exit_code), "seconds": seconds}
+        self._head |= {"counts": dict(self._counts), "metrics": self._metrics}
+        durable.sync(self._steps)
         self._write()
 
     def _write(self) -> None:
-        durable.write(self._folder / "run.json", json.dumps(self._content, indent=2, ensure_ascii=False).encode())
+        durable.write(self._folder / _HEAD, json.dumps(self._head, indent=2, ensure_ascii=False).encode())
 
-    def _write_config(self, number: int, config: Mapping[str, Any]) -> None:
-        masked = self._masks.tree(dict(config), self._secret)
-        durable.write(self._folder / "jobs" / f"{number}.yaml", dump_yaml(masked).encode())
+
+class _JobLines:
+    """The lines of ``jobs.jsonl``; what jobs have in common is masked and written as text once."""
+
+    def __init__(self, masks: Redactor, secret: frozenset[str], asked: Mapping[int, str]) -> None:
+        self._asked, self._masks, self._secret = asked, masks, secret
+        self._combinations: dict[Sequence[str], int] = {}
+        self._parts: dict[tuple[str, int], tuple[Any, str]] = {}  # the value as well, so that its id stays its own
+        self.override = cache(lambda line: masks.override(line, secret))
+
+    def line(self, job: Job) -> bytes:
+        head = {
+            "number": job.number,
+            "stage": job.stage,
+            "combination": self._combinations.setdefault(job.combination, len(self._combinations)),
+            "key": self._asked.get(job.number),
+            "overrides": [self.override(o) for o in job.overrides],
+            "choices": dict(_choice(self.override(o)) for o in job.choices),
+        }
+        config = ", ".join(f"{_encode(key)}: {self._part(key, value)}" for key, value in job.config.items())
+        return f"{_encode(head)[:-1]}{_CONFIG}{{{config}}}}}\n".encode()
+
+    def objective(self, job: Job) -> Any:
+        return self._masks.tree(job.config.get("objective"), self._secret, "objective")
+
+    def _part(self, key: str, value: Any) -> str:
+        found = self._parts.get((key, id(value)))
+        if found is None:
+            if len(self._parts) >= 10_000:
+                self._parts.clear()
+            found = self._parts[key, id(value)] = value, _encode(self._masks.tree(value, self._secret, key))
+        return found[1]
 
 
 @dataclass(frozen=True)
 class Record:
-    """The record of a run, read from its folder."""
+    """The record of a run, read from its folder; each file only when it is needed."""
 
     folder: Path
 
     @cached_property
-    def content(self) -> dict[str, Any]:
+    def head(self) -> dict[str, Any]:
         """What ``run.json`` says."""
-        return dict(json.loads((self.folder / "run.json").read_text(encoding="utf-8")))
+        return dict(json.loads((self.folder / _HEAD).read_text(encoding="utf-8")))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Everything but the configs: the head, with ``jobs`` and ``steps``."""
+        return {**self.head, "jobs": list(self.jobs()), "steps": self.steps}
 
     @property
     def id(self) -> str:
@@ -132,8 +176,8 @@ class Record:
     @property
     def status(self) -> str:
         """``done``, ``failed``, ``interrupted``, ``running``, or ``killed`` where its process is gone."""
-        status = str(self.content["status"])
-        process = self.content["process"]
+        status = str(self.head["status"])
+        process = self.head["process"]
         if status == "running" and process["host"] == socket.gethostname() and not _is_alive(process["pid"]):
             return "killed"
         return status
@@ -141,28 +185,49 @@ class Record:
     @property
     def metrics(self) -> dict[str, float]:
         """``<stage>.<metric>`` → value, of the last job where there are several."""
-        return {
-            f"{step['stage']}.{name}": value
-            for step in self.content["steps"]
-            for name, value in (step["metrics"] or {}).items()
-        }
+        if "metrics" in self.head:
+            return dict(self.head["metrics"])
+        return {name: value for step in self.steps for name, value in _named(step["stage"], step["metrics"]).items()}
+
+    @cached_property
+    def steps(self) -> list[dict[str, Any]]:
+        """What became of each step, in the order in which they ended."""
+        return [json.loads(line) for line in _whole_lines(self.folder / _STEPS)]
+
+    def jobs(self) -> Iterator[dict[str, Any]]:
+        """What was asked for, job by job, without the configs.
+
+        ``overrides``; ``choices`` (group → option, of those that were overridden); ``combination``, the same number
+        for jobs that differ in their stage only; ``key``, that of the job's own step.
+        """
+        for line in _whole_lines(self.folder / _JOBS):
+            yield json.loads(line.partition(_CONFIG)[0] + "}")
+
+    def configs(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The number and the resolved config of each job, secrets masked."""
+        for line in _whole_lines(self.folder / _JOBS):
+            job = json.loads(line)
+            yield job["number"], job["config"]
 
     def config(self, job: int) -> dict[str, Any]:
-        """The resolved config of a job, secrets masked."""
-        loaded = yaml.load((self.folder / "jobs" / f"{job}.yaml").read_text(encoding="utf-8"), Loader=_YAML_LOADER)
-        return dict(loaded)
+        """The resolved config of a job, secrets masked. Raises ``KeyError`` where there is no such job."""
+        begin = f'{{"number": {job}, '
+        for line in _whole_lines(self.folder / _JOBS):
+            if line.startswith(begin):
+                return dict(json.loads(line)["config"])
+        raise KeyError(job)
 
     @property
     def request(self) -> Request:
         """What was asked for."""
-        c = self.content
+        c = self.head
         return Request(overrides=tuple(c["overrides"]), multirun=c["multirun"], config_dirs=tuple(c["config_dirs"]))
 
 
 def read_records(home: Path) -> Iterator[Record]:
     """All records, the newest last."""
     for folder in sorted((home / "runs").glob("*")):
-        if (folder / "run.json").is_file():
+        if (folder / _HEAD).is_file():
             yield Record(folder)
 
 
@@ -177,18 +242,17 @@ def find_record(home: Path, name: str) -> Record:
     raise BadInput(Problem(key=name, message=message, remedy=did_you_mean(name, [r.id for r in records[-20:]])))
 
 
-_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_YAML_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-
 def dump_yaml(content: Any) -> str:
     """Plain values as YAML, keys in their order."""
-    return str(yaml.dump(content, Dumper=_YAML_DUMPER, sort_keys=False, allow_unicode=True, default_flow_style=False))
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False))
 
 
 def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
     """How the process ends: interrupted, else a failure of a step, else a refusal, else bad input found in a step."""
-    codes = {o.exit_code for o in outcomes if o.status in (Status.FAILED, Status.INTERRUPTED)}
+    codes = {o.exit_code for o in outcomes if o.status in ("failed", "interrupted")}
     order = (ExitCode.INTERRUPTED, ExitCode.STEP_FAILED, ExitCode.REFUSED, ExitCode.BAD_INPUT)
     return next((code for code in order if code in codes), ExitCode.DONE)
 
@@ -204,6 +268,7 @@ def _new_folder(runs: Path) -> Path:
         return folder
 
 
+@cache
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for name in (str(__package__), *_LIBRARIES):
@@ -214,17 +279,36 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _git() -> dict[str, Any] | None:
+def _git(folder: Path) -> dict[str, Any] | None:
     """Commit and state of the repository that we stand in; None outside of one."""
+    if "GIT_DIR" not in os.environ and not any((f / ".git").exists() for f in (folder, *folder.parents)):
+        return None
+    words = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind"]
     try:
-        commit = _git_says("rev-parse", "HEAD").strip()
-        return {"commit": commit, "changed": bool(_git_says("status", "--porcelain", "--untracked-files=no"))}
+        said = subprocess.run(
+            [*words, "--untracked-files=no"], capture_output=True, text=True, timeout=5, check=True, cwd=folder
+        ).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return None
+    commit = said[0].removeprefix("# branch.oid ")
+    changed = any(not line.startswith("#") for line in said)
+    return None if commit == "(initial)" else {"commit": commit, "changed": changed}
 
 
-def _git_says(*words: str) -> str:
-    return subprocess.run(["git", *words], capture_output=True, text=True, timeout=5, check=True).stdout
+def _named(stage: str, metrics: Mapping[str, float] | None) -> dict[str, float]:
+    return {f"{stage}.{name}": value for name, value in (metrics or {}).items()}
+
+
+def _choice(override: str) -> tuple[str, str | None]:
+    """``+modeling/param@m_param=small`` as a group and its option; no option where the group is taken out."""
+    key, _, option = override.partition("=")
+    return key.lstrip("+~").partition("@")[0], None if key.startswith("~") else option
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    """The lines of a file that is appended to, without a last one that a killed process has not ended."""
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        yield from (line for line in file if line.endswith("\n"))
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +131,14 @@ class Rows:
         for row in self.rows:
             table.add_row(*(_styled(c) if h == "status" else Text(c) for h, c in zip(self.columns, row, strict=True)))
         yield table
+
+
+def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A plain table, line by line: quick for many rows, and nothing in it is cut or wrapped."""
+    lines = [tuple(columns), *(tuple(cell.replace("\n", " ") for cell in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        yield "  ".join(map(str.ljust, line, widths)).rstrip()
 
 
 def metrics_text(metrics: Mapping[str, float]) -> str:

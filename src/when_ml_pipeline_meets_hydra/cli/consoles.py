@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
+
+from when_ml_pipeline_meets_hydra.report import Rows, table_lines
+
+_MANY = 200  # rows that take Rich too long
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
@@ -16,3 +21,13 @@ def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
     file = sys.stderr if stderr else sys.stdout
     is_open = not file.isatty() and "COLUMNS" not in os.environ
     return Console(file=file, highlight=False, width=10_000 if is_open else None, soft_wrap=soft_wrap)
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table to stdout: coloured and as wide as the window, or as plain text for a pipe and for many rows."""
+    rows = list(rows)
+    out = console()
+    if out.is_terminal and len(rows) <= _MANY:
+        out.print(Rows(columns, rows))
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in table_lines(columns, rows))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
-from when_ml_pipeline_meets_hydra.cli.consoles import console
+from when_ml_pipeline_meets_hydra.cli.consoles import console, print_rows
 from when_ml_pipeline_meets_hydra.cli.exit import home
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import MASK
-from when_ml_pipeline_meets_hydra.plan import differences
 from when_ml_pipeline_meets_hydra.record import Record, dump_yaml, find_record, read_records
-from when_ml_pipeline_meets_hydra.report import Rows, metrics_text
+from when_ml_pipeline_meets_hydra.report import metrics_text
 
 RunId = Annotated[str, typer.Argument(help="The run's id, a part of it that is unique, or 'last'")]
+_MANY = 10  # jobs whose configs are shown one by one
 AsJson = Annotated[bool, typer.Option("--json", help="For machines")]
 
 
@@ -29,28 +30,38 @@ def list_runs(
     if as_json:
         _print_json([{**r.content, "status": r.status} for r in records])
         return
-    console().print(Rows(("id", "status", "seconds", "stages", "metrics"), (_row(r) for r in records)))
+    print_rows(("id", "status", "seconds", "stages", "metrics"), map(_row, records))
 
 
-def show(run: RunId, as_json: AsJson = False) -> None:
+def show(
+    run: RunId,
+    job: Annotated[int | None, typer.Option("--job", min=0, help="The config of this job only")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show one run: what was asked for, its steps, versions, and the config of its jobs."""
     record = find_record(home(), run)
-    content = {**record.content, "status": record.status}
+    if job is not None:
+        _show_config(_config(record, job), as_json=as_json)
+        return
     if as_json:
-        _print_json({**content, "configs": {j["number"]: record.config(j["number"]) for j in content["jobs"]}})
+        _print_json({**record.content, "status": record.status, "configs": dict(record.configs())})
         return
     out = console()
-    head = {k: content[k] for k in ("id", "status", "started", "seconds", "folder", "git")}
-    out.print(dump_yaml({**head, "asked for": " ".join(_words(record))}), markup=False, end="")
-    rows = ((*_step(step), metrics_text(step["metrics"] or {})) for step in content["steps"])
-    out.print(Rows(("step", "status", "seconds", "why", "metrics"), rows))
-    for step in content["steps"]:
+    head = {k: record.head[k] for k in ("id", "started", "seconds", "folder", "git")}
+    words = " ".join(_words(record))
+    out.print(dump_yaml({**head, "status": record.status, "asked for": words}), markup=False, end="")
+    rows = ((*_step(step), metrics_text(step["metrics"] or {})) for step in record.steps)
+    print_rows(("step", "status", "seconds", "why", "metrics"), rows)
+    for step in record.steps:
         if step["error"]:
             out.print(f"{step['stage']} {step['subcommand']}: {step['error']}", style="red", markup=False)
             out.print(f"  log: {record.folder / (step['log'] or 'logs')}", markup=False, soft_wrap=True)
-    for job in content["jobs"]:
-        out.print(f"\n# config of job {job['number']} (c={job['stage']})", markup=False)
-        out.print(dump_yaml(record.config(job["number"])), markup=False, end="")
+    count = record.head["job_count"]
+    for number, config in islice(record.configs(), None if count <= _MANY else 1):
+        print(f"\n# config of job {number}")
+        _show_config(config)
+    if count > _MANY:
+        print(f"\n{count - 1} more jobs: runs show {record.id} --job N")
 
 
 def diff(a: RunId, b: RunId) -> None:
@@ -85,30 +96,50 @@ def rerun(
 
 
 def _differences(first: Record, second: Record) -> Iterator[str]:
+    from when_ml_pipeline_meets_hydra.plan import differences
+
     one, two = _configs(first), _configs(second)
     for stage in dict.fromkeys([*one, *two]):
         yield from (f"config of {stage}: {d}" for d in differences(one.get(stage, {}), two.get(stage, {})))
     yield from (f"step {d}" for d in differences(_keys(first), _keys(second)))
     yield from (f"metric {d}" for d in differences(first.metrics, second.metrics))
-    yield from (f"version of {d}" for d in differences(first.content["versions"], second.content["versions"]))
-    yield from (f"git {d}" for d in differences(first.content["git"] or {}, second.content["git"] or {}))
+    yield from (f"version of {d}" for d in differences(first.head["versions"], second.head["versions"]))
+    yield from (f"git {d}" for d in differences(first.head["git"] or {}, second.head["git"] or {}))
 
 
 def _configs(record: Record) -> dict[str, Mapping[str, Any]]:
-    jobs = record.content["jobs"]
-    several = len({j["stage"] for j in jobs}) < len(jobs)
-    return {f"{j['stage']} (job {j['number']})" if several else j["stage"]: record.config(j["number"]) for j in jobs}
+    several = len(record.head["stages"]) < record.head["job_count"]
+    names = {j["number"]: f"{j['stage']} (job {j['number']})" if several else j["stage"] for j in record.jobs()}
+    return {names[number]: config for number, config in record.configs()}
+
+
+def _config(record: Record, job: int) -> Mapping[str, Any]:
+    try:
+        return record.config(job)
+    except KeyError:
+        message = f"the run has the jobs 0 to {record.head['job_count'] - 1}"
+        raise BadInput(Problem(key="--job", value=str(job), message=message)) from None
+
+
+def _show_config(config: Mapping[str, Any], *, as_json: bool = False) -> None:
+    if as_json:
+        _print_json(config)
+    else:
+        sys.stdout.write(dump_yaml(config))
 
 
 def _keys(record: Record) -> dict[str, str]:
-    return {f"{s['stage']} {s['subcommand']}": s["key"][:12] for s in record.content["steps"]}
+    return {f"{s['stage']} {s['subcommand']}": s["key"][:12] for s in record.steps}
 
 
 def _row(record: Record) -> tuple[str, ...]:
-    content = record.content
-    stages = ", ".join(dict.fromkeys(j["stage"] for j in content["jobs"]))
-    seconds = "" if content["seconds"] is None else f"{content['seconds']:.1f}"
-    return record.id, record.status, seconds, stages, metrics_text(dict(list(record.metrics.items())[:3]))
+    head = record.head
+    seconds = "" if head["seconds"] is None else f"{head['seconds']:.1f}"
+    return record.id, record.status, seconds, ", ".join(head["stages"]), metrics_text(dict(_first(record.metrics)))
+
+
+def _first(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    return list(metrics.items())[:3]
 
 
 def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
