@@ -93,10 +93,10 @@ def _numbers(
     train: pl.LazyFrame, columns: Sequence[Column], indices: Sequence[int], rows: int, param: PreparationParam
 ) -> Iterator[Number]:
     values = {k: number(column(k), columns[k].dtype) for k in indices}
-    moments = _measure(train, values, ("count", "mean", "std", "low", "high"), len(values))
+    moments = _measure(train, values, ("count", "mean", "std", "low", "high"))
     needed = param.imputation is Imputation.MEDIAN or param.scaling is Scaling.ROBUST
     at_once = max(1, VALUES_AT_ONCE // max(rows, 1)) if needed else 0
-    quantiles = _measure(train, values, ("median", "lower", "upper"), at_once)
+    quantiles = _quantiles(train, values, at_once)
     for k, (count, mean, deviation, low, high), (median, lower, upper) in zip(indices, moments, quantiles, strict=True):
         center, scale = {
             Scaling.NONE: (0.0, 1.0),
@@ -122,18 +122,25 @@ _STATISTICS = {
 }
 
 
-def _measure(
-    train: pl.LazyFrame, values: dict[int, pl.Expr], statistics: Sequence[str], at_once: int
-) -> list[list[float]]:
-    """For each column the ``statistics``, of ``at_once`` columns in a pass; zeros where nothing is asked for."""
+def _measure(train: pl.LazyFrame, values: dict[int, pl.Expr], statistics: Sequence[str]) -> list[list[float]]:
+    """For each column the ``statistics``."""
+    asked = [_STATISTICS[name](x) for x in values.values() for name in statistics]
+    row = train.select(e.alias(str(k)) for k, e in enumerate(asked)).collect(engine="streaming").row(0) if asked else ()
+    flat = [_rounded(value) for value in row]
+    return [flat[k : k + len(statistics)] for k in range(0, len(flat), len(statistics))]
+
+
+def _quantiles(train: pl.LazyFrame, values: dict[int, pl.Expr], at_once: int) -> list[list[float]]:
+    """For each column median and quartiles, of ``at_once`` columns in a pass; zeros where nothing is asked for."""
+    statistics = ("median", "lower", "upper")
     if not at_once:
         return [[0.0] * len(statistics) for _ in values]
     measured: list[list[float]] = []
-    expressions = list(values.values())
-    for start in range(0, len(expressions), at_once):
-        batch = expressions[start : start + at_once]
-        asked = [_STATISTICS[name](x) for x in batch for name in statistics]
-        row = train.select(e.alias(str(k)) for k, e in enumerate(asked)).collect(engine="streaming").row(0)
+    for start in range(0, len(values), at_once):
+        batch = {k: values[k].alias(column(k)) for k in list(values)[start : start + at_once]}
+        # Polars' streaming engine would copy all columns for each quantile.
+        table = train.select(batch.values()).collect(engine="streaming")
+        row = [_STATISTICS[name](table[column(k)]) for k in batch for name in statistics]
         flat = [_rounded(value) for value in row]
         measured += [flat[k : k + len(statistics)] for k in range(0, len(flat), len(statistics))]
     return measured

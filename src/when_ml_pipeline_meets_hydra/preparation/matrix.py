@@ -31,14 +31,17 @@ def features(fitted: Fitted, names: Sequence[str]) -> list[pl.Expr]:
 
 def feeds(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray[Any, Any]]:
     """Raw rows (columns ``c0``, ``c1`` …) as the inputs of the graph, each [N, 1]."""
-    return {c.name: _feed(rows, k, c) for k, c in enumerate(columns)}
+    made = rows.select(_feed(k, c).alias(column(k)) for k, c in enumerate(columns))
+    return {c.name: _array(made.to_series(k)) for k, c in enumerate(columns)}
 
 
-def _feed(rows: pl.DataFrame, index: int, described: Column) -> np.ndarray[Any, Any]:
+def _feed(index: int, described: Column) -> pl.Expr:
+    name = column(index)
+    return number(name, described.dtype).fill_null(float("nan")) if is_number(described.dtype) else text(name)
+
+
+def _array(values: pl.Series) -> np.ndarray[Any, Any]:
     import numpy as np
 
-    if is_number(described.dtype):
-        values = rows.select(number(column(index), described.dtype).fill_null(float("nan"))).to_series()
-        return values.to_numpy().reshape(-1, 1)
-    texts = rows.select(text(column(index))).to_series().to_list()
-    return np.array(texts, dtype=object).reshape(-1, 1)
+    made = values.to_numpy() if values.dtype.is_float() else np.array(values.to_list(), dtype=object)
+    return made.reshape(-1, 1)
