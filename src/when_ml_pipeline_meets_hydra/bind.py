@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.compose import FOLLOWS, Composed, Job
@@ -202,6 +202,8 @@ class _Binder:
         before = len(self.problems)
         self.problems += misplaced(self.stages[stage], self.stages, self.job.origins.stage_file(stage))
         arguments, needs, prints = self._arguments(stage, signature, asking)
+        if len(self.problems) == before:
+            self.problems += _disagreements(function, arguments, needs, self.job)
         if len(self.problems) > before:
             return None
         returns = signature.returns if inspect.isclass(signature.returns) else None
@@ -290,6 +292,16 @@ class _Binder:
             for key, message in self.job.faults.items()
             if key == name or key.startswith((f"{name}.", f"{name}["))
         ]
+
+
+def _disagreements(
+    function: Callable[..., Any], arguments: Mapping[str, Any], needs: Mapping[str, Call], job: Job
+) -> Iterator[Problem]:
+    """What a subcommand's rule says about its values and those of the calls that it needs."""
+    if rule := getattr(function, "rule", None):
+        known = {n: v for call in needs.values() for n, v in call.arguments.items()} | {**arguments}
+        for problem in rule(**{n: known.get(n) for n in inspect.signature(rule).parameters}):
+            yield replace(problem, origin=problem.origin or job.origins.of(problem.key))
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -81,3 +81,17 @@ def effect(function: F) -> F:
     """Mark a subcommand that changes the outside world: it runs every time that it is asked for."""
     function.is_effect = True  # type: ignore[attr-defined]
     return function
+
+
+def agreed(rule: Callable[..., Iterable[Problem]]) -> Callable[[F], F]:
+    """Give a subcommand a rule for what some of its values have to do with one another; asked before anything runs.
+
+    ``rule`` names what it looks at: config values of the subcommand or of one whose artifact it receives (None where
+    there is no such value). The keys of its problems are whole (``m_param.seed``).
+    """
+
+    def mark(function: F) -> F:
+        function.rule = rule  # type: ignore[attr-defined]
+        return function
+
+    return mark
