@@ -190,7 +190,7 @@ def test_composing_again_with_other_values_starts_from_the_same_config() -> None
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=3), st.lists(st.integers(5, 9), min_size=1, max_size=3))
 def test_a_sweep_is_the_product_of_its_values(first: list[int], second: list[int]) -> None:
     lines = [f"a={','.join(map(str, first))}", f"b={','.join(map(str, second))}"]
-    jobs = hydra_api.expand([hydra_api.parse(line) for line in lines])
+    jobs = [[o.input_line for o in job] for job in hydra_api.expand([hydra_api.parse(line) for line in lines])]
     assert jobs == [[f"a={a}", f"b={b}"] for a in first for b in second]
 
 

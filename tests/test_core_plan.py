@@ -46,6 +46,8 @@ def job(number: int, stage: str = "a", combination: str = "") -> Job:
         stage=stage,
         subcommands={},
         config={},
+        raw={},
+        chosen={},
         faults={},
         combination=(combination,),
         choices=(),

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.compose import FOLLOWS, Composed, Job
+from when_ml_pipeline_meets_hydra.compose import Composed, Job
 from when_ml_pipeline_meets_hydra.config_tree import HELP, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.keys import keyed
 from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
+from when_ml_pipeline_meets_hydra.nodes import FOLLOWS
 from when_ml_pipeline_meets_hydra.signature import SPECIAL, Signature, signature_of
 from when_ml_pipeline_meets_hydra.sources import code_version
 from when_ml_pipeline_meets_hydra.targets import allowed_packages, inside, locate
@@ -342,5 +343,7 @@ def _below(name: str, problem: Problem, job: Job) -> Problem:
 
 
 def _masked(problem: Problem, masks: Redactor) -> Problem:
-    texts = {n: masks.text(t) for n in ("value", "origin", "message", "remedy") if (t := getattr(problem, n))}
-    return Problem(**{"key": problem.key, "message": problem.message, **texts})
+    texts: dict[str, Any] = {
+        n: masks.text(t) for n in ("value", "origin", "message", "remedy") if (t := getattr(problem, n))
+    }
+    return replace(problem, **texts)

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import chain, islice
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from math import prod
 from typing import Any
 
-from omegaconf import Container, DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+from omegaconf import OmegaConf
 
 from when_ml_pipeline_meets_hydra import hydra_api
+from when_ml_pipeline_meets_hydra.combine import Combiner
 from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, folder_of
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.hydra_api import HydraException, Override, QuotedString
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
+from when_ml_pipeline_meets_hydra.hydra_api import HydraException, Loader, Override, QuotedString
 from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.nodes import NO_SUCH_KEY, chain_of, first_line
 from when_ml_pipeline_meets_hydra.origins import Origins
 
-MISSING = "???"
 MOST_JOBS = 100_000
-FOLLOWS = "it is made from a key that has no value"
-NO_SUCH_KEY = "there is no such key"
-_NO_VARIABLE = re.compile(r".*Environment variable '([^']*)' not found.*")
+SWEEPER = "plan"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +29,9 @@ class Job:
 
     ``config`` is plain and resolved; ``faults`` says for each key that has no value why (mandatory and not given,
     or an interpolation that leads nowhere). Jobs with equal ``combination`` differ in their stage only.
-    ``choices`` and ``values`` are the overrides of groups and of keys; ``subcommands`` maps the group of a stage's
-    subcommands (``c/modeling_sub``) to the option that was chosen.
+    ``choices`` and ``values`` are the overrides of groups and of keys; ``chosen`` maps each group to its option,
+    ``subcommands`` those of the stages' subcommands (``c/modeling_sub``). ``raw`` is the config as it was written, with
+    its interpolations. Jobs share the parts in which they do not differ: nothing in them may be changed.
     """
 
     number: int
@@ -41,10 +39,12 @@ class Job:
     stage: str
     subcommands: Mapping[str, str]
     config: Mapping[str, Any]
+    raw: Mapping[str, Any] = field(compare=False, repr=False)
     faults: Mapping[str, str]
     combination: tuple[str, ...]
     choices: tuple[str, ...]
     values: tuple[str, ...]
+    chosen: Mapping[str, str]
     origins: Origins = field(compare=False, repr=False)
 
 
@@ -58,7 +58,8 @@ class Composed:
 
     jobs: tuple[Job, ...]
     stages: Mapping[str, Stage]
-    loader: hydra_api.Loader
+    loader: Loader
+    hydra: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     spoiled: frozenset[str] = frozenset()
 
@@ -80,20 +81,65 @@ def compose_as_far_as_it_goes(
 ) -> Composed:
     """Compose one config per job, without the overrides that are wrong; these are in ``problems``."""
     problems: list[Problem] = []
-    loader = hydra_api.Loader([*config_dirs, *_search_path(overrides)])
-    parsed = list(_parse(overrides, loader, problems))
-    problems += [_no_folder(path, config_dirs) for path in loader.unavailable()]
+    loader = Loader([*config_dirs, *_search_path(overrides)])
     stages = {stage.name: stage for stage in loader.stages}
-    legal = [o for o in parsed if not _illegal(o, loader, problems)]
+    legal = [o for o in _parse(overrides, loader, problems) if not _illegal(o, loader, problems)]
+    problems += [_no_folder(path, config_dirs) for path in loader.unavailable()]
+    hydra_values = [o for o in legal if o.is_hydra_override() and not _is_choice(o, loader)]
+    combiner = Combiner(loader, hydra_values)
+    fixed = [o for o in legal if _is_choice(o, loader) and not o.is_sweep_override()]
+    if multirun:
+        more = _parse(_sweeper_params(combiner, fixed), loader, problems)
+        legal = [*(o for o in more if not _illegal(o, loader, problems)), *legal]
+    else:
+        problems += [_needs_multirun(o, loader) for o in legal if o.is_sweep_override()]
+    words = [o for o in legal if o not in hydra_values]
     spoiled = frozenset(loader.package(p.key) for p in problems if loader.is_group(p.key))
-    problems += [] if multirun else [_needs_multirun(o, loader) for o in legal if o.is_sweep_override()]
-    jobs = [] if STAGES in spoiled else list(_jobs(legal, loader, problems))
+    problems += (unfit := list(_wrong_sizes(words)))
+    jobs = [] if STAGES in spoiled or unfit else list(_jobs(words, loader, combiner, problems))
     told = (p for p in problems if p.message != NO_SUCH_KEY or p.key.partition(".")[0] not in spoiled)
-    said = tuple(dict.fromkeys(told))
-    return Composed(jobs=tuple(jobs), stages=stages, loader=loader, problems=said, spoiled=spoiled)
+    return Composed(
+        jobs=tuple(jobs),
+        stages=stages,
+        loader=loader,
+        hydra=_hydra(combiner, fixed),
+        problems=merged(told),
+        spoiled=spoiled,
+    )
 
 
-def _parse(overrides: Iterable[str], loader: hydra_api.Loader, problems: list[Problem]) -> Iterator[Override]:
+def _sweeper_params(combiner: Combiner, choices: Sequence[Override]) -> list[str]:
+    """What ``hydra.sweeper.params`` sweeps over: key → values, as on the command line."""
+    params = OmegaConf.select(OmegaConf.create({"params": _hydra(combiner, choices)}), "params.sweeper.params")
+    return [f"{key}={value}" for key, value in (params or {}).items()]
+
+
+def _hydra(combiner: Combiner, choices: Sequence[Override]) -> Mapping[str, Any]:
+    """Hydra's own config as it is written; empty where the choices do not fit together."""
+    try:
+        hydra = OmegaConf.to_container(combiner.whole(choices).hydra, resolve=False, enum_to_str=True)
+    except (*hydra_api.CompositionError, BadInput):
+        return {}  # said with the jobs
+    return {str(k): v for k, v in hydra.items()} if isinstance(hydra, dict) else {}
+
+
+def _wrong_sizes(words: Sequence[Override]) -> Iterator[Problem]:
+    """Too many jobs, or lists that go in step and are not equally long."""
+    pairs: dict[str, dict[str, int]] = {}
+    for place, override in enumerate(words):
+        if override.is_sweep_override():
+            pair = hydra_api.pair_of(override) or f"\0{place}"
+            pairs.setdefault(pair, {})[override.key_or_group] = _size(override)
+    for pair, sizes in pairs.items():
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{key} has {n}" for key, n in sizes.items())
+            message = f"lists with the tag '{pair}' go in step, so they have to be equally long: {told}"
+            yield Problem(key=" ".join(sizes), message=message)
+    if (size := prod(max(sizes.values()) for sizes in pairs.values())) > MOST_JOBS:
+        yield Problem(key="--multirun", message=f"these are {size} jobs, more than {MOST_JOBS}")
+
+
+def _parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) -> Iterator[Override]:
     for line in overrides:
         key, equals, _ = line.partition("=")
         try:
@@ -125,7 +171,7 @@ def _no_folder(path: str, config_dirs: Sequence[str]) -> Problem:
     return Problem(key=key, value=path, message="no such folder")
 
 
-def _needs_multirun(override: Override, loader: hydra_api.Loader) -> Problem:
+def _needs_multirun(override: Override, loader: Loader) -> Problem:
     key, remedy = override.key_or_group, "Add --multirun to run one job for each"
     if not loader.is_group(key):  # its value is not shown: it may be a secret
         remedy += f", or write {key}=[…] for a list"
@@ -134,14 +180,14 @@ def _needs_multirun(override: Override, loader: hydra_api.Loader) -> Problem:
     return Problem(key=key, value=shown, message="several values need --multirun", remedy=remedy)
 
 
-def _illegal(override: Override, loader: hydra_api.Loader, problems: list[Problem]) -> bool:
+def _illegal(override: Override, loader: Loader, problems: list[Problem]) -> bool:
     """Append what is wrong with one override that parses; say whether it has to be left out."""
     before = len(problems)
     key = override.key_or_group
     if key == "hydra.searchpath":
         return True  # it has done its work
-    if override.is_hydra_override():
-        problems.append(Problem(key=key, message="of Hydra's own configuration only hydra.searchpath can be set"))
+    if override.is_hydra_override() and (refused := _refused(override)):
+        problems.append(Problem(key=key, message=refused[0], remedy=refused[1]))
     elif override.is_sweep_override() and not override.is_discrete_sweep():
         message = "an interval is for a search; a sweep takes a list, range(…) or glob(…)"
         problems.append(Problem(key=key, message=message))
@@ -158,12 +204,24 @@ def _illegal(override: Override, loader: hydra_api.Loader, problems: list[Proble
     return len(problems) > before
 
 
+def _refused(override: Override) -> tuple[str, str | None] | None:
+    """Why an override of Hydra's own configuration cannot be, and what to do."""
+    key = override.key_or_group
+    if override.is_sweep_override():
+        return "is the same for all jobs, so it takes no list", None
+    if key == "hydra/sweeper" and override.value() != SWEEPER:
+        return f"sweeps are planned as a whole, which only '{SWEEPER}' does", f"Leave it out, or write {key}={SWEEPER}"
+    if key == "hydra.mode":
+        return "is said by a flag", "Add --multirun, or leave it out"
+    return None
+
+
 def _size(override: Override) -> int:
     """How many values a sweep has; it stops counting where there are too many."""
     return sum(1 for _ in islice(override.sweep_iterator(), MOST_JOBS + 1))
 
 
-def _wrong_options(override: Override, loader: hydra_api.Loader) -> Iterator[Problem]:
+def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
     allowed = loader.options(override.key_or_group)
     for name in _chosen(override):
         if name not in allowed and not (override.is_delete() and override.value() is None):
@@ -184,148 +242,46 @@ def _chosen(override: Override) -> Iterator[str]:
             yield name.text if isinstance(name, QuotedString) else str(name)
 
 
-def _filled_groups(loader: hydra_api.Loader) -> list[str]:
+def _filled_groups(loader: Loader) -> list[str]:
     return [g for g in loader.groups() if not g.startswith("hydra") and loader.options(g)]
 
 
-def _jobs(overrides: Sequence[Override], loader: hydra_api.Loader, problems: list[Problem]) -> Iterator[Job]:
-    if (size := prod(_size(o) for o in overrides if o.is_sweep_override())) > MOST_JOBS:
-        problems.append(Problem(key="--multirun", message=f"these are {size} jobs, more than {MOST_JOBS}"))
-        return
-    for number, lines in enumerate(hydra_api.expand(overrides)):
-        parsed = [hydra_api.parse(line) for line in lines]
-        groups = [o for o in parsed if _is_choice(o, loader)]
-        values = [o for o in parsed if o not in groups]
+def _jobs(overrides: Sequence[Override], loader: Loader, combiner: Combiner, problems: list[Problem]) -> Iterator[Job]:
+    for number, words in enumerate(hydra_api.expand(overrides)):
+        groups = [o for o in words if _is_choice(o, loader)]
+        values = [o for o in words if not _is_choice(o, loader)]
         try:
-            choices = loader.placed([str(o.input_line) for o in groups])
-            cfg = loader.compose(choices)
+            combined = combiner.combine(groups, values)
         except hydra_api.CompositionError as error:
-            problems.append(Problem(key=_blamed(error, groups), message=_first_line(error)))
+            problems.append(Problem(key=_blamed(error, groups), message=first_line(error), jobs=(number,)))
             continue
         except BadInput as error:
-            problems += error.problems
+            problems += (replace(p, jobs=(number,)) for p in error.problems)
             continue
-        origins = Origins(loader, choices, tuple(lines), Redactor())
-        problems += origins.misplaced()
-        _set_values(values, cfg, loader, problems)
-        yield _job(number, lines, [str(o.input_line) for o in values], cfg, origins)
+        problems += (replace(p, jobs=(number,)) for p in combined.problems)
+        lines = tuple(str(o.input_line) for o in words)
+        yield Job(
+            number=number,
+            overrides=lines,
+            stage=combined.chosen.get(STAGES, HELP),
+            subcommands={k: v for k, v in combined.chosen.items() if k.startswith(f"{STAGES}/")},
+            config=combined.config,
+            raw=combined.raw,
+            faults=combined.faults,
+            choices=combined.lines,
+            values=tuple(str(o.input_line) for o in values),
+            chosen=combined.chosen,
+            combination=tuple(line for line in lines if not line.startswith(f"{STAGES}=")),
+            origins=Origins(loader, combined.lines, lines, Redactor()),
+        )
+    problems += combiner.problems()
 
 
-def _is_choice(override: Override, loader: hydra_api.Loader) -> bool:
+def _is_choice(override: Override, loader: Loader) -> bool:
     return loader.is_group(override.key_or_group) and not isinstance(override.value(), dict)
 
 
-def _set_values(values: list[Override], cfg: DictConfig, loader: hydra_api.Loader, problems: list[Problem]) -> None:
-    for override in values:
-        if unknown := _unknown_key(override, cfg):
-            problems.append(unknown)
-            continue
-        try:
-            loader.apply([override], cfg)
-        except hydra_api.CompositionError as error:
-            # Its own words may hold the value, which may be a secret.
-            problems.append(Problem(key=override.key_or_group, message=_first_line(list(_chain(error))[-1])))
-
-
-def _unknown_key(override: Override, cfg: DictConfig) -> Problem | None:
-    if override.is_add() or override.is_force_add():
-        return None
-    value = None if override.is_delete() else override.value()
-    unknown = (_unknown(key, cfg) for key in _named_keys(override.key_or_group, value))
-    return next(filter(None, unknown), None)
-
-
-def _named_keys(key: str, value: Any) -> Iterator[str]:
-    """The keys that an override sets: ``cluster={id: a, pw: b}`` sets two."""
-    if isinstance(value, dict) and value:
-        for name, inner in value.items():
-            yield from _named_keys(f"{key}.{name}", inner)
-    else:
-        yield key
-
-
-def _unknown(key: str, cfg: DictConfig) -> Problem | None:
-    node: Any = cfg
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        if isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node):
-            node = node._get_node(int(part))
-        elif isinstance(node, DictConfig) and part in _keys(node):
-            node = node._get_node(part)
-        else:
-            place = ".".join(parts[:depth])
-            known = [f"{place}.{k}" if place else k for k in (_keys(node) if isinstance(node, Container) else ())]
-            wrong = ".".join(parts[: depth + 1])
-            return Problem(key=key, message=NO_SUCH_KEY, remedy=_remedy(wrong, known))
-    return None
-
-
-def _remedy(wrong: str, known: list[str]) -> str | None:
-    shown = [k for k in known if k != "hydra" and not k.endswith("._target_") and not k.endswith("_sub")]
-    return did_you_mean(wrong, shown)
-
-
-def _keys(node: Container) -> list[str]:
-    if not isinstance(node, DictConfig) or node._is_missing() or node._is_none() or node._is_interpolation():
-        return []
-    return [str(k) for k in node]
-
-
-def _job(
-    number: int,
-    lines: Sequence[str],
-    values: Sequence[str],
-    cfg: DictConfig,
-    origins: Origins,
-) -> Job:
-    faults: dict[str, str] = {}
-    plain = {str(k): _plain(cfg, str(k), str(k), faults) for k in cfg if k != "hydra"}
-    chosen = {str(group): str(option) for group, option in cfg.hydra.runtime.choices.items() if option}
-    return Job(
-        number=number,
-        overrides=tuple(lines),
-        stage=chosen.get(STAGES, HELP),
-        subcommands={k: v for k, v in chosen.items() if k.startswith(f"{STAGES}/")},
-        config=plain,
-        faults=faults,
-        choices=origins.choices,
-        values=tuple(values),
-        combination=tuple(line for line in lines if not line.startswith(f"{STAGES}=")),
-        origins=origins,
-    )
-
-
-def _plain(parent: Container, key: Any, path: str, faults: dict[str, str]) -> Any:
-    """One node as plain values; what cannot be resolved is noted and stands as ``???``."""
-    try:
-        value = parent[key] if not OmegaConf.is_missing(parent, key) else MISSING
-    except InterpolationToMissingValueError:
-        faults[path] = FOLLOWS
-        return MISSING
-    except OmegaConfBaseException as error:
-        faults[path] = _NO_VARIABLE.sub(r"the environment variable \1 is not set", _first_line(error))
-        return MISSING
-    if isinstance(value, DictConfig):
-        return {str(k): _plain(value, k, f"{path}.{k!s}", faults) for k in value}
-    if isinstance(value, ListConfig):
-        return [_plain(value, i, f"{path}[{i}]", faults) for i in range(len(value))]
-    if value == MISSING:
-        faults[path] = "a value is needed"
-    return value
-
-
 def _blamed(error: BaseException, groups: Sequence[Override]) -> str:
-    text = " ".join(str(e) for e in _chain(error))
+    text = " ".join(str(e) for e in chain_of(error))
     named = ((o.key_or_group, (f"{o.key_or_group}/{o.value()}", o.get_key_element().lstrip("+~"))) for o in groups)
     return next((key for key, names in named if any(f"'{name}'" in text for name in names)), "config")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _first_line(error: BaseException) -> str:
-    lines = chain.from_iterable(str(e).strip().splitlines() for e in _chain(error))
-    return next((line for line in lines if line.strip()), type(error).__name__)

@@ -176,5 +176,7 @@ def default_choices(subcommands: Iterable[Option] = ()) -> dict[str, str]:
 
 def _choices(defaults: Any) -> dict[str, str]:
     entries = [entry for entry in defaults if isinstance(entry, dict)] if isinstance(defaults, list) else []
-    named = ((str(group), str(option)) for entry in entries for group, option in entry.items())
-    return {group.removeprefix("override ").strip("/").partition("@")[0]: option for group, option in named}
+    named = (
+        (str(group).removeprefix("override ").strip("/"), str(o)) for entry in entries for group, o in entry.items()
+    )
+    return {group.partition("@")[0]: option for group, option in named if not group.startswith("hydra/")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 
@@ -23,7 +23,8 @@ class Problem:
 
     ``key`` is the config key (``m_param.learning_rate``) or the word of the command line that is meant,
     ``value`` what stands there (already masked where it is a secret), ``origin`` the override or the file and
-    line that it comes from, ``message`` what is wrong and what is allowed, ``remedy`` what to do.
+    line that it comes from, ``message`` what is wrong and what is allowed, ``remedy`` what to do, ``jobs`` the numbers
+    of the jobs of a sweep that it concerns (empty: all of them).
     """
 
     key: str
@@ -31,13 +32,32 @@ class Problem:
     value: str | None = None
     origin: str | None = None
     remedy: str | None = None
+    jobs: tuple[int, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         shown = self.key if self.value is None else f"{self.key}={self.value}"
         text = f"{shown}: {self.message}" if shown else self.message
         if self.origin:
             text += f" (from {self.origin})"
+        if self.jobs:
+            text += f" (in {self.concerned})"
         return f"{text}. {self.remedy}" if self.remedy else text
+
+    @property
+    def concerned(self) -> str:
+        """The jobs that it concerns: ``job 3``, ``jobs 3, 5, 7, 9, 11 and 20 more``."""
+        shown = ", ".join(map(str, self.jobs[:5])) + (f" and {len(self.jobs) - 5} more" if len(self.jobs) > 5 else "")
+        return f"job{'s' if len(self.jobs) > 1 else ''} {shown}"
+
+
+def merged(problems: Iterable[Problem], jobs: int | None = None) -> tuple[Problem, ...]:
+    """Each problem once, with all jobs that it concerns; ``jobs`` is how many there are."""
+    found: dict[Problem, dict[int, None] | None] = {}
+    for problem in problems:
+        numbers = found.setdefault(problem, {} if problem.jobs else None)
+        if numbers is not None:
+            found[problem] = numbers | dict.fromkeys(problem.jobs) if problem.jobs else None
+    return tuple(replace(p, jobs=() if n is None or len(n) == jobs else tuple(n)) for p, n in found.items())
 
 
 class PipelineError(Exception):

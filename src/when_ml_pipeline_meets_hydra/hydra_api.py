@@ -5,23 +5,24 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, lru_cache, partial
 from inspect import signature
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString
+from hydra.core.override_parser.types import Override, QuotedString, ValueType
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
@@ -32,7 +33,7 @@ from omegaconf.errors import OmegaConfBaseException
 from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, Stage, broken_file, folder_of, read_stages
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
-__all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedString", "expand", "parse"]
+__all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedString", "ResultDefault", "parse"]
 
 CONFIG_NAME = "config"
 
@@ -51,20 +52,36 @@ def parse(line: str) -> Override:
     return OverridesParser.create().parse_overrides([line])[0]
 
 
-def expand(overrides: Sequence[Override]) -> list[list[str]]:
-    """The jobs of a sweep: the product of all values, in Hydra's order (the last override varies fastest)."""
+def elements(override: Override) -> list[Override]:
+    """The values of a sweep as overrides of their own, as Hydra would parse them; of any other override itself."""
+    if not override.is_sweep_override():
+        return [override]
+    key, make = override.get_key_element(), partial(replace, override, value_type=ValueType.ELEMENT)
+    values: Any = override.sweep_iterator()
+    return [make(_value=v, input_line=f"{key}={Override._get_value_element_as_str(v)}") for v in values]
+
+
+def pair_of(override: Override) -> str | None:
+    """The tag of a sweep, ``tag(a, choice(1, 2))``: sweeps with the same one go in step."""
+    tags = getattr(override.value(), "tags", None) if override.is_sweep_override() else None
+    return ",".join(sorted(tags)) if tags else None
+
+
+def expand(overrides: Sequence[Override]) -> Iterator[tuple[Override, ...]]:
+    """The jobs of a sweep: the product of all values, in Hydra's order (the last override varies fastest).
+
+    Sweeps with the same tag are one dimension, at the place of the first of them; they have equally many values.
+    """
     overrides = list({o.get_key_element(): o for o in overrides}.values())  # of equal keys the last one counts
-    jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
-    # What is no sweep stays as it was typed; Hydra would write it in another way.
-    typed = [None if o.is_sweep_override() else str(o.input_line) for o in overrides]
-    return [[line or value for line, value in zip(typed, job, strict=True)] for job in jobs]
-
-
-def _renamed(choice: Override, names: Sequence[str]) -> str:
-    group, value = choice.key_or_group, choice.get_value_element_as_str()
-    nested = [n for n in names if n.partition("@")[0] == group]
-    sign = "~" if choice.is_delete() else "" if nested else "+"
-    return f"{sign}{nested[-1] if nested else group}={value}"
+    dimensions: dict[str, list[int]] = {}
+    for place, override in enumerate(overrides):
+        dimensions.setdefault(pair_of(override) or f"\0{place}", []).append(place)
+    steps = [list(zip(*(elements(overrides[p]) for p in places), strict=True)) for places in dimensions.values()]
+    order = [place for places in dimensions.values() for place in places]
+    back = sorted(range(len(order)), key=order.__getitem__)
+    for chosen in product(*steps):
+        flat = [override for values in chosen for override in values]
+        yield tuple(flat[i] for i in back)
 
 
 # What was read already: name, file and its state → what it says (pickled, since composing changes what it is given).
@@ -153,6 +170,7 @@ class Loader:
             self.options(STAGES), lambda name: self.file_content(f"{STAGES}/{name}"), self.options
         )
         self._parser = OverridesParser.create(config_loader=self.hydra_loader)
+        self._groups: dict[str, bool] = {}
         self._composed: dict[tuple[str, ...], tuple[bytes, tuple[ResultDefault, ...]]] = {}
 
     def parse(self, line: str) -> Override:
@@ -165,7 +183,9 @@ class Loader:
 
     def is_group(self, name: str) -> bool:
         """Whether the search path has a group of that name."""
-        return "\0" not in name and self.hydra_loader.repository.group_exists(name)
+        if name not in self._groups:
+            self._groups[name] = "\0" not in name and self.hydra_loader.repository.group_exists(name)
+        return self._groups[name]
 
     def groups(self, parent: str = "") -> list[str]:
         """All groups below ``parent``, with their whole names."""
@@ -174,7 +194,7 @@ class Loader:
 
     def file_content(self, path: str) -> Mapping[str, Any]:
         """What one option file says (``c/modeling``), not resolved."""
-        loaded = self.hydra_loader.repository.load_config(path)
+        loaded = self.read(path)
         content = OmegaConf.to_container(loaded.config) if loaded else {}
         return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
 
@@ -190,29 +210,29 @@ class Loader:
             file = file or self.source_file(f"{group}/{option}")
         return Option(group=group, name=name, file=Path(file)).package if file else group.replace("/", ".")
 
-    def placed(self, choices: Sequence[str]) -> tuple[str, ...]:
-        """``choices`` under the names that they have in the defaults list.
+    @cached_property
+    def listed(self) -> frozenset[str]:
+        """The groups that the primary config's defaults list names."""
+        primary = self.read(CONFIG_NAME)
+        return frozenset(str(getattr(d, "group", "")) for d in (primary.defaults_list if primary else None) or ())
 
-        A group of the user's is not in the primary config: a subcommand's own defaults list may name it, under a
-        longer name (``fourth/size@fourth_sub.fourth.size``); otherwise it is added.
-        """
-        primary = self.hydra_loader.repository.load_config(CONFIG_NAME)
-        listed = {getattr(d, "group", None) for d in (primary.defaults_list if primary else None) or ()}
-        found = [(c, parse(c)) for c in choices]
-        known = [c for c, o in found if o.package or o.key_or_group in listed]
-        if len(known) == len(choices):
-            return tuple(choices)
-        self.compose(known)
-        names = [d.override_key for d in self.defaults(known) if d.override_key]
-        return tuple(c if c in known else _renamed(o, names) for c, o in found)
+    def read(self, config_path: str) -> ConfigResult | None:
+        """One option file (``modeling/param/small``) as Hydra reads it; a copy that may be changed."""
+        return self._repository.load_config(config_path)
 
     def compose(self, choices: Sequence[str]) -> DictConfig:
         """The config for some choices of options; composed once for each distinct set of them."""
-        key = tuple(choices)
-        if key not in self._composed:
+        return pickle.loads(self._compose(tuple(choices))[0])  # type: ignore[no-any-return]
+
+    def defaults(self, choices: Sequence[str]) -> tuple[ResultDefault, ...]:
+        """The option files of a config, in the order in which they were merged."""
+        return self._compose(tuple(choices))[1]
+
+    def _compose(self, choices: tuple[str, ...]) -> tuple[bytes, tuple[ResultDefault, ...]]:
+        if choices not in self._composed:
             cfg = self._load(choices)
-            self._composed[key] = pickle.dumps(cfg, pickle.HIGHEST_PROTOCOL), self.hydra_loader.last
-        return pickle.loads(self._composed[key][0])  # type: ignore[no-any-return]
+            self._composed[choices] = pickle.dumps(cfg, pickle.HIGHEST_PROTOCOL), self.hydra_loader.last
+        return self._composed[choices]
 
     def _load(self, choices: Sequence[str]) -> DictConfig:
         try:
@@ -226,10 +246,6 @@ class Loader:
     def apply(self, values: Sequence[Override], cfg: DictConfig) -> None:
         """Set values in a composed config, with Hydra's rules for ``+``, ``++`` and ``~``."""
         ConfigLoaderImpl._apply_overrides_to_config(list(values), cfg)
-
-    def defaults(self, choices: Sequence[str]) -> tuple[ResultDefault, ...]:
-        """The option files of a config that was composed, in the order in which they were merged."""
-        return self._composed[tuple(choices)][1]
 
     def source_file(self, config_path: str) -> str | None:
         """The file that an option is read from; None where the option is not a file."""
