@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import durable
 from when_ml_pipeline_meets_hydra.contracts import Artifact, frozen
 from when_ml_pipeline_meets_hydra.keys import digest
+from when_ml_pipeline_meets_hydra.locks import Held
 from when_ml_pipeline_meets_hydra.store import Store, StoreError
 
 
@@ -225,7 +227,7 @@ def test_last_inputs_are_those_of_the_latest_result(store: Store) -> None:
 
 def test_without_locks_and_pointers_nothing_is_wrong(store: Store) -> None:
     key = put(store)
-    with store.lock(key, {}, print):
+    with store.lock(key, "r"):
         pass
     for name in ("locks", "latest", "tmp"):
         shutil.rmtree(store.root / name, ignore_errors=True)
@@ -254,7 +256,7 @@ class LockedElsewhere:
     def __init__(self, store: Store, key: str, run: str = "20260101-000000-0000") -> None:
         code = (
             "import sys, time; from pathlib import Path; from when_ml_pipeline_meets_hydra.store import Store\n"
-            f"with Store(Path({str(store.root)!r})).lock({key!r}, {{'run': {run!r}}}, print):\n"
+            f"with Store(Path({str(store.root)!r})).lock({key!r}, {run!r}):\n"
             "    print('held', flush=True); time.sleep(60)\n"
         )
         self.process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
@@ -271,21 +273,33 @@ class LockedElsewhere:
 
 def test_a_lock_says_who_holds_it_and_is_free_when_its_holder_is_killed(store: Store) -> None:
     key = digest(inputs())
-    told: list[str] = []
-
-    def waiting(holder: str) -> None:
-        told.append(holder)
-        os.kill(process.pid, signal.SIGKILL)
-
     with LockedElsewhere(store, key) as process:
-        started = time.monotonic()
-        with store.lock(key, {"run": "mine"}, waiting):
-            assert time.monotonic() - started < 5
-    assert told == [f"run 20260101-000000-0000 (process {process.pid} on {os.uname().nodename})"]
+        with pytest.raises(Held) as caught, store.lock(key, "mine"):
+            pass
+        assert caught.value.holder == f"run 20260101-000000-0000 (process {process.pid} on {os.uname().nodename})"
+        threading.Timer(0.2, process.kill).start()
+        with store.lock(key, "mine", patience=10):
+            assert process.wait() == -signal.SIGKILL
+    with store.lock(key, "mine"), pytest.raises(Held, match="run mine"), store.lock(key, "another"):
+        pass
+
+
+def test_a_lock_is_free_although_a_child_of_its_holder_lives(store: Store) -> None:
+    child = 0
+    with store.lock("a" * 64, "mine"):
+        if (child := os.fork()) == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with store.lock("a" * 64, "another"):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_locks_of_other_keys_do_not_wait(store: Store) -> None:
-    with LockedElsewhere(store, "a" * 64), store.lock("b" * 64, {}, lambda _: pytest.fail("waited")):
+    with LockedElsewhere(store, "a" * 64), store.lock("b" * 64, "mine"):
         pass
 
 

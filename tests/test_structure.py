@@ -20,13 +20,16 @@ PACKAGE = ROOT / "src" / NAME
 # A module of the core imports only what stands in an earlier line.
 LAYERS = (
     ("errors",),
-    ("contracts", "masking", "signature", "sources", "config_tree", "durable"),
+    ("contracts", "masking", "signature", "sources", "config_tree", "durable", "locks", "interrupts"),
     ("keys", "store", "targets", "hydra_api"),
     ("origins", "validation", "nodes", "exchange"),
     ("combine",),
     ("compose",),
     ("bind",),
     ("plan",),
+    ("outcomes",),
+    ("compute", "schedule"),
+    ("runners", "waves", "worker", "workers"),
     ("execute",),
     ("record",),
     ("report", "pipeline"),

@@ -1,73 +1,41 @@
-"""Steps → outcomes, one after the other in this process: stored, or computed under a lock."""
+"""Steps → outcomes: each as soon as all that it comes after has succeeded; stored, or computed by a runner."""
 
 from __future__ import annotations
 
-import io
-import sys
 import time
-import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
 
-from when_ml_pipeline_meets_hydra.bind import Call, content_of
-from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
-from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, StepFailed
+from when_ml_pipeline_meets_hydra.compute import Busy, Task, compute, interrupted
+from when_ml_pipeline_meets_hydra.interrupts import Interrupts
 from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.outcomes import Observer, OnError, Outcome, Status
 from when_ml_pipeline_meets_hydra.plan import Action, Plan, Step
+from when_ml_pipeline_meets_hydra.runners import InProcess, Runner
+from when_ml_pipeline_meets_hydra.schedule import STOPS, Schedule
 from when_ml_pipeline_meets_hydra.store import Store
 
-
-class Status(StrEnum):
-    """What became of a step."""
-
-    DONE = "done"
-    STORED = "stored"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    INTERRUPTED = "interrupted"
+PATIENCE = 0.3  # s that a runner waits for a step of another run before it is asked again
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of one step; ``error`` is one message, the whole of it is in ``log``."""
-
-    step: Step
-    status: Status
-    reason: str
-    seconds: float = 0.0
-    metrics: Mapping[str, float] | None = None
-    error: str | None = None
-    exit_code: ExitCode = ExitCode.DONE
-    log: Path | None = None
-    artifact: Artifact | None = None
+def _no_context(step: Step) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
-class Observer:
-    """Is told what happens while it happens; this one keeps silent. The core itself prints nothing."""
-
-    def step_started(self, step: Step) -> None:
-        """A step that is to run comes next."""
-
-    def step_waits(self, step: Step, holder: str) -> None:
-        """Another process is computing the same step."""
-
-    def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
-        """How far a step has come."""
-
-    def step_printed(self, step: Step, text: str) -> None:
-        """A step printed whole lines (secrets masked)."""
-
-    def step_ended(self, outcome: Outcome) -> None:
-        """A step is done, was stored already, failed or was skipped."""
+def _nobody(outcomes: Sequence[Outcome]) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What execution needs besides the plan: where to store and log, whom to tell, what to mask."""
+    """What execution needs besides the plan: where to store and log, whom to tell, what to mask, who computes.
+
+    ``context(step)`` returns what is entered around the call of a step's function; it is pickled where steps run in
+    other processes. ``at_the_end`` is told of the steps that were running when the process has to end at once (a step
+    did not let itself be interrupted): it is called from another thread, and is the last that happens.
+    """
 
     store: Store
     run_id: str
@@ -75,180 +43,129 @@ class Surroundings:
     observer: Observer
     redactor: Redactor
     shown_redactor: Redactor
+    context: Callable[[Step], AbstractContextManager[object]] = _no_context
+    on_error: OnError = OnError.CONTINUE
+    runner: Runner = field(default_factory=InProcess)
+    at_the_end: Callable[[Sequence[Outcome]], None] = _nobody
 
 
 def execute(plan: Plan, around: Surroundings) -> Iterator[Outcome]:
-    """Run the steps of a plan in order. A step that fails makes those that come after it in its combination skipped."""
-    outcomes: dict[str, Outcome] = {}
-    for step in plan.steps:
-        if step.action is Action.NOT_NEEDED:
-            continue
-        outcome = _skipped(step, outcomes) or _finish(step, outcomes, around)
-        outcomes[step.key] = outcome
-        around.observer.step_ended(outcome)
-        yield outcome
-        if outcome.status is Status.INTERRUPTED:
-            return
+    """Run the steps of a plan; their outcomes come as they end.
+
+    A step that fails makes those skipped that come after it, and with ``OnError.STOP`` all that have not begun. Raises
+    ``KeyboardInterrupt`` where the run was interrupted while no step was running.
+    """
+    yield from _Execution(plan, around).outcomes()
 
 
-def _skipped(step: Step, outcomes: Mapping[str, Outcome]) -> Outcome | None:
-    for key in step.after:
-        if (before := outcomes.get(key)) and before.status in (Status.FAILED, Status.SKIPPED):
-            return Outcome(step=step, status=Status.SKIPPED, reason=f"{before.step.call.name} {before.status}")
-    return None
+class _Execution:
+    """One execution of a plan."""
+
+    def __init__(self, plan: Plan, around: Surroundings) -> None:
+        self._schedule, self._around = Schedule(plan), around
+        self._running: dict[str, tuple[Task, float]] = {}
+        self._busy: list[Task] = []
+        self._waits_for: dict[str, str] = {}
+        self._is_stopping = False
+        self._was_interrupted = False
+        self._interrupts = Interrupts(self._at_the_end)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        with self._interrupts:
+            try:
+                yield from self._until_nothing_is_left()
+            except KeyboardInterrupt:
+                for outcome in self._around.runner.interrupt():
+                    yield self._end(outcome)
+                self._interrupts.end_processes()
+                if not self._was_interrupted:
+                    raise
+            finally:
+                self._around.runner.close()
+
+    def _until_nothing_is_left(self) -> Iterator[Outcome]:
+        runner = self._around.runner
+        while True:
+            yield from self._start_what_can()
+            if not runner.is_running:
+                return
+            with self._interrupts.allowed():
+                ended = runner.wait(self._around.observer)
+            for found in ended:
+                if isinstance(found, Busy):
+                    self._come_back(found)
+                else:
+                    yield self._end(found)
+            if self._was_interrupted or self._interrupts.asked:
+                raise KeyboardInterrupt
+
+    def _start_what_can(self) -> Iterator[Outcome]:
+        """Start as many steps as there is room for; those that another run computes come last."""
+        while step := self._schedule.first():
+            if reason := self._schedule.reason_to_skip(step):
+                outcome = Outcome(step=step, status=Status.SKIPPED, reason=reason)
+            elif step.action is Action.STORED:
+                found = compute(self._task(step), self._around.observer)
+                assert isinstance(found, Outcome)
+                outcome = found
+            elif self._is_stopping:
+                outcome = Outcome(step=step, status=Status.SKIPPED, reason=STOPS)
+            elif self._around.runner.has_room:
+                self._schedule.take()
+                self._around.observer.step_started(step)
+                self._start(self._task(step))
+                continue
+            else:
+                return
+            self._schedule.take()
+            yield self._end(outcome)
+            if self._interrupts.asked:
+                raise KeyboardInterrupt
+        while self._busy and self._is_stopping:
+            yield self._end(Outcome(step=self._busy.pop(0).step, status=Status.SKIPPED, reason=STOPS))
+        while self._busy and self._around.runner.has_room:
+            self._start(replace(self._busy.pop(0), patience=PATIENCE))
+
+    def _start(self, task: Task) -> None:
+        self._running[task.step.key] = (task, time.perf_counter())
+        self._around.runner.start(task)
+
+    def _come_back(self, found: Busy) -> None:
+        """Put a step off that another run computes; say once for which."""
+        step = found.task.step
+        del self._running[step.key]
+        if found.holder and self._waits_for.get(step.key) != found.holder:
+            self._waits_for[step.key] = found.holder
+            self._around.observer.step_waits(step, found.holder)
+        self._busy.append(found.task)
+
+    def _end(self, outcome: Outcome) -> Outcome:
+        self._running.pop(outcome.step.key, None)
+        self._schedule.ended(outcome)
+        self._was_interrupted |= outcome.status is Status.INTERRUPTED
+        self._is_stopping |= outcome.status is Status.FAILED and self._around.on_error is OnError.STOP
+        self._around.observer.step_ended(outcome)
+        return outcome
+
+    def _task(self, step: Step) -> Task:
+        around, name = self._around, f"{step.call.stage}-{step.key[:12]}"
+        return Task(
+            step=step,
+            received=self._schedule.received(step),
+            store=around.store,
+            run_id=around.run_id,
+            log=around.folder / "logs" / f"{name}.log",
+            out=around.folder / "effects" / name,
+            redactor=around.redactor,
+            shown_redactor=around.shown_redactor,
+            context=around.context(step) if step.action is Action.RUN else nullcontext(),
+        )
+
+    def _at_the_end(self) -> None:
+        outcomes = [interrupted(task, started) for task, started in list(self._running.values())]
+        for outcome in outcomes:
+            self._around.observer.step_ended(outcome)
+        self._around.at_the_end(outcomes)
 
 
-def _finish(step: Step, outcomes: Mapping[str, Outcome], around: Surroundings) -> Outcome:
-    log = around.folder / "logs" / f"{step.call.stage}-{step.key[:12]}.log"
-    started = time.perf_counter()
-    try:
-        if step.action is Action.STORED:
-            return _stored(step, around, step.reason)
-        around.observer.step_started(step)
-        outcome = _run(step, outcomes, around, log)
-    except KeyboardInterrupt:
-        return _failure(step, "interrupted", log, Status.INTERRUPTED, ExitCode.INTERRUPTED, started)
-    except PipelineError as error:
-        return _failure(step, around.redactor.text(str(error)), log, Status.FAILED, error.exit_code, started)
-    except (Exception, SystemExit) as error:
-        _append(log, around.redactor.text(traceback.format_exc()))
-        text = around.redactor.text(f"{type(error).__name__}: {error}".rstrip(": "))
-        return _failure(step, text, log, Status.FAILED, ExitCode.STEP_FAILED, started)
-    return outcome
-
-
-def _failure(step: Step, error: str, log: Path, status: Status, code: ExitCode, started: float) -> Outcome:
-    seconds = time.perf_counter() - started
-    _append(log, error + "\n")
-    return Outcome(step=step, status=status, reason=step.reason, error=error, exit_code=code, log=log, seconds=seconds)
-
-
-def _append(log: Path, text: str) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as stream:
-        stream.write(text)
-
-
-def _stored(step: Step, around: Surroundings, reason: str, log: Path | None = None) -> Outcome:
-    assert step.call.returns is not None
-    artifact = around.store.load(step.key, step.inputs, step.call.returns)
-    return Outcome(
-        step=step, status=Status.STORED, reason=reason, metrics=_metrics(artifact), log=log, artifact=artifact
-    )
-
-
-def _run(step: Step, outcomes: Mapping[str, Outcome], around: Surroundings, log: Path) -> Outcome:
-    started = time.perf_counter()
-    if not step.is_storable:
-        if "checkpoints" in step.call.specials:
-            raise StepFailed("its parameter 'checkpoints' is for steps whose result is stored")
-        out = around.folder / "effects" / f"{step.call.stage}-{step.key[:12]}"
-        if "out" in step.call.specials:
-            out.mkdir(parents=True, exist_ok=True)
-        artifact = _call(step, outcomes, around, log, out)
-        return _done(step, started, log, artifact)
-    assert step.call.returns is not None
-
-    def waits(holder: str) -> None:
-        around.observer.step_waits(step, holder)
-
-    def compute(out: Path) -> Any:
-        try:
-            artifact = _call(step, outcomes, around, log, out)
-        except BaseException:
-            if _changed_data(step.call):
-                around.store.forget_checkpoints(step.key)
-            raise
-        if name := _changed_data(step.call):
-            around.store.forget_checkpoints(step.key)
-            message = f"{name}: its data changed while they were read. The same command goes on with the new ones"
-            raise StepFailed(message)
-        return artifact
-
-    with around.store.lock(step.key, {"run": around.run_id}, waits):
-        if around.store.has(step.key) and not step.is_forced:
-            return _stored(step, around, "another run computed it meanwhile")
-        around.store.put(step.key, step.inputs, step.call.returns, compute, log)
-    return _done(step, started, log, around.store.load(step.key, step.inputs, step.call.returns))
-
-
-def _changed_data(call: Call) -> str | None:
-    """The name of an option whose data are others than the key tells: what was made from them must not be kept."""
-    for name, value in call.arguments.items():
-        if isinstance(value, Fingerprinted):
-            with suppress(PipelineError, OSError):
-                if call.keyed.get(content_of(name)) == value.fingerprint():
-                    continue
-            return name
-    return None
-
-
-def _done(step: Step, started: float, log: Path, artifact: Any) -> Outcome:
-    return Outcome(
-        step=step,
-        status=Status.DONE,
-        reason=step.reason,
-        seconds=time.perf_counter() - started,
-        metrics=_metrics(artifact),
-        log=log,
-        artifact=artifact if isinstance(artifact, Artifact) else None,
-    )
-
-
-def _call(step: Step, outcomes: Mapping[str, Outcome], around: Surroundings, log: Path, out: Path) -> Any:
-    """Call the function with exactly what it names; what it prints goes to its log and to the observer."""
-
-    def progress(done: float, total: float | None = None, message: str = "") -> None:
-        around.observer.step_progress(step, done, total, message)
-
-    special: dict[str, Any] = {"out": out, "progress": progress, "checkpoints": around.store.checkpoints(step.key)}
-    if "checkpoints" in step.call.specials:
-        special["checkpoints"].mkdir(parents=True, exist_ok=True)
-    received = {name: outcomes[key].artifact for name, key in step.needs.items()}
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log.open("a", encoding="utf-8") as stream,
-        _Printed(step, around, stream) as printed,
-        redirect_stdout(printed),
-        redirect_stderr(printed),
-    ):
-        named = {n: special[n] for n in step.call.specials}
-        return step.call.function(**step.call.arguments, **received, **named)
-
-
-class _Printed(io.TextIOBase):
-    """Takes what a step prints, line by line so that a secret is seen whole, to the log and to the observer."""
-
-    def __init__(self, step: Step, around: Surroundings, log: TextIO) -> None:
-        self._step, self._around, self._log, self._rest = step, around, log, ""
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        if self.closed:  # somebody kept it beyond the step: a log handler, a thread
-            return sys.stderr.write(text) if sys.stderr is not self else len(text)
-        self._rest += text
-        lines, newline, self._rest = self._rest.rpartition("\n")
-        if newline:
-            self._pass_on(lines + newline)
-        return len(text)
-
-    def flush(self) -> None:
-        """Every line is passed on as soon as it is whole."""
-
-    def close(self) -> None:
-        if not self.closed and self._rest:
-            self._pass_on(self._rest + "\n")
-            self._rest = ""
-        super().close()
-
-    def _pass_on(self, text: str) -> None:
-        self._log.write(self._around.redactor.text(text))
-        self._log.flush()
-        self._around.observer.step_printed(self._step, self._around.shown_redactor.text(text))
-
-
-def _metrics(artifact: Any) -> Mapping[str, float] | None:
-    found = getattr(artifact, "metrics", None)
-    return dict(found) if isinstance(found, Mapping) else None
+__all__ = ["Observer", "OnError", "Outcome", "Status", "Surroundings", "execute"]

@@ -15,18 +15,20 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeGuard
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from when_ml_pipeline_meets_hydra import durable
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import PipelineError
+from when_ml_pipeline_meets_hydra.locks import Held, hold
 
 ARTIFACT, INPUTS, FILES, LOG = "artifact.json", "inputs.json", "files", "log.txt"
 
@@ -55,7 +57,7 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether the result is there, whole."""
-        return (self._dir(key) / ARTIFACT).is_file()
+        return os.path.isfile(f"{self.root}/{key[:2]}/{key}/{ARTIFACT}")  # noqa: PTH113 - asked for every step
 
     def inputs(self, key: str) -> Mapping[str, Any] | None:
         """What a stored result was made from."""
@@ -70,58 +72,44 @@ class Store:
     def load(self, key: str, inputs: Mapping[str, Any], kind: type[Artifact]) -> Artifact:
         """The stored artifact. Raises ``StoreError`` where what it was made from differs from ``inputs``."""
         folder = self._dir(key)
-        stored = _read_json(folder / INPUTS)
-        if stored != json.loads(json.dumps(inputs)):
-            message = f"{folder / INPUTS} is not what this step is made from{_REMOVE.format(folder)}"
-            raise StoreError(f"{message}:\n{_difference(stored, inputs)}")
+        if _read(folder / INPUTS) != (wanted := _json(inputs)):
+            stored = _read_json(folder / INPUTS)
+            if stored != json.loads(wanted):
+                message = f"{folder / INPUTS} is not what this step is made from{_REMOVE.format(folder)}"
+                raise StoreError(f"{message}:\n{_difference(stored, inputs)}")
         manifest = _read_json(folder / ARTIFACT)
         if not _is_whole(manifest):
             raise StoreError(f"{folder / ARTIFACT} is damaged{_REMOVE.format(folder)}")
         with suppress(OSError):  # a store that can only be read serves all the same
             os.utime(folder / ARTIFACT)
-        facts = json.dumps({**manifest["facts"], "path": str(folder / FILES)})
-        return TypeAdapter(kind).validate_json(facts)
+        return _artifact(kind, manifest["facts"], folder)
 
     def put(
         self, key: str, inputs: Mapping[str, Any], kind: type[Artifact], compute: Callable[[Path], Any], log: Path
-    ) -> None:
-        """Compute a result into an empty directory and store it; on any error nothing is kept."""
+    ) -> Artifact:
+        """Compute a result into an empty directory and store it; on any error nothing is kept. Needs its lock."""
         temporary = self.root / "tmp" / f"{key}.{uuid4().hex}"
-        self._remove_unfinished(key)
-        (temporary / FILES).mkdir(parents=True)
+        self.remove_unfinished(key)
+        files = temporary / FILES
+        files.mkdir(parents=True)
         try:
-            artifact = compute(temporary / FILES)
-            _write_json(temporary / ARTIFACT, _manifest(artifact, kind, temporary / FILES))
-            _write_json(temporary / INPUTS, inputs)
+            facts = _facts(compute(files), kind, files)
+            artifact = _artifact(kind, facts, self._dir(key))  # what cannot be loaded is not stored
+            _write(temporary / ARTIFACT, _json(_manifest(kind, facts, files)))
+            _write(temporary / INPUTS, _json(inputs))
             if log.is_file():
-                shutil.copyfile(log, temporary / LOG)
+                _write(temporary / LOG, log.read_bytes())
             self._publish(temporary, key)
-            self.forget_checkpoints(key)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        durable.write(self.root / "latest" / str(inputs["function"]), key.encode())
+        self.forget_checkpoints(key)
+        self._point(self.root / "latest" / str(inputs["function"]), key)
+        return artifact
 
-    @contextmanager
-    def lock(self, key: str, holder: Mapping[str, Any], waiting: Callable[[str], None]) -> Iterator[None]:
-        """Hold the right to compute ``key``; ``waiting`` is told for whom, once, where another one holds it.
-
-        The lock is the operating system's, so that of a process that died is free at once.
-        """
-        file = self.root / "locks" / f"{key}.lock"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(file)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            other = _read_json(file.with_suffix(".holder")) or {}
-            waiting("run {run} (process {pid} on {host})".format_map({**_UNKNOWN, **other}))
-            lock.acquire(poll_interval=0.1)
-        try:
-            durable.write(file.with_suffix(".holder"), json.dumps({**_me(), **holder}).encode())
-            yield
-        finally:
-            lock.release()
+    def lock(self, key: str, run: str, *, patience: float = 0) -> AbstractContextManager[None]:
+        """Hold the right to compute ``key``. Raises ``Held`` where another run holds it ``patience`` seconds long."""
+        return hold(self._lock(key), f"run {run} (process {os.getpid()} on {_HOST})", patience=patience)
 
     def checkpoints(self, key: str) -> Path:
         """Where computations of ``key`` leave what the next one can go on from, until there is a result."""
@@ -164,20 +152,22 @@ class Store:
         """What runs that failed or were killed left behind; no other process is working on it."""
         left = []
         for folder in sorted([*(self.root / "tmp").glob("*"), *(self.root / "checkpoints").glob("*")]):
-            lock = FileLock(self.root / "locks" / f"{folder.name.partition('.')[0]}.lock")
-            try:
-                with lock.acquire(timeout=0):
-                    left.append(folder)
-                    if remove:
-                        shutil.rmtree(folder, ignore_errors=True)
-            except Timeout:
-                continue
+            with suppress(Held, OSError), self.lock(folder.name.partition(".")[0], "store gc"):
+                left.append(folder)
+                if remove:
+                    shutil.rmtree(folder, ignore_errors=True)
         return left
 
     def remove(self, key: str) -> None:
         """Remove one result; it is computed again when it is needed."""
-        with self.lock(key, {"run": "store gc"}, lambda _: None):
+        with self.lock(key, "store gc", patience=float("inf")):
             self._retire(self._dir(key))
+
+    def remove_unfinished(self, key: str) -> None:
+        """Remove what a computation left behind that was killed, but not its checkpoints. Needs its lock."""
+        with suppress(FileNotFoundError), os.scandir(self.root / "tmp") as found:
+            for folder in [f.path for f in found if f.name.startswith(f"{key}.")]:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _dir(self, key: str) -> Path:
         return self.root / key[:2] / key
@@ -185,14 +175,23 @@ class Store:
     def _folders(self) -> Iterator[Path]:
         yield from sorted(f for f in self.root.glob("[0-9a-f][0-9a-f]/*") if f.is_dir())
 
+    def _lock(self, key: str) -> Path:
+        return self.root / "locks" / f"{key}.lock"
+
     def _publish(self, temporary: Path, key: str) -> None:
+        """Let a whole result, which is on the disk, appear under its key."""
         final = self._dir(key)
         final.parent.mkdir(parents=True, exist_ok=True)
-        for path in temporary.rglob("*"):
-            durable.sync(path)
+        durable.sync(temporary)
         self._retire(final)
         temporary.rename(final)
         durable.sync(final.parent)
+
+    def _point(self, latest: Path, key: str) -> None:
+        """Note the latest result of a function. Only the reason of a later step reads it, so it may be lost."""
+        with suppress(OSError):
+            latest.parent.mkdir(exist_ok=True)
+            latest.write_text(key)
 
     def _retire(self, folder: Path) -> None:
         """Make a result vanish as a whole."""
@@ -202,32 +201,54 @@ class Store:
             folder.rename(away)
             shutil.rmtree(away, ignore_errors=True)
 
-    def _remove_unfinished(self, key: str) -> None:
-        for folder in (self.root / "tmp").glob(f"{key}.*"):
-            shutil.rmtree(folder, ignore_errors=True)
-
 
 _REMOVE = ". Remove {} to compute it again"
-_UNKNOWN = {"run": "?", "pid": "?", "host": "?"}
+_HOST = socket.gethostname()
 
 
-def _me() -> dict[str, Any]:
-    return {"pid": os.getpid(), "host": socket.gethostname()}
+@lru_cache(maxsize=1024)
+def _adapter(kind: Any) -> TypeAdapter[Artifact]:
+    return TypeAdapter(kind)
 
 
-def _manifest(artifact: Any, kind: type[Artifact], folder: Path) -> dict[str, Any]:
-    if not isinstance(artifact, kind) or artifact.path != folder:
+def _facts(artifact: Any, kind: Any, files: Path) -> dict[str, Any]:
+    """What an artifact says besides its path, as JSON. Raises ``StoreError`` where it is not what was announced."""
+    if not isinstance(artifact, kind) or artifact.path != files:
         raise StoreError(f"the step has to return a {kind.__name__} with path=out, but returned {artifact!r}"[:300])
-    facts = TypeAdapter(kind).dump_python(artifact, mode="json")
+    facts: dict[str, Any] = _adapter(kind).dump_python(artifact, mode="json")
     del facts["path"]
-    names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+    return facts
+
+
+def _artifact(kind: Any, facts: Mapping[str, Any], folder: Path) -> Artifact:
+    return _adapter(kind).validate_json(to_json({**facts, "path": str(folder / FILES)}))
+
+
+def _manifest(kind: type[Artifact], facts: Mapping[str, Any], files: Path) -> dict[str, Any]:
+    """What is noted about a result; its files are on the disk afterwards."""
     manifest = {
         "type": f"{kind.__module__}.{kind.__qualname__}",
         "created": time.time(),
         "facts": facts,
-        "files": {n: {"size": (folder / n).stat().st_size, "sha256": _sha256(folder / n)} for n in names},
+        "files": dict(sorted(_synced(files))),
     }
     return {**manifest, "sha256": _digest(manifest)}
+
+
+def _synced(folder: Path, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The name, size and digest of each file below a folder, once it is on the disk."""
+    with os.scandir(folder) as found:
+        entries = list(found)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _synced(Path(entry.path), f"{place}{entry.name}/")
+        elif entry.is_file():
+            with Path(entry.path).open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                os.fsync(stream.fileno())
+                yield f"{place}{entry.name}", {"size": stream.tell(), "sha256": digest}
+    if entries:
+        durable.sync(folder)
 
 
 def _is_whole(manifest: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
@@ -265,14 +286,27 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _read(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def _read_json(file: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        content = json.loads(_read(file) or b"")
+    except ValueError:
         return None
     return content if isinstance(content, dict) else None
 
 
-def _write_json(file: Path, content: Any) -> None:
-    file.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+def _json(content: Any) -> bytes:
+    return to_json(content, indent=2)
 
+
+def _write(file: Path, content: bytes) -> None:
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -1,0 +1,60 @@
+"""One process at a time, across processes and hosts that share a file system.
+
+The lock is the operating system's (``flock``), so that of a process that died is free at once. Its file holds the name
+of who holds it; it is never removed, since another process may just be opening it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Held(Exception):
+    """Another one holds the lock; ``holder`` is its name, empty where it has not said it yet."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
+@contextmanager
+def hold(file: Path, holder: str, *, patience: float = 0) -> Iterator[None]:
+    """Hold a lock under the name ``holder``. Raises ``Held`` where another one holds it ``patience`` seconds long."""
+    until = time.monotonic() + patience
+    handle = _open(file)
+    try:
+        while not _try(handle):
+            if time.monotonic() >= until:
+                raise Held(os.pread(handle, 1000, 0).decode(errors="replace"))
+            time.sleep(0.05)
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, holder.encode(), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(handle, 0)
+            fcntl.flock(handle, fcntl.LOCK_UN)  # also where a child of this process has inherited it
+    finally:
+        os.close(handle)
+
+
+def _open(file: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(file, flags, 0o666)
+    except FileNotFoundError:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(file, flags, 0o666)
+
+
+def _try(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

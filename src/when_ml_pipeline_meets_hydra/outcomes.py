@@ -1,0 +1,63 @@
+"""What becomes of steps, and who is told while it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from when_ml_pipeline_meets_hydra.contracts import Artifact
+from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.plan import Step
+
+
+class Status(StrEnum):
+    """What became of a step."""
+
+    DONE = "done"
+    STORED = "stored"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    INTERRUPTED = "interrupted"
+
+
+class OnError(StrEnum):
+    """What a step that fails does to steps that do not come after it."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one step; ``error`` is one message, the whole of it is in ``log`` (None: nothing was printed)."""
+
+    step: Step
+    status: Status
+    reason: str
+    seconds: float = 0.0
+    metrics: Mapping[str, float] | None = None
+    error: str | None = None
+    exit_code: ExitCode = ExitCode.DONE
+    log: Path | None = None
+    artifact: Artifact | None = None
+
+
+class Observer:
+    """Is told what happens while it happens; this one keeps silent. The core itself prints nothing."""
+
+    def step_started(self, step: Step) -> None:
+        """A step that is to run comes next."""
+
+    def step_waits(self, step: Step, holder: str) -> None:
+        """Another process is computing the same step."""
+
+    def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
+        """How far a step has come."""
+
+    def step_printed(self, step: Step, text: str) -> None:
+        """A step printed whole lines (secrets masked)."""
+
+    def step_ended(self, outcome: Outcome) -> None:
+        """A step is done, was stored already, failed, was skipped or interrupted."""
