@@ -25,6 +25,7 @@ LAYERS = (
     ("origins", "validation", "nodes", "exchange"),
     ("combine",),
     ("compose",),
+    ("options",),
     ("bind",),
     ("plan",),
     ("outcomes",),
@@ -36,10 +37,11 @@ LAYERS = (
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 SURFACES = {"cli"}
-PARTS = {"datasets", "models", "clusters", "preparation", "training", "serving", "stages"}
+PARTS = {"connections", "datasets", "models", "clusters", "preparation", "training", "serving", "stages"}
 FOR_PARTS = {"contracts", "durable", "errors"}
 LIBRARIES = (
     *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm"),
+    *("duckdb", "psycopg", "snowflake"),
     *("onnx", "onnxruntime", "skl2onnx", "onnxmltools", "fastapi", "starlette", "uvicorn", "httpx"),
 )
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.compose import Composed, Job
 from when_ml_pipeline_meets_hydra.config_tree import HELP, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.keys import keyed
+from when_ml_pipeline_meets_hydra.keys import chosen_fields, keyed
 from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
 from when_ml_pipeline_meets_hydra.nodes import FOLLOWS
+from when_ml_pipeline_meets_hydra.options import value_of
 from when_ml_pipeline_meets_hydra.signature import SPECIAL, Signature, signature_of
 from when_ml_pipeline_meets_hydra.sources import code_version
 from when_ml_pipeline_meets_hydra.targets import allowed_packages, inside, locate
-from when_ml_pipeline_meets_hydra.validation import secret_keys, validate
-
-NO_CLASS = "is a function, and an option is a class"
+from when_ml_pipeline_meets_hydra.validation import secret_keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,12 @@ class Call:
     def specials(self) -> frozenset[str]:
         """Which of the special parameters the function names."""
         return SPECIAL & inspect.signature(self.function).parameters.keys()
+
+    @property
+    def received(self) -> frozenset[str]:
+        """The config keys that its arguments are made from."""
+        options: Iterable[Any] = (type(value) for value in self.arguments.values())
+        return frozenset(chain(self.arguments, *(chosen_fields(option) for option in options)))
 
     @property
     def name(self) -> str:
@@ -92,7 +98,8 @@ def check(calls: Iterable[tuple[Job, Call]], masks: Redactor) -> None:
         for name, value in call.arguments.items():
             if isinstance(value, Checked) and id(value) not in seen:
                 seen.add(id(value))
-                problems |= dict.fromkeys(_masked(_below(name, p, job), masks) for p in value.check())
+                own = chosen_fields(type(value))
+                problems |= dict.fromkeys(_masked(_of(name, own, p, job), masks) for p in value.check())
     if problems:
         raise BadInput(*problems)
 
@@ -115,6 +122,7 @@ def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
     function, signature = found
     doc = inspect.getdoc(function) or ""
     hints = {n: h for n, h in signature.parameters.items() if n not in stages}
+    hints |= {n: h for name, hint in hints.items() for n, h in chosen_fields(binder.wanted(name, hint)).items()}
     return Description(
         summary=doc.partition("\n")[0],
         keys={n: binder.wanted(n, h) for n, h in hints.items()},
@@ -231,7 +239,7 @@ class _Binder:
                     if upstream := self._artifact(name, hint, asking):
                         needs[name] = upstream
                 elif name in self.job.config:
-                    arguments[name] = self._value(name, hint)
+                    arguments[name] = value_of(name, hint, self.job, self.allowed)
                     if isinstance(arguments[name], Fingerprinted):
                         prints[content_of(name)] = arguments[name].fingerprint()
                 elif name not in signature.defaults:
@@ -248,7 +256,8 @@ class _Binder:
 
     def _modules(self, options: Iterable[Any]) -> Iterator[str]:
         """Where the code of the options is, and that of the classes which they extend."""
-        modules = (cls.__module__ for option in options for cls in type(option).__mro__)
+        parts = chain.from_iterable(map(_parts, options))
+        modules = (cls.__module__ for part in parts for cls in type(part).__mro__)
         return (module for module in modules if inside(module, self.allowed))
 
     def _artifact(self, stage: str, hint: Any, asking: tuple[str, ...]) -> Call | None:
@@ -263,37 +272,6 @@ class _Binder:
             )
         return call
 
-    def _value(self, name: str, hint: Any) -> Any:
-        """A config key as an instance of ``hint``. Raises ``BadInput``."""
-        data, faults = self.job.config[name], self._faults(name)
-        wanted = hint
-        if isinstance(data, dict) and "_target_" in data:
-            wanted = self._locate(data, name)
-            if not inspect.isclass(wanted):
-                origin = self.job.origins.of(f"{name}._target_")
-                raise BadInput(Problem(key=f"{name}._target_", value=data["_target_"], message=NO_CLASS, origin=origin))
-            data = {k: v for k, v in data.items() if k != "_target_"}
-        problems = list(faults)
-        try:
-            data = _without(data, {p.key for p in faults}, name)
-            value = validate(wanted, data, key=name, origin=self.job.origins.of)
-            if wanted is not hint and not _fits(value, hint):
-                message = f"{wanted.__name__} is no {hint.__name__}"
-                problems.append(Problem(key=f"{name}._target_", message=message, origin=self.job.origins.of(name)))
-        except BadInput as error:
-            faulty = {p.key for p in faults}
-            problems += [p for p in error.problems if p.key not in faulty]
-        if problems:
-            raise BadInput(*problems)
-        return value
-
-    def _faults(self, name: str) -> list[Problem]:
-        return [
-            Problem(key=key, message=message, origin=self.job.origins.of(key), remedy=f"Give it: {key}=…")
-            for key, message in self.job.faults.items()
-            if key == name or key.startswith((f"{name}.", f"{name}["))
-        ]
-
 
 def _disagreements(
     function: Callable[..., Any], arguments: Mapping[str, Any], needs: Mapping[str, Call], job: Job
@@ -305,12 +283,11 @@ def _disagreements(
             yield replace(problem, origin=problem.origin or job.origins.of(problem.key))
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether an option is what a function's annotation asks for."""
-    try:
-        return not inspect.isclass(hint) or isinstance(value, hint)
-    except TypeError:
-        return True  # a Protocol that cannot be looked at while the program runs
+def _parts(option: Any) -> Iterator[Any]:
+    """An option, and the options that are its fields."""
+    kind: Any = type(option)
+    yield option
+    yield from (getattr(option, name) for name in chosen_fields(kind))
 
 
 def _named_packages(job: Job) -> list[str]:
@@ -328,18 +305,17 @@ def _hints_or_none(function: Callable[..., Any]) -> Mapping[str, Any]:
         return {}
 
 
-def _without(data: Any, keys: set[str], path: str) -> Any:
-    """``data`` without the keys that have no value; they are reported by themselves."""
-    if not isinstance(data, dict):
-        return data
-    return {k: _without(v, keys, f"{path}.{k}") for k, v in data.items() if f"{path}.{k}" not in keys}
-
-
 def _below(name: str, problem: Problem, job: Job) -> Problem:
     """A problem that an option reports, with its key and origin as the person knows them."""
     key = f"{name}.{problem.key}" if problem.key else name
     origin = problem.origin or job.origins.of(key) or job.origins.of(name)
     return Problem(key=key, message=problem.message, value=problem.value, origin=origin, remedy=problem.remedy)
+
+
+def _of(name: str, own: Collection[str], problem: Problem, job: Job) -> Problem:
+    """The same, for an option some of whose fields are options of their ``own``."""
+    first, _, rest = problem.key.partition(".")
+    return _below(first, replace(problem, key=rest), job) if first in own else _below(name, problem, job)
 
 
 def _masked(problem: Problem, masks: Redactor) -> Problem:

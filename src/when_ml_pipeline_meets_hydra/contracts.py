@@ -39,6 +39,27 @@ class Unkeyed:
     """
 
 
+class Chosen:
+    """Marks a field that is an option of its own: it receives what a parameter of its name would receive.
+
+    ``connection: Annotated[Connection, Chosen()]`` in the class of ``dataset`` is the config key ``connection``.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        def pick(value: Any, info: Any) -> Any:
+            chosen = (info.context or {}).get(info.field_name) if value is None else value
+            if not isinstance(chosen, source):
+                raise ValueError(f"a {source.__name__} is needed, at the config key '{info.field_name}'")
+            return chosen
+
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_plain_validator_function(pick)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"chosen": True}
+
+
 @frozen
 class Artifact:
     """What a step returns: a directory of ordinary files (``path``) and the typed facts about them.

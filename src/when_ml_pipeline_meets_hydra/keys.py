@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from when_ml_pipeline_meets_hydra.contracts import Unkeyed
+from when_ml_pipeline_meets_hydra.contracts import Chosen, Unkeyed
 
 FORMAT = 1
 
@@ -55,6 +55,15 @@ def hints_of(cls: type) -> dict[str, Any]:
 def keyed_fields(cls: type) -> tuple[str, ...]:
     """The fields that change what a step computes."""
     return tuple(n for n, hint in hints_of(cls).items() if not (is_secret(hint) or _marked(hint)))
+
+
+@lru_cache(maxsize=1024)
+def chosen_fields(cls: Any) -> dict[str, Any]:
+    """The fields of an option class that are options of their own, with their annotations."""
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        return {}
+    hints = hints_of(cls).items()
+    return {n: get_args(h)[0] for n, h in hints if any(isinstance(m, Chosen) for m in getattr(h, "__metadata__", ()))}
 
 
 def is_secret(hint: Any) -> bool:

@@ -44,7 +44,7 @@ class Prepared:
         todo = [call for _, call in self.bound.calls]
         while todo:
             call = todo.pop()
-            received |= call.arguments.keys()
+            received |= call.received
             todo += call.needs.values()
         lines = dict.fromkeys(line for job, _ in self.bound.calls for line in job.values)
         return tuple(o for o in lines if re.split(r"[.=]", o.lstrip("+~"), maxsplit=1)[0] not in received)

@@ -25,15 +25,17 @@ def adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint)
 
 
-def validate(hint: Any, data: Any, *, key: str, origin: OriginOf) -> Any:
+def validate(hint: Any, data: Any, *, key: str, origin: OriginOf, chosen: Mapping[str, Any] | None = None) -> Any:
     """``data`` (plain values) as an instance of ``hint``; strict, so that ``"5"`` and ``true`` are no numbers.
 
-    Raises ``BadInput`` with every problem, each with its key, value, origin and what is allowed.
+    ``chosen`` are the values of the fields that are marked so. Raises ``BadInput`` with every problem, each with its
+    key, value, origin and what is allowed.
     """
     if inspect.isabstract(hint):
         raise BadInput(_no_target(hint, key, origin))
     try:
-        return adapter(hint).validate_json(json.dumps(data), strict=True)
+        data = {**dict.fromkeys(chosen), **data} if chosen and isinstance(data, dict) else data
+        return adapter(hint).validate_json(json.dumps(data), strict=True, context=chosen)
     except ValidationError as error:
         raise BadInput(*dict.fromkeys(_problems(error, hint, data, key, origin))) from None
     except (PydanticSchemaGenerationError, PydanticUserError, NameError):

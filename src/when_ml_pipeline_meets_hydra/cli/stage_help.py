@@ -52,7 +52,7 @@ def _entries(key: str, hint: Any, loc: list[int | str], value: Any, origin: Call
         return
     values = value if isinstance(value, dict) else {}
     for name in dict.fromkeys([*values, *fields]):
-        if name != "_target_":
+        if name != "_target_" and not fields.get(name, {}).get("chosen"):
             yield from _entries(f"{key}.{name}", hint, [*loc, name], values.get(name), origin)
 
 

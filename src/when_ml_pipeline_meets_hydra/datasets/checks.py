@@ -38,14 +38,18 @@ _ONE = {
 def problems(dataset: Dataset) -> list[Problem]:
     """All that is wrong with the rows of a data set; streaming, so that its size does not matter."""
     try:
-        rows = dataset.rows()
-        found, wrong = locate(rows)
-        return [*wrong, *_look(rows, found)]
+        return problems_of(dataset.rows())
     except BadInput as error:
         return list(error.problems)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).strip().partition("\n")[0]
         return [Problem(key="path", message=f"the data cannot be read: {reason}")]
+
+
+def problems_of(rows: RawRows) -> list[Problem]:
+    """All that is wrong with raw rows."""
+    found, wrong = locate(rows)
+    return [*wrong, *_look(rows, found)]
 
 
 def _look(rows: RawRows, found: Sequence[Located]) -> Iterator[Problem]:

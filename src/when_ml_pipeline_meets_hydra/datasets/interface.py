@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from when_ml_pipeline_meets_hydra.errors import Problem
@@ -37,6 +38,14 @@ class RawRows:
     task: TaskChoice = TaskChoice.AUTO
     texts: bool = False
     missing: tuple[str, ...] = ("",)
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A data set that is read once, into a file, because each further pass would fetch all of it again."""
+
+    def read(self, file: Path) -> RawRows:
+        """The rows, read into the Parquet file ``file``."""
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.datasets.interface import Dataset, RawRows, Remote
 from when_ml_pipeline_meets_hydra.datasets.table import TARGET, Table, column
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.preparation import graph, matrix
@@ -20,6 +21,19 @@ from when_ml_pipeline_meets_hydra.stages.artifacts import Task
 
 TARGET_FEATURE = "__target__"
 HOLDOUT_ROWS = 1000
+
+
+@contextmanager
+def fetched(dataset: Dataset, folder: Path) -> Iterator[RawRows]:
+    """The rows of a data set; those that lie elsewhere are fetched into ``folder``, and removed in the end."""
+    if not isinstance(dataset, Remote):
+        yield dataset.rows()
+        return
+    file = folder / "rows.parquet"
+    try:
+        yield dataset.read(file)
+    finally:
+        file.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -26,8 +26,7 @@ def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress:
     from when_ml_pipeline_meets_hydra.preparation import write
 
     progress(0, 4, "reading")
-    rows = dataset.rows()
-    with write.read_once(read(rows), rows.texts, out) as table:
+    with write.fetched(dataset, out) as rows, write.read_once(read(rows), rows.texts, out) as table:
         return _prepare(dataset.name, table, p_param, out, progress)
 
 

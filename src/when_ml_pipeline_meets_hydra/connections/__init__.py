@@ -1,0 +1,1 @@
+"""Databases: a Protocol in ``interface``, one module for each kind."""

@@ -1,0 +1,80 @@
+"""A config key as a typed option: of the class that its ``_target_`` names, otherwise of the annotation."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.compose import Job
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.keys import chosen_fields
+from when_ml_pipeline_meets_hydra.targets import locate
+from when_ml_pipeline_meets_hydra.validation import validate
+
+NO_CLASS = "is a function, and an option is a class"
+
+
+def value_of(name: str, hint: Any, job: Job, allowed: Iterable[str]) -> Any:
+    """The config key ``name`` of a job as an instance of ``hint``. Raises ``BadInput``."""
+    data, problems = job.config[name], _faults(name, job)
+    faulty = {p.key for p in problems}
+    wanted = hint
+    if isinstance(data, dict) and "_target_" in data:
+        wanted = locate(data["_target_"], allowed, key=name, origin=job.origins.of)
+        if not inspect.isclass(wanted):
+            origin = job.origins.of(f"{name}._target_")
+            raise BadInput(Problem(key=f"{name}._target_", value=data["_target_"], message=NO_CLASS, origin=origin))
+        data = {k: v for k, v in data.items() if k != "_target_"}
+    chosen, wrong = _chosen(wanted, job, allowed)
+    problems += wrong
+    faulty |= {f"{name}.{field}" for field in chosen_fields(wanted).keys() - chosen.keys()}
+    try:
+        value = validate(wanted, _without(data, faulty, name), key=name, origin=job.origins.of, chosen=chosen)
+        if wanted is not hint and not _fits(value, hint):
+            message = f"{wanted.__name__} is no {hint.__name__}"
+            problems.append(Problem(key=f"{name}._target_", message=message, origin=job.origins.of(name)))
+    except BadInput as error:
+        problems += [p for p in error.problems if p.key not in faulty]
+    if problems:
+        raise BadInput(*problems)
+    return value
+
+
+def _chosen(hint: Any, job: Job, allowed: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
+    """The values of the fields that are options of their own, and what is wrong with them."""
+    chosen: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, inner in chosen_fields(hint).items():
+        if name not in job.config:
+            problems.append(Problem(key=name, message=f"{hint.__name__} needs this config key, which is not there"))
+            continue
+        try:
+            chosen[name] = value_of(name, inner, job, allowed)
+        except BadInput as error:
+            problems += error.problems
+    return chosen, problems
+
+
+def _faults(name: str, job: Job) -> list[Problem]:
+    """The keys of an option that have no value."""
+    return [
+        Problem(key=key, message=message, origin=job.origins.of(key), remedy=f"Give it: {key}=…")
+        for key, message in job.faults.items()
+        if key == name or key.startswith((f"{name}.", f"{name}["))
+    ]
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether an option is what a function's annotation asks for."""
+    try:
+        return not inspect.isclass(hint) or isinstance(value, hint)
+    except TypeError:
+        return True  # a Protocol that cannot be looked at while the program runs
+
+
+def _without(data: Any, keys: set[str], path: str) -> Any:
+    """``data`` without the keys that have no value; they are reported by themselves."""
+    if not isinstance(data, dict):
+        return data
+    return {k: _without(v, keys, f"{path}.{k}") for k, v in data.items() if f"{path}.{k}" not in keys}
