@@ -46,7 +46,7 @@ class Surroundings:
     context: Callable[[Step], AbstractContextManager[object]] = _no_context
     on_error: OnError = OnError.CONTINUE
     runner: Runner = field(default_factory=InProcess)
-    at_the_end: Callable[[Sequence[Outcome]], None] = _nobody
+    at_the_end: Callable[[Sequence[Outcome]], object] = _nobody
 
 
 def execute(plan: Plan, around: Surroundings) -> Iterator[Outcome]:

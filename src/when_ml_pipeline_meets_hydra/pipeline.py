@@ -102,6 +102,16 @@ def run(
     observer = observer or RunObserver()
     prepared = prepare(overrides, multirun=multirun, config_dirs=config_dirs)
     recorder = _recorder(prepared)
+    outcomes: list[Outcome] = []
+
+    def end(code: ExitCode, running: Sequence[Outcome] = ()) -> Run:
+        for outcome in running:
+            recorder.add(outcome)
+        recorder.close(code)
+        done = Run(record=Record(recorder.folder), outcomes=(*outcomes, *running), exit_code=code)
+        observer.run_ended(done)
+        return done
+
     around = Surroundings(
         store=prepared.store,
         run_id=recorder.folder.name,
@@ -109,9 +119,9 @@ def run(
         observer=observer,
         redactor=prepared.bound.redactor,
         shown_redactor=prepared.shown_redactor,
+        at_the_end=lambda running: end(ExitCode.INTERRUPTED, running),
     )
     observer.run_started(prepared, recorder.folder)
-    outcomes = []
     try:
         for outcome in execute(prepared.plan, around):
             recorder.add(outcome)
@@ -119,10 +129,7 @@ def run(
         code = exit_code_of(outcomes)
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
-    recorder.close(code)
-    done = Run(record=Record(recorder.folder), outcomes=tuple(outcomes), exit_code=code)
-    observer.run_ended(done)
-    return done
+    return end(code)
 
 
 def _recorder(prepared: Prepared) -> Recorder:

@@ -91,7 +91,8 @@ class Store:
         temporary = self.root / "tmp" / f"{key}.{uuid4().hex}"
         self.remove_unfinished(key)
         files = temporary / FILES
-        files.mkdir(parents=True)
+        _to_place(temporary, temporary.mkdir)
+        files.mkdir()
         try:
             facts = _facts(compute(files), kind, files)
             artifact = _artifact(kind, facts, self._dir(key))  # what cannot be loaded is not stored
@@ -179,31 +180,39 @@ class Store:
         return self.root / "locks" / f"{key}.lock"
 
     def _publish(self, temporary: Path, key: str) -> None:
-        """Let a whole result, which is on the disk, appear under its key."""
+        """Let a whole result appear under its key. All of it is on the disk before it has its name.
+
+        That the name is on the disk, too, is not waited for: without it the result is computed again.
+        """
         final = self._dir(key)
-        final.parent.mkdir(parents=True, exist_ok=True)
         durable.sync(temporary)
         self._retire(final)
-        temporary.rename(final)
-        durable.sync(final.parent)
+        _to_place(final, lambda: temporary.rename(final))
 
     def _point(self, latest: Path, key: str) -> None:
         """Note the latest result of a function. Only the reason of a later step reads it, so it may be lost."""
         with suppress(OSError):
-            latest.parent.mkdir(exist_ok=True)
-            latest.write_text(key)
+            _to_place(latest, lambda: latest.write_text(key))
 
     def _retire(self, folder: Path) -> None:
         """Make a result vanish as a whole."""
         if folder.exists():
             away = self.root / "tmp" / f"{folder.name}.{uuid4().hex}"
-            away.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(away)
+            _to_place(away, lambda: folder.rename(away))
             shutil.rmtree(away, ignore_errors=True)
 
 
 _REMOVE = ". Remove {} to compute it again"
 _HOST = socket.gethostname()
+
+
+def _to_place(path: Path, make: Callable[[], object]) -> None:
+    """Make ``path``, and the folder that it lies in where there is none yet."""
+    try:
+        make()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make()
 
 
 @lru_cache(maxsize=1024)
