@@ -37,12 +37,13 @@ LAYERS = (
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 SURFACES = {"cli"}
-PARTS = {"connections", "datasets", "models", "clusters", "preparation", "training", "serving", "stages"}
+PARTS = {"connections", "datasets", "models", "clusters", "networks", "preparation", "training", "serving", "stages"}
 FOR_PARTS = {"contracts", "durable", "errors"}
 LIBRARIES = (
     *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm"),
     *("duckdb", "psycopg", "snowflake"),
     *("onnx", "onnxruntime", "skl2onnx", "onnxmltools", "fastapi", "starlette", "uvicorn", "httpx"),
+    *("torch", "onnxscript"),
 )
 
 

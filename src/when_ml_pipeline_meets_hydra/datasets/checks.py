@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import polars as pl
@@ -22,7 +23,7 @@ from when_ml_pipeline_meets_hydra.datasets.table import (
 from when_ml_pipeline_meets_hydra.datasets.target_checks import target_problems
 from when_ml_pipeline_meets_hydra.datasets.values import convert, convertible, dtype_of
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.stages.artifacts import DType
+from when_ml_pipeline_meets_hydra.stages.artifacts import DType, Image
 
 # A column of texts of which at least this share are numbers is taken for a column of numbers with mistakes in it.
 MOSTLY = 0.9
@@ -49,7 +50,14 @@ def problems(dataset: Dataset) -> list[Problem]:
 def problems_of(rows: RawRows) -> list[Problem]:
     """All that is wrong with raw rows."""
     found, wrong = locate(rows)
-    return [*wrong, *_look(rows, found)]
+    return [*wrong, *wrong_image(rows.image, sum(w.column.name != rows.target for w in found)), *_look(rows, found)]
+
+
+def wrong_image(image: Image | None, columns: int) -> Iterator[Problem]:
+    """Each column but the target has to be a pixel."""
+    if image and prod(image.shape) != columns:
+        message = f"an image of {image} has {prod(image.shape):,} pixels, and the data {columns:,} columns"
+        yield Problem(key="image", message=message, remedy="Correct its height, width or channels")
 
 
 def _look(rows: RawRows, found: Sequence[Located]) -> Iterator[Problem]:

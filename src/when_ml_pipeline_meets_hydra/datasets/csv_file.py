@@ -12,7 +12,7 @@ from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.datasets import contents
 from when_ml_pipeline_meets_hydra.datasets.interface import RawRows, TaskChoice
 from when_ml_pipeline_meets_hydra.errors import Problem
-from when_ml_pipeline_meets_hydra.stages.artifacts import Column
+from when_ml_pipeline_meets_hydra.stages.artifacts import Column, Image
 
 
 @frozen
@@ -36,6 +36,7 @@ class CsvFile:
         "null",
     )
     separator: Annotated[str, Field(min_length=1, max_length=1, description="Character between two values")] = ","
+    image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
 
     def rows(self) -> RawRows:
         """The rows, every value a text."""
@@ -52,6 +53,7 @@ class CsvFile:
             task=self.task,
             texts=True,
             missing=self.null_values,
+            image=self.image,
         )
 
     def file(self) -> Path:

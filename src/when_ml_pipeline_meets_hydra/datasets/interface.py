@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from when_ml_pipeline_meets_hydra.errors import Problem
-from when_ml_pipeline_meets_hydra.stages.artifacts import Column
+from when_ml_pipeline_meets_hydra.stages.artifacts import Column, Image
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +29,7 @@ class RawRows:
 
     ``frame`` has any columns of any type; ``columns`` are those to use, with their types (none: all of them, types
     inferred; the target may be among them); ``texts``: every value is a text whose type is to be found, as in a CSV
-    file; ``missing``: the texts that stand for a missing value.
+    file; ``missing``: the texts that stand for a missing value; ``image``: the columns are the pixels of one.
     """
 
     frame: pl.LazyFrame
@@ -38,6 +38,7 @@ class RawRows:
     task: TaskChoice = TaskChoice.AUTO
     texts: bool = False
     missing: tuple[str, ...] = ("",)
+    image: Image | None = None
 
 
 @runtime_checkable

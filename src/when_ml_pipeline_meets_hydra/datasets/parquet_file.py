@@ -12,7 +12,7 @@ from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.datasets import contents
 from when_ml_pipeline_meets_hydra.datasets.interface import RawRows, TaskChoice
 from when_ml_pipeline_meets_hydra.errors import Problem
-from when_ml_pipeline_meets_hydra.stages.artifacts import Column
+from when_ml_pipeline_meets_hydra.stages.artifacts import Column, Image
 
 
 @frozen
@@ -31,6 +31,7 @@ class ParquetFile:
     null_values: Annotated[
         tuple[str, ...], Field(description="Texts that stand for a missing value, besides null itself")
     ] = ("",)
+    image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
 
     def rows(self) -> RawRows:
         """The rows, with the types that the file says."""
@@ -38,7 +39,14 @@ class ParquetFile:
 
         contents.opened(self.path)
         frame = pl.scan_parquet(self.path, glob=False)
-        return RawRows(frame=frame, target=self.target, columns=self.columns, task=self.task, missing=self.null_values)
+        return RawRows(
+            frame=frame,
+            target=self.target,
+            columns=self.columns,
+            task=self.task,
+            missing=self.null_values,
+            image=self.image,
+        )
 
     def fingerprint(self) -> str:
         """The digest of the file's content."""

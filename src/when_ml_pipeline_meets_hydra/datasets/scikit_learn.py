@@ -14,7 +14,7 @@ from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.datasets import contents
 from when_ml_pipeline_meets_hydra.datasets.interface import RawRows, TaskChoice
 from when_ml_pipeline_meets_hydra.errors import Problem
-from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType
+from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType, Image
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,6 +45,7 @@ class ScikitLearn:
     load: Annotated[Carried, Field(description="Which of scikit-learn's data sets")]
     target: Annotated[str, Field(min_length=1, description="Name that the column to predict gets")]
     description: Annotated[str, Field(description="What the target means, with its unit")] = ""
+    image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
 
     def rows(self) -> RawRows:
         """The rows; classes by their names."""
@@ -54,7 +55,7 @@ class ScikitLearn:
         kind = DType.FLOAT if regression else DType.STRING
         target = Column(name=self.target, dtype=kind, description=self.description)
         task = TaskChoice.REGRESSION if regression else TaskChoice.CLASSIFICATION
-        return RawRows(frame=frame.lazy(), target=self.target, columns=(*columns, target), task=task)
+        return RawRows(frame=frame.lazy(), target=self.target, columns=(*columns, target), task=task, image=self.image)
 
     def _frame(self) -> pl.DataFrame:
         import polars as pl

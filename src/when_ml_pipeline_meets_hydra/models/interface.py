@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
-from when_ml_pipeline_meets_hydra.training.param import TrainingParam
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,18 +23,24 @@ class Estimator(Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """A kind of model and its own options."""
+    """A kind of model and its own options.
+
+    A class attribute ``takes`` names the class of its hyperparameters, where that is not ``TrainingParam``.
+    """
 
     @property
     def name(self) -> str:
         """Name of the kind in reports."""
 
-    def fit(self, task: Task, m_param: TrainingParam, features: Array, target: Array, progress: Progress) -> Estimator:
+    def fit(self, task: Task, m_param: Any, features: Array, target: Array, progress: Progress) -> Estimator:
         """Train.
+
+        Two further parameters are given where they are named: ``image``, the shape (``Image``, or None) of the rows,
+        and ``checkpoints``, a folder where an earlier attempt of the same training left what it had reached.
 
         Args:
             task: what to predict.
-            m_param: the hyperparameters that all models share.
+            m_param: the hyperparameters, of the class that the model takes.
             features: float32 [N, F], finite.
             target: [N]; float64, or int64 indices of at least two classes.
             progress: is told how many of the trees (or iterations) are done.

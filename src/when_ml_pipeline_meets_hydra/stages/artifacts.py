@@ -44,6 +44,23 @@ class Column:
 
 
 @frozen
+class Image:
+    """That the columns of a row are the pixels of an image: channel by channel, each line by line from the top left."""
+
+    channels: Annotated[int, Field(ge=1, description="1: shades of grey; 3: red, green and blue")] = 1
+    height: Annotated[int, Field(ge=1, description="Pixels from top to bottom")]
+    width: Annotated[int, Field(ge=1, description="Pixels from left to right")]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return self.channels, self.height, self.width
+
+    def __str__(self) -> str:
+        return f"{self.channels} × {self.height} × {self.width}"
+
+
+@frozen
 class PreparedData(Artifact):
     """A data set, split and turned into matrices, with the ONNX graph that does the same to raw rows.
 
@@ -52,6 +69,7 @@ class PreparedData(Artifact):
     the first rows, at most 1,000, of ``test.parquet``, in the same order); ``preprocessing.onnx`` (one input per raw
     column, named as the column, shape [N, 1]: double for float, int and date (NaN: missing), string ("" : missing),
     string for bool too ("true", "false"); one output, float32 [N, F]: ``features``, unless a column has that name).
+    Where the rows are images, ``features`` are their pixels in the order of ``image``.
     """
 
     dataset: str
@@ -60,6 +78,7 @@ class PreparedData(Artifact):
     classes: tuple[str, ...] = ()
     columns: tuple[Column, ...]
     features: tuple[str, ...]
+    image: Image | None = None
     rows_train: int
     rows_test: int
 

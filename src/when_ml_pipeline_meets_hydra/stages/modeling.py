@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from when_ml_pipeline_meets_hydra.contracts import Progress
-from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.contracts import Progress, agreed
+from when_ml_pipeline_meets_hydra.errors import Problem, StepFailed
 from when_ml_pipeline_meets_hydra.models.interface import Model
 from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, Task, TrainedModel
-from when_ml_pipeline_meets_hydra.training.param import TrainingParam
+from when_ml_pipeline_meets_hydra.training.param import Hyperparameters, TrainingParam
 
 
+def _suits(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Problem]:
+    """A model has its own kind of hyperparameters, and perhaps of rows."""
+    takes = getattr(model, "takes", TrainingParam)
+    if not isinstance(m_param, takes):
+        message = f"these hyperparameters ({type(m_param).__name__}) are not those of the model {model.name}"
+        yield Problem(key="m_param", message=message, remedy=f"Choose another modeling/param: {takes.options}")
+    if hasattr(model, "misfit") and hasattr(dataset, "image"):
+        yield from model.misfit(dataset.image)
+
+
+@agreed(_suits)
 def train(
-    model: Model, m_param: TrainingParam, preprocessing: PreparedData, *, out: Path, progress: Progress
+    model: Model,
+    m_param: Hyperparameters,
+    preprocessing: PreparedData,
+    *,
+    out: Path,
+    progress: Progress,
+    checkpoints: Path | None = None,
 ) -> TrainedModel:
     """Train a model, evaluate it against a naive baseline, and export it.
 
@@ -30,7 +49,10 @@ def train(
     if task is Task.CLASSIFICATION and len(set(known.target.tolist())) < 2:
         raise StepFailed(f"The training split of {data.dataset} has a single class; nothing can be learnt from it")
 
-    estimator = model.fit(task, m_param, known.features, known.target, progress)
+    fit: Any = model.fit
+    further = {"image": data.image, "checkpoints": checkpoints}
+    named = {name: further[name] for name in inspect.signature(fit).parameters.keys() & further.keys()}
+    estimator = fit(task, m_param, known.features, known.target, progress, **named)
     predicted = predictions.predict(estimator, held_out.features, n_classes)
     naive = predictions.naive(task, known.features, known.target)
     metrics = predictions.evaluate(held_out.target, predicted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.datasets.interface import Dataset
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.preparation.param import PreparationParam
-from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData
+from when_ml_pipeline_meets_hydra.stages.artifacts import Image, PreparedData
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.datasets.table import Table
@@ -27,10 +28,12 @@ def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress:
 
     progress(0, 4, "reading")
     with write.fetched(dataset, out) as rows, write.read_once(read(rows), rows.texts, out) as table:
-        return _prepare(dataset.name, table, p_param, out, progress)
+        return _prepare(dataset.name, table, rows.image, p_param, out, progress)
 
 
-def _prepare(name: str, table: Table, p_param: PreparationParam, out: Path, progress: Progress) -> PreparedData:
+def _prepare(
+    name: str, table: Table, image: Image | None, p_param: PreparationParam, out: Path, progress: Progress
+) -> PreparedData:
     from when_ml_pipeline_meets_hydra.preparation import write
     from when_ml_pipeline_meets_hydra.preparation.fit import fit
     from when_ml_pipeline_meets_hydra.preparation.split import split
@@ -47,6 +50,11 @@ def _prepare(name: str, table: Table, p_param: PreparationParam, out: Path, prog
         raise StepFailed(
             "No column gives a feature: no numbers, and no text occurs often enough (p_param.min_frequency)"
         )
+    if image and len(features) != prod(image.shape):
+        raise StepFailed(
+            f"{name} gives {len(features):,} features, and its images of {image} have {prod(image.shape):,} pixels: "
+            "all columns have to be numbers, and p_param.missing_indicator=false where one is missing"
+        )
     write.write_files(table, parts, fitted, features, out, progress)
     progress(4, 4, "prepared")
     print(f"{name}: {rows_train:,} rows to train on, {rows_test:,} held out, {len(features)} features")
@@ -58,6 +66,7 @@ def _prepare(name: str, table: Table, p_param: PreparationParam, out: Path, prog
         classes=parts.classes,
         columns=table.columns,
         features=features,
+        image=image,
         rows_train=rows_train,
         rows_test=rows_test,
     )

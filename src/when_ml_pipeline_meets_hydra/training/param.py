@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field, model_validator
 
@@ -21,9 +21,20 @@ class Loss(StrEnum):
     QUANTILE = "quantile"
 
 
+@runtime_checkable
+class Hyperparameters(Protocol):
+    """How a model learns. Which further fields there are depends on how that is: see the classes of the options."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random in training."""
+
+
 @frozen
 class TrainingParam:
     """How much, how fast and towards what a model learns. A model leaves aside what it has no use for."""
+
+    options: ClassVar[str] = "small, medium or large"
 
     loss: Annotated[Loss, Field(description="What a regression minimises; classification always uses the log loss")] = (
         Loss.SQUARED_ERROR

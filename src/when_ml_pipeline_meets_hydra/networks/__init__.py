@@ -1,0 +1,1 @@
+"""How networks are made, trained, kept and written down (PyTorch)."""
