@@ -19,13 +19,13 @@ PACKAGE = ROOT / "src" / NAME
 
 # A module of the core imports only what stands in an earlier line.
 LAYERS = (
-    ("errors",),
+    ("errors", "wording"),
     ("contracts", "masking", "signature", "sources", "config_tree", "durable", "locks", "interrupts"),
     ("keys", "store", "targets", "hydra_api"),
     ("origins", "validation", "nodes", "exchange"),
     ("combine",),
     ("compose",),
-    ("options",),
+    ("options", "secrecy"),
     ("bind",),
     ("plan",),
     ("outcomes",),
@@ -33,6 +33,7 @@ LAYERS = (
     ("runners", "waves", "worker", "workers"),
     ("execute",),
     ("record",),
+    ("comparison",),
     ("report", "pipeline"),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}

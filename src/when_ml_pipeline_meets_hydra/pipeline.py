@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.bind import Bound, bind, check
+from when_ml_pipeline_meets_hydra.comparison import Objective
 from when_ml_pipeline_meets_hydra.compose import Composed, compose_as_far_as_it_goes
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
@@ -40,7 +41,7 @@ class Prepared:
     @property
     def unused(self) -> tuple[str, ...]:
         """The overrides that change nothing here, because no step of any job receives their key."""
-        received = {"home", "force", "packages", "show_secrets"}
+        received = set(_SETTINGS)
         todo = [call for _, call in self.bound.calls]
         while todo:
             call = todo.pop()
@@ -162,6 +163,7 @@ _SETTINGS: Mapping[str, Any] = {
     "force": list[str] | str,
     "packages": list[str] | str,
     "show_secrets": bool,
+    "objective": Objective,
 }
 
 

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -135,7 +135,7 @@ class _JobLines:
             "combination": self._combinations.setdefault(job.combination, len(self._combinations)),
             "key": self._asked.get(job.number),
             "overrides": [self.override(o) for o in job.overrides],
-            "choices": dict(_choice(self.override(o)) for o in job.choices),
+            "choices": {g: o for g, o in job.chosen.items() if g != "c" and not g.startswith("hydra")},
         }
         config = ", ".join(f"{_encode(key)}: {self._part(key, value)}" for key, value in job.config.items())
         return f"{_encode(head)[:-1]}{_CONFIG}{{{config}}}}}\n".encode()
@@ -197,24 +197,23 @@ class Record:
     def jobs(self) -> Iterator[dict[str, Any]]:
         """What was asked for, job by job, without the configs.
 
-        ``overrides``; ``choices`` (group → option, of those that were overridden); ``combination``, the same number
-        for jobs that differ in their stage only; ``key``, that of the job's own step.
+        ``overrides``; ``choices`` (group → option); ``combination``, the same number for jobs that differ in their
+        stage only; ``key``, that of the job's own step.
         """
         for line in _whole_lines(self.folder / _JOBS):
             yield json.loads(line.partition(_CONFIG)[0] + "}")
 
-    def configs(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The number and the resolved config of each job, secrets masked."""
+    def configs(self, jobs: Collection[int] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The number and the resolved config of each job, or of some ``jobs``; secrets masked."""
         for line in _whole_lines(self.folder / _JOBS):
-            job = json.loads(line)
-            yield job["number"], job["config"]
+            number = int(line[len('{"number": ') : line.index(",")])
+            if jobs is None or number in jobs:
+                yield number, json.loads(line)["config"]
 
     def config(self, job: int) -> dict[str, Any]:
         """The resolved config of a job, secrets masked. Raises ``KeyError`` where there is no such job."""
-        begin = f'{{"number": {job}, '
-        for line in _whole_lines(self.folder / _JOBS):
-            if line.startswith(begin):
-                return dict(json.loads(line)["config"])
+        for _, config in self.configs([job]):
+            return config
         raise KeyError(job)
 
     @property
@@ -297,12 +296,6 @@ def _git(folder: Path) -> dict[str, Any] | None:
 
 def _named(stage: str, metrics: Mapping[str, float] | None) -> dict[str, float]:
     return {f"{stage}.{name}": value for name, value in (metrics or {}).items()}
-
-
-def _choice(override: str) -> tuple[str, str | None]:
-    """``+modeling/param@m_param=small`` as a group and its option; no option where the group is taken out."""
-    key, _, option = override.partition("=")
-    return key.lstrip("+~").partition("@")[0], None if key.startswith("~") else option
 
 
 def _whole_lines(path: Path) -> Iterator[str]:

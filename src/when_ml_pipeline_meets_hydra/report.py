@@ -1,8 +1,8 @@
-"""Plans, outcomes, problems and records as Rich renderables; nothing here prints."""
+"""Plans, problems and tables as Rich renderables; nothing here prints."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,22 +10,11 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from when_ml_pipeline_meets_hydra.wording import STYLES
+
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.errors import Problem
-    from when_ml_pipeline_meets_hydra.execute import Outcome
     from when_ml_pipeline_meets_hydra.plan import Plan, Step
-
-STYLES = {
-    "run": "cyan",
-    "done": "green",
-    "stored": "dim",
-    "not needed": "dim",
-    "failed": "bold red",
-    "skipped": "yellow",
-    "interrupted": "yellow",
-    "running": "cyan",
-    "killed": "bold red",
-}
 
 
 @dataclass(frozen=True)
@@ -45,58 +34,6 @@ class Problems:
                 yield Text(f"      from {problem.origin}", "dim")
             if problem.remedy:
                 yield Text(f"      {problem.remedy}", "green")
-
-
-@dataclass(frozen=True)
-class PlanTable:
-    """The steps of a plan, with what will be done and why."""
-
-    plan: Plan
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """A table, and one line that counts."""
-        table = _table("step", "key", "action", "why")
-        for step in self.plan.steps:
-            table.add_row(step.call.name, step.key[:12], _styled(step.action), Text(step.reason))
-        yield table
-        yield Text(_counted(str(s.action) for s in self.plan.steps) + "; nothing was run")
-
-
-@dataclass(frozen=True)
-class OutcomeLine:
-    """What became of one step, in one line."""
-
-    outcome: Outcome
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """``modeling train: done in 1.3 s (new) r2=0.87``."""
-        o = self.outcome
-        line = Text.assemble((o.step.call.name, "bold"), ": ", _styled(o.status))
-        if o.seconds >= 0.05:
-            line.append(f" in {o.seconds:.1f} s")
-        line.append(f" ({o.reason})", "dim")
-        if o.metrics:
-            line.append("  " + metrics_text(o.metrics))
-        yield line
-        if o.error:
-            yield Text(f"  {o.error}", "red")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The last words of a run."""
-
-    outcomes: Sequence[Outcome]
-    run_id: str
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """What was done, and where failures are told in full."""
-        yield Text(f"run {self.run_id}: " + _counted(str(o.status) for o in self.outcomes))
-        for o in self.outcomes:
-            if str(o.status) == "interrupted":
-                yield Text("Interrupted. Finished steps are kept: the same command goes on from there.", "yellow")
-            elif o.error and o.log:
-                yield Text.assemble("  ", (o.step.call.name, "bold"), f" {o.status}, log: {o.log}")
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -120,7 +57,7 @@ def _step_json(step: Step) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Rows:
-    """A plain table: ``columns`` are its headings, a cell in a column named ``status`` gets its colour."""
+    """A plain table: ``columns`` are its headings, a status or an action gets its colour."""
 
     columns: Sequence[str]
     rows: Iterable[Sequence[str]]
@@ -129,21 +66,8 @@ class Rows:
         """The table."""
         table = _table(*self.columns)
         for row in self.rows:
-            table.add_row(*(_styled(c) if h == "status" else Text(c) for h, c in zip(self.columns, row, strict=True)))
+            table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
         yield table
-
-
-def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A plain table, line by line: quick for many rows, and nothing in it is cut or wrapped."""
-    lines = [tuple(columns), *(tuple(cell.replace("\n", " ") for cell in row) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        yield "  ".join(map(str.ljust, line, widths)).rstrip()
-
-
-def metrics_text(metrics: Mapping[str, float]) -> str:
-    """``r2=0.868 mae=1.92``."""
-    return " ".join(f"{name}={value:.4g}" for name, value in metrics.items())
 
 
 def _table(*columns: str) -> Table:
@@ -151,14 +75,3 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in ("key", "action", "status", "id"))
     return table
-
-
-def _styled(word: object) -> Text:
-    return Text(str(word), STYLES.get(str(word), ""))
-
-
-def _counted(words: Iterable[str]) -> str:
-    counts: dict[str, int] = {}
-    for word in words:
-        counts[word] = counts.get(word, 0) + 1
-    return ", ".join(f"{n} {word}" for word, n in counts.items()) or "nothing to do"

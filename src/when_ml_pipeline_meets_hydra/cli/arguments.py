@@ -14,6 +14,7 @@ PROGRAM = "when_ml_pipeline_meets_hydra"
 FLAGS = (
     ("--multirun, -m", "Run a job for each combination of the listed values"),
     ("--config-dir, -cd DIR", "Also read option files from a folder of yours (may be repeated)"),
+    ("--json", "Print a line of JSON for each event of the run, for machines"),
     ("--cfg, -c job|hydra|all", "Print the composed config and run nothing (--resolve, --package, -p PACKAGE)"),
     ("--info, -i [WHAT]", "Print what Hydra knows: all, config, defaults, defaults-tree, plugins, searchpath"),
     ("-sc install=SHELL", "Print the completion script for bash, zsh or fish (uninstall= takes it back)"),
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("overrides", nargs="*")
     parse.add_argument("--multirun", "-m", action="store_true")
     parse.add_argument("--config-dir", "-cd", action="append", default=[])
+    parse.add_argument("--json", action="store_true")
     parse.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
     parse.add_argument("--resolve", action="store_true")
     parse.add_argument("--package", "-p")

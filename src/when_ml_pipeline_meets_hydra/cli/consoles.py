@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
-from when_ml_pipeline_meets_hydra.report import Rows, table_lines
+from when_ml_pipeline_meets_hydra.report import Rows
+from when_ml_pipeline_meets_hydra.wording import table_lines
 
 _MANY = 200  # rows that take Rich too long
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError
+from when_ml_pipeline_meets_hydra.wording import GOES_ON
 
 _NO_BUG = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
 HOME_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
@@ -18,10 +19,10 @@ def exit_code(work: Callable[[], int], words: Sequence[str]) -> int:
     try:
         return work()
     except PipelineError as error:
-        _show(error)
+        _show(error, as_json="--json" in words)
         return int(error.exit_code)
     except KeyboardInterrupt:
-        _say("Interrupted. Finished steps are kept: the same command goes on from there.")
+        _say(f"Interrupted. {GOES_ON}")
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; Python must not complain when it ends
@@ -29,7 +30,7 @@ def exit_code(work: Callable[[], int], words: Sequence[str]) -> int:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_BUG:
             place = f": {error.filename}" if error.filename else ""
-            _say(f"{error.strerror}{place}. Finished steps are kept: the same command goes on from there.")
+            _say(f"{error.strerror}{place}. {GOES_ON}")
             return int(ExitCode.STEP_FAILED)
         _say(f"Unexpected {type(error).__name__}. The whole of it is in {_keep(error, words)}; please report it.")
         return int(ExitCode.STEP_FAILED)
@@ -40,7 +41,12 @@ def home() -> Path:
     return Path(os.environ.get(HOME_VARIABLE) or ".pipeline").absolute()
 
 
-def _show(error: PipelineError) -> None:
+def _show(error: PipelineError, *, as_json: bool) -> None:
+    if as_json and isinstance(error, BadInput):
+        from when_ml_pipeline_meets_hydra.cli.json_lines import tell_problems
+
+        tell_problems(error.problems)
+        return
     from rich.text import Text
 
     from when_ml_pipeline_meets_hydra.cli.consoles import console

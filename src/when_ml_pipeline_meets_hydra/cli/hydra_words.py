@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from when_ml_pipeline_meets_hydra.cli.arguments import parse_words, search_path
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -18,6 +19,10 @@ def run_words(words: list[str]) -> int:
     args = parse_words(words)
     asked = {o.partition("=")[0]: o.partition("=")[2] for o in args.overrides}
     stage = asked.get("c", "help")
+    if args.json and (args.version or args.info or args.cfg or args.help or stage == "help"):
+        raise BadInput(
+            Problem(key="--json", message="is for a run, and nothing is to be run here", remedy="Add c=STAGE")
+        )
     if args.version:
         return _show_version()
     if args.info or args.cfg:
@@ -59,8 +64,9 @@ def _help(args: Namespace, stage: str) -> int:
 
 
 def _run(args: Namespace) -> int:
-    from when_ml_pipeline_meets_hydra.cli.watching import Terminal
+    from when_ml_pipeline_meets_hydra.cli.watching import watcher
     from when_ml_pipeline_meets_hydra.pipeline import run
 
-    done = run(args.overrides, multirun=args.multirun, config_dirs=args.config_dir, observer=Terminal())
+    with watcher(as_json=args.json) as observer:
+        done = run(args.overrides, multirun=args.multirun, config_dirs=args.config_dir, observer=observer)
     return int(done.exit_code)

@@ -16,13 +16,17 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
 ) -> None:
     """Show the steps with what will be done and why; run nothing."""
-    from when_ml_pipeline_meets_hydra.cli.consoles import console
+    from when_ml_pipeline_meets_hydra.cli.consoles import print_rows
     from when_ml_pipeline_meets_hydra.pipeline import prepare
-    from when_ml_pipeline_meets_hydra.report import PlanTable, plan_json
+    from when_ml_pipeline_meets_hydra.report import plan_json
+    from when_ml_pipeline_meets_hydra.wording import counted
 
     prepared = prepare(overrides or [], multirun=multirun, config_dirs=config_dir or [])
     if as_json:
         json.dump(plan_json(prepared.plan), sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
     else:
-        console().print(PlanTable(prepared.plan))
+        steps = prepared.plan.steps
+        rows = ((s.call.name, s.key[:12], str(s.action), s.reason) for s in steps)
+        print_rows(("step", "key", "action", "why"), rows)
+        print(f"{counted(str(s.action) for s in steps)}; nothing was run")

@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.cli.exit import home
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import MASK
 from when_ml_pipeline_meets_hydra.record import Record, dump_yaml, find_record, read_records
-from when_ml_pipeline_meets_hydra.report import metrics_text
+from when_ml_pipeline_meets_hydra.wording import metrics_text
 
 RunId = Annotated[str, typer.Argument(help="The run's id, a part of it that is unique, or 'last'")]
 _MANY = 10  # jobs whose configs are shown one by one
@@ -76,10 +76,12 @@ def diff(a: RunId, b: RunId) -> None:
 
 
 def rerun(
-    run: RunId, overrides: Annotated[list[str] | None, typer.Argument(help="Further overrides, such as secrets")] = None
+    run: RunId,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Further overrides, such as secrets")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each event")] = False,
 ) -> None:
     """Run again what a run was asked for; what is stored is not computed again."""
-    from when_ml_pipeline_meets_hydra.cli.watching import Terminal
+    from when_ml_pipeline_meets_hydra.cli.watching import watcher
     from when_ml_pipeline_meets_hydra.pipeline import run as run_again
 
     request = find_record(home(), run).request
@@ -89,9 +91,9 @@ def rerun(
         raise BadInput(
             *(Problem(key=k, message="a secret, which no record keeps", remedy=f"Give it: {k}=…") for k in masked)
         )
-    done = run_again(
-        [*words, *(overrides or ())], multirun=request.multirun, config_dirs=request.config_dirs, observer=Terminal()
-    )
+    words += overrides or ()
+    with watcher(as_json=as_json) as observer:
+        done = run_again(words, multirun=request.multirun, config_dirs=request.config_dirs, observer=observer)
     raise typer.Exit(int(done.exit_code))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -11,10 +10,9 @@ from typing import Annotated
 
 import typer
 
-from when_ml_pipeline_meets_hydra.cli.consoles import console
+from when_ml_pipeline_meets_hydra.cli.consoles import console, print_rows
 from when_ml_pipeline_meets_hydra.cli.exit import home
 from when_ml_pipeline_meets_hydra.errors import ExitCode
-from when_ml_pipeline_meets_hydra.report import Rows
 from when_ml_pipeline_meets_hydra.store import Store, Stored
 
 
@@ -25,7 +23,7 @@ def list_results(as_json: Annotated[bool, typer.Option("--json", help="For machi
         json.dump([asdict(r) for r in results], sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
-    console().print(Rows(("key", "function", "size", "created", "last used"), map(_row, results)))
+    print_rows(("key", "function", "size", "created", "last used"), map(_row, results))
 
 
 def verify() -> None:
@@ -36,7 +34,9 @@ def verify() -> None:
         console().print(line, style="red", markup=False)
     left = store.unfinished()
     if left:
-        console().print(f"{len(left)} unfinished of runs that were killed (harmless; 'store gc' removes them)")
+        console().print(
+            f"{len(left)} unfinished of runs that failed or were killed (harmless; 'store gc' removes them)"
+        )
     console().print(f"{sum(1 for _ in store.results())} results, {len(wrong)} problems")
     if wrong:
         raise typer.Exit(int(ExitCode.STEP_FAILED))
@@ -48,14 +48,12 @@ def gc(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed")] = False,
 ) -> None:
-    """Remove what killed runs left behind, and results that were not used for long."""
+    """Remove what runs that failed or were killed left behind, and results that were not used for long."""
     store = _store()
-    left = store.unfinished()
+    left = store.unfinished(remove=not dry_run)
     limit = None if unused_for is None else time.time() - unused_for * 86_400
     old = [r for r in store.results() if limit is not None and r.used < limit]
     if not dry_run:
-        for folder in left:
-            shutil.rmtree(folder, ignore_errors=True)
         for result in old:
             store.remove(result.key)
     verb = "would be removed" if dry_run else "removed"

@@ -1,0 +1,22 @@
+"""stdout and stderr as a run writes to them."""
+
+from __future__ import annotations
+
+import io
+from typing import TextIO
+
+
+class Stream:
+    """A text stream that is flushed at once, and keeps silent when nobody reads any more; the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        # While a step runs, sys.stdout and sys.stderr lead to its log: the real ones are kept here.
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write whole lines in one piece."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:
+            self._stream = io.StringIO()
