@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from small_pipeline import forget, install, small_calls, small_jobs, write
-from when_ml_pipeline_meets_hydra.bind import Call, bind, describe, find_secrets
+from when_ml_pipeline_meets_hydra.bind import Call, bind, describe
 from when_ml_pipeline_meets_hydra.compose import compose
 from when_ml_pipeline_meets_hydra.errors import BadInput
+from when_ml_pipeline_meets_hydra.secrecy import find_secrets
 from when_ml_pipeline_meets_hydra.signature import signature_of
 from when_ml_pipeline_meets_hydra.targets import PACKAGES_VARIABLE, allowed_packages, inside, locate
 from when_ml_pipeline_meets_hydra.validation import allowed, schema, secret_keys, validate
@@ -103,6 +104,7 @@ from typing import Annotated, Any, Protocol
 from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Progress, effect, frozen
+from when_ml_pipeline_meets_hydra.secrecy import find_secrets
 
 class Speaks(Protocol):
     def speak(self) -> str: ...

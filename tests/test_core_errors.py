@@ -174,11 +174,8 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["c=[gather,fit]"],
         ["c: takes one name, no list. For one job each write c=gather,fit --multirun"],
     ),
-    "hydra's own": (
-        ["c=fit", "hydra.run.dir=x"],
-        ["hydra.run.dir: of Hydra's own configuration only hydra.searchpath"],
-    ),
-    "hydra's own groups": (["c=fit", "hydra/launcher=basic"], ["hydra/launcher: of Hydra's own"]),
+    "hydra's own": (["c=fit", "hydra.run.dri=x"], ["hydra.run.dri: there is no such key. Did you mean"]),
+    "hydra's own groups": (["c=fit", "hydra/sweeper=basic"], ["hydra/sweeper: sweeps are planned as a whole"]),
     "bad grammar": (["c=fit", "knobs.rate={"], ["knobs.rate: this does not follow Hydra's grammar. Quote values"]),
     "no key": (["c=fit", "=3"], ["this does not follow Hydra's grammar"]),
     "no value": (["c=fit", "rate"], ["rate: neither a command nor key=value. See --help"]),

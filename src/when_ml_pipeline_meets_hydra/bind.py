@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.compose import Composed, Job
-from when_ml_pipeline_meets_hydra.config_tree import HELP, Stage, all_before, misplaced
+from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
 from when_ml_pipeline_meets_hydra.keys import chosen_fields, keyed
-from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
+from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.nodes import FOLLOWS
 from when_ml_pipeline_meets_hydra.options import value_of
-from when_ml_pipeline_meets_hydra.signature import SPECIAL, Signature, signature_of
+from when_ml_pipeline_meets_hydra.secrecy import find_secrets, named_packages, try_locate
+from when_ml_pipeline_meets_hydra.signature import Signature, signature_of
 from when_ml_pipeline_meets_hydra.sources import code_version
 from when_ml_pipeline_meets_hydra.targets import allowed_packages, inside, locate
-from when_ml_pipeline_meets_hydra.validation import secret_keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Call:
     @property
     def specials(self) -> frozenset[str]:
         """Which of the special parameters the function names."""
-        return SPECIAL & inspect.signature(self.function).parameters.keys()
+        return signature_of(self.function).specials
 
     @property
     def received(self) -> frozenset[str]:
@@ -68,12 +69,17 @@ def bind(composed: Composed) -> Bound:
     problems: list[Problem] = []
     keys, masks = find_secrets(composed)
     told = {p.key for p in composed.problems}
-    bound = [(job, _Binder(job, composed.stages, problems, masks).call(job.stage)) for job in composed.jobs]
+    known: _Known = {}
+    bound = []
+    for job in composed.jobs:
+        wrong: list[Problem] = []
+        bound.append((job, _Binder(job, composed.stages, wrong, masks, known).call(job.stage)))
+        problems += (replace(p, jobs=(job.number,)) for p in wrong)
     # What follows from an override that was left out is not said again.
     new = [p for p in problems if p.key not in told and p.key.partition(".")[0] not in composed.spoiled]
     found = [*composed.problems, *(new or ([] if composed.problems else problems))]
     if found := [p for p in found if p.message != FOLLOWS] or found:
-        raise BadInput(*dict.fromkeys(_masked(p, masks) for p in found))
+        raise BadInput(*merged((_masked(p, masks) for p in found), len(composed.jobs)))
     return Bound(calls=tuple((job, call) for job, call in bound if call), secret_keys=keys, redactor=masks)
 
 
@@ -82,26 +88,18 @@ def content_of(name: str) -> str:
     return f"{name} (content)"
 
 
-def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
-    """The keys that are secret in any job, and what masks their values."""
-    keys: set[str] = set()
-    for job in composed.jobs:
-        keys |= _Binder(job, composed.stages, []).secret_keys()
-    return frozenset(keys), Redactor(v for job in composed.jobs for v in secret_values(job.config, keys))
-
-
 def check(calls: Iterable[tuple[Job, Call]], masks: Redactor) -> None:
     """Let the options of calls that will run look at the outside world. Raises ``BadInput`` with all they find."""
-    problems: dict[Problem, None] = {}
+    problems: list[Problem] = []
     seen: set[int] = set()
     for job, call in calls:
         for name, value in call.arguments.items():
             if isinstance(value, Checked) and id(value) not in seen:
                 seen.add(id(value))
                 own = chosen_fields(type(value))
-                problems |= dict.fromkeys(_masked(_of(name, own, p, job), masks) for p in value.check())
+                problems += (_masked(_of(name, own, p, job), masks) for p in value.check())
     if problems:
-        raise BadInput(*problems)
+        raise BadInput(*merged(problems))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,14 +128,49 @@ def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
     )
 
 
+# What is known of the jobs before: stage → the config keys that binding looked at → their values → what came of it.
+_Known = dict[str, dict[tuple[str, ...], dict[tuple[Any, ...], tuple["Call | None", tuple[Problem, ...]]]]]
+
+
+class _Looked(Mapping[str, Any]):
+    """A job's config that notes which of its keys were looked at."""
+
+    def __init__(self, config: Mapping[str, Any], at: set[str]) -> None:
+        self._config, self._at = config, at
+
+    def __getitem__(self, key: str) -> Any:
+        self._at.add(key)
+        return self._config[key]
+
+    def __contains__(self, key: object) -> bool:
+        self._at.add(str(key))
+        return key in self._config
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._config)
+
+    def __len__(self) -> int:
+        return len(self._config)
+
+
 class _Binder:
-    """Binds the stages of one job, each once; notes problems instead of raising them."""
+    """Binds the stages of one job, each once; notes problems instead of raising them.
+
+    What was bound for another job is taken over where all that was looked at is the very same.
+    """
 
     def __init__(
-        self, job: Job, stages: Mapping[str, Stage], problems: list[Problem], masks: Redactor | None = None
+        self,
+        job: Job,
+        stages: Mapping[str, Stage],
+        problems: list[Problem],
+        masks: Redactor | None = None,
+        known: _Known | None = None,
     ) -> None:
         self.job, self.stages, self.problems, self.masks = job, stages, problems, masks or Redactor()
-        self.allowed = allowed_packages(_named_packages(job))
+        self.allowed = allowed_packages(named_packages(job))
+        self.known = {} if known is None else known
+        self.looked_at: set[str] = set()
         self.calls: dict[str, Call | None] = {}
 
     def call(self, stage: str, asking: tuple[str, ...] = ()) -> Call | None:
@@ -146,35 +179,41 @@ class _Binder:
             if stage in asking:
                 self._wrong(f"{stage}_sub", f"needs its own result: {' → '.join([*asking, stage])}")
                 return None
-            self.calls[stage] = self._bind(stage, (*asking, stage))
+            self.calls[stage] = self._known_call(stage, (*asking, stage))
         return self.calls[stage]
 
-    def secret_keys(self) -> set[str]:
-        """The keys that a type says are secret, over all groups of the config, also those that nothing reads."""
-        hints: dict[str, Any] = {}
-        for stage in self.stages:
-            if found := self._try_locate(self.job.config.get(f"{stage}_sub")):
-                hints = {**_hints_or_none(found), **hints}
-        for key, node in self.job.config.items():
-            if found := self._try_locate(node):
-                hints[key] = found
-        return {k for key, hint in hints.items() for k in secret_keys(hint, key, self.job.config.get(key))}
+    def _known_call(self, stage: str, asking: tuple[str, ...]) -> Call | None:
+        known = self.known.setdefault(stage, {})
+        for names, calls in known.items():
+            if found := calls.get(self._state(names)):
+                self.problems += found[1]
+                self.looked_at |= set(names)
+                return found[0]
+        outside, job, before = self.looked_at, self.job, len(self.problems)
+        self.looked_at = set()
+        self.job = replace(job, config=_Looked(job.config, self.looked_at))
+        call = self._bind(stage, asking)
+        names, self.job = tuple(sorted(self.looked_at)), job
+        known.setdefault(names, {})[self._state(names)] = call, tuple(self.problems[before:])
+        self.looked_at = outside
+        outside |= set(names)
+        return call
+
+    def _state(self, names: Iterable[str]) -> tuple[Any, ...]:
+        config, faults = self.job.config, self.job.faults
+        state = [id(config.get(name)) for name in names]
+        wrong = tuple(item for item in faults.items() if re.split(r"[.\[]", item[0])[0] in names) if faults else ()
+        return (*state, wrong, *(self.job.subcommands.get(f"{STAGES}/{n}") for n in names if n.endswith("_sub")))
 
     def _wrong(self, key: str, message: str, remedy: str | None = None) -> None:
         self.problems.append(Problem(key=key, message=message, origin=self.job.origins.of(key), remedy=remedy))
-
-    def _try_locate(self, node: Any) -> Callable[..., Any] | None:
-        try:
-            return self._locate(node, "") if isinstance(node, dict) and "_target_" in node else None
-        except BadInput:
-            return None
 
     def _locate(self, node: Any, key: str) -> Callable[..., Any]:
         return locate(node["_target_"], self.allowed, key=key, origin=self.job.origins.of)
 
     def wanted(self, name: str, hint: Any) -> Any:
         """The type that a config key is validated into: its ``_target_``, otherwise the annotation."""
-        return self._try_locate(self.job.config.get(name)) or hint
+        return try_locate(self.job.config.get(name), self.allowed) or hint
 
     def function(self, stage: str) -> tuple[Callable[..., Any], Signature] | None:
         """The function of a stage's subcommand with its signature; None where there was a problem."""
@@ -290,21 +329,6 @@ def _parts(option: Any) -> Iterator[Any]:
     yield from (getattr(option, name) for name in chosen_fields(kind))
 
 
-def _named_packages(job: Job) -> list[str]:
-    """``packages`` as the command line says it; a config file does not count."""
-    if any(line.lstrip("+").startswith("packages=") for line in job.overrides):
-        named = job.config.get("packages")
-        return [str(p) for p in named] if isinstance(named, list) else [str(named)]
-    return []
-
-
-def _hints_or_none(function: Callable[..., Any]) -> Mapping[str, Any]:
-    try:
-        return signature_of(function).parameters
-    except Exception:  # reported where the function is needed
-        return {}
-
-
 def _below(name: str, problem: Problem, job: Job) -> Problem:
     """A problem that an option reports, with its key and origin as the person knows them."""
     key = f"{name}.{problem.key}" if problem.key else name
@@ -319,7 +343,5 @@ def _of(name: str, own: Collection[str], problem: Problem, job: Job) -> Problem:
 
 
 def _masked(problem: Problem, masks: Redactor) -> Problem:
-    texts: dict[str, Any] = {
-        n: masks.text(t) for n in ("value", "origin", "message", "remedy") if (t := getattr(problem, n))
-    }
-    return replace(problem, **texts)
+    texts = {n: masks.text(getattr(problem, n) or "") or None for n in ("value", "origin", "remedy")}
+    return replace(problem, message=masks.text(problem.message), **texts)  # type: ignore[arg-type]

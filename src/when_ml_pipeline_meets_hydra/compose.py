@@ -83,7 +83,8 @@ def compose_as_far_as_it_goes(
     problems: list[Problem] = []
     loader = Loader([*config_dirs, *_search_path(overrides)])
     stages = {stage.name: stage for stage in loader.stages}
-    legal = [o for o in _parse(overrides, loader, problems) if not _illegal(o, loader, problems)]
+    parsed = list(_parse(overrides, loader, problems))
+    legal = [o for o in parsed if not _illegal(o, loader, problems)]
     problems += [_no_folder(path, config_dirs) for path in loader.unavailable()]
     hydra_values = [o for o in legal if o.is_hydra_override() and not _is_choice(o, loader)]
     combiner = Combiner(loader, hydra_values)

@@ -86,7 +86,7 @@ def _named_keys(key: str, value: Any, node: Any) -> Iterator[str]:
 def _inner_keys(key: str, value: Any, node: Any) -> Iterator[str]:
     if isinstance(value, dict) and value and isinstance(node, DictConfig) and _keys(node):
         for name, inner in value.items():
-            yield from _inner_keys(f"{key}.{name}", inner, node._get_node(name))
+            yield from _inner_keys(f"{key}.{name}", inner, node._get_node(name, validate_access=False))
     else:
         yield key
 

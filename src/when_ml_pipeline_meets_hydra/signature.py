@@ -13,9 +13,10 @@ SPECIAL = frozenset({"out", "progress", "checkpoints"})
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """The parameters (without the special ones) with their annotations and defaults, and what is returned."""
+    """The parameters with their annotations and defaults, the special ones by themselves, and what is returned."""
 
     parameters: Mapping[str, Any]
+    specials: frozenset[str]
     defaults: Mapping[str, Any]
     returns: Any
 
@@ -38,6 +39,7 @@ def _signature(function: Callable[..., Any]) -> Signature:
             raise TypeError(f"its parameter '{name}' has no annotation")
     return Signature(
         parameters={n: hints[n] for n in parameters if n not in SPECIAL},
+        specials=SPECIAL & parameters.keys(),
         defaults={n: p.default for n, p in parameters.items() if p.default is not p.empty},
         returns=hints.get("return", type(None)),
     )

@@ -8,10 +8,10 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.bind import find_secrets
 from when_ml_pipeline_meets_hydra.compose import compose
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.record import dump_yaml
+from when_ml_pipeline_meets_hydra.secrecy import find_secrets
 
 
 def show(args: Namespace) -> int:

@@ -10,10 +10,11 @@ from rich.console import Group
 from rich.padding import Padding
 from rich.text import Text
 
-from when_ml_pipeline_meets_hydra.bind import describe, find_secrets
+from when_ml_pipeline_meets_hydra.bind import describe
 from when_ml_pipeline_meets_hydra.cli.consoles import console
 from when_ml_pipeline_meets_hydra.compose import Job, compose
 from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.secrecy import find_secrets
 from when_ml_pipeline_meets_hydra.validation import allowed, field_schema
 
 _LONG = 80  # characters of a value
