@@ -104,7 +104,6 @@ from typing import Annotated, Any, Protocol
 from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Progress, effect, frozen
-from when_ml_pipeline_meets_hydra.secrecy import find_secrets
 
 class Speaks(Protocol):
     def speak(self) -> str: ...
