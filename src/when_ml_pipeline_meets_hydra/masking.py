@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 MASK = "**********"
@@ -22,9 +23,10 @@ def is_secret_name(key: str) -> bool:
     return _NAME.fullmatch(key.rpartition(".")[2]) is not None
 
 
+@lru_cache(maxsize=1024)
 def _fingerprint(secret: str) -> str:
     # Short, and slow to compute, so that it does not help who wants to guess the secret.
-    return hashlib.scrypt(secret.encode(), salt=b"when_ml_pipeline_meets_hydra", n=2**14, r=8, p=1).hex()[:4]
+    return hashlib.scrypt(secret.encode(), salt=b"when_ml_pipeline_meets_hydra", n=2**11, r=8, p=1).hex()[:4]
 
 
 def secret_values(node: Any, keys: Collection[str], key: str = "") -> Iterator[str]:
