@@ -34,14 +34,14 @@ LAYERS = (
     ("execute",),
     ("record",),
     ("comparison",),
-    ("report", "pipeline"),
+    ("report", "pipeline", "frames", "pictures"),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 SURFACES = {"cli"}
 PARTS = {"connections", "datasets", "models", "clusters", "networks", "preparation", "training", "serving", "stages"}
 FOR_PARTS = {"contracts", "durable", "errors"}
 LIBRARIES = (
-    *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm"),
+    *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm", "matplotlib"),
     *("duckdb", "psycopg", "snowflake"),
     *("onnx", "onnxruntime", "skl2onnx", "onnxmltools", "fastapi", "starlette", "uvicorn", "httpx"),
     *("torch", "onnxscript"),

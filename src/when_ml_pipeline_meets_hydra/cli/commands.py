@@ -6,6 +6,7 @@ import typer
 
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
+from when_ml_pipeline_meets_hydra.cli.comparing import compare_runs
 from when_ml_pipeline_meets_hydra.cli.plan import plan
 from when_ml_pipeline_meets_hydra.cli.runs import diff, list_runs, rerun, show
 from when_ml_pipeline_meets_hydra.cli.serve import serve
@@ -22,6 +23,7 @@ app.add_typer(store, name="store")
 runs.command("list")(list_runs)
 runs.command("show")(show)
 runs.command("diff")(diff)
+runs.command("compare")(compare_runs)
 runs.command("rerun")(rerun)
 store.command("list")(list_results)
 store.command("verify")(verify)
