@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.record import Record
 
 _STATUSES = ("failed", "interrupted", "skipped", "not run", "done", "stored")  # the first one that occurs counts
+# Keys that are for the whole run, and change no result; and the stage, in which jobs of one combination differ.
+FOR_THE_RUN = frozenset({"c", "home", "force", "packages", "show_secrets", "objective", "on_error", "hydra"})
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
@@ -198,7 +200,8 @@ def _drafts(record: Record) -> list[_Draft]:
 def _words(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
     for line in overrides:
         key, _, value = line.partition("=")
-        if (name := key.lstrip("+~").partition("@")[0]) != "c":
+        name = key.lstrip("+~").partition("@")[0]
+        if re.split(r"[.\[]", name)[0] not in FOR_THE_RUN and not name.startswith("hydra/"):
             yield name, "" if key.startswith("~") else value
 
 

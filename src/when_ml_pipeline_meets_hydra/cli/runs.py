@@ -57,8 +57,9 @@ def show(
             out.print(f"{step['stage']} {step['subcommand']}: {step['error']}", style="red", markup=False)
             out.print(f"  log: {record.folder / (step['log'] or 'logs')}", markup=False, soft_wrap=True)
     count = record.head["job_count"]
-    for number, config in islice(record.configs(), None if count <= _MANY else 1):
-        print(f"\n# config of job {number}")
+    pairs = zip(record.jobs(), record.configs(), strict=True)
+    for job_line, (number, config) in islice(pairs, None if count <= _MANY else 1):
+        print(f"\n# config of job {number} (c={job_line['stage']})")
         _show_config(config)
     if count > _MANY:
         print(f"\n{count - 1} more jobs: runs show {record.id} --job N")
