@@ -284,18 +284,20 @@ def test_a_lock_says_who_holds_it_and_is_free_when_its_holder_is_killed(store: S
         pass
 
 
-def test_a_lock_is_free_although_a_child_of_its_holder_lives(store: Store) -> None:
-    child = 0
-    with store.lock("a" * 64, "mine"):
-        if (child := os.fork()) == 0:
-            time.sleep(60)
-            os._exit(0)
+def test_a_child_of_who_holds_a_lock_does_not_hold_it(store: Store) -> None:
+    key = "a" * 64
+    code = (
+        "import os, time; from pathlib import Path; from when_ml_pipeline_meets_hydra.store import Store\n"
+        f"with Store(Path({str(store.root)!r})).lock({key!r}, 'r'):\n"
+        "    if (child := os.fork()) == 0: os.closerange(0, 3); time.sleep(60); os._exit(0)\n"
+        "    print(child, flush=True); os._exit(0)\n"
+    )
+    child = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=40).stdout)
     try:
-        with store.lock("a" * 64, "another"):
+        with store.lock(key, "mine"):
             pass
     finally:
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
 
 
 def test_locks_of_other_keys_do_not_wait(store: Store) -> None:

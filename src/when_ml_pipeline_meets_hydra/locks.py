@@ -38,18 +38,32 @@ def hold(file: Path, holder: str, *, patience: float = 0) -> Iterator[None]:
             yield
         finally:
             os.ftruncate(handle, 0)
-            fcntl.flock(handle, fcntl.LOCK_UN)  # also where a child of this process has inherited it
     finally:
+        _HELD.discard(handle)
         os.close(handle)
+
+
+_HELD: set[int] = set()
+
+
+def _let_go() -> None:
+    for handle in _HELD:
+        os.close(handle)
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)  # a child must not hold on to the lock when its parent is gone
 
 
 def _open(file: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
-        return os.open(file, flags, 0o666)
+        handle = os.open(file, flags, 0o666)
     except FileNotFoundError:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(file, flags, 0o666)
+        handle = os.open(file, flags, 0o666)
+    _HELD.add(handle)
+    return handle
 
 
 def _try(handle: int) -> bool:

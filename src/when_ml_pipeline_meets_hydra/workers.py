@@ -226,8 +226,9 @@ class _Worker:
         os.close(self._lifeline)
         os.close(self.output)
         if self._task:
-            with contextlib.suppress(Held, OSError), self._task.store.lock(self._task.step.key, self._task.run_id):
-                self._task.store.remove_unfinished(self._task.step.key)
+            store, key = self._task.store, self._task.step.key
+            with contextlib.suppress(Held, OSError), store.lock(key, self._task.run_id):
+                store.remove_unfinished(key)
 
     def _end_output(self) -> None:
         if self._printing:
