@@ -223,7 +223,8 @@ def _size(override: Override) -> int:
 
 
 def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
-    allowed = loader.options(override.key_or_group)
+    group = override.key_or_group
+    allowed = [*loader.options(group), *(() if group == STAGES else _nested_options(group, loader))]
     for name in _chosen(override):
         if name not in allowed and not (override.is_delete() and override.value() is None):
             yield Problem(
@@ -233,6 +234,12 @@ def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
                 origin=f"the override {override.input_line}",
                 remedy=did_you_mean(name, allowed, most=3) if allowed else "The group has no options",
             )
+
+
+def _nested_options(group: str, loader: Loader) -> Iterator[str]:
+    """The options in folders inside a group's folder, as Hydra names them: ``cmnist/cnn``."""
+    for inner in loader.groups(group):
+        yield from (f"{inner.removeprefix(f'{group}/')}/{name}" for name in loader.options(inner))
 
 
 def _chosen(override: Override) -> Iterator[str]:
