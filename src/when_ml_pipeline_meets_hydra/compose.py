@@ -21,6 +21,7 @@ from when_ml_pipeline_meets_hydra.origins import Origins
 
 MOST_JOBS = 100_000
 SWEEPER = "plan"
+LOCAL_LAUNCHER = "hydra_plugins.when_ml_pipeline_meets_hydra.LocalLauncher"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +117,15 @@ def _sweeper_params(combiner: Combiner, choices: Sequence[Override]) -> list[str
 
 
 def _hydra(combiner: Combiner, choices: Sequence[Override]) -> Mapping[str, Any]:
-    """Hydra's own config as it is written; empty where the choices do not fit together."""
+    """Hydra's own config as it is written, that of our launcher resolved; empty where the choices do not fit."""
     try:
-        hydra = OmegaConf.to_container(combiner.whole(choices).hydra, resolve=False, enum_to_str=True)
+        cfg = combiner.whole(choices).hydra
+        hydra: Any = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
+        if hydra["launcher"].get("_target_") == LOCAL_LAUNCHER:
+            hydra["launcher"] = OmegaConf.to_container(cfg.launcher, resolve=True)
     except (*hydra_api.CompositionError, BadInput):
         return {}  # said with the jobs
-    return {str(k): v for k, v in hydra.items()} if isinstance(hydra, dict) else {}
+    return dict(hydra)
 
 
 def _wrong_sizes(words: Sequence[Override]) -> Iterator[Problem]:

@@ -42,6 +42,8 @@ CONFIG_NAME = "config"
 _has_new = "replace" in signature(OmegaConf.register_resolver).parameters
 _register: Any = OmegaConf.register_resolver if _has_new else OmegaConf.register_new_resolver
 _register("stem", lambda path: Path(str(path)).stem, replace=True)
+# ${run_folder:}: where the record of the run lies; it gets its id when it starts.
+_register("run_folder", lambda *, _root_: f"{_root_.home}/runs/<id>", replace=True)
 
 CompositionError = (HydraException, OmegaConfBaseException)
 

@@ -6,21 +6,22 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from when_ml_pipeline_meets_hydra.bind import Bound, bind, check
-from when_ml_pipeline_meets_hydra.comparison import Objective
 from when_ml_pipeline_meets_hydra.compose import Composed, compose_as_far_as_it_goes
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
 from when_ml_pipeline_meets_hydra.execute import Observer, Outcome, Surroundings, execute
+from when_ml_pipeline_meets_hydra.jobs import Jobs
 from when_ml_pipeline_meets_hydra.masking import Redactor, Unmasked
 from when_ml_pipeline_meets_hydra.plan import Plan, make_plan
 from when_ml_pipeline_meets_hydra.record import Record, Recorder, Request, exit_code_of
+from when_ml_pipeline_meets_hydra.runners import InProcess, Runner
+from when_ml_pipeline_meets_hydra.settings import HINTS, Settings, settings_of
 from when_ml_pipeline_meets_hydra.store import Store
-from when_ml_pipeline_meets_hydra.validation import validate
+from when_ml_pipeline_meets_hydra.waves import Waves
+from when_ml_pipeline_meets_hydra.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +29,15 @@ class Prepared:
     """Everything that is known before anything runs."""
 
     request: Request
-    home: Path
     bound: Bound
     plan: Plan
-    show_secrets: bool
+    settings: Settings
+    hydra: Mapping[str, Any]
+
+    @property
+    def home(self) -> Path:
+        """Where everything is kept."""
+        return self.settings.home
 
     @property
     def store(self) -> Store:
@@ -41,7 +47,7 @@ class Prepared:
     @property
     def unused(self) -> tuple[str, ...]:
         """The overrides that change nothing here, because no step of any job receives their key."""
-        received = set(_SETTINGS)
+        received = set(HINTS)
         todo = [call for _, call in self.bound.calls]
         while todo:
             call = todo.pop()
@@ -53,7 +59,7 @@ class Prepared:
     @property
     def shown_redactor(self) -> Redactor:
         """What masks secrets on the terminal; in files they are always masked."""
-        return Unmasked() if self.show_secrets else self.bound.redactor
+        return Unmasked() if self.settings.show_secrets else self.bound.redactor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +109,7 @@ def run(
     observer = observer or RunObserver()
     prepared = prepare(overrides, multirun=multirun, config_dirs=config_dirs)
     recorder = _recorder(prepared)
+    jobs = Jobs(prepared.bound, prepared.plan, prepared.hydra, recorder.folder, is_multirun=multirun)
     outcomes: list[Outcome] = []
 
     def end(code: ExitCode, running: Sequence[Outcome] = ()) -> Run:
@@ -120,17 +127,32 @@ def run(
         observer=observer,
         redactor=prepared.bound.redactor,
         shown_redactor=prepared.shown_redactor,
+        context=jobs.around,
+        on_error=prepared.settings.on_error,
+        runner=_runner(prepared, jobs),
         at_the_end=lambda running: end(ExitCode.INTERRUPTED, running),
     )
+    jobs.begin()
     observer.run_started(prepared, recorder.folder)
     try:
         for outcome in execute(prepared.plan, around):
             recorder.add(outcome)
+            jobs.ended(outcome)
             outcomes.append(outcome)
         code = exit_code_of(outcomes)
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
+    jobs.over()
     return end(code)
+
+
+def _runner(prepared: Prepared, jobs: Jobs) -> Runner:
+    n_jobs = prepared.settings.n_jobs
+    if n_jobs is not None:
+        return InProcess() if n_jobs == 1 else Workers(n_jobs)
+    from when_ml_pipeline_meets_hydra.hydra_running import HydraLauncher
+
+    return Waves(HydraLauncher(jobs.whole(jobs.first)))
 
 
 def _recorder(prepared: Prepared) -> Recorder:
@@ -146,50 +168,23 @@ def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
     request = Request(overrides=tuple(overrides), multirun=multirun, config_dirs=tuple(map(str, config_dirs)))
     composed = compose_as_far_as_it_goes(request.overrides, multirun=multirun, config_dirs=request.config_dirs)
     problems = list(composed.problems)
-    settings = {key: _setting(composed, key, hint, problems) for key, hint in _SETTINGS.items()}
-    force = _stages(settings["force"], composed, problems)
+    settings = settings_of(composed, problems)
     bound = bind(replace(composed, problems=tuple(problems)))
-    home = Path(settings["home"]).absolute()
-    store = Store(home / "store")
-    plan = make_plan(bound.calls, is_stored=store.has, last_inputs=store.last_inputs, force=force)
+    assert settings is not None, "bind raises what is wrong"
+    if settings.n_jobs is None:
+        _check_launcher(composed)
+    store = Store(settings.home / "store")
+    plan = make_plan(bound.calls, is_stored=store.has, last_inputs=store.last_inputs, force=settings.force)
     jobs = {job.number: job for job, _ in bound.calls}
     check(((jobs[step.jobs[0]], step.call) for step in plan.to_run), bound.redactor)
-    return Prepared(request=request, home=home, bound=bound, plan=plan, show_secrets=settings["show_secrets"])
+    return Prepared(request=request, bound=bound, plan=plan, settings=settings, hydra=composed.hydra)
 
 
-# The keys that are for the whole run.
-_SETTINGS: Mapping[str, Any] = {
-    "home": Annotated[str, Field(min_length=1)],
-    "force": list[str] | str,
-    "packages": list[str] | str,
-    "show_secrets": bool,
-    "objective": Objective,
-}
+def _check_launcher(composed: Composed) -> None:
+    from when_ml_pipeline_meets_hydra.hydra_running import launcher_problem, whole_config
 
-
-def _setting(composed: Composed, key: str, hint: Any, problems: list[Problem]) -> Any:
-    """A setting of the whole run; notes where the jobs differ in it, or it is not as it should be."""
-    if not composed.jobs:
-        return None
-    first, *others = composed.jobs
-    if any(job.config.get(key) != first.config.get(key) for job in others):
-        problems.append(Problem(key=key, message="has to be the same for all jobs of a run"))
-    elif fault := first.faults.get(key):
-        problems.append(Problem(key=key, message=fault, origin=first.origins.of(key), remedy=f"Give it: {key}=…"))
-    else:
-        try:
-            return validate(hint, first.config.get(key), key=key, origin=first.origins.of)
-        except BadInput as error:
-            problems += error.problems
-    return None
-
-
-def _stages(force: list[str] | str | None, composed: Composed, problems: list[Problem]) -> list[str]:
-    named = force if isinstance(force, list) else [force] if force else []
-    if unknown := [stage for stage in named if stage not in composed.stages]:
-        message = f"expected a list of stages ({', '.join(composed.stages)})"
-        problems.append(Problem(key="force", value=",".join(unknown), message=message))
-    return named
+    if problem := launcher_problem(whole_config(composed.jobs[0].config, composed.hydra)):
+        raise BadInput(problem)
 
 
 __all__ = ["BadInput", "PipelineError", "Run", "RunObserver", "prepare", "run"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.bind import Call
@@ -27,7 +28,8 @@ class Step:
     """One call with particular inputs.
 
     ``inputs`` is what ``key`` is the digest of; ``needs`` maps parameters to the keys of the artifacts that they
-    receive; ``after`` are the keys of the steps of its combination that have to succeed first.
+    receive; ``after`` are the keys of the steps of its combination that have to succeed first. ``follows`` is the key of
+    the effect that has to be over before this one begins, so that the outside world is left as the last job leaves it.
     """
 
     key: str
@@ -38,6 +40,7 @@ class Step:
     jobs: tuple[int, ...]
     action: Action
     reason: str
+    follows: str | None = None
     is_forced: bool = False
 
     @property
@@ -71,9 +74,11 @@ def make_plan(
     ``is_stored(key)`` says whether a result is there, ``last_inputs(function)`` what its latest stored result was
     made from (for the reasons), ``force`` names stages to compute again.
     """
+    last_inputs = cache(last_inputs)
     drafts = _drafts(calls)
     needed = _needed(drafts, is_stored, force)
     steps: dict[str, Step] = {}
+    effects: dict[Callable[..., Any], str] = {}
     for key, draft in drafts.items():
         upstream = [steps[k] for k in draft.needs.values()]
         action, reason = _decide(key, draft, needed, upstream, is_stored, last_inputs, force)
@@ -86,8 +91,10 @@ def make_plan(
             jobs=tuple(draft.jobs),
             action=action,
             reason=reason,
+            follows=effects.get(draft.call.function) if draft.call.is_effect else None,
             is_forced=draft.call.stage in force,
         )
+        effects |= {draft.call.function: key} if draft.call.is_effect else {}
     return Plan(steps=tuple(steps.values()), asked={n: k for k, d in drafts.items() for n in d.asked_by})
 
 

@@ -135,7 +135,7 @@ class _JobLines:
             "combination": self._combinations.setdefault(job.combination, len(self._combinations)),
             "key": self._asked.get(job.number),
             "overrides": [self.override(o) for o in job.overrides],
-            "choices": {g: o for g, o in job.chosen.items() if g != "c" and not g.startswith("hydra")},
+            "choices": _choices(job.chosen),
         }
         config = ", ".join(f"{_encode(key)}: {self._part(key, value)}" for key, value in job.config.items())
         return f"{_encode(head)[:-1]}{_CONFIG}{{{config}}}}}\n".encode()
@@ -241,12 +241,13 @@ def find_record(home: Path, name: str) -> Record:
     raise BadInput(Problem(key=name, message=message, remedy=did_you_mean(name, [r.id for r in records[-20:]])))
 
 
-def dump_yaml(content: Any) -> str:
+def dump_yaml(content: Any, width: int = 80) -> str:
     """Plain values as YAML, keys in their order."""
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return str(yaml.dump(content, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False))
+    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": False, "width": width}
+    return str(yaml.dump(content, Dumper=dumper, **style))
 
 
 def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
@@ -296,6 +297,16 @@ def _git(folder: Path) -> dict[str, Any] | None:
 
 def _named(stage: str, metrics: Mapping[str, float] | None) -> dict[str, float]:
     return {f"{stage}.{name}": value for name, value in (metrics or {}).items()}
+
+
+def _choices(chosen: Mapping[str, str]) -> dict[str, str]:
+    """The options of the groups, by the names that a person types: ``fit/knobs``, not ``fit/knobs@fit_sub.knobs``."""
+    found: dict[str, str] = {}
+    for group, option in chosen.items():
+        name = group.partition("@")[0]
+        if name != "c" and not name.startswith("hydra"):
+            found[group if name in found else name] = option
+    return found
 
 
 def _whole_lines(path: Path) -> Iterator[str]:

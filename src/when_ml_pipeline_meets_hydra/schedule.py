@@ -20,11 +20,11 @@ class Schedule:
         self._steps = {s.key: s for s in plan.steps if s.action is not Action.NOT_NEEDED}
         self._places = {key: place for place, key in enumerate(self._steps)}
         self._keys = list(self._steps)
-        self._before = {key: sum(k in self._steps for k in s.after) for key, s in self._steps.items()}
+        self._before = {key: sum(k in self._steps for k in _before(s)) for key, s in self._steps.items()}
         self._after: dict[str, list[str]] = {}
         self._users: Counter[str] = Counter()
         for key, step in self._steps.items():
-            for before in step.after:
+            for before in _before(step):
                 self._after.setdefault(before, []).append(key)
             self._users.update(set(step.needs.values()))
         self._ready = [self._places[key] for key, number in self._before.items() if not number]
@@ -58,10 +58,15 @@ class Schedule:
                 self._artifacts.pop(key, None)
         for key in self._after.pop(step.key, ()):
             self._before[key] -= 1
-            if outcome.status not in _GOOD and key not in self._reasons:
+            if outcome.status not in _GOOD and step.key in self._steps[key].after and key not in self._reasons:
                 stops = outcome.reason == STOPS
                 self._reasons[key] = STOPS if stops else f"{step.call.name} {outcome.status}"
                 heapq.heappush(self._ready, self._places[key])
                 self._before[key] = -1  # it does not become ready again
             elif self._before[key] == 0:
                 heapq.heappush(self._ready, self._places[key])
+
+
+def _before(step: Step) -> list[str]:
+    """What has to be over before a step can begin."""
+    return [*step.after, *([step.follows] if step.follows and step.follows not in step.after else [])]

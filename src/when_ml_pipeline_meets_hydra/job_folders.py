@@ -1,0 +1,171 @@
+"""What Hydra's users look for beside a run: a folder per job, with the config that it was composed from (``.hydra/``).
+
+By default these folders lie in the run's own folder; ``hydra.run.dir``, ``hydra.sweep.dir`` and ``hydra.sweep.subdir``
+move them. Secrets are masked in all that is written.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.compose import Job
+from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.record import dump_yaml
+
+RUN_FOLDER = "${run_folder:}"  # the config's words for the folder of the run's record
+JOB_NUMBER = "${hydra.job.num}"
+# What differs from job to job; each stands in the text of hydra.yaml until it is known.
+_NUMBER, _NAME, _TASK, _FOLDER = "THE-JOBS-NUMBER", "THE-JOBS-OVERRIDES-AS-A-NAME", "THE-JOBS-OVERRIDES", "THE-FOLDER"
+
+Resolve = Callable[[Mapping[str, Any], Mapping[str, Any], str], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFolders:
+    """The folders of a run's jobs.
+
+    ``composed`` is Hydra's own config as it is written, ``run_folder`` that of the run's record; ``resolve`` works out
+    an interpolation: (config of a job, Hydra's config for it, key) → text.
+    """
+
+    composed: Mapping[str, Any]
+    run_folder: Path
+    is_multirun: bool
+    masks: Redactor
+    secret_keys: Collection[str]
+    resolve: Resolve
+
+    @cached_property
+    def hydra(self) -> Mapping[str, Any]:
+        """Hydra's own config, with the run's folder in its place."""
+        return dict(_filled(self.composed, str(self.run_folder)))
+
+    def of(self, job: Job) -> Path:
+        """The folder of a job, absolute."""
+        if not self.is_multirun:
+            return self._place(job, "run.dir")
+        subdir = self.hydra["sweep"]["subdir"]
+        below = str(job.number) if subdir == JOB_NUMBER else self._resolved(job, "sweep.subdir")
+        return self._place(job, "sweep.dir") / below
+
+    def hydra_of(self, job: Job) -> dict[str, Any]:
+        """Hydra's config as the functions of a job see it by ``HydraConfig.get()``."""
+        return {**self._named(job), "runtime": {**self._runtime(job), "output_dir": str(self.of(job))}}
+
+    def write(self, job: Job) -> None:
+        """Write the job's config beside its results, once."""
+        if self.hydra.get("output_subdir") is None:
+            return
+        folder = self.of(job)
+        final = folder / str(self.hydra["output_subdir"])
+        if final.exists():
+            return
+        temporary = folder / f".{final.name}.{os.getpid()}"
+        temporary.mkdir(parents=True, exist_ok=True)
+        shown = [self.masks.override(line, self.secret_keys) for line in job.overrides]
+        (temporary / "config.yaml").write_text("".join(self._part(k, v) for k, v in job.raw.items()), encoding="utf-8")
+        (temporary / "overrides.yaml").write_text(dump_yaml(shown), encoding="utf-8")
+        (temporary / "hydra.yaml").write_text(self._hydra_text(job, shown, folder), encoding="utf-8")
+        try:
+            temporary.rename(final)
+        except OSError:  # another run was told to use the same folder, and was quicker
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def write_multirun(self, first: Job) -> None:
+        """Write what the whole sweep was composed from, as Hydra's sweepers do."""
+        folder = self._place(first, "sweep.dir")
+        folder.mkdir(parents=True, exist_ok=True)
+        content = self.masks.tree({**first.raw, "hydra": self.hydra}, self.secret_keys)
+        temporary = folder / f".multirun.{os.getpid()}"
+        temporary.write_text(dump_yaml(content), encoding="utf-8")
+        temporary.replace(folder / "multirun.yaml")
+
+    def link_log(self, job: Job, log: Path) -> None:
+        """Let the log of a job's step also be found in the job's folder, under the name that Hydra gives it."""
+        place = self.of(job) / f"{self.hydra['job']['name']}.log"
+        if place.parent.is_dir() and not place.exists():
+            try:
+                os.link(log, place)
+            except OSError:  # another file system
+                shutil.copyfile(log, place)
+
+    @cached_property
+    def needs_hydra(self) -> bool:
+        """Whether a place has to be worked out."""
+        run, sweep = self.composed["run"], self.composed["sweep"]
+        return not (run["dir"] == sweep["dir"] == RUN_FOLDER and sweep["subdir"] == JOB_NUMBER)
+
+    def _place(self, job: Job, key: str) -> Path:
+        group, _, name = key.partition(".")
+        is_own = self.composed[group][name] == RUN_FOLDER
+        return self.run_folder if is_own else Path(self._resolved(job, key)).absolute()
+
+    def _resolved(self, job: Job, key: str) -> str:
+        return self.resolve(job.config, {**self._named(job), "runtime": self._runtime(job)}, key)
+
+    def _runtime(self, job: Job) -> dict[str, Any]:
+        return {**self.hydra["runtime"], "choices": dict(job.chosen)}
+
+    def _named(self, job: Job) -> dict[str, Any]:
+        number = {"num": job.number, "id": str(job.number)} if self.is_multirun else {}
+        own = {**self.hydra["job"], "override_dirname": self._dirname(job), **number}
+        overrides = {**self.hydra["overrides"], "task": list(job.overrides)}
+        return {**self.hydra, "mode": "MULTIRUN" if self.is_multirun else "RUN", "job": own, "overrides": overrides}
+
+    def _dirname(self, job: Job) -> str:
+        """The overrides as the name of a folder, as ``hydra.job.config.override_dirname`` says."""
+        how = self.hydra["job"]["config"]["override_dirname"]
+        named = (line for line in job.overrides if line.partition("=")[0].lstrip("+~") not in how["exclude_keys"])
+        shown = sorted(self.masks.override(line, self.secret_keys) for line in named)
+        return str(how["item_sep"]).join(shown).replace("=", str(how["kv_sep"]))
+
+    def _part(self, key: str, value: Any) -> str:
+        """One top-level key as YAML; jobs share these."""
+        if (state := (key, id(value))) not in self._texts:
+            self._texts[state] = value, dump_yaml({key: self.masks.tree(value, self.secret_keys, key)})
+        return self._texts[state][1]
+
+    @cached_property
+    def _texts(self) -> dict[tuple[str, int], tuple[Any, str]]:
+        return {}
+
+    def _hydra_text(self, job: Job, overrides: list[str], folder: Path) -> str:
+        choices = tuple(job.chosen.items())
+        if choices not in self._hydra_texts:
+            content = self._named(job)
+            content["job"] |= {"override_dirname": _NAME} | (
+                {"num": _NUMBER, "id": _NUMBER} if self.is_multirun else {}
+            )
+            content["overrides"] |= {"task": [_TASK]}
+            content["runtime"] = {**self._runtime(job), "output_dir": _FOLDER}
+            self._hydra_texts[choices] = dump_yaml({"hydra": self.masks.tree(content, self.secret_keys)})
+        text, indent = self._hydra_texts[choices], ""
+        if overrides:
+            indent = text[text.rindex("\n", 0, text.index(f"- {_TASK}\n")) + 1 : text.index(f"- {_TASK}\n")]
+        task = "".join(f"{indent}{line}\n" for line in dump_yaml(overrides).splitlines()) if overrides else ""
+        text = text.replace(f"{indent}- {_TASK}\n", task) if overrides else text.replace(f"- {_TASK}\n", "[]\n")
+        text = text.replace(f"id: {_NUMBER}", f"id: '{job.number}'").replace(_NUMBER, str(job.number))
+        return text.replace(_NAME, _scalar(self._dirname(job))).replace(_FOLDER, _scalar(str(folder)))
+
+    @cached_property
+    def _hydra_texts(self) -> dict[tuple[tuple[str, str], ...], str]:
+        return {}
+
+
+def _filled(node: Any, folder: str) -> Any:
+    if isinstance(node, Mapping):
+        return {k: _filled(v, folder) for k, v in node.items()}
+    if isinstance(node, list):
+        return [_filled(v, folder) for v in node]
+    return node.replace(RUN_FOLDER, folder) if isinstance(node, str) else node
+
+
+def _scalar(text: str) -> str:
+    """A text as one YAML value on one line."""
+    return dump_yaml([text], width=1_000_000).removeprefix("- ").rstrip("\n")
