@@ -172,11 +172,16 @@ class _Draft:
         return Combination(
             run=self.record.id,
             jobs=tuple(self.jobs),
-            values={key: self.choices[key] if key in self.choices else _look_up(self.config, key) for key in keys},
+            values={key: self._value(key) for key in keys},
             stages=self.stages,
             metrics=self.metrics,
             status=next((s for s in _STATUSES if s in found), "not run"),
         )
+
+
+    def _value(self, key: str) -> Any:
+        found = self.choices.get(key, self.choices.get(key.partition("@")[0]))
+        return _look_up(self.config, key) if found is None else found
 
 
 def _drafts(record: Record) -> list[_Draft]:
@@ -200,8 +205,8 @@ def _drafts(record: Record) -> list[_Draft]:
 def _words(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
     for line in overrides:
         key, _, value = line.partition("=")
-        name = key.lstrip("+~").partition("@")[0]
-        if re.split(r"[.\[]", name)[0] not in FOR_THE_RUN and not name.startswith("hydra/"):
+        name = key.lstrip("+~")
+        if re.split(r"[.\[/@]", name)[0] not in FOR_THE_RUN or name.startswith("c/"):
             yield name, "" if key.startswith("~") else value
 
 
