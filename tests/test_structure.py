@@ -33,8 +33,10 @@ LAYERS = (
     ("runners", "waves", "worker", "workers"),
     ("execute",),
     ("record",),
-    ("comparison",),
-    ("report", "pipeline", "frames", "pictures"),
+    ("comparison", "hydra_running", "job_folders", "frames"),
+    ("job_context", "settings"),
+    ("jobs",),
+    ("report", "pipeline", "pictures"),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 SURFACES = {"cli"}

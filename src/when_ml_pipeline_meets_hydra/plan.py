@@ -28,8 +28,8 @@ class Step:
     """One call with particular inputs.
 
     ``inputs`` is what ``key`` is the digest of; ``needs`` maps parameters to the keys of the artifacts that they
-    receive; ``after`` are the keys of the steps of its combination that have to succeed first. ``follows`` is the key of
-    the effect that has to be over before this one begins, so that the outside world is left as the last job leaves it.
+    receive; ``after`` are the keys of the steps of its combination that have to succeed first. ``follows`` is the key
+    of the effect that has to be over before this one begins, so that the last job has the last word outside.
     """
 
     key: str
