@@ -35,26 +35,26 @@ class CursorSession:
 
     def types(self, query: str) -> Types:
         """The columns of a query with their types."""
-        with self.refused(), _closing(self.connection.cursor()) as cursor:
+        with self.refused(), closing(self.connection.cursor()) as cursor:
             cursor.execute(query)
             return {str(about[0]): self._dtype(about) for about in cursor.description}
 
     def row(self, query: str) -> Sequence[Any]:
         """The only row of a query."""
-        with self.refused(), _closing(self.connection.cursor()) as cursor:
+        with self.refused(), closing(self.connection.cursor()) as cursor:
             cursor.execute(query)
             return cursor.fetchone()  # type: ignore[no-any-return]
 
     def batches(self, query: str, rows: int) -> Iterator[pl.DataFrame]:
         """The result of a query, ``rows`` rows at a time."""
-        with self.refused(), _closing(self._reading()) as cursor:
+        with self.refused(), closing(self._reading()) as cursor:
             cursor.execute(query)
             while found := cursor.fetchmany(rows):
                 yield frame(found)
 
     def create(self, table: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
         """Make a table and fill it, all or nothing."""
-        with self.refused(), _closing(self.connection.cursor()) as cursor:
+        with self.refused(), closing(self.connection.cursor()) as cursor:
             cursor.execute("BEGIN")
             try:
                 cursor.execute(sql.create(table, columns))
@@ -74,7 +74,8 @@ class CursorSession:
 
 
 @contextmanager
-def _closing(cursor: Any) -> Iterator[Any]:
+def closing(cursor: Any) -> Iterator[Any]:
+    """Closes a cursor in the end."""
     try:
         yield cursor
     finally:

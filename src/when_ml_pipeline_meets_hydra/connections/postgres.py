@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
 
-from when_ml_pipeline_meets_hydra.connections.cursors import CursorSession
+from when_ml_pipeline_meets_hydra.connections.cursors import CursorSession, first_line
 from when_ml_pipeline_meets_hydra.connections.drivers import driver
 from when_ml_pipeline_meets_hydra.connections.interface import Session
 from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
@@ -42,7 +42,7 @@ _BLAMED = (
     ("database", re.compile(r'database ".*" does not exist')),
     ("user", re.compile(r'role ".*"|user ".*"')),
     ("sslmode", re.compile(r"SSL|certificate")),
-    ("host", re.compile(r"refused|host name|timeout|timed out|unreachable|No such file|No route|invalid port")),
+    ("host", re.compile(r"refused|host name|resolve|timeout|timed out|unreachable|No such file|No route|invalid port")),
 )
 
 
@@ -99,8 +99,7 @@ class Postgres:
             connection.close()
 
     def _refused(self, error: Exception) -> Problem:
-        said = " ".join(str(error).split())
-        said = said.rpartition("FATAL: ")[2].strip()
+        said = first_line(error).rpartition("FATAL: ")[2].strip()
         key = next((key for key, words in _BLAMED if words.search(said)), "")
         shown = {"database": self.database, "user": self.user, "host": f"{self.host}:{self.port}"}.get(key)
         return Problem(key=key, value=shown, message=f"cannot connect to PostgreSQL: {said}")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
 
-from when_ml_pipeline_meets_hydra.connections.cursors import CursorSession, first_line
+from when_ml_pipeline_meets_hydra.connections import sql
+from when_ml_pipeline_meets_hydra.connections.cursors import CursorSession, closing, first_line
 from when_ml_pipeline_meets_hydra.connections.drivers import driver
 from when_ml_pipeline_meets_hydra.connections.interface import Session
 from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.stages.artifacts import DType
+from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType
 
 _DTYPES = {
     "REAL": DType.FLOAT,
@@ -66,7 +67,7 @@ class Snowflake:
             return _DTYPES.get(name, name)
 
         try:
-            yield CursorSession(connection, connector.errors.Error, placeholder="%s", dtype=dtype)
+            yield _Session(connection, connector.errors.Error, placeholder="%s", dtype=dtype)
         finally:
             connection.close()
 
@@ -87,6 +88,7 @@ class Snowflake:
             "port": self.port,
             "protocol": self.protocol,
             "login_timeout": self.timeout,
+            "network_timeout": 10 * self.timeout,  # otherwise a server that fails is asked for ever
             "application": "when_ml_pipeline_meets_hydra",
         }
         return {name: value for name, value in words.items() if value is not None}
@@ -94,3 +96,15 @@ class Snowflake:
     def _refused(self, error: Any) -> Problem:
         key = _BLAMED.get(getattr(error, "errno", None) or 0, "")
         return Problem(key=key, message=f"cannot connect to Snowflake: {first_line(error)}")
+
+
+class _Session(CursorSession):
+    def create(self, table: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
+        """Make a table and fill it. Making it ends a transaction here; all rows are one INSERT."""
+        with self.refused(), closing(self.connection.cursor()) as cursor:
+            cursor.execute(sql.create(table, columns))
+            try:
+                cursor.executemany(sql.insert(table, columns, self.placeholder), list(rows))
+            except BaseException:
+                cursor.execute(f"DROP TABLE {table}")
+                raise
