@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,7 +49,7 @@ class Surroundings:
     at_the_end: Callable[[Sequence[Outcome]], object] = _nobody
 
 
-def execute(plan: Plan, around: Surroundings) -> Iterator[Outcome]:
+def execute(plan: Plan, around: Surroundings) -> Generator[Outcome, None, None]:
     """Run the steps of a plan; their outcomes come as they end.
 
     A step that fails makes those skipped that come after it, and with ``OnError.STOP`` all that have not begun. Raises
