@@ -317,10 +317,21 @@ def test_what_only_shows_loads_next_to_nothing(words: list[str], monkeypatch: py
     assert not loaded & {*LIBRARIES, "hydra"}
 
 
-@pytest.mark.parametrize("words", [["runs", "list"], ["runs", "show", "last"], ["store", "list"], ["store", "gc"]])
-def test_what_reads_records_and_results_loads_no_hydra(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "runs list",
+        "runs show last",
+        "runs diff last last",
+        "runs compare last",
+        "store list",
+        "store gc",
+        "store verify",
+    ],
+)
+def test_what_reads_records_and_results_loads_no_hydra(words: str) -> None:
     small("c=gather")
-    code, loaded = loaded_by(*words)
+    code, loaded = loaded_by(*words.split())
     assert code == ExitCode.DONE
     assert not loaded & {*LIBRARIES, "hydra", "omegaconf"}
 

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "src" / NAME
 
 # A module of the core imports only what stands in an earlier line.
 LAYERS = (
-    ("errors", "wording"),
+    ("errors",),
     ("contracts", "masking", "signature", "sources", "config_tree", "durable", "locks", "interrupts"),
     ("keys", "store", "targets", "hydra_api"),
     ("origins", "validation", "nodes", "exchange"),
@@ -29,14 +29,14 @@ LAYERS = (
     ("bind",),
     ("plan",),
     ("outcomes",),
-    ("compute", "schedule"),
+    ("compute", "schedule", "wording"),
     ("runners", "waves", "worker", "workers"),
     ("execute",),
     ("record",),
-    ("comparison", "hydra_running", "job_folders", "frames"),
+    ("comparison", "hydra_running", "job_folders"),
     ("job_context", "settings"),
     ("jobs",),
-    ("report", "pipeline", "pictures"),
+    ("report", "pipeline", "frames", "pictures"),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 SURFACES = {"cli"}

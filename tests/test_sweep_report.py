@@ -8,6 +8,7 @@ import subprocess
 from collections import Counter
 from itertools import pairwise, takewhile
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -163,6 +164,41 @@ def test_many_stored_steps_are_counted_on_a_terminal() -> None:
     assert "stored (" not in seen.text
     assert any(line.endswith(": 101 stored") for line in seen.lines)
     assert "20 of 100 combinations; all of them: runs compare" in seen.text
+
+
+def test_steps_that_run_at_once_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = write(
+        tmp_path / "conf",
+        {
+            "c/talk.yaml": "# Talk\nname: talk\nsubcommand: run\n",
+            "c/talk_sub/run.yaml": "# @package talk_sub\n# Talk\n_target_: talking.talk\n",
+            "talk.yaml": "",
+        },
+    )
+    code = """
+        import time
+        from pathlib import Path
+
+        def talk(word: str, meeting: str) -> None:
+            Path(meeting, word).touch()
+            while len(list(Path(meeting).iterdir())) < 2:
+                time.sleep(0.01)
+            print(f"{word} and\\n{word}", flush=True)
+            time.sleep(1)
+    """
+    write(tmp_path / "code", {"talking.py": dedent(code)})
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
+    monkeypatch.setenv("WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES", "talking")
+    (tmp_path / "meeting").mkdir()
+    words = ("c=talk", "+word=one,two", f"+meeting={tmp_path / 'meeting'}", "hydra.launcher.n_jobs=2", "--multirun")
+    seen = Terminal("--config-dir", conf, *words)
+    seen.read_until(lambda t: "2 running" in t.text)
+    assert {line.split()[0] for line in seen.lines if " talk run  " in line} == {"#0", "#1"}
+    assert seen.finish() == ExitCode.DONE
+    for number, word in enumerate(("one", "two")):
+        first = seen.lines.index(f"#{number} talk run │ {word} and")
+        assert seen.lines[first + 1] == f"#{number} talk run │ {word}"
+        assert any(line.startswith(f"#{number} talk run: done in ") for line in seen.lines)
 
 
 def test_one_step_shows_its_progress_only() -> None:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.bind import Call
-from when_ml_pipeline_meets_hydra.compose import Job
 from when_ml_pipeline_meets_hydra.keys import FORMAT, digest
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.bind import Call
+    from when_ml_pipeline_meets_hydra.compose import Job
 
 Inputs = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.execute import Outcome
+    from when_ml_pipeline_meets_hydra.outcomes import Outcome
 
 Parts = tuple[tuple[str, str], ...]  # texts and their styles
 

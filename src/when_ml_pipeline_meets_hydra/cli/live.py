@@ -20,7 +20,7 @@ from rich.text import Text
 from when_ml_pipeline_meets_hydra.cli.consoles import console
 from when_ml_pipeline_meets_hydra.cli.watching import PlainLines
 from when_ml_pipeline_meets_hydra.report import Rows
-from when_ml_pipeline_meets_hydra.wording import STYLES, Parts
+from when_ml_pipeline_meets_hydra.wording import STYLES, Parts, outcome_parts
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.execute import Outcome
@@ -151,10 +151,10 @@ class LiveView(PlainLines):
             if status == "done":
                 seconds, count = self._times.get(name, (0.0, 0))
                 self._times[name] = seconds + outcome.seconds, count + 1
-            if status == "stored" and self._quiet:
-                self._announce(outcome.step.jobs[0])
-            else:
-                super().step_ended(outcome)
+            self._announce(outcome.step.jobs[0])
+            if not (self._quiet and status == "stored"):
+                which = (f"#{outcome.step.jobs[0]} ", "dim") if self._numbered and self._lanes > 1 else ("", "")
+                self.say((which, *outcome_parts(outcome)))
 
     def print(self, text: str) -> None:
         """Write whole lines to stdout: above the picture where that is the same terminal."""
