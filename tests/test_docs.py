@@ -11,10 +11,12 @@ holds ``examples/``. How a page is read:
 - A command that ends with `` &`` stays until the end of the page; the next one waits for its expected lines.
 - Ports 8080 to 8089 stand for free ones.
 - Commands that begin with ``curl`` are passed over where there is none.
+- A page that begins with ``<!-- needs NAME, … -->`` is passed over where one of these packages is not installed.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -44,6 +46,7 @@ PAGES = [
 SKIPPED = {ROOT / "README.md": 2}
 SECONDS = 120
 
+_NEEDS = re.compile(r"^<!-- needs ([\w, ]+) -->$", re.MULTILINE)
 _BLOCK = re.compile(r"^( *)```console\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _TOOK = re.compile(r" in \d+\.\d s\b")  # not said where it took no time
 # What differs from run to run, first the longer patterns; the last one is compared by its value.
@@ -178,6 +181,9 @@ def _name(page: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in PAGES if commands_of(p)], ids=_name)
 def test_commands_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    needed = _NEEDS.match(page.read_text(encoding="utf-8"))
+    if needed and (absent := [n for n in needed[1].split(", ") if importlib.util.find_spec(n) is None]):
+        pytest.skip(f"needs {', '.join(absent)}")
     commands = [c for c in commands_of(page) if shutil.which("curl") or not c.text.startswith("curl ")]
     (tmp_path / "shell" / "page").mkdir(parents=True)
     shutil.copytree(DOCS / "examples", tmp_path / "shell" / "page" / "examples")

@@ -75,6 +75,10 @@ class ScikitLearn:
         return contents.digest(*(folder / file for file in _FILES[self.load]))
 
     def check(self) -> Iterable[Problem]:
-        """The name of the target must be a new one; the data themselves are known to be right."""
-        if self.target in self._frame().columns[:-1]:
+        """The name of the target must be a new one, the image of the right size; the data are known to be right."""
+        from when_ml_pipeline_meets_hydra.datasets.checks import wrong_image
+
+        features = self._frame().columns[:-1]
+        if self.target in features:
             yield Problem(key="target", value=self.target, message="a feature has this name already")
+        yield from wrong_image(self.image, len(features))

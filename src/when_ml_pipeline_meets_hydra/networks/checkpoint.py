@@ -14,6 +14,7 @@ from when_ml_pipeline_meets_hydra import durable
 
 _FILE = "training.pt"
 _SECONDS = 1.0
+_VERSION = str(torch.__version__)
 
 
 class Checkpoints:
@@ -30,16 +31,16 @@ class Checkpoints:
         try:
             # Only tensors and plain values: reading it executes no code.
             state: dict[str, Any] = torch.load(self._file, map_location=device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as problem:
-            print(f"The checkpoint cannot be read, training starts anew: {problem}")
+            return state if state.pop("torch") == _VERSION else None
+        except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
+            print(f"{self._file} cannot be read: training starts anew")
             return None
-        return state if state.pop("torch", None) == torch.__version__ else None
 
     def keep(self, state: dict[str, Any]) -> None:
         """Keep ``state`` (tensors and plain values), unless another one was kept less than a second ago."""
         if self._file is None or time.monotonic() - self._written < _SECONDS:
             return
         buffer = io.BytesIO()
-        torch.save({**state, "torch": torch.__version__}, buffer)
+        torch.save({**state, "torch": _VERSION}, buffer)
         durable.write(self._file, buffer.getvalue())
         self._written = time.monotonic()

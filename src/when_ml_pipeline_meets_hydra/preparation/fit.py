@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import polars as pl
 
 from when_ml_pipeline_meets_hydra.datasets.table import column
 from when_ml_pipeline_meets_hydra.preparation.param import Imputation, PreparationParam, Scaling
-from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType
+from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType, Image
 
 # A median needs all values of its column at once: as many columns at a time as make this many values (8 bytes each).
 VALUES_AT_ONCE = 20_000_000
@@ -78,13 +79,16 @@ def text(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.String).fill_null("")
 
 
-def fit(train: pl.LazyFrame, columns: tuple[Column, ...], rows: int, param: PreparationParam) -> Fitted:
+def fit(
+    train: pl.LazyFrame, columns: tuple[Column, ...], rows: int, param: PreparationParam, image: Image | None = None
+) -> Fitted:
     """Learn from the ``rows`` training rows, whose k-th column is named ``c<k>``."""
     numeric = [k for k, c in enumerate(columns) if is_number(c.dtype)]
     texts = [k for k, c in enumerate(columns) if not is_number(c.dtype)]
+    alike = None if param.scaling is Scaling.NONE else image
     return Fitted(
         columns=columns,
-        numbers=tuple(_numbers(train, columns, numeric, rows, param)),
+        numbers=tuple(_scaled_alike(list(_numbers(train, columns, numeric, rows, param)), alike)),
         categories=tuple(_categories(train, texts, rows, param)),
     )
 
@@ -106,8 +110,22 @@ def _numbers(
         fill = {Imputation.MEAN: mean, Imputation.MEDIAN: median, Imputation.ZERO: 0.0}[param.imputation]
         indicator = param.missing_indicator and 0 < count < rows
         # The deviation of equal numbers is not quite 0 when it is computed; dividing by it would make it a signal.
-        scale = 1.0 if low == high else scale or 1.0
+        scale = 0.0 if low == high else scale
         yield Number(index=k, fill=fill, center=center, scale=scale, indicator=indicator)
+
+
+def _scaled_alike(numbers: Sequence[Number], image: Image | None) -> Iterator[Number]:
+    """No scale of 0; and one center and scale for all pixels of a channel.
+
+    By its own deviation a pixel that is hardly ever lit would outshine all others.
+    """
+    size = image.height * image.width if image else 1
+    for start in range(0, len(numbers), size):
+        channel = numbers[start : start + size]
+        center = fmean(n.center for n in channel)
+        # The deviation within the pixels, and that between them.
+        scale = math.sqrt(fmean(n.scale**2 + (n.center - center) ** 2 for n in channel)) if image else channel[0].scale
+        yield from (replace(n, center=center, scale=scale or 1.0) for n in channel)
 
 
 _STATISTICS = {

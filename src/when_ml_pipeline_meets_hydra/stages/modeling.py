@@ -19,8 +19,9 @@ def _suits(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Pro
     """A model has its own kind of hyperparameters, and perhaps of rows."""
     takes = getattr(model, "takes", TrainingParam)
     if not isinstance(m_param, takes):
+        options = getattr(takes, "options", f"… with _target_: {takes.__module__}.{takes.__name__}")
         message = f"these hyperparameters ({type(m_param).__name__}) are not those of the model {model.name}"
-        yield Problem(key="m_param", message=message, remedy=f"Choose another modeling/param: {takes.options}")
+        yield Problem(key="m_param", message=message, remedy=f"Choose modeling/param={options}")
     if hasattr(model, "misfit") and hasattr(dataset, "image"):
         yield from model.misfit(dataset.image)
 

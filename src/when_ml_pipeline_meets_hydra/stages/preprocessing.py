@@ -44,7 +44,7 @@ def _prepare(
     if not (rows_train and rows_test):
         raise StepFailed(f"{name} has {sum(parts.rows)} rows with a target: too few to hold some out")
     progress(1, 4, "fitting")
-    fitted = fit(parts.train(), table.columns, rows_train, p_param)
+    fitted = fit(parts.train(), table.columns, rows_train, p_param, image)
     features = fitted.features([write.TARGET_FEATURE])
     if not features:
         raise StepFailed(
