@@ -18,6 +18,7 @@ from when_ml_pipeline_meets_hydra.wording import measured
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.record import Record
 
+Cells = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]  # headings and rows
 _STATUSES = ("failed", "interrupted", "skipped", "not run", "done", "stored")  # the first one that occurs counts
 # Keys that are for the whole run, and change no result; and the stage, in which jobs of one combination differ.
 FOR_THE_RUN = frozenset({"c", "home", "force", "packages", "show_secrets", "objective", "on_error", "hydra"})
@@ -104,19 +105,27 @@ class Comparison:
 
         return replace(self, objective=objective, rows=tuple(sorted(self.rows, key=place)))
 
-    def table(self, rows: Sequence[Combination]) -> tuple[tuple[str, ...], Iterator[tuple[str, ...]]]:
-        """Headings, as short as they can be, and the cells of some of the rows."""
-        several = len({r.run for r in self.rows}) > 1
-        short = _short((*self.keys, *self.metrics), taken=(*self.stages, "run", "jobs"))
-        names = *(("run",) if several else ()), "jobs", *(short[k] for k in self.keys), *self.stages
-        return (*names, *(short[m] for m in self.metrics)), (tuple(self._cells(row, several)) for row in rows)
+    def table(self, rows: Sequence[Combination], width: int | None = None) -> Cells:
+        """Headings, as short as they can be, and the cells of some of the rows.
 
-    def _cells(self, row: Combination, several: bool) -> Iterator[str]:
-        if several:
-            yield row.run
+        Where that takes more than ``width`` characters, one status of each combination stands for those of its stages.
+        """
+        found = self._table(rows, self.stages)
+        wide = sum(max(map(len, column)) + 2 for column in zip(found[0], *found[1], strict=True)) - 2
+        return found if width is None or wide <= width else self._table(rows, None)
+
+    def _table(self, rows: Sequence[Combination], stages: Sequence[str] | None) -> Cells:
+        several = len({r.run for r in self.rows}) > 1
+        statuses = ("status",) if stages is None else tuple(stages)
+        short = _short((*self.keys, *self.metrics), taken=(*statuses, "run", "jobs"))
+        names = *(("run",) if several else ()), "jobs", *(short[k] for k in self.keys), *statuses
+        cells = [(*((row.run,) if several else ()), *self._cells(row, stages)) for row in rows]
+        return (*names, *(short[m] for m in self.metrics)), cells
+
+    def _cells(self, row: Combination, stages: Sequence[str] | None) -> Iterator[str]:
         yield _span(row.jobs)
         yield from (shown(row.values.get(key)) for key in self.keys)
-        yield from (row.stages.get(stage, "") for stage in self.stages)
+        yield from [row.status] if stages is None else (row.stages.get(stage, "") for stage in stages)
         yield from (measured(row.metrics[m]) if m in row.metrics else "" for m in self.metrics)
 
 
@@ -177,7 +186,6 @@ class _Draft:
             metrics=self.metrics,
             status=next((s for s in _STATUSES if s in found), "not run"),
         )
-
 
     def _value(self, key: str) -> Any:
         found = self.choices.get(key, self.choices.get(key.partition("@")[0]))

@@ -12,6 +12,8 @@ from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.wording import STYLES
 
+_LONG = 12  # characters of a cell that may be folded
+
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.errors import Problem
     from when_ml_pipeline_meets_hydra.plan import Plan, Step
@@ -63,15 +65,12 @@ class Rows:
     rows: Iterable[Sequence[str]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The table."""
-        table = _table(*self.columns)
-        for row in self.rows:
+        """The table; only long cells are folded where the window is narrow."""
+        rows = list(self.rows)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name, cells in zip(self.columns, zip(*rows, strict=True) if rows else self.columns, strict=True):
+            long = _LONG if rows and name not in ("id", "run") else 1000
+            table.add_column(name, overflow="fold", no_wrap=max(map(len, cells)) <= long)
+        for row in rows:
             table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
         yield table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("key", "action", "status", "id"))
-    return table

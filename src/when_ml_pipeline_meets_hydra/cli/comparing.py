@@ -42,7 +42,7 @@ def compare_runs(
         json.dump(shown, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
         return
-    print_rows(*comparison.table(comparison.rows))
+    print_rows(*comparison.table(comparison.rows, console().width if sys.stdout.isatty() else None))
     if note:
         console(stderr=True, soft_wrap=True).print(note, style="yellow", markup=False)
     for file in contents:

@@ -84,6 +84,7 @@ class LiveView(PlainLines):
     def __init__(self) -> None:
         super().__init__()
         self._console = console(stderr=True, soft_wrap=True)
+        self.width = self._console.width
         self._scrolls = sys.stdout.isatty()  # otherwise stdout leads elsewhere, and is not mixed with the picture
         self._live = Live(
             self,

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from when_ml_pipeline_meets_hydra.cli.streams import Stream
-from when_ml_pipeline_meets_hydra.pipeline import RunObserver
+from when_ml_pipeline_meets_hydra.observers import RunObserver
 from when_ml_pipeline_meets_hydra.wording import GOES_ON, Parts, counted, outcome_parts, plain, table_lines
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class PlainLines(Watcher):
 
     Steps may run at the same time, and in threads: what one of them prints stays in one piece.
     """
+
+    width: int | None = None  # of the window, in characters; a pipe has none
 
     def __init__(self) -> None:
         self._out, self._err = Stream(sys.stdout), Stream(sys.stderr)
@@ -113,7 +115,7 @@ class PlainLines(Watcher):
 
         comparison, note = compared(run.record)
         rows = chosen_rows(comparison)
-        self.table(*comparison.table(rows))
+        self.table(*comparison.table(rows, self.width))
         for parts in remarks(comparison, len(rows), run.record.id):
             self.say(parts)
         if note:
