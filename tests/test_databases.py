@@ -470,6 +470,15 @@ def test_the_help_of_a_stage_shows_the_keys_of_the_connection(wide: None) -> Non
     assert "dataset.connection" not in out
 
 
+def test_a_connection_without_a_table_is_refused(wide: None) -> None:
+    code, _, err = inside("c=modeling", "preprocessing/connection=postgres")
+    assert code == 2
+    assert "preprocessing/connection=postgres: no step of this command reads 'connection'" in err
+    assert "It belongs to preprocessing/dataset=table: choose that as well" in err
+    code, _, err = inside("c=preprocessing", "c/preprocessing_sub=load")
+    assert code == 2
+
+
 def test_a_variable_that_is_not_set_is_named(wide: None) -> None:
     code, _, err = inside("c=preprocessing", TABLE, "preprocessing/connection=snowflake")
     assert code == 2

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.compose import Job
+from when_ml_pipeline_meets_hydra.compose import Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.hydra_api import Loader
 from when_ml_pipeline_meets_hydra.keys import chosen_fields
 from when_ml_pipeline_meets_hydra.targets import locate
 from when_ml_pipeline_meets_hydra.validation import validate
@@ -39,6 +42,31 @@ def value_of(name: str, hint: Any, job: Job, allowed: Iterable[str]) -> Any:
     if problems:
         raise BadInput(*problems)
     return value
+
+
+def idle_choices(composed: Composed, received: Collection[str]) -> Iterator[Problem]:
+    """The chosen options of groups that only come with another option, where that one is not chosen.
+
+    ``received`` are the config keys that any job's steps receive.
+    """
+    added = {(choice, job.overrides) for job in composed.jobs for choice in job.choices if choice.startswith("+")}
+    for choice, overrides in sorted(added):
+        group, _, name = choice.lstrip("+").partition("=")
+        key = composed.loader.package(f"{group}/{name}")
+        if choice not in overrides and key not in received and (owners := list(_owners(group, composed.loader))):
+            message = f"no step of this command reads '{key}'"
+            remedy = f"It belongs to {' or '.join(owners)}: choose that as well"
+            yield Problem(key=group, value=name, message=message, remedy=remedy)
+
+
+def _owners(group: str, loader: Loader) -> Iterator[str]:
+    """The options in whose defaults list a group is."""
+    listed = re.compile(rf"^\s*- +/?{re.escape(group)}(@\S+)?:", re.MULTILINE)
+    for other in loader.groups():
+        for option in loader.options(other):
+            file = loader.source_file(f"{other}/{option}")
+            if file and listed.search(Path(file).read_text(encoding="utf-8", errors="replace")):
+                yield f"{other}={option}"
 
 
 def _chosen(hint: Any, job: Job, allowed: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:

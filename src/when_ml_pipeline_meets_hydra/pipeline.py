@@ -15,6 +15,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineErro
 from when_ml_pipeline_meets_hydra.execute import Observer, Outcome, Surroundings, execute
 from when_ml_pipeline_meets_hydra.jobs import Jobs
 from when_ml_pipeline_meets_hydra.masking import Redactor, Unmasked
+from when_ml_pipeline_meets_hydra.options import idle_choices
 from when_ml_pipeline_meets_hydra.plan import Plan, make_plan
 from when_ml_pipeline_meets_hydra.record import Record, Recorder, Request, exit_code_of
 from when_ml_pipeline_meets_hydra.runners import InProcess, Runner
@@ -163,6 +164,17 @@ def _recorder(prepared: Prepared) -> Recorder:
         raise BadInput(Problem(key="home", value=str(prepared.home), message=message)) from error
 
 
+def _received(bound: Bound) -> set[str]:
+    """The config keys that the steps of all jobs receive."""
+    received: set[str] = set()
+    todo = [call for _, call in bound.calls]
+    while todo:
+        call = todo.pop()
+        received |= call.received
+        todo += call.needs.values()
+    return received
+
+
 def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str | Path] = ()) -> Prepared:
     """Compose, bind, plan and check; runs nothing. Raises ``BadInput`` with all that is wrong."""
     request = Request(overrides=tuple(overrides), multirun=multirun, config_dirs=tuple(map(str, config_dirs)))
@@ -170,6 +182,8 @@ def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
     problems = list(composed.problems)
     settings = settings_of(composed, problems)
     bound = bind(replace(composed, problems=tuple(problems)))
+    if idle := list(idle_choices(composed, _received(bound))):
+        raise BadInput(*idle)
     assert settings is not None, "bind raises what is wrong"
     if settings.n_jobs is None:
         _check_launcher(composed)
