@@ -179,8 +179,9 @@ def test_steps_that_run_at_once_are_told_apart(tmp_path: Path, monkeypatch: pyte
         import time
         from pathlib import Path
 
-        def talk(word: str, meeting: str) -> None:
+        def talk(word: str, meeting: str, pw: str, *, progress) -> None:
             Path(meeting, word).touch()
+            progress(1, 3, f"knows {pw}")
             while len(list(Path(meeting).iterdir())) < 2:
                 time.sleep(0.01)
             print(f"{word} and\\n{word}", flush=True)
@@ -190,10 +191,11 @@ def test_steps_that_run_at_once_are_told_apart(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
     monkeypatch.setenv("WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES", "talking")
     (tmp_path / "meeting").mkdir()
-    words = ("c=talk", "+word=one,two", f"+meeting={tmp_path / 'meeting'}", "hydra.launcher.n_jobs=2", "--multirun")
-    seen = Terminal("--config-dir", conf, *words)
-    seen.read_until(lambda t: "2 running" in t.text)
-    assert {line.split()[0] for line in seen.lines if " talk run  " in line} == {"#0", "#1"}
+    words = ("c=talk", "+word=one,two", f"+meeting={tmp_path / 'meeting'}", f"+pw={SECRET}", "hydra.launcher.n_jobs=2")
+    seen = Terminal("--config-dir", conf, *words, "--multirun")
+    seen.read_until(lambda t: "2 running" in t.text and t.text.count("33%") == 2)
+    assert {line.split()[0] for line in seen.lines if " talk run: knows ********** " in line} == {"#0", "#1"}
+    assert SECRET.encode() not in seen.raw
     assert seen.finish() == ExitCode.DONE
     for number, word in enumerate(("one", "two")):
         said = [line for line in seen.lines if line.startswith(f"#{number} talk run │")]

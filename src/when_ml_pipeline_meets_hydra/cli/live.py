@@ -19,6 +19,7 @@ from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.cli.consoles import console
 from when_ml_pipeline_meets_hydra.cli.watching import PlainLines
+from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.report import Rows
 from when_ml_pipeline_meets_hydra.wording import STYLES, Parts, outcome_parts
 
@@ -101,6 +102,7 @@ class LiveView(PlainLines):
         self._times: dict[str, tuple[float, int]] = {}
         self._planned = self._lanes = 0
         self._quiet = self._numbered = False
+        self._masks = Redactor()
         self._since = time.monotonic()
         self._closed = Event()
         self._thread = Thread(target=self._refresh, daemon=True)
@@ -112,6 +114,7 @@ class LiveView(PlainLines):
         self._queued = {s.key: s.call.name for s in steps if str(s.action) == "run"}
         self._quiet = len(steps) - len(self._queued) > _MANY
         self._numbered = prepared.request.multirun
+        self._masks = prepared.shown_redactor
         super().run_started(prepared, folder)
         self._live.start()
         self._thread.start()
@@ -211,7 +214,7 @@ class LiveView(PlainLines):
         most = max(min(_SHOWN, self._console.height - 6), 1)
         running = list(self._running.values())
         for step in running[:most]:
-            label = f"{step.label}: {step.message}" if step.message else step.label
+            label = f"{step.label}: {self._masks.text(step.message)}" if step.message else step.label
             grid.add_row(*_row(label, step.share, step.seconds))
         if len(running) > most:
             grid.add_row(Text(f"and {len(running) - most} more", "dim"), "", "", "")
