@@ -19,7 +19,7 @@ PACKAGE = ROOT / "src" / NAME
 
 # A module of the core imports only what stands in an earlier line.
 LAYERS = (
-    ("errors",),
+    ("errors", "observers"),
     ("contracts", "masking", "signature", "sources", "config_tree", "durable", "locks", "interrupts"),
     ("keys", "store", "targets", "hydra_api"),
     ("origins", "validation", "nodes", "exchange"),
@@ -35,7 +35,7 @@ LAYERS = (
     ("record",),
     ("comparison", "hydra_running", "job_folders"),
     ("job_context", "settings"),
-    ("jobs",),
+    ("jobs", "recall"),
     ("report", "pipeline", "frames", "pictures"),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
@@ -62,9 +62,17 @@ def _inside(file: Path) -> str:
 
 @cache
 def imports(module: str) -> frozenset[str]:
-    """Everything that a module imports, also inside functions, by its full name."""
+    """Everything that a module imports when it runs, also inside functions, by its full name."""
     tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
-    return frozenset(name for node in ast.walk(tree) for name in _imported(node))
+    return frozenset(name for node in _walk(tree) for name in _imported(node))
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    """All that runs: what only type checkers read is no dependency."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+            yield from _walk(child)
 
 
 def _imported(node: ast.AST) -> Iterator[str]:

@@ -56,6 +56,11 @@ class Combiner:
         """The config of some choices with Hydra's own part, whose values are set."""
         return self._base(self._placed([_Choice.of(c) for c in choices])).whole
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether no value is worked out anew for each job, as by ``${now:…}``."""
+        return all(base.is_constant for base in self._bases)
+
     def problems(self) -> Iterator[Problem]:
         """What is wrong with the files and with the values of Hydra's own keys, whatever the job."""
         for base in self._bases:
@@ -143,6 +148,7 @@ class _Base:
         self._fits: dict[tuple[str, str], bool] = {}
         self._states: dict[str, Any] = {str(top): id(self._cfg._get_node(top)) for top in self._cfg}
         self._parts: dict[tuple[Any, ...], _Part] = {}
+        self.is_constant = True
         self._raws: dict[tuple[str, Any], Any] = {}
         self._texts: dict[str, tuple[str, ...]] = {}
         self._references: dict[tuple[Any, ...], frozenset[str] | None] = {}
@@ -222,7 +228,9 @@ class _Base:
         missing = [top for top, key in keys.items() if key not in self._parts]
         worked_out = self._work_out(missing, values) if missing else {}
         for top, part in worked_out.items():
-            if None not in keys[top]:
+            if None in keys[top]:
+                self.is_constant = False
+            else:
                 self._parts[keys[top]] = part
         parts = {top: worked_out.get(top) or self._parts[key] for top, key in keys.items()}
         there = {top: part for top, part in parts.items() if not part.is_absent}

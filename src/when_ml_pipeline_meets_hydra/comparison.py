@@ -7,11 +7,8 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
-
-from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.wording import measured
 
@@ -25,12 +22,14 @@ FOR_THE_RUN = frozenset({"c", "home", "force", "packages", "show_secrets", "obje
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
-@frozen
+@dataclass(frozen=True, kw_only=True)
 class Objective:
-    """By which metric combinations are sorted, and which end of it comes first."""
+    """By which metric combinations are sorted (``r2``, ``modeling.r2``; None: by none), and which end comes first."""
 
-    metric: Annotated[str | None, Field(min_length=1, description="r2, or modeling.r2; null: no order")] = None
-    direction: Annotated[Literal["maximize", "minimize"], Field(description="Which values are good")] = "maximize"
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # it is checked where a run begins
+
+    metric: str | None = None
+    direction: Literal["maximize", "minimize"] = "maximize"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,8 @@ from when_ml_pipeline_meets_hydra.origins import Origins
 
 MOST_JOBS = 100_000
 SWEEPER = "plan"
+RUN_FOLDER = "${run_folder:}"  # the config's words for the folder of the run's record
+JOB_NUMBER = "${hydra.job.num}"
 LOCAL_LAUNCHER = "hydra_plugins.when_ml_pipeline_meets_hydra.LocalLauncher"
 
 
@@ -61,6 +63,8 @@ class Composed:
     stages: Mapping[str, Stage]
     loader: Loader
     hydra: Mapping[str, Any] = field(default_factory=dict)
+    search_path: tuple[str, ...] = ()
+    is_constant: bool = False
     problems: tuple[Problem, ...] = ()
     spoiled: frozenset[str] = frozenset()
 
@@ -104,7 +108,9 @@ def compose_as_far_as_it_goes(
         jobs=tuple(jobs),
         stages=stages,
         loader=loader,
-        hydra=_hydra(combiner, fixed),
+        hydra=(hydra := _hydra(combiner, fixed)),
+        search_path=loader.search_path,
+        is_constant=combiner.is_constant and _is_plain(hydra),
         problems=merged(told),
         spoiled=spoiled,
     )
@@ -126,6 +132,16 @@ def _hydra(combiner: Combiner, choices: Sequence[Override]) -> Mapping[str, Any]
     except (*hydra_api.CompositionError, BadInput):
         return {}  # said with the jobs
     return dict(hydra)
+
+
+def _is_plain(hydra: Mapping[str, Any]) -> bool:
+    """Whether Hydra's own config asks for nothing that is worked out when a run starts."""
+    return bool(hydra) and (
+        hydra["run"]["dir"] == hydra["sweep"]["dir"] == RUN_FOLDER
+        and hydra["sweep"]["subdir"] == JOB_NUMBER
+        and hydra["launcher"].get("_target_") == LOCAL_LAUNCHER
+        and not (hydra["callbacks"] or hydra["job"]["env_set"] or hydra["job"]["env_copy"])
+    )
 
 
 def _wrong_sizes(words: Sequence[Override]) -> Iterator[Problem]:

@@ -17,7 +17,8 @@ from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, StepFailed
 from when_ml_pipeline_meets_hydra.locks import Held
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.outcomes import Observer, Outcome, Status
+from when_ml_pipeline_meets_hydra.observers import Observer
+from when_ml_pipeline_meets_hydra.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.plan import Action, Step
 from when_ml_pipeline_meets_hydra.store import Store
 

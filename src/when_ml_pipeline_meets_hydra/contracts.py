@@ -84,6 +84,14 @@ class Fingerprinted(Protocol):
 
 
 @runtime_checkable
+class FromFiles(Fingerprinted, Protocol):
+    """An option whose fingerprint is made from its own values and from files, and from nothing else."""
+
+    def files(self) -> Iterable[Path]:
+        """These files; where none of them has changed, the fingerprint need not be asked for."""
+
+
+@runtime_checkable
 class Checked(Protocol):
     """An option that can look at the outside world (read its data) before anything runs."""
 

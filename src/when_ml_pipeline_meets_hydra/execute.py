@@ -11,7 +11,8 @@ from pathlib import Path
 from when_ml_pipeline_meets_hydra.compute import Busy, Task, compute, interrupted
 from when_ml_pipeline_meets_hydra.interrupts import Interrupts
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.outcomes import Observer, OnError, Outcome, Status
+from when_ml_pipeline_meets_hydra.observers import Observer
+from when_ml_pipeline_meets_hydra.outcomes import OnError, Outcome, Status
 from when_ml_pipeline_meets_hydra.plan import Action, Plan, Step
 from when_ml_pipeline_meets_hydra.runners import InProcess, Runner
 from when_ml_pipeline_meets_hydra.schedule import STOPS, Schedule

@@ -200,6 +200,12 @@ class Loader:
         content = OmegaConf.to_container(loaded.config) if loaded else {}
         return {str(k): v for k, v in content.items()} if isinstance(content, dict) else {}
 
+    @property
+    def search_path(self) -> tuple[str, ...]:
+        """Where option files are looked for, but for Hydra's own; each with its scheme."""
+        sources = self.hydra_loader.get_sources()
+        return tuple(f"{s.scheme()}://{s.path}" for s in sources if s.provider not in ("hydra", "schema"))
+
     def unavailable(self) -> list[str]:
         """The entries of the search path that cannot be read."""
         return [s.path for s in self.hydra_loader.get_sources() if s.provider == "user" and not s.available()]

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from when_ml_pipeline_meets_hydra.compute import Busy, Task, compute
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.outcomes import Observer, Outcome, Status
+from when_ml_pipeline_meets_hydra.observers import Observer
+from when_ml_pipeline_meets_hydra.outcomes import Outcome, Status
 
 
 def whole_config(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> DictConfig:

@@ -14,12 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.compose import Job
+from when_ml_pipeline_meets_hydra.compose import JOB_NUMBER, RUN_FOLDER, Job
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.record import dump_yaml
 
-RUN_FOLDER = "${run_folder:}"  # the config's words for the folder of the run's record
-JOB_NUMBER = "${hydra.job.num}"
 # What differs from job to job; each stands in the text of hydra.yaml until it is known.
 _NUMBER, _NAME, _TASK, _FOLDER = "THE-JOBS-NUMBER", "THE-JOBS-OVERRIDES-AS-A-NAME", "THE-JOBS-OVERRIDES", "THE-FOLDER"
 
@@ -94,12 +92,6 @@ class JobFolders:
                 os.link(log, place)
             except OSError:  # another file system
                 shutil.copyfile(log, place)
-
-    @cached_property
-    def needs_hydra(self) -> bool:
-        """Whether a place has to be worked out."""
-        run, sweep = self.composed["run"], self.composed["sweep"]
-        return not (run["dir"] == sweep["dir"] == RUN_FOLDER and sweep["subdir"] == JOB_NUMBER)
 
     def _place(self, job: Job, key: str) -> Path:
         group, _, name = key.partition(".")

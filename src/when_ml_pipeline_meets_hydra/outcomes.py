@@ -42,22 +42,3 @@ class Outcome:
     exit_code: ExitCode = ExitCode.DONE
     log: Path | None = None
     artifact: Artifact | None = None
-
-
-class Observer:
-    """Is told what happens while it happens; this one keeps silent. The core itself prints nothing."""
-
-    def step_started(self, step: Step) -> None:
-        """A step that is to run comes next."""
-
-    def step_waits(self, step: Step, holder: str) -> None:
-        """Another process is computing the same step."""
-
-    def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
-        """How far a step has come."""
-
-    def step_printed(self, step: Step, text: str) -> None:
-        """A step printed whole lines (secrets masked)."""
-
-    def step_ended(self, outcome: Outcome) -> None:
-        """A step is done, was stored already, failed, was skipped or interrupted."""

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.bind import Bound, bind, check
+from when_ml_pipeline_meets_hydra.bind import Bound, Call, bind, check
 from when_ml_pipeline_meets_hydra.compose import Composed, compose_as_far_as_it_goes
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
-from when_ml_pipeline_meets_hydra.execute import Observer, Outcome, Surroundings, execute
+from when_ml_pipeline_meets_hydra.execute import Outcome, Surroundings, execute
 from when_ml_pipeline_meets_hydra.jobs import Jobs
 from when_ml_pipeline_meets_hydra.masking import Redactor, Unmasked
+from when_ml_pipeline_meets_hydra.observers import RunObserver
 from when_ml_pipeline_meets_hydra.options import idle_choices
 from when_ml_pipeline_meets_hydra.plan import Plan, make_plan
 from when_ml_pipeline_meets_hydra.record import Record, Recorder, Request, exit_code_of
@@ -27,13 +28,19 @@ from when_ml_pipeline_meets_hydra.workers import Workers
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Everything that is known before anything runs."""
+    """Everything that is known before anything runs.
+
+    ``search_path`` is where option files were looked for; ``is_constant`` says that the same words always come to the
+    same configs, unless files or environment variables change.
+    """
 
     request: Request
     bound: Bound
     plan: Plan
     settings: Settings
     hydra: Mapping[str, Any]
+    search_path: tuple[str, ...]
+    is_constant: bool
 
     @property
     def home(self) -> Path:
@@ -46,14 +53,21 @@ class Prepared:
         return Store(self.home / "store")
 
     @property
-    def unused(self) -> tuple[str, ...]:
-        """The overrides that change nothing here, because no step of any job receives their key."""
-        received = set(HINTS)
+    def all_calls(self) -> tuple[Call, ...]:
+        """The calls of all jobs and those that they need, each once."""
+        found: dict[int, Call] = {}
         todo = [call for _, call in self.bound.calls]
         while todo:
             call = todo.pop()
-            received |= call.received
-            todo += call.needs.values()
+            if id(call) not in found:
+                found[id(call)] = call
+                todo += call.needs.values()
+        return tuple(found.values())
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The overrides that change nothing here, because no step of any job receives their key."""
+        received = set(HINTS).union(*(call.received for call in self.all_calls))
         lines = dict.fromkeys(line for job, _ in self.bound.calls for line in job.values)
         return tuple(o for o in lines if re.split(r"[.=]", o.lstrip("+~"), maxsplit=1)[0] not in received)
 
@@ -84,16 +98,6 @@ class Run:
         raise KeyError(stage)
 
 
-class RunObserver(Observer):
-    """Is also told when a run begins and ends."""
-
-    def run_started(self, prepared: Prepared, folder: Path) -> None:
-        """All is planned and checked; nothing has run yet."""
-
-    def run_ended(self, run: Run) -> None:
-        """All that could run has run."""
-
-
 def run(
     overrides: Sequence[str],
     *,
@@ -107,10 +111,13 @@ def run(
     values makes a job of each. A step that fails is in the ``Run`` (and its ``exit_code``); what a person can put
     right raises ``BadInput`` before anything runs.
     """
-    observer = observer or RunObserver()
-    prepared = prepare(overrides, multirun=multirun, config_dirs=config_dirs)
-    recorder = _recorder(prepared)
-    jobs = Jobs(prepared.bound, prepared.plan, prepared.hydra, recorder.folder, is_multirun=multirun)
+    return run_prepared(prepare(overrides, multirun=multirun, config_dirs=config_dirs), observer or RunObserver())
+
+
+def run_prepared(prepared: Prepared, observer: RunObserver) -> Run:
+    """Run what was prepared."""
+    recorder, is_multirun = _recorder(prepared), prepared.request.multirun
+    jobs = Jobs(prepared.bound, prepared.plan, prepared.hydra, recorder.folder, is_multirun=is_multirun)
     outcomes: list[Outcome] = []
 
     def end(code: ExitCode, running: Sequence[Outcome] = ()) -> Run:
@@ -158,7 +165,7 @@ def _runner(prepared: Prepared, jobs: Jobs) -> Runner:
 
 def _recorder(prepared: Prepared) -> Recorder:
     try:
-        return Recorder(prepared.home, prepared.request, prepared.bound, prepared.plan.asked)
+        return Recorder.of(prepared.home, prepared.request, prepared.bound, prepared.plan.asked)
     except OSError as error:
         message = f"nothing can be written there ({error.strerror}: {error.filename})"
         raise BadInput(Problem(key="home", value=str(prepared.home), message=message)) from error
@@ -191,7 +198,15 @@ def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
     plan = make_plan(bound.calls, is_stored=store.has, last_inputs=store.last_inputs, force=settings.force)
     jobs = {job.number: job for job, _ in bound.calls}
     check(((jobs[step.jobs[0]], step.call) for step in plan.to_run), bound.redactor)
-    return Prepared(request=request, bound=bound, plan=plan, settings=settings, hydra=composed.hydra)
+    return Prepared(
+        request=request,
+        bound=bound,
+        plan=plan,
+        settings=settings,
+        hydra=composed.hydra,
+        search_path=composed.search_path,
+        is_constant=composed.is_constant,
+    )
 
 
 def _check_launcher(composed: Composed) -> None:

@@ -49,37 +49,52 @@ class Request:
 class Recorder:
     """Writes the record of one run: when it starts, after each step, and when it ends.
 
-    ``asked`` maps the number of a job to the key of its own step.
+    ``head`` is what is known beforehand of all that ``run.json`` says.
     """
 
-    def __init__(self, home: Path, request: Request, bound: Bound, asked: Mapping[int, str]) -> None:
-        self._folder = _new_folder(home / "runs")
-        self._masks, self._started = bound.redactor, time.time()
+    def __init__(self, folder: Path, masks: Redactor, head: Mapping[str, Any]) -> None:
+        self._folder, self._masks, self._started = folder, masks, time.time()
         self._counts: Counter[str] = Counter()
         self._metrics: dict[str, float] = {}
-        lines = _JobLines(bound.redactor, bound.secret_keys, asked)
-        # The head comes last: where there is one, the jobs are there as well.
-        durable.write_parts(self._folder / _JOBS, (lines.line(job) for job, _ in bound.calls))
-        self._steps = self._folder / _STEPS
+        self._steps = folder / _STEPS
         self._steps.touch()
         self._head: dict[str, Any] = {
-            "id": self._folder.name,
+            **head,
+            "id": folder.name,
             "status": "running",
             "exit_code": None,
-            "overrides": [lines.override(o) for o in request.overrides],
-            "multirun": request.multirun,
-            "config_dirs": list(request.config_dirs),
             "folder": str(Path.cwd()),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": None,
             "process": {"pid": os.getpid(), "host": socket.gethostname()},
-            "versions": _versions(),
             "git": _git(Path.cwd()),
+        }
+        self._write()
+
+    @classmethod
+    def of(cls, home: Path, request: Request, bound: Bound, asked: Mapping[int, str]) -> Recorder:
+        """The recorder of a new run; ``asked`` maps the number of a job to the key of its own step."""
+        folder = _new_folder(home / "runs")
+        lines = _JobLines(bound.redactor, bound.secret_keys, asked)
+        # The head comes last: where there is one, the jobs are there as well.
+        durable.write_parts(folder / _JOBS, (lines.line(job) for job, _ in bound.calls))
+        head = {
+            "overrides": [lines.override(o) for o in request.overrides],
+            "multirun": request.multirun,
+            "config_dirs": list(request.config_dirs),
+            "versions": _versions(),
             "stages": list(dict.fromkeys(job.stage for job, _ in bound.calls)),
             "job_count": len(bound.calls),
             "objective": lines.objective(bound.calls[0][0]),
         }
-        self._write()
+        return cls(folder, bound.redactor, head)
+
+    @classmethod
+    def of_the_same(cls, before: Record, masks: Redactor) -> Recorder:
+        """The recorder of a run that was asked for the very same as one before, with the same versions of all."""
+        folder = _new_folder(before.folder.parent)
+        durable.write_parts(folder / _JOBS, [(before.folder / _JOBS).read_bytes()])
+        return cls(folder, masks, before.head)
 
     @property
     def folder(self) -> Path:

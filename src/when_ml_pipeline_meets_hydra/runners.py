@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from when_ml_pipeline_meets_hydra.compute import Busy, Task, compute, interrupted
-from when_ml_pipeline_meets_hydra.outcomes import Observer, Outcome
+from when_ml_pipeline_meets_hydra.observers import Observer
+from when_ml_pipeline_meets_hydra.outcomes import Outcome
 
 
 class Runner(Protocol):

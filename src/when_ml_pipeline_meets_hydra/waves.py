@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from when_ml_pipeline_meets_hydra.compute import Busy, Task, failure, interrupted, written
 from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError
-from when_ml_pipeline_meets_hydra.outcomes import Observer, Outcome, Status
+from when_ml_pipeline_meets_hydra.observers import Observer
+from when_ml_pipeline_meets_hydra.outcomes import Outcome, Status
 
 Launch = Callable[[Sequence[Task]], Sequence[Outcome | BaseException]]
 

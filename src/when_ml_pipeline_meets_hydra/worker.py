@@ -17,7 +17,8 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.compute import Busy, Task, compute, failure
 from when_ml_pipeline_meets_hydra.errors import ExitCode
-from when_ml_pipeline_meets_hydra.outcomes import Observer, Outcome, Status
+from when_ml_pipeline_meets_hydra.observers import Observer
+from when_ml_pipeline_meets_hydra.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.plan import Step
 
 

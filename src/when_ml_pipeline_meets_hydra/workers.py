@@ -24,7 +24,8 @@ from pathlib import Path
 from when_ml_pipeline_meets_hydra.compute import Busy, Printing, Task, failure, interrupted, unfinished, written
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.locks import Held
-from when_ml_pipeline_meets_hydra.outcomes import Observer, Outcome, Status
+from when_ml_pipeline_meets_hydra.observers import Observer
+from when_ml_pipeline_meets_hydra.outcomes import Outcome, Status
 
 _THREADS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),

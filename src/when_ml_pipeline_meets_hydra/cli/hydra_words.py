@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def run_words(words: list[str]) -> int:
         return _help(args, stage)
     if stage == "help" and set(asked) <= {"c", "hydra.searchpath"}:
         return _overview(search_path(args))
-    return _run(args)
+    return _run(args, words)
 
 
 def _show_version() -> int:
@@ -63,10 +64,17 @@ def _help(args: Namespace, stage: str) -> int:
     return show_stage_help(args.overrides, args.config_dir, multirun=args.multirun)
 
 
-def _run(args: Namespace) -> int:
+def _run(args: Namespace, words: list[str]) -> int:
     from when_ml_pipeline_meets_hydra.cli.watching import watcher
-    from when_ml_pipeline_meets_hydra.pipeline import run
+    from when_ml_pipeline_meets_hydra.recall import recall, remember
 
+    started = time.time()
     with watcher(as_json=args.json) as observer:
-        done = run(args.overrides, multirun=args.multirun, config_dirs=args.config_dir, observer=observer)
+        if (known := recall(words, observer)) is not None:
+            return int(known)
+        from when_ml_pipeline_meets_hydra.pipeline import prepare, run_prepared
+
+        prepared = prepare(args.overrides, multirun=args.multirun, config_dirs=args.config_dir)
+        done = run_prepared(prepared, observer)
+    remember(words, prepared, done, started)
     return int(done.exit_code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
@@ -83,6 +84,10 @@ class ColouredDigits:
             task=TaskChoice.CLASSIFICATION,
             image=self.image,
         )
+
+    def files(self) -> Iterable[Path]:
+        """That of scikit-learn."""
+        return ScikitLearn(name=self.name, load=Carried.DIGITS, target="digit").files()
 
     def fingerprint(self) -> str:
         """The digest of scikit-learn's file."""

@@ -60,6 +60,10 @@ class CsvFile:
         """Where the file is."""
         return self.path
 
+    def files(self) -> Iterable[Path]:
+        """The file."""
+        return (self.file(),)
+
     def fingerprint(self) -> str:
         """The digest of the file's content."""
         return contents.digest(self.file())

@@ -40,6 +40,10 @@ class DatabaseTable(TableQuery):
 
         return database_rows.read(self, file)
 
+    def files(self) -> Iterable[Path]:
+        """None: what the rows are is said by ``snapshot``."""
+        return ()
+
     def fingerprint(self) -> str:
         """The digest of where the rows come from, and of the snapshot; connects to nothing."""
         where = {

@@ -48,6 +48,10 @@ class ParquetFile:
             image=self.image,
         )
 
+    def files(self) -> Iterable[Path]:
+        """The file."""
+        return (self.path,)
+
     def fingerprint(self) -> str:
         """The digest of the file's content."""
         return contents.digest(self.path)

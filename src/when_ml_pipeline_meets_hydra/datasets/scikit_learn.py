@@ -68,11 +68,15 @@ class ScikitLearn:
             target = [str(loaded.target_names[index]) for index in target]
         return pl.DataFrame(loaded.data, schema=names).with_columns(pl.Series(self.target, target))
 
-    def fingerprint(self) -> str:
-        """The digest of scikit-learn's files, found without importing it."""
+    def files(self) -> Iterable[Path]:
+        """Those of scikit-learn, found without importing it."""
         found = importlib.util.find_spec("sklearn")
         folder = Path((found.submodule_search_locations or [""])[0] if found else "") / "datasets" / "data"
-        return contents.digest(*(folder / file for file in _FILES[self.load]))
+        return [folder / file for file in _FILES[self.load]]
+
+    def fingerprint(self) -> str:
+        """The digest of scikit-learn's files."""
+        return contents.digest(*self.files())
 
     def check(self) -> Iterable[Problem]:
         """The name of the target must be a new one, the image of the right size; the data are known to be right."""

@@ -1,0 +1,293 @@
+"""A command that was run before, and of which nothing has changed since: told again without composing anything.
+
+``<home>/recall/`` holds for such a command what it depended on (option files, code, data, environment variables,
+installed packages) and which results it came to. Where any of that is not the very same, or a result is not in the
+store any more, nothing is recalled and the command takes its ordinary way. Losing these files only costs time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from when_ml_pipeline_meets_hydra import durable
+from when_ml_pipeline_meets_hydra.config_tree import folder_of
+from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.record import Record, Recorder
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.pipeline import Prepared, Run
+
+HOME_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
+PACKAGES_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES"
+FORMAT = 1
+MOST_JOBS = 200
+MOST_FILES = 2_000  # of a folder of option files or of code
+_VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
+
+
+def home_of(words: Sequence[str]) -> Path:
+    """Where a command keeps everything, as its words and the environment say."""
+    said = [w.partition("=")[2] for w in words if w.startswith("home=")]
+    return Path((said or [os.environ.get(HOME_VARIABLE) or ".pipeline"])[-1]).absolute()
+
+
+def recall(words: Sequence[str], observer: Any) -> ExitCode | None:
+    """Tell ``observer`` of the run that the words of a command line come to; None where it has to be run."""
+    try:
+        known = json.loads(_file(words).read_bytes())
+        if known["depends on"] != _state(known["looked at"], _file(words).parent) or not _is_stored(
+            known["steps"], home_of(words)
+        ):
+            return None
+        before = Record(home_of(words) / "runs" / known["run"])
+        if before.head["exit_code"] != 0:
+            return None
+        recorder = Recorder.of_the_same(before, Redactor())
+        _copy_job_folders(before.folder, recorder.folder)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    observer.run_started(_prepared(known), recorder.folder)
+    outcomes = []
+    for step in known["steps"]:
+        outcome = _outcome(step)
+        recorder.add(outcome)
+        outcomes.append(outcome)
+        observer.step_ended(outcome)
+    recorder.close(ExitCode.DONE)
+    observer.run_ended(SimpleNamespace(record=Record(recorder.folder), outcomes=outcomes, exit_code=ExitCode.DONE))
+    return ExitCode.DONE
+
+
+def remember(words: Sequence[str], prepared: Prepared, run: Run, started: float) -> None:
+    """Keep what a command came to, where it would come to the same again.
+
+    That is so where all its results are stored, nothing in it is made anew each time (``${now:…}``), and all that it
+    depends on is older than its start at ``started`` (s): what changed later may have been read before.
+    """
+    home = home_of(words)
+    if run.exit_code or prepared.home != home or not _is_constant(prepared):
+        return
+    looked_at = {
+        "variables": sorted({HOME_VARIABLE, PACKAGES_VARIABLE, *(_variables(prepared) or ())}),
+        "options": [str(folder_of(path)) for path in prepared.search_path],
+        "packages": sorted(_packages(prepared)),
+        "data": sorted({str(file.absolute()) for file in _data_files(prepared) or ()}),
+    }
+    try:
+        state = _state(looked_at, _file(words).parent)
+        if state is None or state["newest"] >= started - 1:
+            return
+        steps = [_known_step(outcome, home) for outcome in run.outcomes]
+        known = {
+            "depends on": state,
+            "looked at": looked_at,
+            "run": run.record.id,
+            "multirun": prepared.request.multirun,
+            "unused": _shown(prepared.unused, prepared),
+            "jobs": _known_jobs(prepared),
+            "steps": steps,
+        }
+        durable.write(_file(words), json.dumps(known).encode())
+    except OSError:  # a disk that is full, or may not be written to
+        return
+
+
+def _file(words: Sequence[str]) -> Path:
+    said = json.dumps([FORMAT, sys.version, str(Path.cwd()), *words])
+    folder = home_of(words) / "recall"
+    return folder / f"{_hasher(folder, said).hexdigest()[:32]}.json"
+
+
+def _hasher(folder: Path, said: str = "") -> hashlib.blake2b:
+    """A digest with a key of its own in this folder, since there may be passwords in what it is made from."""
+    key = folder / "key"
+    if not key.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        made = folder / f".key.{os.getpid()}"
+        made.touch(mode=0o600)
+        made.write_bytes(os.urandom(32))
+        with suppress(FileExistsError):
+            os.link(made, key)  # the first one counts
+        made.unlink()
+    return hashlib.blake2b(said.encode(), key=key.read_bytes())
+
+
+def _is_constant(prepared: Prepared) -> bool:
+    return (
+        len(prepared.bound.calls) <= MOST_JOBS
+        and prepared.is_constant
+        and _data_files(prepared) is not None
+        and _variables(prepared) is not None
+        and not prepared.settings.force
+        and not prepared.settings.show_secrets
+        and all(step.is_storable for step in prepared.plan.steps)
+    )
+
+
+def _packages(prepared: Prepared) -> set[str]:
+    """The packages whose code a step may be made of."""
+    from when_ml_pipeline_meets_hydra.secrecy import named_packages
+    from when_ml_pipeline_meets_hydra.targets import allowed_packages
+
+    return {p for job, _ in prepared.bound.calls for p in allowed_packages(named_packages(job))}
+
+
+def _data_files(prepared: Prepared) -> set[Path] | None:
+    """The files that fingerprints are made from; None where some are made from anything else."""
+    from when_ml_pipeline_meets_hydra.contracts import Fingerprinted, FromFiles
+
+    found: set[Path] = set()
+    for call in prepared.all_calls:
+        for value in call.arguments.values():
+            if isinstance(value, FromFiles):
+                found |= set(value.files())
+            elif isinstance(value, Fingerprinted):
+                return None
+    return found
+
+
+def _variables(prepared: Prepared) -> set[str] | None:
+    """The environment variables that the configs name; None where a name is worked out itself."""
+    parts = {id(part): part for job, _ in prepared.bound.calls for part in job.raw.values()}
+    text = json.dumps([*parts.values(), prepared.hydra], default=str)
+    found = _VARIABLE.findall(text)
+    return set(found) if len(found) == text.count("oc.env") else None
+
+
+def _state(looked_at: Mapping[str, list[str]], folder: Path) -> dict[str, Any] | None:
+    """A digest of all that a command looked at, and when (s) the newest of it changed; None where it is too much."""
+    digest = _hasher(folder)
+    newest = 0.0
+    for name in looked_at["variables"]:
+        digest.update(f"{name} {os.environ.get(name)!r}\n".encode())
+    found: list[Iterable[tuple[str, os.stat_result]]] = [_tree(Path(o), ".yaml") for o in looked_at["options"]]
+    found += [_tree(place, ".py") for package in looked_at["packages"] for place in _places(package)]
+    found += [((path, os.stat(path)) for path in looked_at["data"])]  # noqa: PTH116 - of what a link leads to
+    for entries in found:
+        count = 0
+        for path, state in entries:
+            count += 1
+            digest.update(f"{path} {state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\n".encode())
+            newest = max(newest, state.st_mtime, state.st_ctime)
+        if count > MOST_FILES:
+            return None
+    for place in sys.path:
+        if place.endswith(("site-packages", "dist-packages")):
+            with suppress(OSError):
+                digest.update(f"{place} {os.stat(place).st_mtime_ns}\n".encode())  # noqa: PTH116
+    return {"digest": digest.hexdigest(), "newest": newest}
+
+
+def _tree(folder: Path, ending: str) -> Iterator[tuple[str, os.stat_result]]:
+    todo, count = [str(folder)], 0
+    while todo and count <= MOST_FILES:
+        with os.scandir(todo.pop()) as entries:
+            for entry in sorted(entries, key=lambda e: e.name):
+                if entry.is_dir():
+                    todo += [] if entry.name.startswith((".", "__pycache__")) else [entry.path]
+                elif entry.name.endswith(ending):
+                    count += 1
+                    yield entry.path, entry.stat()
+
+
+def _places(package: str) -> list[Path]:
+    spec = importlib.util.find_spec(package.partition(".")[0])
+    if spec is None:
+        return []
+    return [Path(p) for p in spec.submodule_search_locations or ()] or [Path(spec.origin or ".").parent]
+
+
+def _shown(overrides: Iterable[str], prepared: Prepared) -> list[str]:
+    return [prepared.bound.redactor.override(line, prepared.bound.secret_keys) for line in overrides]
+
+
+def _known_jobs(prepared: Prepared) -> list[dict[str, Any]]:
+    combinations: dict[tuple[str, ...], int] = {}
+    return [
+        {
+            "number": job.number,
+            "overrides": _shown(job.overrides, prepared),
+            "values": _shown(job.values, prepared),
+            "combination": combinations.setdefault(job.combination, len(combinations)),
+        }
+        for job, _ in prepared.bound.calls
+    ]
+
+
+def _known_step(outcome: Any, home: Path) -> dict[str, Any]:
+    step = outcome.step
+    return {
+        "stage": step.call.stage,
+        "subcommand": step.call.subcommand,
+        "key": step.key,
+        "jobs": list(step.jobs),
+        "metrics": dict(outcome.metrics) if outcome.metrics else None,
+        "stored": _stored(step.key, home),
+    }
+
+
+def _stored(key: str, home: Path) -> str:
+    folder = home / "store" / key[:2] / key
+    content = b"".join((folder / name).read_bytes() for name in ("inputs.json", "artifact.json"))
+    return hashlib.sha256(content).hexdigest()
+
+
+def _is_stored(steps: Sequence[Mapping[str, Any]], home: Path) -> bool:
+    for step in steps:
+        if _stored(step["key"], home) != step["stored"]:
+            return False
+        with suppress(OSError):  # it is used, so 'store gc' keeps it
+            os.utime(home / "store" / step["key"][:2] / step["key"] / "artifact.json")
+    return True
+
+
+def _prepared(known: Mapping[str, Any]) -> Any:
+    """What observers look at before a run."""
+    jobs = [SimpleNamespace(**job) for job in known["jobs"]]
+    masks = Redactor()
+    return SimpleNamespace(
+        request=SimpleNamespace(multirun=known["multirun"]),
+        bound=SimpleNamespace(calls=[(job, None) for job in jobs], redactor=masks, secret_keys=frozenset()),
+        plan=SimpleNamespace(steps=[_step(step) for step in known["steps"]], to_run=()),
+        shown_redactor=masks,
+        unused=known["unused"],
+    )
+
+
+def _step(step: Mapping[str, Any]) -> Any:
+    stage, subcommand = step["stage"], step["subcommand"]
+    call = SimpleNamespace(stage=stage, subcommand=subcommand, name=f"{stage} {subcommand}")
+    return SimpleNamespace(call=call, key=step["key"], jobs=tuple(step["jobs"]), action="stored", reason="")
+
+
+def _outcome(step: Mapping[str, Any]) -> Any:
+    return SimpleNamespace(
+        step=_step(step),
+        status="stored",
+        reason="nothing changed",
+        seconds=0.0,
+        metrics=step["metrics"],
+        error=None,
+        exit_code=ExitCode.DONE,
+        log=None,
+        artifact=None,
+    )
+
+
+def _copy_job_folders(old: Path, new: Path) -> None:
+    """What Hydra's users look for beside a run: the same, but for the name of the folder."""
+    for file in [*old.glob("multirun.yaml"), *old.glob(".hydra/*.yaml"), *old.glob("*/.hydra/*.yaml")]:
+        copy = new / file.relative_to(old)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(file.read_text(encoding="utf-8").replace(old.name, new.name), encoding="utf-8")

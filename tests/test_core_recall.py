@@ -1,0 +1,205 @@
+"""A command of which nothing has changed is told again; whatever it depends on is noticed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import HOME, Cli
+from small_pipeline import SMALL, install, steps_run, write
+from when_ml_pipeline_meets_hydra.record import read_records
+
+WORDS = ("c=gather,fit", "knobs.rounds=2,3", "--multirun", "target.name=${oc.env:WHO,nobody}")
+
+
+@pytest.fixture
+def conf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A copy of the small pipeline that is old enough to be remembered."""
+    package = tmp_path / "py"
+    for file in SMALL.rglob("*"):
+        if file.suffix in (".py", ".yaml"):
+            write(package, {str(file.relative_to(SMALL)): file.read_text()})
+    install(monkeypatch)
+    monkeypatch.setenv("PYTHONPATH", str(package))
+    return package
+
+
+def wait_until_old() -> None:
+    """Files that changed within the last second are not trusted."""
+    time.sleep(1.3)
+
+
+FILES = """
+
+    def files(self) -> list[Path]:
+        return [self.path]
+"""
+
+
+LOADED = """
+import sys
+from when_ml_pipeline_meets_hydra.cli import main
+code = main(sys.argv[1:])
+print("loaded", sorted({"hydra", "pydantic", "omegaconf"} & set(sys.modules)), file=sys.stderr)
+raise SystemExit(code)
+"""
+
+
+def run(conf: Path, *words: str) -> tuple[str, str, bool]:
+    """What a command prints, run ids as ``RUN``, and whether it was recalled."""
+    command = [sys.executable, "-c", LOADED, *(words or WORDS), "--config-dir", str(conf / "conf")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    err, _, loaded = done.stderr.rpartition("loaded ")
+    run_id = list(read_records(Path(os.environ[HOME])))[-1].id
+    return done.stdout.replace(run_id, "RUN"), err.replace(run_id, "RUN"), loaded.strip() == "[]"
+
+
+def test_what_is_recalled_reads_as_what_is_run(conf: Path) -> None:
+    wait_until_old()
+    assert run(conf)[2] is False
+    computed = steps_run()
+    ordinary = run(conf, *WORDS, "hydra.verbose=false")  # other words: it takes the ordinary way
+    recalled = run(conf)
+    assert (ordinary[2], recalled[2]) == (False, True)
+    assert re.sub("hydra.verbose=false", "", ordinary[0]).split() == recalled[0].split()
+    assert [line for line in ordinary[1].splitlines() if "stored" in line]
+    assert sorted(ordinary[1].splitlines()) == sorted(recalled[1].splitlines())
+    assert steps_run() == computed
+
+
+def test_what_is_recalled_has_a_record_of_its_own(conf: Path, own_home: Path, cli: Cli) -> None:
+    wait_until_old()
+    run(conf)
+    run(conf)
+    assert run(conf)[2]
+    first, *_, last = read_records(own_home)
+    assert last.id != first.id
+    assert (last.status, [s["status"] for s in last.steps]) == ("done", ["stored"] * 3)
+    assert [j["overrides"] for j in last.jobs()] == [j["overrides"] for j in first.jobs()]
+    assert last.config(3) == first.config(3)
+    one, two = ((r.folder / "3" / ".hydra" / "hydra.yaml").read_text() for r in (first, last))
+    assert one.replace(first.id, last.id) == two
+    assert cli("runs", "diff", first.id, last.id).out == "no differences\n"
+
+
+def edit_an_option(conf: Path) -> None:
+    file = conf / "conf" / "fit" / "knobs" / "gentle.yaml"
+    file.write_text(file.read_text().replace("0.5", "0.6"))
+
+
+def add_an_option(conf: Path) -> None:
+    write(conf / "conf", {"fit/knobs/another.yaml": "# @package knobs\n"})
+
+
+def edit_the_code(conf: Path) -> None:
+    for file in (conf / "small").glob("*.py"):
+        file.write_text(file.read_text() + "\n# changed\n")
+
+
+def set_a_variable(conf: Path) -> None:
+    os.environ["WHO"] = "somebody"
+
+
+def remove_a_result(conf: Path) -> None:
+    next((Path(os.environ[HOME]) / "store").glob("??/*/artifact.json")).unlink()
+
+
+def change_a_result(conf: Path) -> None:
+    file = next((Path(os.environ[HOME]) / "store").glob("??/*/inputs.json"))
+    content = file.read_text()
+    file.unlink()
+    file.write_text(content.replace('"format"', ' "format"'))
+
+
+def remove_the_run(conf: Path) -> None:
+    shutil.rmtree(Path(os.environ[HOME]) / "runs")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [edit_an_option, add_an_option, edit_the_code, set_a_variable, remove_a_result, remove_the_run],
+    ids=lambda change: change.__name__,
+)
+def test_whatever_changes_is_noticed(
+    conf: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHO", "nobody")
+    wait_until_old()
+    run(conf)
+    assert run(conf)[2]
+    change(conf)
+    assert not run(conf)[2]
+
+
+def test_data_that_change_are_noticed(conf: Path, tmp_path: Path) -> None:
+    code = next(f for f in (conf / "small").glob("*.py") if "class FileSource" in f.read_text())
+    code.write_text(
+        code.read_text().replace("    def fingerprint(self)", FILES.strip("\n") + "\n\n    def fingerprint(self)")
+    )
+    numbers = tmp_path / "numbers.txt"
+    numbers.write_text("1\n2\n3")
+    words = ("c=gather", "gather/source=file", f"source.path={numbers}")
+    wait_until_old()
+    run(conf, *words)
+    assert run(conf, *words)[2]
+    numbers.write_text("1\n2\n4")
+    assert not run(conf, *words)[2]
+    assert steps_run()["gather"] == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("c=ship",),  # acts on the outside world
+        ("c=fit", "force=[fit]"),
+        ("c=fit", "++model_name=${now:%f}"),
+        ("c=fit", "hydra.run.dir=elsewhere"),
+        ("c=fit", "show_secrets=true"),
+    ],
+)
+def test_what_may_differ_each_time_is_not_recalled(conf: Path, words: tuple[str, ...]) -> None:
+    wait_until_old()
+    run(conf, *words)
+    assert not run(conf, *words)[2]
+
+
+def test_files_that_have_just_changed_are_not_trusted(conf: Path) -> None:
+    edit_an_option(conf)
+    run(conf)
+    assert not run(conf)[2]
+
+
+def test_no_secret_is_kept(conf: Path, own_home: Path) -> None:
+    words = (
+        "c=fit",
+        "target.login.phrase=open-sesame-123",
+        "cluster.pw=hunter2-hunter2",
+        "deployment/cluster=cluster_1",
+    )
+    wait_until_old()
+    run(conf, *words)
+    assert run(conf, *words)[2]
+    for file in own_home.rglob("*"):
+        if file.is_file():
+            assert b"open-sesame" not in file.read_bytes()
+            assert b"hunter2" not in file.read_bytes()
+    assert (own_home / "recall" / "key").stat().st_mode & 0o077 == 0
+
+
+def test_a_result_that_was_exchanged_is_noticed(conf: Path) -> None:
+    wait_until_old()
+    run(conf)
+    assert run(conf)[2]
+    change_a_result(conf)
+    command = [sys.executable, "-c", LOADED, *WORDS, "--config-dir", str(conf / "conf")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert "hydra" in done.stderr.rpartition("loaded ")[2]
