@@ -34,7 +34,7 @@ autodoc_member_order = "bysource"
 
 CONFIG_GROUPS = "<!-- the config groups -->"
 # Options without a class of their own: the annotation in the subcommand's signature is what they become.
-ANNOTATED_IN = {"p_param": "preprocessing.prepare", "m_param": "modeling.train"}
+ANNOTATED_IN = {"p_param": "preprocessing.prepare"}
 
 
 def fill_in(app: Sphinx, page: str, source: list[str]) -> None:
@@ -51,7 +51,8 @@ def config_groups() -> Iterator[str]:
         if group == "c":
             continue
         package = next(iter(options.values())).package
-        yield f"## `{group}`\n\nIts keys land at `{package}`.\n\n| option | |\n|---|---|"
+        place = "Its options set keys anywhere" if package == "_global_" else f"Its keys land at `{package}`"
+        yield f"## `{group}`\n\n{place}.\n\n| option | |\n|---|---|"
         for name, option in options.items():
             mark = " (default)" if defaults.get(group) == name else ""
             yield f"| `{name}`{mark} | {option.description} |"
@@ -61,10 +62,10 @@ def config_groups() -> Iterator[str]:
 
 
 def keys_of(option: Option) -> Iterator[str]:
-    """The table of an option's keys; nothing for a subcommand or an example of the template."""
+    """The table of an option's keys; nothing for a subcommand, an example of the template, or what extends another."""
     content = yaml.safe_load(option.text())
     target = content.pop("_target_", None)
-    if option.group.startswith("c/") or option.description.startswith("Example"):
+    if option.group.startswith("c/") or option.description.startswith("Example") or "defaults" in content:
         return
     hint = located(target) if target else annotation(option.package)
     yield f"### `{option.group}={option.name}`\n\n| key | default | allowed | |\n|---|---|---|---|"

@@ -343,7 +343,7 @@ def loaded_by(*words: str) -> list[str]:
     code = f"""
 import atexit, sys
 from when_ml_pipeline_meets_hydra.cli import main
-atexit.register(lambda: print("loaded:", *sorted({{"torch", "onnxscript", "numpy"}} & sys.modules.keys())))
+atexit.register(lambda: print("loaded:", *sorted({{"torch", "onnxscript"}} & sys.modules.keys())))
 sys.exit(main({list(words)}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
@@ -353,7 +353,7 @@ sys.exit(main({list(words)}))
 def test_plan_and_stored_runs_load_no_torch() -> None:
     words = ["c=modeling", "+experiment=good_run", "m_param.epochs=2"]
     assert loaded_by("plan", *words) == []
-    assert loaded_by(*words) == ["numpy", "onnxscript", "torch"]
+    assert loaded_by(*words) == ["onnxscript", "torch"]
     assert loaded_by(*words) == []
 
 

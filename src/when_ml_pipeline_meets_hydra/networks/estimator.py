@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,12 +54,26 @@ class TrainedClassifier(Trained):
         return super().predict(features)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the exporter has to say is for its authors; its result is compared with the network."""
+    talkers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript", "torch")]
+    levels = [talker.level for talker in talkers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for talker in talkers:
+            talker.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for talker, level in zip(talkers, levels, strict=True):
+                talker.setLevel(level)
+
+
 def to_graph(net: nn.Module, n_features: int) -> onnx.ModelProto:
     """The ONNX graph of a network that takes float32 [N, F]."""
     example = torch.zeros(2, n_features)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet():
         program: Any = torch.onnx.export(
             net,
             (example,),
