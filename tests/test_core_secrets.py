@@ -191,7 +191,7 @@ def test_an_unexpected_error_of_the_program_tells_nothing(tmp_path: Path, own_ho
     code = (
         "import sys; from when_ml_pipeline_meets_hydra import cli, pipeline\n"
         "def broken(overrides, **_): raise RuntimeError(f'broken by {overrides}')\n"
-        "pipeline.run = broken\n"
+        "pipeline.prepare = broken\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
     words = [f"target.login.phrase={SECRET}", f"++cluster.pw='{SHORT}'", "c=ship", *DIR]
