@@ -17,6 +17,8 @@ from conftest import Cli
 from database_servers import PASSWORD, PostgresServer, postgres_server, snowflake_server
 from small_pipeline import inside, write
 from when_ml_pipeline_meets_hydra import Run, run
+from when_ml_pipeline_meets_hydra.bind import bind
+from when_ml_pipeline_meets_hydra.compose import compose
 from when_ml_pipeline_meets_hydra.connections import sql
 from when_ml_pipeline_meets_hydra.connections.interface import Connection
 from when_ml_pipeline_meets_hydra.connections.postgres import Postgres
@@ -95,14 +97,37 @@ def test_a_shipped_table_gives_what_its_file_gives(
     load(kind, *words[1:])
     load(kind, *words[1:])  # a second time nothing happens
     of_table = prepared(*words)
-    known = pl.read_csv(files() / "cars.csv", infer_schema=False).filter(pl.col("Miles_per_Gallon") != "")
-    known.write_csv("known.csv")
-    cars = ["preprocessing/dataset=cars", f"dataset.path={Path('known.csv').absolute()}"]
-    of_file = run(["c=preprocessing", *cars]).artifact("preprocessing")
-    assert of_table.rows_train + of_table.rows_test == known.height == 398
+    shipped = pl.read_csv(files() / "cars.csv", infer_schema=False).filter(pl.col("Miles_per_Gallon") != "")
+    in_order = dataset_of(*words).rows().frame.collect()
+    assert of_table.rows_train + of_table.rows_test == in_order.height == 398
+    assert in_order.sort(pl.all()).equals(
+        shipped.select(pl.col(c).cast(t) for c, t in in_order.schema.items()).sort(pl.all())
+    )
+    in_order.write_csv("cars.csv")
+    of_file = run(["c=preprocessing", "preprocessing/dataset=cars", f"dataset.path={Path('cars.csv').absolute()}"])
     for part in ("train", "test"):
-        expected = pl.read_parquet(of_file.path / f"{part}.parquet")
+        expected = pl.read_parquet(of_file.artifact("preprocessing").path / f"{part}.parquet")
         assert pl.read_parquet(of_table.path / f"{part}.parquet").equals(expected)
+
+
+def test_the_order_of_the_rows_is_fixed_unless_it_is_not_wanted() -> None:
+    in_sqlite(MIXED, [thing(k) for k in (*range(30, ROWS), *range(30))])
+    connection = Sqlite(path=Path("own.sqlite"))
+
+    def sizes(**other: Any) -> list[int]:
+        dataset = DatabaseTable(name="things", connection=connection, schema=THINGS, table="things", **other)
+        return dataset.rows().frame.select("size").collect().to_series().to_list()
+
+    assert sizes() == list(range(ROWS))
+    assert sizes(order_by=()) == [*range(30, ROWS), *range(30)]
+    assert sizes(order_by=("made", "size"))[:3] == [0, 28, 56]
+
+
+def dataset_of(*words: str) -> DatabaseTable:
+    ((_, call),) = bind(compose(["c=preprocessing", TABLE, *words])).calls
+    dataset = call.arguments["dataset"]
+    assert isinstance(dataset, DatabaseTable)
+    return dataset
 
 
 def files() -> Path:
@@ -256,10 +281,10 @@ def test_everything_wrong_is_said_at_once_before_anything_runs(wide: None, own_h
         "schema.target=y: 1 row has no value of the column to predict",
         "schema.features[1].name=color: there is no such column in the data",
         "Did you mean 'colour'?",
-        "schema.features[0].dtype=int: row 62 of the column 'size' is 'oops', which is not a whole number",
-        "schema.features[2].dtype=date: row 63 of the column 'made' is 'soon', which is not a date like 2026-01-31",
-        "schema.features[3].dtype=bool: row 64 of the column 'new' is '7', which is not true or false",
-        "schema.features[4].dtype=float: row 1 of the column 'more' is ",
+        "schema.features[0].dtype=int: the column 'size' has the value 'oops', which is not a whole number",
+        "schema.features[2].dtype=date: the column 'made' has the value 'soon', which is not a date like 2026-01-31",
+        "schema.features[3].dtype=bool: the column 'new' has the value '7', which is not true or false",
+        "schema.features[4].dtype=float: the column 'more' has the value ",
     ):
         assert text in err
     assert "Traceback" not in err
@@ -274,7 +299,7 @@ def test_types_that_the_database_says_are_compared(postgres: PostgresServer, wid
     code, _, err = inside("c=preprocessing", TABLE, "preprocessing/connection=postgres", *words)
     assert code == 2
     assert "schema.features[0].dtype=float: the column 'size' holds values of type date" in err
-    assert "schema.features[1].dtype=int: row 1 of the column 'colour' is 'red', which is not a whole number" in err
+    assert "schema.features[1].dtype=int: the column 'colour' has the value 'red', which is not a whole number" in err
     assert "schema.features[3].dtype=bool: the column 'new' has the type jsonb" in err
     assert "features[2]" not in err
 
@@ -441,18 +466,13 @@ def test_the_password_is_nowhere(postgres: PostgresServer, own_home: Path, cli: 
 @pytest.mark.parametrize("connection", ["sqlite", "duckdb", "postgres", "snowflake"])
 @pytest.mark.parametrize("schema", ["cars", "planes"])
 def test_every_option_composes_binds_and_says_what_it_is(
-    connection: str, schema: str, monkeypatch: pytest.MonkeyPatch, cli: Cli
+    connection: str, schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from when_ml_pipeline_meets_hydra.bind import bind
-    from when_ml_pipeline_meets_hydra.compose import compose
     from when_ml_pipeline_meets_hydra.config_tree import read_options
 
     for name in ("ACCOUNT", "USER", "DATABASE"):
         monkeypatch.setenv(f"SNOWFLAKE_{name}", "x")
-    words = [TABLE, f"preprocessing/connection={connection}", f"preprocessing/schema={schema}"]
-    ((_, call),) = bind(compose(["c=preprocessing", *words])).calls
-    dataset = call.arguments["dataset"]
-    assert isinstance(dataset, DatabaseTable)
+    dataset = dataset_of(f"preprocessing/connection={connection}", f"preprocessing/schema={schema}")
     assert isinstance(dataset.connection, Connection)
     assert (dataset.name, dataset.table, dataset.schema.name) == (schema, schema, schema)
     options = read_options()

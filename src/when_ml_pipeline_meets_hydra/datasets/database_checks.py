@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from when_ml_pipeline_meets_hydra.connections import sql
 from when_ml_pipeline_meets_hydra.connections.interface import QueryFailed, Session, Types, Unreachable, opened
@@ -27,9 +28,9 @@ def problems(dataset: TableQuery) -> list[Problem]:
 
 def _look(dataset: TableQuery, session: Session) -> Iterator[Problem]:
     types = session.types(sql.nothing_of(dataset.relation))
-    yield from (_absent(f"order_by[{k}]", name, types) for k, name in enumerate(dataset.order_by) if name not in types)
-    if any(name not in types for name in dataset.order_by):
-        return  # nothing can be asked for in that order
+    order = list(enumerate(dataset.order_by or ()))
+    unordered = [_absent(f"order_by[{k}]", name, types) for k, name in order if name not in types]
+    yield from unordered
     sure = []
     for key, column in dataset.schema.places():
         if column.name not in types:
@@ -38,6 +39,8 @@ def _look(dataset: TableQuery, session: Session) -> Iterator[Problem]:
             yield _contradiction(f"{key}.dtype", column, types[column.name])
         else:
             sure.append((key, column))
+    if unordered or (dataset.order_by is None and len(sure) < len(dataset.schema.columns)):
+        dataset = replace(dataset, order_by=())
     yield from _nulls(dataset, session, sure)
     yield from _values(dataset, session, [c for _, c in sure if types[c.name] is DType.STRING is not c.dtype])
 
@@ -52,7 +55,9 @@ def _nulls(dataset: TableQuery, session: Session, sure: Sequence[tuple[str, Colu
     names = [c.name for _, c in sure]
     if not names:
         return
-    rows, *known = session.row(sql.counts(names, dataset.select(names)))
+    rows, *known = session.row(
+        sql.counts(names, sql.select(names, dataset.relation) if dataset.limit is None else dataset.select(names))
+    )
     if not rows:
         yield Problem(key="table" if dataset.query is None else "query", message="there is no row")
         return

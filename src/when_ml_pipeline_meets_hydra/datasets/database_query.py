@@ -25,7 +25,9 @@ class TableQuery:
     snapshot: Annotated[
         str | int | None, Field(description="Which state of the data; another one reads them again")
     ] = None
-    order_by: Annotated[tuple[str, ...], Field(description="Columns that number the rows; none: as they come")] = ()
+    order_by: Annotated[
+        tuple[str, ...] | None, Field(description="Order of the rows; null: by all columns, []: as they come")
+    ] = None
     limit: Annotated[int | None, Field(ge=1, description="Most rows to read; null: all")] = None
     batch: Annotated[int, Field(ge=1, description="Rows held in memory at a time"), Unkeyed()] = 50_000
 
@@ -41,5 +43,9 @@ class TableQuery:
         return sql.table(self.table or "") if self.query is None else sql.inner(self.query)
 
     def select(self, names: Iterable[str]) -> str:
-        """The query for some columns of all rows that are asked for."""
-        return sql.select(names, self.relation, order_by=self.order_by, limit=self.limit)
+        """The query for some columns of all rows that are asked for.
+
+        A database gives rows in any order, and which are held out follows from it: so it is fixed.
+        """
+        order = tuple(c.name for c in self.schema.columns) if self.order_by is None else self.order_by
+        return sql.select(names, self.relation, order_by=order, limit=self.limit)

@@ -27,10 +27,9 @@ ONE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Wrong:
-    """The first value of a column that is not of its type; rows count from 1."""
+    """A value of a column that is not of its type."""
 
     column: int
-    row: int
     value: str
 
     def of(self, column: int) -> Wrong:
@@ -77,15 +76,12 @@ def _write(dataset: TableQuery, session: Session, file: Path) -> list[Problem]:
 def typed_batches(
     dataset: TableQuery, session: Session, columns: Sequence[Column]
 ) -> Iterator[tuple[pl.DataFrame, list[Wrong]]]:
-    """The rows in batches, each column of its type, with the first wrong value of each column in the batch."""
-    before = 0
+    """The rows in batches, each column of its type, with a wrong value of each column that has one."""
     for raw in session.batches(dataset.select(c.name for c in columns), dataset.batch):
-        typed, wrong = _typed(raw, columns, before)
-        yield typed, wrong
-        before += raw.height
+        yield _typed(raw, columns)
 
 
-def _typed(raw: pl.DataFrame, columns: Sequence[Column], before: int) -> tuple[pl.DataFrame, list[Wrong]]:
+def _typed(raw: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame, list[Wrong]]:
     given = [present(pl.nth(k), physical, ("",), strip=False) for k, physical in enumerate(raw.dtypes)]
     values = [_convert(g, p, c.dtype) for g, p, c in zip(given, raw.dtypes, columns, strict=True)]
     typed = raw.select(v.alias(c.name) for v, c in zip(values, columns, strict=True))
@@ -94,7 +90,7 @@ def _typed(raw: pl.DataFrame, columns: Sequence[Column], before: int) -> tuple[p
         for k, (g, v) in enumerate(zip(given, values, strict=True))
     )
     found = [(k, row) for k, row in enumerate(lost.row(0)) if row is not None]
-    return typed, [Wrong(column=k, row=before + row + 1, value=str(raw[row, k])) for k, row in found]
+    return typed, [Wrong(column=k, value=str(raw[row, k])) for k, row in found]
 
 
 def _convert(given: pl.Expr, physical: pl.DataType, wanted: DType) -> pl.Expr:
@@ -113,7 +109,7 @@ def bad_value(dataset: TableQuery, wrong: Wrong) -> Problem:
     return Problem(
         key=f"{key}.dtype",
         value=column.dtype.value,
-        message=f"row {wrong.row} of the column '{column.name}' is '{value}', which is not {ONE[column.dtype]}",
+        message=f"the column '{column.name}' has the value '{value}', which is not {ONE[column.dtype]}",
         remedy="Correct the value, or change the dtype, or leave the column out",
     )
 
