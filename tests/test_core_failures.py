@@ -20,20 +20,6 @@ from when_ml_pipeline_meets_hydra.store import Store
 ILL = ("--config-dir", str(EXAMPLES / "ill"))
 SWEEP = (*ILL, "c=make,use,act", "--multirun", "+seconds=0.1")
 
-# The program with worker processes. It has no guard around what it does: a worker must not do it again.
-WITH_WORKERS = """
-import functools, os, sys
-from when_ml_pipeline_meets_hydra import pipeline
-from when_ml_pipeline_meets_hydra.cli import main
-from when_ml_pipeline_meets_hydra.execute import OnError, Surroundings
-from when_ml_pipeline_meets_hydra.runners import InProcess
-from when_ml_pipeline_meets_hydra.workers import Workers
-
-n_jobs = int(os.environ["N_JOBS"])
-runner = Workers(n_jobs) if n_jobs else InProcess()
-pipeline.Surroundings = functools.partial(Surroundings, runner=runner, on_error=OnError(os.environ["ON_ERROR"]))
-sys.exit(main())
-"""
 IN_PROCESS, WORKERS = 0, 2
 
 
@@ -43,12 +29,9 @@ def _ill(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def started(*words: str, n_jobs: int = IN_PROCESS, on_error: str = "continue") -> subprocess.Popen[str]:
-    program = Path("program.py")
-    program.write_text(WITH_WORKERS)
-    command = [sys.executable, str(program)] if n_jobs or on_error != "continue" else [str(PROGRAM)]
-    env = {**os.environ, "N_JOBS": str(n_jobs), "ON_ERROR": on_error}
+    settings = [f"on_error={on_error}"] + [f"hydra.launcher.n_jobs={n_jobs}"] * bool(n_jobs)
     pipe = subprocess.PIPE
-    return subprocess.Popen([*command, *words], stdout=pipe, stderr=pipe, text=True, env=env)
+    return subprocess.Popen([PROGRAM, *words, *settings], stdout=pipe, stderr=pipe, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> Finished:
@@ -188,15 +171,15 @@ HANGS = [(how, n) for n in (IN_PROCESS, WORKERS) for how in ("hang", "hang in c"
 def test_an_interrupted_run_ends_at_once_and_goes_on(how: str, n_jobs: int, number: int, store: Store) -> None:
     process = started(*SWEEP, f"+how=go well,{how},go on", n_jobs=n_jobs)
     wait_until("hangs", process)
-    if n_jobs:
-        wait_until("act", process, times=2)
-        time.sleep(0.2)
+    if n_jobs:  # the others are done, but for the effect that follows the one which is missing
+        wait_until("use", process, times=3)
+        time.sleep(0.3)
     process.send_signal(number)
     code, _, err = finish(process)
     assert code == 130
     assert "use run: interrupted" in err
     done = ["act done", "use done"]
-    assert statuses() == sorted([*done, *(done if n_jobs else []), "make done", "use interrupted"])
+    assert statuses() == sorted([*done, *(["use done"] if n_jobs else []), "make done", "use interrupted"])
     assert inside("runs", "list").out.split("\n")[1].count(" interrupted ") == 1
     all_end(pids() | pids("child"))
     assert "\n" not in (error := str(next(s["error"] for s in steps() if s["status"] == "interrupted"))), error
@@ -204,6 +187,14 @@ def test_an_interrupted_run_ends_at_once_and_goes_on(how: str, n_jobs: int, numb
     before = steps_run()
     assert inside(*SWEEP, "+how=go well,go on").code == 0
     assert steps_run()["use"] - before["use"] == (0 if n_jobs else 1), "what is finished is kept"
+
+
+def test_a_script_without_a_guard_runs_once(store: Store) -> None:
+    Path("script.py").write_text("from when_ml_pipeline_meets_hydra.cli import main\nprint('once')\nmain()\n")
+    words = [sys.executable, "script.py", *SWEEP, "+how=go well,use processes", "hydra.launcher.n_jobs=2"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.count("once") == 1
+    assert "sum 3\n" in done.stdout
 
 
 def test_a_second_signal_ends_it_at_once(store: Store) -> None:
@@ -220,10 +211,10 @@ def test_a_signal_that_was_ignored_before_stays_ignored(store: Store) -> None:
     process = subprocess.Popen(
         [PROGRAM, *SWEEP, "+how=go well"],
         stderr=subprocess.PIPE,
+        text=True,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )
-    while not steps_run()["make"]:
-        time.sleep(0.02)
+    wait_until("make", process)
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=40)
     assert process.returncode == 0
@@ -277,7 +268,7 @@ def test_what_is_computed_elsewhere_is_left_for_later(store: Store) -> None:
     other = started(*SWEEP, "+how=hang", n_jobs=1)
     wait_until("hangs", other)
     mine = started(*SWEEP, "+how=hang,go well,go on")
-    wait_until("act", mine, times=2)
+    wait_until("use", mine, times=3)
     assert steps_run()["hangs"] == 1
     other.kill()
     other.communicate()

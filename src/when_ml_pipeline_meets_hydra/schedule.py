@@ -58,12 +58,10 @@ class Schedule:
                 self._artifacts.pop(key, None)
         for key in self._after.pop(step.key, ()):
             self._before[key] -= 1
-            if outcome.status not in _GOOD and step.key in self._steps[key].after and key not in self._reasons:
+            if outcome.status not in _GOOD and step.key in self._steps[key].after:
                 stops = outcome.reason == STOPS
-                self._reasons[key] = STOPS if stops else f"{step.call.name} {outcome.status}"
-                heapq.heappush(self._ready, self._places[key])
-                self._before[key] = -1  # it does not become ready again
-            elif self._before[key] == 0:
+                self._reasons.setdefault(key, STOPS if stops else f"{step.call.name} {outcome.status}")
+            if not self._before[key]:  # also one that is skipped: what follows it must not overtake what it follows
                 heapq.heappush(self._ready, self._places[key])
 
 
