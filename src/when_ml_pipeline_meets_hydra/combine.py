@@ -6,7 +6,7 @@ worked out once for each state of what it depends on, so jobs share the parts in
 
 from __future__ import annotations
 
-import copy
+import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -151,6 +151,7 @@ class _Base:
         self.is_constant = True
         self._raws: dict[tuple[str, Any], Any] = {}
         self._texts: dict[str, tuple[str, ...]] = {}
+        self._pickled: dict[tuple[str, Any], bytes] = {}
         self._references: dict[tuple[Any, ...], frozenset[str] | None] = {}
 
     @cached_property
@@ -288,12 +289,21 @@ class _Base:
             top = str(_TOP.match(value.key_or_group)[0])  # type: ignore[index]
             if top in content and top not in mine:
                 mine.add(top)
-                node = copy.deepcopy(content[top])
-                node._set_parent(self._cfg)
-                self._cfg.__dict__["_content"][top] = node
+                self._cfg.__dict__["_content"][top] = self._copy(top, content[top])
             if wrong := set_value(value, self._cfg, self._loader):
                 problems.setdefault(top, []).append(wrong)
         return problems
+
+    def _copy(self, top: str, node: Any) -> Any:
+        """A copy of a top-level node; from its pickle, which is quicker than a copy of its parts."""
+        key = top, self._states[top]
+        if key not in self._pickled:
+            node._set_parent(None)
+            self._pickled[key] = pickle.dumps(node, pickle.HIGHEST_PROTOCOL)
+            node._set_parent(self._cfg)
+        copy = pickle.loads(self._pickled[key])
+        copy._set_parent(self._cfg)
+        return copy
 
     def _part(self, top: str, problems: Iterable[Problem]) -> _Part:
         if top not in self._cfg:

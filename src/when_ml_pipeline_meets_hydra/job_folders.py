@@ -7,10 +7,11 @@ move them. Secrets are masked in all that is written.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,20 +59,19 @@ class JobFolders:
 
     def write(self, job: Job) -> None:
         """Write the job's config beside its results, once."""
-        if self.hydra.get("output_subdir") is None:
+        name = self.hydra.get("output_subdir")
+        if name is None or job.number in self._written:
             return
+        self._written.add(job.number)
         folder = self.of(job)
-        final = folder / str(self.hydra["output_subdir"])
-        if final.exists():
-            return
-        temporary = folder / f".{final.name}.{os.getpid()}"
-        temporary.mkdir(parents=True, exist_ok=True)
-        shown = [self.masks.override(line, self.secret_keys) for line in job.overrides]
-        (temporary / "config.yaml").write_text("".join(self._part(k, v) for k, v in job.raw.items()), encoding="utf-8")
-        (temporary / "overrides.yaml").write_text(dump_yaml(shown), encoding="utf-8")
-        (temporary / "hydra.yaml").write_text(self._hydra_text(job, shown, folder), encoding="utf-8")
+        final, temporary = f"{folder}/{name}", f"{folder}/.{name}.{os.getpid()}"
+        os.makedirs(temporary, exist_ok=True)  # noqa: PTH103 - asked for every job, as all of this
+        shown = [self._shown(line) for line in job.overrides]
+        _write(f"{temporary}/config.yaml", "".join(self._part(k, v) for k, v in job.raw.items()))
+        _write(f"{temporary}/overrides.yaml", "".join(f"- {_scalar(line)}\n" for line in shown) or "[]\n")
+        _write(f"{temporary}/hydra.yaml", self._hydra_text(job, shown, folder))
         try:
-            temporary.rename(final)
+            os.rename(temporary, final)  # noqa: PTH104
         except OSError:  # another run was told to use the same folder, and was quicker
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -114,7 +114,7 @@ class JobFolders:
         """The overrides as the name of a folder, as ``hydra.job.config.override_dirname`` says."""
         how = self.hydra["job"]["config"]["override_dirname"]
         named = (line for line in job.overrides if line.partition("=")[0].lstrip("+~") not in how["exclude_keys"])
-        shown = sorted(self.masks.override(line, self.secret_keys) for line in named)
+        shown = sorted(map(self._shown, named))
         return str(how["item_sep"]).join(shown).replace("=", str(how["kv_sep"]))
 
     def _part(self, key: str, value: Any) -> str:
@@ -131,19 +131,27 @@ class JobFolders:
         choices = tuple(job.chosen.items())
         if choices not in self._hydra_texts:
             content = self._named(job)
-            content["job"] |= {"override_dirname": _NAME} | (
-                {"num": _NUMBER, "id": _NUMBER} if self.is_multirun else {}
-            )
+            number = {"num": _NUMBER, "id": _NUMBER} if self.is_multirun else {}
+            content["job"] |= {"override_dirname": _NAME, **number}
             content["overrides"] |= {"task": [_TASK]}
             content["runtime"] = {**self._runtime(job), "output_dir": _FOLDER}
-            self._hydra_texts[choices] = dump_yaml({"hydra": self.masks.tree(content, self.secret_keys)})
-        text, indent = self._hydra_texts[choices], ""
-        if overrides:
-            indent = text[text.rindex("\n", 0, text.index(f"- {_TASK}\n")) + 1 : text.index(f"- {_TASK}\n")]
-        task = "".join(f"{indent}{line}\n" for line in dump_yaml(overrides).splitlines()) if overrides else ""
-        text = text.replace(f"{indent}- {_TASK}\n", task) if overrides else text.replace(f"- {_TASK}\n", "[]\n")
-        text = text.replace(f"id: {_NUMBER}", f"id: '{job.number}'").replace(_NUMBER, str(job.number))
-        return text.replace(_NAME, _scalar(self._dirname(job))).replace(_FOLDER, _scalar(str(folder)))
+            text = dump_yaml({"hydra": self.masks.tree(content, self.secret_keys)})
+            self._hydra_texts[choices] = text.replace(f"id: {_NUMBER}", f"id: '{_NUMBER}'")
+        text = self._hydra_texts[choices]
+        end = text.index(f"- {_TASK}\n")
+        begin = text.rindex("\n", 0, end) + 1
+        lines = [f"{text[begin:end]}- {_scalar(line)}\n" for line in overrides] or [f"{text[begin:end]}[]\n"]
+        text = text[:begin] + "".join(lines) + text[end + len(_TASK) + 3 :]
+        text = text.replace(_NUMBER, str(job.number)).replace(_NAME, _scalar(self._dirname(job)))
+        return text.replace(_FOLDER, _scalar(str(folder)))
+
+    @cached_property
+    def _written(self) -> set[int]:
+        return set()
+
+    @cached_property
+    def _shown(self) -> Callable[[str], str]:
+        return cache(lambda line: self.masks.override(line, self.secret_keys))
 
     @cached_property
     def _hydra_texts(self) -> dict[tuple[tuple[str, str], ...], str]:
@@ -158,6 +166,18 @@ def _filled(node: Any, folder: str) -> Any:
     return node.replace(RUN_FOLDER, folder) if isinstance(node, str) else node
 
 
+def _write(file: str, text: str) -> None:
+    with open(file, "w", encoding="utf-8") as stream:  # noqa: PTH123
+        stream.write(text)
+
+
+# What is the same in YAML as without it.
+_SIMPLE = re.compile(r"[A-Za-z_/][\w/.=,+-]*(?<!\.)")
+_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+
+
 def _scalar(text: str) -> str:
     """A text as one YAML value on one line."""
+    if _SIMPLE.fullmatch(text) and text.lower() not in _WORDS:
+        return text
     return dump_yaml([text], width=1_000_000).removeprefix("- ").rstrip("\n")
