@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -76,6 +78,31 @@ def test_what_does_not_fit_is_said_before_anything_runs(cli: Cli, words: list[st
     assert "prepare: done" not in err
 
 
+def test_pytorch_that_is_not_installed_is_said_before_anything_runs() -> None:
+    code = """
+import sys
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+    def find_spec(self, name, *where):
+        return None if name in ("torch", "onnxscript") else self.finder.find_spec(name, *where)
+
+sys.meta_path[:] = map(Without, sys.meta_path)
+from when_ml_pipeline_meets_hydra.cli import main
+sys.exit(main(["c=modeling", "+experiment=good_run"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert "model=fcn: needs torch and onnxscript" in done.stderr
+    assert "pip install 'when_ml_pipeline_meets_hydra[torch]'" in done.stderr
+    assert "prepare: done" not in done.stderr
+
+
 def test_options_inherit_and_experiments_override(cli: Cli) -> None:
     config = cli("--cfg", "job", "modeling/model=cnn_small").out
     assert "name: cnn_small" in config
@@ -84,7 +111,7 @@ def test_options_inherit_and_experiments_override(cli: Cli) -> None:
     assert "models.fcn.Fcn" in config
     assert "num_hidden: 0" in config
     config = cli("--cfg", "job", "+experiment=cmnist/cnn", "m_param.epochs=3").out
-    for line in ("name: cmnist_16", "resolution: 16", "kernel_size: 3", "lr: 0.001", "scaling: none", "epochs: 3"):
+    for line in ("name: cmnist_16", "resolution: 16", "kernel_size: 3", "lr: 0.001", "scaling: standard", "epochs: 3"):
         assert line in config
     code, _, err = cli("--cfg", "job", "+experiment=goodrun")
     assert code == ExitCode.BAD_INPUT
