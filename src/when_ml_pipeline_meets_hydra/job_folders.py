@@ -79,7 +79,7 @@ class JobFolders:
         """Write what the whole sweep was composed from, as Hydra's sweepers do."""
         folder = self._place(first, "sweep.dir")
         folder.mkdir(parents=True, exist_ok=True)
-        content = self.masks.tree({**first.raw, "hydra": self.hydra}, self.secret_keys)
+        content = self.masks.tree({**first.raw, "hydra": {**self.hydra, "mode": "MULTIRUN"}}, self.secret_keys)
         temporary = folder / f".multirun.{os.getpid()}"
         temporary.write_text(dump_yaml(content), encoding="utf-8")
         temporary.replace(folder / "multirun.yaml")

@@ -28,18 +28,23 @@ class _OfRuns:
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra hands over; the functions of the stages are called, not ``task_function``."""
-        self.config, self._sources = config, hydra_context.config_loader.get_sources()
+        self.config = config
 
     def _run(self, overrides: Sequence[str], *, multirun: bool) -> Run:
-        from when_ml_pipeline_meets_hydra.config_tree import PRIMARY
         from when_ml_pipeline_meets_hydra.pipeline import run
 
         assert self.config is not None
-        known = ("hydra", "schema")
-        folders = [f"{s.scheme()}://{s.path}" for s in self._sources if s.provider not in known]
-        own = [f for f in folders if f != f"file://{PRIMARY}" and not f.endswith(f"{PRIMARY.parent.name}.config")]
-        said = [o for o in self.config.hydra.overrides.hydra if not str(o).startswith("hydra.searchpath")]
-        return run([*map(str, said), *overrides], multirun=multirun, config_dirs=own)
+        hydra = self.config.hydra
+        folders = [f"{s.schema}://{s.path}" for s in hydra.runtime.config_sources if s.provider in _THEIRS]
+        said = [str(o) for o in hydra.overrides.hydra if not str(o).startswith(_OURS)]
+        # Hydra itself knows nothing of the subcommands' groups; here they are in the defaults list.
+        words = [o.removeprefix("+") if o.startswith("+c/") else o for o in overrides]
+        return run([*said, *words], multirun=multirun, config_dirs=folders)
+
+
+# Where an app's own option files lie, besides the primary config; and what is decided by using these plugins.
+_THEIRS = ("command-line", "hydra.searchpath in main", "hydra.searchpath in command-line")
+_OURS = ("hydra.searchpath=", "hydra.mode=", "hydra/sweeper=", "hydra/launcher=")
 
 
 class PlanSweeper(_OfRuns, Sweeper):
@@ -50,8 +55,11 @@ class PlanSweeper(_OfRuns, Sweeper):
         self.params = params
 
     def sweep(self, arguments: list[str]) -> Run:
-        """Run the sweep; returns the ``Run``. Raises ``BadInput`` with all that is wrong, before anything runs."""
-        return self._run(arguments, multirun=True)
+        """Run the sweep. Raises ``BadInput`` with all that is wrong before anything runs; ends with the exit code."""
+        done = self._run(arguments, multirun=True)
+        if done.exit_code:
+            raise SystemExit(int(done.exit_code))
+        return done
 
 
 class LocalLauncher(_OfRuns, Launcher):
