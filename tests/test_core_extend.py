@@ -64,7 +64,7 @@ def test_everything_shows_in_help(acme: Path, how: str, cli: Cli) -> None:
         "report           Write down how good the model is",
         "make*     -> c=report c/report_sub=make",
         "other     -> c=report c/report_sub=other",
-        "profile   -> c=preprocessing c/preprocessing_sub=profile",
+        "count     -> c=preprocessing c/preprocessing_sub=count",
         "readings             Acme's sensors",
         "extra_trees          Extremely randomised trees",
         "report/style",
@@ -159,7 +159,7 @@ def test_everything_is_planned_run_and_cached(acme: Path, cli: Cli) -> None:
 
 
 def test_the_subcommand_of_our_own_stage_runs_and_is_stored(acme: Path) -> None:
-    asked = (*words(acme), "c=preprocessing", "c/preprocessing_sub=profile")
+    asked = (*words(acme), "c=preprocessing", "c/preprocessing_sub=count")
     code, out, _ = inside(*asked)
     assert (code, out) == (0, "readings: 120 rows, 3 columns\n")
     assert "stored (nothing changed)" in inside(*asked).err

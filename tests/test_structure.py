@@ -40,7 +40,10 @@ LAYERS = (
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 SURFACES = {"cli"}
-PARTS = {"connections", "datasets", "models", "clusters", "networks", "preparation", "training", "serving", "stages"}
+PARTS = {
+    *("connections", "datasets", "models", "clusters", "networks", "preparation"),
+    *("profiles", "training", "serving", "stages"),
+}
 FOR_PARTS = {"contracts", "durable", "errors"}
 LIBRARIES = (
     *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm", "matplotlib"),

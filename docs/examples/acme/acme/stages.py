@@ -14,19 +14,19 @@ from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, TrainedM
 
 
 @frozen
-class Profile(Artifact):
-    """``profile.json``: each column with its type and number of missing values."""
+class Counts(Artifact):
+    """``counts.json``: each column with its type and number of missing values."""
 
     rows: int
 
 
-def profile(dataset: Dataset, *, out: Path) -> Profile:
+def count(dataset: Dataset, *, out: Path) -> Counts:
     """Count what the data set has and what it lacks."""
     frame = dataset.rows().frame.collect()
     columns = {c.name: {"dtype": str(c.dtype), "missing": c.null_count()} for c in frame.iter_columns()}
-    (out / "profile.json").write_text(json.dumps(columns, indent=2))
+    (out / "counts.json").write_text(json.dumps(columns, indent=2))
     print(f"{dataset.name}: {frame.height} rows, {frame.width} columns")
-    return Profile(path=out, rows=frame.height)
+    return Counts(path=out, rows=frame.height)
 
 
 @frozen

@@ -1,0 +1,67 @@
+"""Profile a data set: what is in each of its columns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Progress, frozen
+from when_ml_pipeline_meets_hydra.datasets.interface import Dataset
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.datasets.table import Table
+
+
+@frozen
+class Profile(Artifact):
+    """What is in a data set.
+
+    Files: ``profile.json`` (``dataset``, ``rows``, ``task``, and for each column its name, type, share of missing
+    values, number of distinct ones, range and histogram) and ``profile.html``, the same to look at, in one file.
+    """
+
+    dataset: str
+    rows: int
+    columns: int
+
+
+def profile(dataset: Dataset, *, out: Path, progress: Progress) -> Profile:
+    """Look at each column: type, missing values, range, histogram; as a page and as JSON.
+
+    Raises:
+        BadInput: a column is not there.
+    """
+    from when_ml_pipeline_meets_hydra.datasets.table import table as read
+    from when_ml_pipeline_meets_hydra.preparation import write
+
+    progress(0, None, "reading")
+    with write.fetched(dataset, out) as rows, write.read_once(read(rows), rows.texts, out) as table:
+        content = _content(dataset.name, table, progress)
+    _write(content, out)
+    count = f"{content['rows']:,} rows, {len(content['columns'])} columns"
+    print(f"{dataset.name}: {count} described in profile.html and profile.json")
+    return Profile(path=out, dataset=dataset.name, rows=content["rows"], columns=len(content["columns"]))
+
+
+def _content(name: str, table: Table, progress: Progress) -> dict[str, Any]:
+    import polars as pl
+
+    from when_ml_pipeline_meets_hydra.datasets.table import TARGET, column
+    from when_ml_pipeline_meets_hydra.profiles import columns
+
+    named = [*((column(k), c, "feature") for k, c in enumerate(table.columns)), (TARGET, table.target, "target")]
+    rows: int = table.frame.select(pl.len()).collect(engine="streaming").item()
+    found = []
+    for done, (key, described, role) in enumerate(named):
+        progress(done, len(named), described.name)
+        found.append(columns.describe(table.frame.select(pl.col(key).alias("x")), described, role, rows))
+    progress(len(named), len(named), "described")
+    return {"dataset": name, "rows": rows, "task": table.task.value, "columns": found}
+
+
+def _write(content: dict[str, Any], out: Path) -> None:
+    from when_ml_pipeline_meets_hydra.profiles import page
+
+    (out / "profile.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
+    (out / "profile.html").write_text(page.render(content), encoding="utf-8")
