@@ -169,6 +169,17 @@ def test_the_pixels_of_a_channel_are_scaled_alike(tmp_path: Path) -> None:
     assert np.unique(matrix).size == 17  # as many as there are shades
 
 
+def test_hundreds_of_columns(tmp_path: Path) -> None:
+    data = run(["c=preprocessing", "preprocessing/dataset=cmnist_16", "p_param.scaling=robust"]).artifact(
+        "preprocessing"
+    )
+    assert isinstance(data, PreparedData)
+    assert data.image == Image(channels=3, height=16, width=16)
+    matrix = pl.read_parquet(data.path / "train.parquet").select(data.features).to_numpy().reshape(-1, 3, 256)
+    dark = matrix.min(axis=(0, 2))
+    assert [(matrix[:, k] == dark[k]).mean() > 0.2 for k in range(3)] == [True] * 3, "black is the same in every pixel"
+
+
 def test_an_image_of_a_file_with_missing_pixels(tmp_path: Path) -> None:
     file = tmp_path / "faces.csv"
     lines = [f"{i % 7},{'' if i % 6 == 3 else i % 5},{i % 3},{i},{'ab'[i % 2]}" for i in range(40)]

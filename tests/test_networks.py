@@ -17,6 +17,8 @@ import onnx
 import onnxruntime
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn import datasets
 
 from conftest import PROGRAM, Cli
@@ -165,6 +167,26 @@ def test_build_takes_a_number_of_features_or_a_shape() -> None:
         Fcn().build(1, out_dim=2)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 20), st.integers(1, 20)),
+    kernel=st.integers(1, 9),
+    stride=st.integers(1, 5),
+    layers=st.integers(1, 4),
+)
+def test_an_image_fits_or_it_is_said_that_it_does_not(
+    shape: tuple[int, int, int], kernel: int, stride: int, layers: int
+) -> None:
+    import torch
+
+    model = Cnn(kernel_size=kernel, pool_stride=stride, channels=(2,) * layers, hidden_dims=(3,))
+    if list(model.misfit(Image(channels=shape[0], height=shape[1], width=shape[2]))):
+        with pytest.raises(BadInput, match=r"model\.pool_stride=\d: of an image of"):
+            model.build(shape, out_dim=4)
+    else:
+        assert model.build(shape, out_dim=4)(torch.zeros(2, *shape)).shape == (2, 4)
+
+
 @pytest.mark.parametrize("loss", Loss)
 def test_each_loss_finds_the_middle(loss: Loss, tmp_path: Path) -> None:
     metrics, (_, target) = learnt(FCN, table(tmp_path / "data", "numbers"), replace(QUICK, loss=loss))
@@ -214,6 +236,7 @@ def test_it_stops_early_with_the_best_weights(tmp_path: Path, capsys: pytest.Cap
     validation = [float(message.partition("validation ")[2]) for _, message in epochs]
     best = int(np.argmin(validation)) + 1
     assert len(epochs) == best + 3
+    assert [done for done, _ in epochs] == list(range(1, best + 4))
     assert f"{len(epochs)} epochs, the best weights after {best}" in capsys.readouterr().out
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
     assert seen[-1][:2] == (300, 300)
@@ -289,6 +312,32 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights(own_home: Path, tmp_
         (first,), (second,) = (list(store.glob(f"*/*/files/{name}")) for store in (interrupted, undisturbed))
         assert first.relative_to(interrupted) == second.relative_to(undisturbed)
         assert first.read_bytes() == second.read_bytes(), name
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "rmsprop", "sgd"])
+def test_stopped_after_any_epoch_it_ends_with_the_same_predictions(
+    optimizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from when_ml_pipeline_meets_hydra.networks import checkpoint
+
+    monkeypatch.setattr(checkpoint, "_SECONDS", 0)
+    data, model = table(tmp_path / "data", "three classes"), replace(FCN, dropout_prob=0.3, norm="BN")
+    param = NetworkParam(optimizer=optimizer, lr=0.005, epochs=12, patience=4)
+    known = read_split(data, "train")
+
+    def stop_at(epoch: int) -> Any:
+        def progress(done: float, total: float | None = None, message: str = "") -> None:
+            if message.startswith("loss ") and done == epoch:
+                raise KeyboardInterrupt
+
+        return progress
+
+    for epoch in (1, 2, 6):
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(data.task, param, known.features, known.target, stop_at(epoch), checkpoints=tmp_path)
+    undisturbed, interrupted = learnt(model, data, param), learnt(model, data, param, checkpoints=tmp_path)
+    assert (undisturbed[1][0].probabilities == interrupted[1][0].probabilities).all()
+    assert "goes on after epoch 5" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no tensors", "code"])

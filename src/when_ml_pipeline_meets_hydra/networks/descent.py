@@ -56,7 +56,8 @@ class Descent:
         """Train to the end, going on where ``checkpoints`` say; the network then has its best weights."""
         self._go_on(checkpoints)
         while self.epoch < self.param.epochs and not self._is_patient_no_more():
-            progress(self.epoch, self.param.epochs, self._one_epoch())
+            said = self._one_epoch()
+            progress(self.epoch, self.param.epochs, said)
             checkpoints.keep(self._state())
         self.net.load_state_dict(self.best)
         progress(self.param.epochs, self.param.epochs, f"best after epoch {self.best_epoch}")
