@@ -64,8 +64,8 @@ def config_groups() -> Iterator[str]:
 def keys_of(option: Option) -> Iterator[str]:
     """The table of an option's keys; nothing for a subcommand, an example of the template, or what extends another."""
     content = yaml.safe_load(option.text())
-    target = content.pop("_target_", None)
-    if option.group.startswith("c/") or option.description.startswith("Example") or "defaults" in content:
+    target, defaults = content.pop("_target_", None), content.pop("defaults", None)
+    if option.group.startswith("c/") or option.description.startswith("Example") or (defaults and not target):
         return
     hint = located(target) if target else annotation(option.package)
     yield f"### `{option.group}={option.name}`\n\n| key | default | allowed | |\n|---|---|---|---|"
