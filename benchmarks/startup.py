@@ -24,6 +24,8 @@ from importlib.metadata import version
 from pathlib import Path
 from textwrap import dedent
 
+import yaml
+
 import when_ml_pipeline_meets_hydra
 
 OURS = (str(Path(sys.executable).parent / "when_ml_pipeline_meets_hydra"),)
@@ -100,7 +102,7 @@ class Playground:
         self.conf, self.app = folder / "conf", folder / "app.py"
         (folder / "noop.py").write_text(dedent(STEPS))
         self.app.write_text(dedent(BARE_APP))
-        shutil.copytree(TREE, folder / "config")
+        self._copy_tree(folder / "config")
         for root in (self.conf, folder / "config"):
             for stage in STAGES:
                 file = root / "c" / f"{stage}_sub" / "noop.yaml"
@@ -113,6 +115,15 @@ class Playground:
             "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME": str(self.home),
             "WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES": "noop",
         }
+
+    @staticmethod
+    def _copy_tree(folder: Path) -> None:
+        """The same configs, with Hydra's own sweeper, launcher and folders."""
+        shutil.copytree(TREE, folder, ignore=shutil.ignore_patterns("hydra"))
+        content = yaml.safe_load((TREE / "config.yaml").read_text())
+        content["defaults"] = [d for d in content["defaults"] if "override hydra/" not in str(d)]
+        del content["hydra"]
+        (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
     def pairs(self) -> list[Pair]:
         """All that is measured."""
@@ -146,6 +157,12 @@ class Playground:
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def machine() -> str:
+    """What it is measured on."""
+    versions = f"Python {platform.python_version()}, hydra-core {version('hydra-core')}"
+    return f"{versions}, {os.cpu_count()} cores"
+
+
 def main() -> None:
     """Measure and print the table, as Markdown."""
     parser = argparse.ArgumentParser(description="CPU time of starting up, against a bare Hydra app")
@@ -159,8 +176,7 @@ def main() -> None:
                 seconds = playground.measure(pair)
                 if number:
                     pair.seconds.append(seconds)
-    versions = f"Python {platform.python_version()}, hydra-core {version('hydra-core')}"
-    print(f"CPU milliseconds, medians of {rounds} rounds; {versions}, {os.cpu_count()} cores\n")
+    print(f"CPU milliseconds, medians of {rounds} rounds; {machine()}\n")
     print("| ours | ms | compared with | ms | ratio |\n|---|---:|---|---:|---:|")
     for pair in pairs:
         print(pair.row())

@@ -94,8 +94,9 @@ def compose_as_far_as_it_goes(
     hydra_values = [o for o in legal if o.is_hydra_override() and not _is_choice(o, loader)]
     combiner = Combiner(loader, hydra_values)
     fixed = [o for o in legal if _is_choice(o, loader) and not o.is_sweep_override()]
+    hydra = _hydra(combiner, fixed)
     if multirun:
-        more = _parse(_sweeper_params(combiner, fixed), loader, problems)
+        more = _parse(_sweeper_params(hydra), loader, problems)
         legal = [*(o for o in more if not _illegal(o, loader, problems)), *legal]
     else:
         problems += [_needs_multirun(o, loader) for o in legal if o.is_sweep_override()]
@@ -108,7 +109,7 @@ def compose_as_far_as_it_goes(
         jobs=tuple(jobs),
         stages=stages,
         loader=loader,
-        hydra=(hydra := _hydra(combiner, fixed)),
+        hydra=hydra,
         search_path=loader.search_path,
         is_constant=combiner.is_constant and _is_plain(hydra),
         problems=merged(told),
@@ -116,9 +117,9 @@ def compose_as_far_as_it_goes(
     )
 
 
-def _sweeper_params(combiner: Combiner, choices: Sequence[Override]) -> list[str]:
+def _sweeper_params(hydra: Mapping[str, Any]) -> list[str]:
     """What ``hydra.sweeper.params`` sweeps over: key → values, as on the command line."""
-    params = OmegaConf.select(OmegaConf.create({"params": _hydra(combiner, choices)}), "params.sweeper.params")
+    params = hydra["sweeper"].get("params") if hydra else None
     return [f"{key}={value}" for key, value in (params or {}).items()]
 
 

@@ -166,13 +166,14 @@ class Loader:
         for entry in search_path:
             path.append(provider="user", path=entry if "://" in entry else f"file://{folder_of(entry)}")
         path.get_path().append(schema)
+        self._groups: dict[str, bool] = {}
+        self._options: dict[str, list[str]] = {}
         self.hydra_loader = _RememberingLoader(config_search_path=path)
         self.hydra_loader.repository = self._repository = _Repository(config_search_path=path)
         self._repository.stages = self.stages = read_stages(
             self.options(STAGES), lambda name: self.file_content(f"{STAGES}/{name}"), self.options
         )
         self._parser = OverridesParser.create(config_loader=self.hydra_loader)
-        self._groups: dict[str, bool] = {}
         self._composed: dict[tuple[str, ...], tuple[bytes, tuple[ResultDefault, ...]]] = {}
 
     def parse(self, line: str) -> Override:
@@ -181,7 +182,10 @@ class Loader:
 
     def options(self, group: str) -> list[str]:
         """The names of the options of ``group``; empty where there is no such group."""
-        return [str(o) for o in self.hydra_loader.repository.get_group_options(group, ObjectType.CONFIG)]
+        if group not in self._options:
+            found = self.hydra_loader.repository.get_group_options(group, ObjectType.CONFIG)
+            self._options[group] = [str(o) for o in found]
+        return self._options[group]
 
     def is_group(self, name: str) -> bool:
         """Whether the search path has a group of that name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,19 +55,12 @@ class Prepared:
     @property
     def all_calls(self) -> tuple[Call, ...]:
         """The calls of all jobs and those that they need, each once."""
-        found: dict[int, Call] = {}
-        todo = [call for _, call in self.bound.calls]
-        while todo:
-            call = todo.pop()
-            if id(call) not in found:
-                found[id(call)] = call
-                todo += call.needs.values()
-        return tuple(found.values())
+        return _all_calls(self.bound)
 
     @property
     def unused(self) -> tuple[str, ...]:
         """The overrides that change nothing here, because no step of any job receives their key."""
-        received = set(HINTS).union(*(call.received for call in self.all_calls))
+        received = _received(self.all_calls) | HINTS.keys()
         lines = dict.fromkeys(line for job, _ in self.bound.calls for line in job.values)
         return tuple(o for o in lines if re.split(r"[.=]", o.lstrip("+~"), maxsplit=1)[0] not in received)
 
@@ -171,15 +164,20 @@ def _recorder(prepared: Prepared) -> Recorder:
         raise BadInput(Problem(key="home", value=str(prepared.home), message=message)) from error
 
 
-def _received(bound: Bound) -> set[str]:
-    """The config keys that the steps of all jobs receive."""
-    received: set[str] = set()
+def _all_calls(bound: Bound) -> tuple[Call, ...]:
+    found: dict[int, Call] = {}
     todo = [call for _, call in bound.calls]
     while todo:
         call = todo.pop()
-        received |= call.received
-        todo += call.needs.values()
-    return received
+        if id(call) not in found:
+            found[id(call)] = call
+            todo += call.needs.values()
+    return tuple(found.values())
+
+
+def _received(calls: Iterable[Call]) -> set[str]:
+    """The config keys that calls receive."""
+    return {key for call in calls for key in call.received}
 
 
 def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str | Path] = ()) -> Prepared:
@@ -189,7 +187,7 @@ def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
     problems = list(composed.problems)
     settings = settings_of(composed, problems)
     bound = bind(replace(composed, problems=tuple(problems)))
-    if idle := list(idle_choices(composed, _received(bound))):
+    if idle := list(idle_choices(composed, _received(_all_calls(bound)))):
         raise BadInput(*idle)
     assert settings is not None, "bind raises what is wrong"
     if settings.n_jobs is None:

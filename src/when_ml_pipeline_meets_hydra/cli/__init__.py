@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with the words of the command line; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    gc.set_threshold(50_000, 20, 20)  # looking for garbage among what imports leave is a tenth of a short run
     from when_ml_pipeline_meets_hydra.cli.exit import exit_code
 
     return exit_code(lambda: _dispatch(words), words)

@@ -1,0 +1,162 @@
+"""CPU seconds and memory of sweeps, against bare Hydra with its own sweeper and launcher and the same config tree.
+
+    python benchmarks/sweeps.py [--jobs 1000] [--most 10000] [-n ROUNDS]
+
+All that is compared is run in one go, on one machine: a sweep of many jobs that do nothing, what each further job
+costs, the 36 jobs of 12 combinations, a typo in the last job, and 12 trainings one after the other and two at once. CPU
+time is user and system time of a process and of those that it started and waited for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+
+from startup import CHOICES, OURS, STAGES, Playground, machine
+
+NOTHING = """
+    from collections.abc import Mapping
+    from typing import Any
+
+
+    def modeling(model: Mapping[str, Any], m_param: Mapping[str, Any]) -> None:
+        pass
+"""
+TRAININGS = (
+    *("c=modeling", "preprocessing/dataset=digits", "modeling/model=random_forest"),
+    *("m_param.n_estimators=300", "m_param.max_depth=12", "m_param.seed=range(12)", "--multirun"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one process took: CPU and wall-clock seconds, and the most memory at once, in MB."""
+
+    cpu: float
+    wall: float
+    memory: float
+    exit_code: int
+
+
+class Sweeps(Playground):
+    """The no-op apps, with one more subcommand that stores nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        (folder / "nothing.py").write_text(dedent(NOTHING))
+        file = self.conf / "c" / "modeling_sub" / "nothing.yaml"
+        file.write_text("# @package modeling_sub\n# Do nothing, and store nothing\n_target_: nothing.modeling\n")
+        self.environment["WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES"] = "noop,nothing"
+
+    def ours(self, *words: str, is_cold: bool = True, expected: int = 0) -> Cost:
+        """Run our program."""
+        if is_cold:
+            shutil.rmtree(self.home, ignore_errors=True)
+        return self._cost((*OURS, *words, f"--config-dir={self.conf}"), expected)
+
+    def bare(self, *words: str) -> Cost:
+        """Run the app on bare Hydra."""
+        shutil.rmtree(self.folder / "multirun", ignore_errors=True)
+        return self._cost((sys.executable, str(self.app), *words), 0)
+
+    def _cost(self, command: Sequence[str], expected: int) -> Cost:
+        began = time.perf_counter()
+        with tempfile.TemporaryFile("w+") as said:
+            process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=said, stderr=said)
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode != expected:
+                said.seek(0)
+                raise SystemExit(f"{' '.join(command)}\nexit code {process.returncode}\n{said.read()}")
+        wall = time.perf_counter() - began
+        cpu = used.ru_utime + used.ru_stime
+        return Cost(cpu=cpu, wall=wall, memory=used.ru_maxrss / 1024, exit_code=process.returncode)
+
+
+def many(sweeps: Sweeps, jobs: int, most: int, rounds: int) -> None:
+    """Many jobs that do nothing."""
+    one = (*CHOICES, "c=modeling")
+    numbers = f"+m_param.x=range({jobs})", "--multirun"
+    bare = sweeps.bare(*one, "+c/modeling_sub=noop", *numbers)
+    print(f"\n| {jobs} jobs that do nothing | CPU s | MB | of bare Hydra | times less |\n|---|---:|---:|---:|---:|")
+    print(f"| bare Hydra | {bare.cpu:.1f} | {bare.memory:.0f} | 1 | 1 |")
+    for name, what in (("nothing", "nothing is stored"), ("noop", "each result is stored")):
+        costs = [sweeps.ours(*one, f"c/modeling_sub={name}", *numbers) for _ in range(rounds)]
+        cpu, memory = statistics.median(c.cpu for c in costs), max(c.memory for c in costs)
+        print(f"| ours, {what} | {cpu:.2f} | {memory:.0f} | {cpu / bare.cpu:.4f} | {bare.cpu / cpu:.0f} |")
+    print("\n| ours | jobs | CPU s | ms per further job | MB |\n|---|---:|---:|---:|---:|")
+    for name, what in (("nothing", "nothing is stored"), ("noop", "each result is stored")):
+        before = 0, 0.0
+        for count in (100, 1_000, 3_000, most):
+            cost = sweeps.ours(*one, f"c/modeling_sub={name}", f"+m_param.x=range({count})", "--multirun")
+            further = f"{(cost.cpu - before[1]) / (count - before[0]) * 1000:.2f}" if before[0] else ""
+            print(f"| {what} | {count} | {cost.cpu:.2f} | {further} | {cost.memory:.0f} |", flush=True)
+            before = count, cost.cpu
+
+
+def combinations(sweeps: Sweeps, rounds: int) -> None:
+    """12 combinations, 36 jobs: 1 preprocessing, 4 trainings and 12 deployments that do nothing."""
+    words = (
+        *("preprocessing/dataset=dataset_1", "preprocessing/param=param_1", "modeling/model=model_1,model_2"),
+        *("modeling/param=param_1,param_2", "deployment/cluster=cluster_1,cluster_2,local"),
+        *(f"c={','.join(STAGES)}", "--multirun"),
+    )
+    subcommands = [f"c/{stage}_sub=noop" for stage in STAGES]
+    pairs = [
+        (sweeps.ours(*subcommands, *words), sweeps.bare(*(f"+{s}" for s in subcommands), *words)) for _ in range(rounds)
+    ]
+    again = [sweeps.ours(*subcommands, *words, is_cold=False) for _ in range(rounds)]
+    bare = statistics.median(b.cpu for _, b in pairs)
+    print("\n| 36 jobs of 12 combinations | CPU s | of bare Hydra |\n|---|---:|---:|")
+    print(f"| bare Hydra: 12, 12 and 12 calls | {bare:.2f} | 1 |")
+    for name, costs in (("ours: 1, 4 and 12 calls", [o for o, _ in pairs]), ("ours, once more", again)):
+        cpu = statistics.median(c.cpu for c in costs)
+        print(f"| {name} | {cpu:.2f} | {cpu / bare:.2f} |")
+
+
+def typo(sweeps: Sweeps, jobs: int) -> None:
+    """A typo in the last value of a long list."""
+    values = ",".join([*map(str, range(2, jobs + 1)), "thre"])
+    cost = sweeps.ours("c=modeling", f"m_param.n_estimators={values}", "--multirun", expected=2)
+    print(f"\nA typo in the last of {jobs} jobs: {cost.wall:.2f} s, exit code {cost.exit_code}")
+
+
+def trainings(sweeps: Sweeps) -> None:
+    """12 trainings, one at a time and two at once; their data are prepared before."""
+    took = {}
+    for n_jobs in (1, 2):
+        shutil.rmtree(sweeps.home, ignore_errors=True)
+        sweeps.ours("c=preprocessing", "preprocessing/dataset=digits")
+        took[n_jobs] = sweeps.ours(*TRAININGS, f"hydra.launcher.n_jobs={n_jobs}", is_cold=False).wall
+    print(f"\n12 trainings: n_jobs=1 {took[1]:.1f} s, n_jobs=2 {took[2]:.1f} s, ratio {took[2] / took[1]:.2f}")
+
+
+def main() -> None:
+    """Measure and print the tables, as Markdown."""
+    parser = argparse.ArgumentParser(description="CPU time and memory of sweeps, against a bare Hydra app")
+    parser.add_argument("--jobs", type=int, default=1_000, help="jobs of the sweep that bare Hydra also runs")
+    parser.add_argument("--most", type=int, default=10_000, help="jobs of the longest sweep")
+    parser.add_argument("-n", type=int, default=5, metavar="ROUNDS", help="rounds of what is short (default: 5)")
+    args = parser.parse_args()
+    print(machine())
+    with tempfile.TemporaryDirectory(prefix="sweeps-") as folder:
+        sweeps = Sweeps(Path(folder))
+        sweeps.ours("c=modeling", "c/modeling_sub=nothing", *CHOICES)  # fills caches
+        combinations(sweeps, args.n)
+        typo(sweeps, args.jobs)
+        many(sweeps, args.jobs, args.most, args.n)
+        trainings(sweeps)
+
+
+if __name__ == "__main__":
+    main()
