@@ -46,7 +46,7 @@ def recall(words: Sequence[str], observer: Any) -> ExitCode | None:
     """Tell ``observer`` of the run that the words of a command line come to; None where it has to be run."""
     try:
         known = json.loads(_file(words).read_bytes())
-        if known["depends on"] != _state(known["looked at"], _file(words).parent) or not _is_stored(
+        if known["depends on"] != _state(known["looked at"], home_of(words) / "recall") or not _is_stored(
             known["steps"], home_of(words)
         ):
             return None
@@ -85,7 +85,8 @@ def remember(words: Sequence[str], prepared: Prepared, run: Run, started: float)
         "data": sorted({str(file.absolute()) for file in _data_files(prepared) or ()}),
     }
     try:
-        state = _state(looked_at, _file(words).parent)
+        _make_key(home / "recall")
+        state = _state(looked_at, home / "recall")
         if state is None or state["newest"] >= started - 1:
             return
         steps = [_known_step(outcome, home) for outcome in run.outcomes]
@@ -111,16 +112,19 @@ def _file(words: Sequence[str]) -> Path:
 
 def _hasher(folder: Path, said: str = "") -> hashlib.blake2b:
     """A digest with a key of its own in this folder, since there may be passwords in what it is made from."""
-    key = folder / "key"
-    if not key.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        made = folder / f".key.{os.getpid()}"
-        made.touch(mode=0o600)
-        made.write_bytes(os.urandom(32))
-        with suppress(FileExistsError):
-            os.link(made, key)  # the first one counts
-        made.unlink()
-    return hashlib.blake2b(said.encode(), key=key.read_bytes())
+    return hashlib.blake2b(said.encode(), key=(folder / "key").read_bytes())
+
+
+def _make_key(folder: Path) -> None:
+    if (folder / "key").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / f".key.{os.getpid()}"
+    made.touch(mode=0o600)
+    made.write_bytes(os.urandom(32))
+    with suppress(FileExistsError):
+        os.link(made, folder / "key")  # the first one counts
+    made.unlink()
 
 
 def _is_constant(prepared: Prepared) -> bool:
