@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -13,12 +13,12 @@ from when_ml_pipeline_meets_hydra.compose import Composed, Job
 from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
-from when_ml_pipeline_meets_hydra.keys import chosen_fields, keyed
+from when_ml_pipeline_meets_hydra.keys import chosen_fields, keyed, parts_of, several_fields
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.nodes import FOLLOWS
-from when_ml_pipeline_meets_hydra.options import value_of
+from when_ml_pipeline_meets_hydra.options import below, below_chosen, value_of
 from when_ml_pipeline_meets_hydra.secrecy import find_secrets, named_packages, try_locate
-from when_ml_pipeline_meets_hydra.signature import Signature, signature_of
+from when_ml_pipeline_meets_hydra.signature import Signature, artifact_kind, signature_of
 from when_ml_pipeline_meets_hydra.sources import code_version
 from when_ml_pipeline_meets_hydra.targets import allowed_packages, inside, locate
 
@@ -46,7 +46,7 @@ class Call:
     @property
     def received(self) -> frozenset[str]:
         """The config keys that its arguments are made from."""
-        options: Iterable[Any] = (type(value) for value in self.arguments.values())
+        options: Iterable[Any] = (type(part) for value in self.arguments.values() for part in parts_of(value))
         return frozenset(chain(self.arguments, *(chosen_fields(option) for option in options)))
 
     @property
@@ -71,9 +71,13 @@ def bind(composed: Composed) -> Bound:
     told = {p.key for p in composed.problems}
     known: _Known = {}
     bound = []
+    asked: dict[tuple[str, ...], set[str]] = {}
+    for job in composed.jobs:
+        asked.setdefault(job.combination, set()).add(job.stage)
     for job in composed.jobs:
         wrong: list[Problem] = []
-        bound.append((job, _Binder(job, composed.stages, wrong, masks, known).call(job.stage)))
+        binder = _Binder(job, composed.stages, wrong, masks, known, frozenset(asked[job.combination]))
+        bound.append((job, binder.call(job.stage)))
         problems += (replace(p, jobs=(job.number,)) for p in wrong)
     # What follows from an override that was left out is not said again.
     new = [p for p in problems if p.key not in told and p.key.partition(".")[0] not in composed.spoiled]
@@ -97,7 +101,7 @@ def check(calls: Iterable[tuple[Job, Call]], masks: Redactor) -> None:
             if isinstance(value, Checked) and id(value) not in seen:
                 seen.add(id(value))
                 own = chosen_fields(type(value))
-                problems += (_masked(_of(name, own, p, job), masks) for p in value.check())
+                problems += (_masked(below_chosen(name, own, p, job), masks) for p in value.check())
     if problems:
         raise BadInput(*merged(problems))
 
@@ -121,15 +125,19 @@ def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
     doc = inspect.getdoc(function) or ""
     hints = {n: h for n, h in signature.parameters.items() if n not in stages}
     hints |= {n: h for name, hint in hints.items() for n, h in chosen_fields(binder.wanted(name, hint)).items()}
+    keys = {n: binder.wanted(n, h) for n, h in hints.items()}
+    artifacts = {n: artifact_kind(h) for n, h in signature.parameters.items() if n in stages}
     return Description(
         summary=doc.partition("\n")[0],
-        keys={n: binder.wanted(n, h) for n, h in hints.items()},
-        artifacts={n: getattr(h, "__name__", str(h)) for n, h in signature.parameters.items() if n in stages},
+        keys=keys | {n: k for key, hint in keys.items() for n, k in binder.members(key, hint)},
+        artifacts={n: getattr(h, "__name__", str(h)) for n, h in artifacts.items()},
     )
 
 
-# What is known of the jobs before: stage → the config keys that binding looked at → their values → what came of it.
-_Known = dict[str, dict[tuple[str, ...], dict[tuple[Any, ...], tuple["Call | None", tuple[Problem, ...]]]]]
+# What is known of the jobs before: stage, with those asked for beside it → the config keys that binding looked at →
+# their values → what came of it.
+_Came = tuple["Call | None", tuple[Problem, ...]]
+_Known = dict[tuple[str, frozenset[str]], dict[tuple[str, ...], dict[tuple[Any, ...], _Came]]]
 
 
 class _Looked(Mapping[str, Any]):
@@ -166,10 +174,12 @@ class _Binder:
         problems: list[Problem],
         masks: Redactor | None = None,
         known: _Known | None = None,
+        asked: frozenset[str] = frozenset(),
     ) -> None:
         self.job, self.stages, self.problems, self.masks = job, stages, problems, masks or Redactor()
         self.allowed = allowed_packages(named_packages(job))
         self.known = {} if known is None else known
+        self.asked = asked
         self.looked_at: set[str] = set()
         self.calls: dict[str, Call | None] = {}
 
@@ -183,7 +193,7 @@ class _Binder:
         return self.calls[stage]
 
     def _known_call(self, stage: str, asking: tuple[str, ...]) -> Call | None:
-        known = self.known.setdefault(stage, {})
+        known = self.known.setdefault((stage, self.asked), {})
         for names, calls in known.items():
             if found := calls.get(self._state(names)):
                 self.problems += found[1]
@@ -214,6 +224,13 @@ class _Binder:
     def wanted(self, name: str, hint: Any) -> Any:
         """The type that a config key is validated into: its ``_target_``, otherwise the annotation."""
         return try_locate(self.job.config.get(name), self.allowed) or hint
+
+    def members(self, name: str, hint: Any) -> Iterator[tuple[str, Any]]:
+        """The options by name inside of a config key, each with its type."""
+        node: Any = self.job.config.get(name) or {}
+        for inside_of, inner in several_fields(hint).items():
+            for member, part in (node.get(inside_of) or {}).items():
+                yield f"{name}.{inside_of}.{member}", try_locate(part, self.allowed) or inner
 
     def function(self, stage: str) -> tuple[Callable[..., Any], Signature] | None:
         """The function of a stage's subcommand with its signature; None where there was a problem."""
@@ -274,6 +291,8 @@ class _Binder:
         arguments, needs, prints = {}, {}, {}
         for name, hint in signature.parameters.items():
             try:
+                if name in self.stages and name in signature.defaults and name not in self.asked:
+                    continue
                 if name in self.stages:
                     if upstream := self._artifact(name, hint, asking):
                         needs[name] = upstream
@@ -288,19 +307,20 @@ class _Binder:
                     self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)
             except BadInput as error:
                 known = name in arguments
-                self.problems.extend(_below(name, p, self.job) if known else p for p in error.problems)
+                self.problems.extend(below(name, p, self.job) if known else p for p in error.problems)
             except OSError as error:
-                self.problems.append(_below(name, Problem(key="", message=f"cannot be read ({error})"), self.job))
+                self.problems.append(below(name, Problem(key="", message=f"cannot be read ({error})"), self.job))
         return arguments, needs, prints
 
     def _modules(self, options: Iterable[Any]) -> Iterator[str]:
         """Where the code of the options is, and that of the classes which they extend."""
-        parts = chain.from_iterable(map(_parts, options))
+        parts = chain.from_iterable(map(parts_of, options))
         modules = (cls.__module__ for part in parts for cls in type(part).__mro__)
         return (module for module in modules if inside(module, self.allowed))
 
     def _artifact(self, stage: str, hint: Any, asking: tuple[str, ...]) -> Call | None:
         call = self.call(stage, asking)
+        hint = artifact_kind(hint)
         if call and not (call.returns and inspect.isclass(hint) and issubclass(call.returns, hint)):
             returned = call.returns.__name__ if call.returns else "nothing"
             self._wrong(
@@ -320,26 +340,6 @@ def _disagreements(
         known = {n: v for call in needs.values() for n, v in call.arguments.items()} | {**arguments}
         for problem in rule(**{n: known.get(n) for n in inspect.signature(rule).parameters}):
             yield replace(problem, origin=problem.origin or job.origins.of(problem.key))
-
-
-def _parts(option: Any) -> Iterator[Any]:
-    """An option, and the options that are its fields."""
-    kind: Any = type(option)
-    yield option
-    yield from (getattr(option, name) for name in chosen_fields(kind))
-
-
-def _below(name: str, problem: Problem, job: Job) -> Problem:
-    """A problem that an option reports, with its key and origin as the person knows them."""
-    key = f"{name}.{problem.key}" if problem.key else name
-    origin = problem.origin or job.origins.of(key) or job.origins.of(name)
-    return Problem(key=key, message=problem.message, value=problem.value, origin=origin, remedy=problem.remedy)
-
-
-def _of(name: str, own: Collection[str], problem: Problem, job: Job) -> Problem:
-    """The same, for an option some of whose fields are options of their ``own``."""
-    first, _, rest = problem.key.partition(".")
-    return _below(first, replace(problem, key=rest), job) if first in own else _below(name, problem, job)
 
 
 def _masked(problem: Problem, masks: Redactor) -> Problem:

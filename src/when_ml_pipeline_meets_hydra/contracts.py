@@ -12,9 +12,9 @@ or was killed, so that the next one can go on from there).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, dataclass_transform, runtime_checkable
+from typing import Any, Protocol, TypeVar, dataclass_transform, get_args, runtime_checkable
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -51,6 +51,29 @@ class Chosen:
             if not isinstance(chosen, source):
                 raise ValueError(f"a {source.__name__} is needed, at the config key '{info.field_name}'")
             return chosen
+
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_plain_validator_function(pick)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"chosen": True}
+
+
+class Several:
+    """Marks a field that holds options by name, each of the class that its own ``_target_`` names; null: left out.
+
+    ``tests: Annotated[Mapping[str, Gate], Several()]`` in the class of ``gates`` reads the keys ``gates.tests.latency``
+    into what ``gates.tests.latency._target_`` says.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        def pick(value: Any, info: Any) -> Any:
+            found = (info.context or {}).get(info.field_name) if value is None else value
+            kind = get_args(source)[1]
+            if not isinstance(found, Mapping) or not all(isinstance(option, kind) for option in found.values()):
+                raise ValueError(f"a {kind.__name__} is needed below each name")
+            return dict(found)
 
         from pydantic_core import core_schema
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
 from pathlib import PurePath
@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from when_ml_pipeline_meets_hydra.contracts import Chosen, Unkeyed
+from when_ml_pipeline_meets_hydra.contracts import Chosen, Several, Unkeyed
 
 FORMAT = 1
 
@@ -60,15 +60,36 @@ def keyed_fields(cls: type) -> tuple[str, ...]:
 @lru_cache(maxsize=1024)
 def chosen_fields(cls: Any) -> dict[str, Any]:
     """The fields of an option class that are options of their own, with their annotations."""
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        return {}
-    hints = hints_of(cls).items()
-    return {n: get_args(h)[0] for n, h in hints if any(isinstance(m, Chosen) for m in getattr(h, "__metadata__", ()))}
+    return _fields_marked(cls, Chosen)
+
+
+@lru_cache(maxsize=1024)
+def several_fields(cls: Any) -> dict[str, Any]:
+    """The fields of an option class that hold options by name, with the annotation of one of them."""
+    return {n: get_args(hint)[1] for n, hint in _fields_marked(cls, Several).items()}
+
+
+def parts_of(option: Any) -> Iterator[Any]:
+    """An option, and the options that are its fields or inside them."""
+    kind: Any = type(option)
+    yield option
+    for name in chosen_fields(kind):
+        yield from parts_of(getattr(option, name))
+    for name in several_fields(kind):
+        for part in getattr(option, name).values():
+            yield from parts_of(part)
 
 
 def is_secret(hint: Any) -> bool:
     """Whether a field of this annotation holds a secret (``SecretStr``, also ``SecretStr | None``)."""
     return hint in (SecretStr, SecretBytes) or any(is_secret(a) for a in get_args(hint) if a is not Unkeyed)
+
+
+def _fields_marked(cls: Any, mark: type) -> dict[str, Any]:
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        return {}
+    hints = hints_of(cls).items()
+    return {n: get_args(h)[0] for n, h in hints if any(isinstance(m, mark) for m in getattr(h, "__metadata__", ()))}
 
 
 def _marked(hint: Any) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.compose import Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.hydra_api import Loader
-from when_ml_pipeline_meets_hydra.keys import chosen_fields
+from when_ml_pipeline_meets_hydra.keys import chosen_fields, several_fields
 from when_ml_pipeline_meets_hydra.targets import locate
 from when_ml_pipeline_meets_hydra.validation import validate
 
@@ -20,7 +21,11 @@ NO_CLASS = "is a function, and an option is a class"
 
 def value_of(name: str, hint: Any, job: Job, allowed: Iterable[str]) -> Any:
     """The config key ``name`` of a job as an instance of ``hint``. Raises ``BadInput``."""
-    data, problems = job.config[name], _faults(name, job)
+    return _value(name, job.config[name], hint, job, allowed)
+
+
+def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str]) -> Any:
+    problems = _faults(name, job)
     faulty = {p.key for p in problems}
     wanted = hint
     if isinstance(data, dict) and "_target_" in data:
@@ -32,6 +37,10 @@ def value_of(name: str, hint: Any, job: Job, allowed: Iterable[str]) -> Any:
     chosen, wrong = _chosen(wanted, job, allowed)
     problems += wrong
     faulty |= {f"{name}.{field}" for field in chosen_fields(wanted).keys() - chosen.keys()}
+    if isinstance(data, dict) and (fields := several_fields(wanted)):
+        for field, inner in fields.items():
+            chosen[field] = _members(f"{name}.{field}", data.get(field), inner, job, allowed, problems)
+        data = {k: v for k, v in data.items() if k not in fields}
     try:
         value = validate(wanted, _without(data, faulty, name), key=name, origin=job.origins.of, chosen=chosen)
         if wanted is not hint and not _fits(value, hint):
@@ -82,6 +91,35 @@ def _chosen(hint: Any, job: Job, allowed: Iterable[str]) -> tuple[dict[str, Any]
         except BadInput as error:
             problems += error.problems
     return chosen, problems
+
+
+def below(name: str, problem: Problem, job: Job) -> Problem:
+    """A problem that an option reports, with its key and origin as the person knows them."""
+    key = f"{name}.{problem.key}" if problem.key else name
+    origin = problem.origin or job.origins.of(key) or job.origins.of(name)
+    return Problem(key=key, message=problem.message, value=problem.value, origin=origin, remedy=problem.remedy)
+
+
+def below_chosen(name: str, own: Collection[str], problem: Problem, job: Job) -> Problem:
+    """The same, for an option some of whose fields are options of their ``own``."""
+    first, _, rest = problem.key.partition(".")
+    return below(first, replace(problem, key=rest), job) if first in own else below(name, problem, job)
+
+
+def _members(
+    key: str, data: Any, hint: Any, job: Job, allowed: Iterable[str], problems: list[Problem]
+) -> dict[str, Any]:
+    """The options by name that a field holds; what is wrong with them is appended to ``problems``."""
+    found: dict[str, Any] = {}
+    for name, part in data.items() if isinstance(data, dict) else ():
+        try:
+            if part is not None:
+                found[name] = _value(f"{key}.{name}", part, hint, job, allowed)
+        except BadInput as error:
+            problems += error.problems
+    if data is not None and not isinstance(data, dict):
+        problems.append(Problem(key=key, message="expected a group of keys", origin=job.origins.of(key)))
+    return found
 
 
 def _faults(name: str, job: Job) -> list[Problem]:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 SPECIAL = frozenset({"out", "progress", "checkpoints"})
 
@@ -43,3 +43,8 @@ def _signature(function: Callable[..., Any]) -> Signature:
         defaults={n: p.default for n, p in parameters.items() if p.default is not p.empty},
         returns=hints.get("return", type(None)),
     )
+
+
+def artifact_kind(hint: Any) -> Any:
+    """The class of artifact that a parameter of this annotation takes, also where there may be none."""
+    return next((kind for kind in get_args(hint) if kind is not type(None)), hint)

@@ -35,9 +35,15 @@ def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, mul
             out.print(Text.assemble(("  receives ", "dim"), (stage, "cyan"), f"'s {kind}"))
         config = masks.tree(dict(job.config), keys)
         for key, hint in described.keys.items():
-            for lines in _entries(key, hint, [], config.get(key), _masked_origin(job, masks)):
+            for lines in _entries(key, hint, [], _at(config, key), _masked_origin(job, masks)):
                 out.print(lines)
     return 0
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
 
 
 def _masked_origin(job: Job, masks: Redactor) -> Callable[[str], str]:
