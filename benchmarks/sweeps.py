@@ -26,12 +26,20 @@ from startup import CHOICES, OURS, STAGES, Playground, machine
 
 NOTHING = """
     from collections.abc import Mapping
+    from pathlib import Path
     from typing import Any
 
+    from when_ml_pipeline_meets_hydra.contracts import Artifact
 
-    def modeling(model: Mapping[str, Any], m_param: Mapping[str, Any]) -> None:
+
+    def nothing(model: Mapping[str, Any], m_param: Mapping[str, Any]) -> None:
         pass
+
+
+    def kept(model: Mapping[str, Any], m_param: Mapping[str, Any], *, out: Path) -> Artifact:
+        return Artifact(path=out)
 """
+SUBCOMMANDS = {"nothing": "nothing is stored", "kept": "each result is stored"}
 TRAININGS = (
     *("c=modeling", "preprocessing/dataset=digits", "modeling/model=random_forest"),
     *("m_param.n_estimators=300", "m_param.max_depth=12", "m_param.seed=range(12)", "--multirun"),
@@ -49,13 +57,14 @@ class Cost:
 
 
 class Sweeps(Playground):
-    """The no-op apps, with one more subcommand that stores nothing."""
+    """The no-op apps, with two more subcommands of one stage."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         (folder / "nothing.py").write_text(dedent(NOTHING))
-        file = self.conf / "c" / "modeling_sub" / "nothing.yaml"
-        file.write_text("# @package modeling_sub\n# Do nothing, and store nothing\n_target_: nothing.modeling\n")
+        for name, what in SUBCOMMANDS.items():
+            file = self.conf / "c" / "modeling_sub" / f"{name}.yaml"
+            file.write_text(f"# @package modeling_sub\n# Do nothing: {what}\n_target_: nothing.{name}\n")
         self.environment["WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES"] = "noop,nothing"
 
     def ours(self, *words: str, is_cold: bool = True, expected: int = 0) -> Cost:
@@ -90,12 +99,12 @@ def many(sweeps: Sweeps, jobs: int, most: int, rounds: int) -> None:
     bare = sweeps.bare(*one, "+c/modeling_sub=noop", *numbers)
     print(f"\n| {jobs} jobs that do nothing | CPU s | MB | of bare Hydra | times less |\n|---|---:|---:|---:|---:|")
     print(f"| bare Hydra | {bare.cpu:.1f} | {bare.memory:.0f} | 1 | 1 |")
-    for name, what in (("nothing", "nothing is stored"), ("noop", "each result is stored")):
+    for name, what in SUBCOMMANDS.items():
         costs = [sweeps.ours(*one, f"c/modeling_sub={name}", *numbers) for _ in range(rounds)]
         cpu, memory = statistics.median(c.cpu for c in costs), max(c.memory for c in costs)
         print(f"| ours, {what} | {cpu:.2f} | {memory:.0f} | {cpu / bare.cpu:.4f} | {bare.cpu / cpu:.0f} |")
     print("\n| ours | jobs | CPU s | ms per further job | MB |\n|---|---:|---:|---:|---:|")
-    for name, what in (("nothing", "nothing is stored"), ("noop", "each result is stored")):
+    for name, what in SUBCOMMANDS.items():
         before = 0, 0.0
         for count in (100, 1_000, 3_000, most):
             cost = sweeps.ours(*one, f"c/modeling_sub={name}", f"+m_param.x=range({count})", "--multirun")

@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.compose import Composed, Job
 from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
-from when_ml_pipeline_meets_hydra.keys import chosen_fields, keyed, parts_of, several_fields
+from when_ml_pipeline_meets_hydra.keys import chosen_fields, follows, keyed, parts_of, several_fields
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.nodes import FOLLOWS
 from when_ml_pipeline_meets_hydra.options import below, below_chosen, value_of
@@ -98,9 +98,10 @@ def check(calls: Iterable[tuple[Job, Call]], masks: Redactor) -> None:
     seen: set[int] = set()
     for job, call in calls:
         for name, value in call.arguments.items():
-            if isinstance(value, Checked) and id(value) not in seen:
+            if follows(value, Checked) and id(value) not in seen:
                 seen.add(id(value))
-                own = chosen_fields(type(value))
+                kind: Any = type(value)
+                own = chosen_fields(kind)
                 problems += (_masked(below_chosen(name, own, p, job), masks) for p in value.check())
     if problems:
         raise BadInput(*merged(problems))
@@ -298,7 +299,7 @@ class _Binder:
                         needs[name] = upstream
                 elif name in self.job.config:
                     arguments[name] = value_of(name, hint, self.job, self.allowed)
-                    if isinstance(arguments[name], Fingerprinted):
+                    if follows(arguments[name], Fingerprinted):
                         prints[content_of(name)] = arguments[name].fingerprint()
                 elif name not in signature.defaults:
                     remedy = did_you_mean(name, [*self.job.config, *self.stages])

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from when_ml_pipeline_meets_hydra.bind import Call, content_of
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, StepFailed
+from when_ml_pipeline_meets_hydra.keys import follows
 from when_ml_pipeline_meets_hydra.locks import Held
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.observers import Observer
@@ -165,7 +166,7 @@ def _call_on_same_data(task: Task, observer: Observer, out: Path) -> Any:
 def _changed_data(call: Call) -> str | None:
     """The name of an option whose data are others than the key tells."""
     for name, value in call.arguments.items():
-        if isinstance(value, Fingerprinted):
+        if follows(value, Fingerprinted):
             with suppress(PipelineError, OSError):
                 if call.keyed.get(content_of(name)) == value.fingerprint():
                     continue

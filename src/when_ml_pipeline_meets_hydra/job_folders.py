@@ -172,7 +172,7 @@ def _write(file: str, text: str) -> None:
 
 
 # What is the same in YAML as without it.
-_SIMPLE = re.compile(r"[A-Za-z_/][\w/.=,+-]*(?<!\.)")
+_SIMPLE = re.compile(r"[+~]{0,2}[A-Za-z_/][\w/.=,+-]*(?<!\.)")
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 

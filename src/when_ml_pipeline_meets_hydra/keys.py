@@ -51,6 +51,17 @@ def hints_of(cls: type) -> dict[str, Any]:
     return {name: hints[name] for name in names}
 
 
+def follows(value: Any, protocol: type) -> bool:
+    """Whether a value has the methods of a protocol; looked up once for each class."""
+    kind: Any = type(value)
+    return _follows(kind, protocol)
+
+
+@lru_cache(maxsize=4096)
+def _follows(kind: Any, protocol: type) -> bool:
+    return issubclass(kind, protocol)
+
+
 @lru_cache(maxsize=1024)
 def keyed_fields(cls: type) -> tuple[str, ...]:
     """The fields that change what a step computes."""

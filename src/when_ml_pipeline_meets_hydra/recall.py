@@ -150,13 +150,14 @@ def _packages(prepared: Prepared) -> set[str]:
 def _data_files(prepared: Prepared) -> set[Path] | None:
     """The files that fingerprints are made from; None where some are made from anything else."""
     from when_ml_pipeline_meets_hydra.contracts import Fingerprinted, FromFiles
+    from when_ml_pipeline_meets_hydra.keys import follows
 
     found: set[Path] = set()
     for call in prepared.all_calls:
         for value in call.arguments.values():
-            if isinstance(value, FromFiles):
+            if follows(value, FromFiles):
                 found |= set(value.files())
-            elif isinstance(value, Fingerprinted):
+            elif follows(value, Fingerprinted):
                 return None
     return found
 
