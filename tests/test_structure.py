@@ -42,7 +42,7 @@ LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in mod
 SURFACES = {"cli"}
 PARTS = {
     *("connections", "datasets", "models", "clusters", "networks", "preparation"),
-    *("profiles", "training", "serving", "stages"),
+    *("profiles", "training", "serving", "stages", "rows"),
 }
 FOR_PARTS = {"contracts", "durable", "errors"}
 LIBRARIES = (

@@ -1,0 +1,94 @@
+"""Prediction: what a trained model says of rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.rows.held_out import HeldOut
+from when_ml_pipeline_meets_hydra.rows.interface import Batch, Rows
+from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, TrainedModel
+from when_ml_pipeline_meets_hydra.stages.evaluation import Predicted
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from when_ml_pipeline_meets_hydra.rows.answers import Answers
+    from when_ml_pipeline_meets_hydra.training.predictions import Metrics
+
+
+def predict(
+    preprocessing: PreparedData, modeling: TrainedModel, rows: Rows, *, out: Path, progress: Progress
+) -> Predicted:
+    """Predict rows: held-out ones, or those of another data set.
+
+    Raises:
+        BadInput: a column that the model needs is not there.
+        StepFailed: there is no row, or an answer is no finite number.
+    """
+    import polars as pl
+
+    from when_ml_pipeline_meets_hydra.rows.answers import Answers
+
+    answers = Answers(preprocessing, modeling)
+    parts: list[pl.DataFrame] = []
+    done = 0
+    for batch in rows.batches(preprocessing, out):
+        parts.append(_answered(batch, answers, preprocessing.classes))
+        done += len(batch.target)
+        progress(done, None, "rows")
+    if not done:
+        raise StepFailed(f"{rows.name}: there is no row to predict")
+    table = pl.concat(parts).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    _refuse_not_finite(table, rows.name)
+    table.write_parquet(out / "predictions.parquet")
+    known, scores = _scores(table, preprocessing.classes)
+    told = "".join(f", {name} {value:.4g}" for name, value in scores.items())
+    print(f"{modeling.model} on {rows.name}: {table.height:,} rows predicted{told}")
+    return Predicted(
+        path=out,
+        rows_of=rows.name,
+        task=preprocessing.task,
+        classes=preprocessing.classes,
+        rows=table.height,
+        known=known,
+        held_out=isinstance(rows, HeldOut),
+        scores=scores,
+    )
+
+
+def _answered(batch: Batch, answers: Answers, classes: tuple[str, ...]) -> pl.DataFrame:
+    import polars as pl
+
+    said = answers.of_features(batch.features) if batch.features is not None else answers.of_raw(batch.raw or {})
+    columns = {} if batch.ids is None else {"id": batch.ids}
+    columns |= {"target": batch.target}
+    if said.probabilities is None:
+        return pl.DataFrame({**columns, "prediction": said.values})
+    names = pl.Series([classes[k] for k in said.values.tolist()], dtype=pl.String)
+    probabilities = {f"probability_{name}": said.probabilities[:, k] for k, name in enumerate(classes)}
+    return pl.DataFrame({**columns, "prediction": names, **probabilities})
+
+
+def _refuse_not_finite(table: pl.DataFrame, name: str) -> None:
+    import polars as pl
+    import polars.selectors as cs
+
+    numbers = cs.float() - cs.by_name("target")
+    wrong = table.select(pl.any_horizontal(~numbers.is_finite()).arg_true()).to_series()
+    if len(wrong):
+        raise StepFailed(f"{name}, row {wrong[0]}: the model's answer is not a finite number")
+
+
+def _scores(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[int, Metrics]:
+    """How many rows have a target that the model can know, and the metrics of those."""
+    from when_ml_pipeline_meets_hydra.rows import judged
+
+    known, predicted, target = judged.known_rows(table, classes)
+    if not known.height:
+        return 0, {}
+    from when_ml_pipeline_meets_hydra.training.predictions import evaluate
+
+    return known.height, evaluate(target, predicted)
