@@ -42,7 +42,7 @@ LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in mod
 SURFACES = {"cli"}
 PARTS = {
     *("connections", "datasets", "models", "clusters", "networks", "preparation"),
-    *("profiles", "training", "serving", "stages", "rows"),
+    *("profiles", "training", "serving", "stages", "rows", "gates", "analyses"),
 }
 FOR_PARTS = {"contracts", "durable", "errors"}
 LIBRARIES = (

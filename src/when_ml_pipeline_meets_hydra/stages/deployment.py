@@ -6,10 +6,11 @@ from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.clusters.interface import Cluster
 from when_ml_pipeline_meets_hydra.contracts import Progress, effect
-from when_ml_pipeline_meets_hydra.errors import PipelineError, StepFailed
+from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving.smoke import Smoke, difference
 from when_ml_pipeline_meets_hydra.serving.versions import ModelName, Status
 from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, TrainedModel
+from when_ml_pipeline_meets_hydra.stages.evaluation import Verdict
 
 
 @effect
@@ -18,18 +19,23 @@ def push(
     modeling: TrainedModel,
     cluster: Cluster,
     model_name: ModelName,
+    exptests: Verdict | None = None,
     *,
     out: Path,
     progress: Progress,
 ) -> None:
     """Bundle preprocessing and model, bring the bundle to the cluster, and activate it after a smoke test there.
 
+    Where quality gates were asked as well (``c=exptests,deployment --multirun``), the model has to pass them first.
+
     Raises:
         StepFailed: the bundle does not predict what training predicted, or fails its smoke test on the cluster.
-        Refused: the cluster said no. In either case the version that was active goes on serving.
+        Refused: a gate or the cluster said no. In either case the version that was active goes on serving.
     """
     from when_ml_pipeline_meets_hydra.serving import bundle
 
+    if exptests:
+        _heed(exptests, model_name)
     before = cluster.status(model_name)
     if _is_active(before, bundle.source_digest(preprocessing, modeling)):
         print(f"{model_name} version {before.active} on {cluster.name} is unchanged")
@@ -44,6 +50,13 @@ def push(
     after = cluster.activate(model_name, version)
     progress(4, 4, "active")
     print(_pushed(cluster, before, after, len(smoke.rows)))
+
+
+def _heed(verdict: Verdict, model: str) -> None:
+    if not verdict.passed:
+        reasons = "; ".join(f"{j.gate}: {j.why}" for j in verdict.failed)
+        count = f"{len(verdict.failed)} of {len(verdict.judgements)} gates failed"
+        raise Refused("gates", f"{model} is not deployed, since {count}: {reasons}")
 
 
 def _is_active(status: Status, source: str) -> bool:

@@ -1,0 +1,1 @@
+"""Quality gates: one Protocol in ``interface``, one module per kind of gate."""

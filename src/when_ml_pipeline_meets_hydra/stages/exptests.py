@@ -1,0 +1,58 @@
+"""Exptests: whether a trained model passes its quality gates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.errors import PipelineError
+from when_ml_pipeline_meets_hydra.gates.interface import Candidate, Gate, Gates
+from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, TrainedModel
+from when_ml_pipeline_meets_hydra.stages.evaluation import Judgement, Predicted, Verdict
+
+
+def check(
+    gates: Gates,
+    preprocessing: PreparedData,
+    modeling: TrainedModel,
+    prediction: Predicted,
+    *,
+    out: Path,
+    progress: Progress,
+) -> Verdict:
+    """Ask every gate, and write down what each says; a model that fails is no failure of this step."""
+    candidate = Candidate(preprocessing=preprocessing, modeling=modeling, prediction=prediction)
+    judgements = []
+    for done, (name, gate) in enumerate(gates.tests.items()):
+        progress(done, len(gates.tests), name)
+        judgements.append(_judged(name, gate, candidate))
+    progress(len(gates.tests), len(gates.tests), "asked")
+    verdict = Verdict(path=out, passed=all(j.passed for j in judgements), judgements=tuple(judgements))
+    _write(verdict, out / "gates.json")
+    _print(verdict)
+    return verdict
+
+
+def _judged(name: str, gate: Gate, candidate: Candidate) -> Judgement:
+    try:
+        answer = gate.ask(candidate)
+    except PipelineError as error:
+        return Judgement(gate=name, passed=False, why=str(error))
+    except Exception as error:  # a gate that breaks must neither let a model pass nor silence the other gates
+        return Judgement(gate=name, passed=False, why=f"it broke: {type(error).__name__}: {error}")
+    return Judgement(gate=name, passed=answer.passed, why=answer.why, found=answer.found)
+
+
+def _write(verdict: Verdict, file: Path) -> None:
+    gates = [{"gate": j.gate, "passed": j.passed, "found": j.found, "why": j.why} for j in verdict.judgements]
+    text = json.dumps({"passed": verdict.passed, "gates": gates}, indent=2, ensure_ascii=False)
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def _print(verdict: Verdict) -> None:
+    width = max((len(j.gate) for j in verdict.judgements), default=0)
+    for j in verdict.judgements:
+        print(f"{'passed' if j.passed else 'FAILED'}  {j.gate:<{width}}  {j.why}")
+    failed = len(verdict.failed)
+    print(f"{len(verdict.judgements) - failed} of {len(verdict.judgements)} gates passed")
