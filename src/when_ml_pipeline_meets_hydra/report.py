@@ -34,6 +34,8 @@ class Problems:
             yield Text.assemble("  ", (head, "bold"), ": " if head else "", problem.message)
             if problem.origin:
                 yield Text(f"      from {problem.origin}", "dim")
+            if problem.jobs:
+                yield Text(f"      in {problem.concerned}", "dim")
             if problem.remedy:
                 yield Text(f"      {problem.remedy}", "green")
 
