@@ -60,7 +60,7 @@ TABLES: dict[str, Any] = {
     "two classes": lambda: (*datasets.load_breast_cancer(return_X_y=True), ("malignant", "benign")),
     "three classes": lambda: (*datasets.load_wine(return_X_y=True), ("a", "b", "c")),
 }
-FILES = ("model.onnx", "metrics.json", "predictions.parquet")
+FILES = ("model.onnx", "metrics.json", "predictions.parquet", "history.json")
 
 
 def silent(done: float, total: float | None = None, message: str = "") -> None:

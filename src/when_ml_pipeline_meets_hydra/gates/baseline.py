@@ -27,5 +27,7 @@ class BetterThanNaive:
         found, naive = model.metrics[metric], model.baseline[metric]
         passed = found < naive if metric in LESS_IS_BETTER else found > naive
         return Answer(
-            passed=passed, why=f"{metric} is {found:.4g}, that of a guess which sees no feature {naive:.4g}", found=found
+            passed=passed,
+            why=f"{metric} is {found:.4g}, that of a guess which sees no feature {naive:.4g}",
+            found=found,
         )

@@ -41,7 +41,8 @@ class NotWorseThanDeployed:
             return Answer(passed=False, why=f"{whose} has no metric {self.metric}")
         worse = found - before if self.metric in LESS_IS_BETTER else before - found
         allowed = f" (tolerance {self.tolerance:g})" if self.tolerance else ""
-        why = f"{self.metric} is {found:.4g}, that of version {active.number} on {self.cluster.name} {before:.4g}{allowed}"
+        theirs = f"that of version {active.number} on {self.cluster.name} {before:.4g}"
+        why = f"{self.metric} is {found:.4g}, {theirs}{allowed}"
         return Answer(passed=worse <= self.tolerance, why=why, found=found)
 
 

@@ -69,6 +69,10 @@ class GradientBoosting:
 
         estimator = self._build(task, m_param)
         estimator.fit(features, target, monitor=monitor)
+        losses = {"training rows": estimator.train_score_.tolist()}
+        if self.subsample < 1:
+            losses["rows left out of a tree"] = estimator.oob_scores_.tolist()
+        estimator.history_ = {"step": "tree", "losses": losses, "best": None}
         return estimator  # type: ignore[no-any-return]
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:

@@ -45,6 +45,10 @@ class Model(Protocol):
             target: [N]; float64, or int64 indices of at least two classes.
             progress: is told how many of the trees (or iterations) are done.
 
+        Returns:
+            An estimator. Where training goes step by step, its ``history_`` says how: ``step`` (epoch, tree),
+            ``losses`` (whose rows → the loss after each step), ``best`` (the step, from 1, whose weights were kept).
+
         Raises:
             BadInput: a hyperparameter has a value that this kind of model cannot follow.
         """

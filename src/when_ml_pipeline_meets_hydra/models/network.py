@@ -95,9 +95,12 @@ class Network(ABC):
         with descent.reproducible(m_param.seed, self.n_jobs):
             net = self._build(features.shape[1], image, goal.outputs)
             rows = torch.from_numpy(np.require(features, dtype=np.float32, requirements=["C", "W"]))
-            descent.Descent(net.to(_device(self.device)), goal, m_param, rows).run(progress, Checkpoints(checkpoints))
+            training = descent.Descent(net.to(_device(self.device)), goal, m_param, rows)
+            training.run(progress, Checkpoints(checkpoints))
         whole = torch.nn.Sequential(net, goal.head)
-        return estimator.Trained(whole) if goal.classes is None else estimator.TrainedClassifier(whole, goal.classes)
+        if goal.classes is None:
+            return estimator.Trained(whole, training.history)
+        return estimator.TrainedClassifier(whole, goal.classes, training.history)
 
     def export(self, estimator: Any, n_features: int) -> onnx.ModelProto:
         """The trained network as ONNX; see ``Model.export``."""

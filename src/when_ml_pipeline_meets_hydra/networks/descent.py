@@ -51,6 +51,7 @@ class Descent:
         self.train_rows, self.validation_rows = _split(len(features), param)
         self.epoch = self.best_epoch = 0
         self.best_loss, self.best = math.inf, copy.deepcopy(net.state_dict())
+        self.losses: list[tuple[float, float]] = []  # of each epoch: on the rows learnt from, and judged by
 
     def run(self, progress: Progress, checkpoints: Checkpoints) -> None:
         """Train to the end, going on where ``checkpoints`` say; the network then has its best weights."""
@@ -63,6 +64,13 @@ class Descent:
         progress(self.param.epochs, self.param.epochs, f"best after epoch {self.best_epoch}")
         print(f"{self.epoch} epochs, the best weights after {self.best_epoch}")
 
+    @property
+    def history(self) -> Mapping[str, Any]:
+        """How the losses came down; see ``Model.fit``."""
+        learnt, judged = [loss for loss, _ in self.losses], [loss for _, loss in self.losses]
+        losses = {"training rows": learnt, **({"validation rows": judged} if len(self.validation_rows) else {})}
+        return {"step": "epoch", "losses": losses, "best": self.best_epoch}
+
     def _one_epoch(self) -> str:
         # Nothing random outlives an epoch, so that going on after one needs no state of generators.
         seeds = np.random.SeedSequence([self.param.seed, self.epoch])
@@ -72,6 +80,7 @@ class Descent:
         loss = self._learn()
         judged = self._judge() if len(self.validation_rows) else loss
         self.epoch += 1
+        self.losses.append((loss, judged))
         if not math.isfinite(loss + judged):
             raise StepFailed(f"The loss is no finite number after epoch {self.epoch}; lower m_param.lr")
         if judged < self.best_loss or not len(self.validation_rows):
@@ -118,6 +127,7 @@ class Descent:
             self.net.load_state_dict(state["net"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.best, self.best_loss = state["best"], state["best_loss"]
+            self.losses = state["losses"]
             self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
             print(f"goes on after epoch {self.epoch}")
 
@@ -127,6 +137,7 @@ class Descent:
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
             "best_loss": self.best_loss,
+            "losses": self.losses,
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
         }

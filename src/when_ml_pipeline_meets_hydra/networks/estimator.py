@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,8 @@ _ROWS_AT_ONCE = 4096
 class Trained:
     """A network whose outputs are predictions [N, 1] or probabilities [N, K]."""
 
-    def __init__(self, net: nn.Module) -> None:
-        self.net = net.cpu().eval()
+    def __init__(self, net: nn.Module, history: Mapping[str, Any]) -> None:
+        self.net, self.history_ = net.cpu().eval(), history
         # Sums of 32-bit numbers depend on their order; what the ONNX graph is compared with does not.
         self._exact = copy.deepcopy(self.net).double()
 
@@ -40,8 +40,8 @@ class Trained:
 class TrainedClassifier(Trained):
     """A network for classes; ``classes_`` are the indices of those that it knows."""
 
-    def __init__(self, net: nn.Module, classes: Array) -> None:
-        super().__init__(net)
+    def __init__(self, net: nn.Module, classes: Array, history: Mapping[str, Any]) -> None:
+        super().__init__(net, history)
         self.classes_ = classes
 
     def predict(self, features: Array) -> Array:

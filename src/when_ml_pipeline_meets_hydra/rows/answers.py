@@ -33,7 +33,7 @@ class Answers:
         found = {name: np.concatenate([run[k] for run in runs]) for k, name in enumerate(names)}
         if not self._data.classes:
             return Predictions(values=found["prediction"].reshape(-1).astype(np.float64))
-        return Predictions(values=found["label"], probabilities=found["probabilities"].astype(np.float64))
+        return Predictions(values=found["label"], probabilities=_exact(found["probabilities"]))
 
     def of_raw(self, raw: Mapping[str, Array]) -> Predictions:
         """For a tensor [N, 1] of each raw column: what the bundle says that a cluster serves."""
@@ -42,7 +42,7 @@ class Answers:
             return Predictions(values=values.reshape(-1).astype(np.float64))
         places = {name: k for k, name in enumerate(self._data.classes)}
         indices = np.array([places[name] for name in values.reshape(-1).tolist()], dtype=np.int64)
-        return Predictions(values=indices, probabilities=probabilities[0].astype(np.float64))
+        return Predictions(values=indices, probabilities=_exact(probabilities[0]))
 
     @cached_property
     def served(self) -> Scorer:
@@ -59,3 +59,10 @@ class Answers:
         options.intra_op_num_threads = 1  # sums in one order, so that the same rows give the same numbers
         model = (self._model.path / "model.onnx").read_bytes()
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _exact(probabilities: Array) -> Array:
+    """Of 32-bit floats the sum is not quite 1."""
+    exact = probabilities.astype(np.float64)
+    scaled: Array = exact / exact.sum(axis=1, keepdims=True)
+    return scaled

@@ -90,7 +90,8 @@ class TrainedModel(Artifact):
     Files: ``model.onnx`` (input ``features``, float32 [N, F]; regression: output ``prediction``, float32 [N, 1];
     classification: outputs ``label``, int64 [N] (index into ``PreparedData.classes``), and ``probabilities``,
     float32 [N, K]); ``metrics.json``; ``predictions.parquet`` (one row per row of ``test.parquet``, in order:
-    ``target``, ``prediction``, and for classification ``probability_<class>``).
+    ``target``, ``prediction``, and for classification ``probability_<class>``); where training went step by step,
+    ``history.json`` (see ``Model.fit``).
     """
 
     model: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ def train(
     (out / "model.onnx").write_bytes(serialised)
     predictions.write(out / "predictions.parquet", held_out.target, predicted, data.classes)
     _write_metrics(out / "metrics.json", metrics, baseline)
+    _write_history(out / "history.json", getattr(estimator, "history_", None))
     _report(model.name, metrics, baseline)
     return TrainedModel(path=out, model=model.name, task=task, metrics=metrics, baseline=baseline)
 
@@ -75,6 +77,12 @@ def train(
 def _write_metrics(path: Path, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> None:
     text = json.dumps({"metrics": metrics, "baseline": baseline}, indent=2, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def _write_history(path: Path, history: Mapping[str, Any] | None) -> None:
+    losses = [loss for values in history["losses"].values() for loss in values] if history else []
+    if losses and all(map(math.isfinite, losses)):
+        path.write_text(json.dumps(history, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _report(model: str, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> None:
