@@ -6,7 +6,7 @@ import copy
 import logging
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from inspect import signature
 from itertools import product
@@ -156,6 +156,23 @@ class _RememberingLoader(ConfigLoaderImpl):
         return super()._compose_config_from_defaults_list(defaults, repo)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """An option file, where its keys land, and those that it pulls in, in their order."""
+
+    path: str
+    package: str
+    file: str | None
+    imports: tuple[Imported, ...]
+
+
+def _is_no_file(default: Any) -> bool:
+    """Whether an entry of a defaults list is the file itself, a choice that was taken back, or one of Hydra's own."""
+    if default.is_self() or default.is_override() or default.is_deleted() or default.is_missing():
+        return True
+    return str(default.get_config_path()).startswith("hydra/")
+
+
 class Loader:
     """Hydra's config loader over the program's own tree and the user's folders."""
 
@@ -239,6 +256,23 @@ class Loader:
     def defaults(self, choices: Sequence[str]) -> tuple[ResultDefault, ...]:
         """The option files of a config, in the order in which they were merged."""
         return self._compose(tuple(choices))[1]
+
+    def imports(self, choices: Sequence[str]) -> Imported:
+        """The option files of a config as a tree: each with those that its defaults list names."""
+        found = self.hydra_loader.compute_defaults_list(CONFIG_NAME, list(choices), RunMode.RUN)
+        roots: Any = found.defaults_tree.children
+        return self._imported(next(r for r in roots if r.node.get_config_path() == CONFIG_NAME))
+
+    def _imported(self, node: Any) -> Imported:
+        default = getattr(node, "node", node)
+        path = str(default.get_config_path())
+        inner = [(c, getattr(c, "node", c)) for c in getattr(node, "children", None) or ()]
+        return Imported(
+            path=path,
+            package=default.get_final_package(),
+            file=self.source_file(path),
+            imports=tuple(self._imported(c) for c, d in inner if not _is_no_file(d)),
+        )
 
     def _compose(self, choices: tuple[str, ...]) -> tuple[bytes, tuple[ResultDefault, ...]]:
         if choices not in self._composed:

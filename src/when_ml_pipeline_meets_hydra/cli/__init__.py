@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "plan": "Show what would run and why, and run nothing",
+    "graph": "Show which option file pulls in which",
     "runs": "List, show, compare and repeat runs",
     "store": "List, verify and clean the stored results",
     "serve": "Serve a model repository over HTTP",

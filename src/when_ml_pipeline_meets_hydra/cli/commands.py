@@ -7,6 +7,7 @@ import typer
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
 from when_ml_pipeline_meets_hydra.cli.comparing import compare_runs
+from when_ml_pipeline_meets_hydra.cli.graph import graph
 from when_ml_pipeline_meets_hydra.cli.plan import plan
 from when_ml_pipeline_meets_hydra.cli.runs import diff, list_runs, rerun, show
 from when_ml_pipeline_meets_hydra.cli.serve import serve
@@ -17,6 +18,7 @@ runs = typer.Typer(no_args_is_help=True, help=COMMANDS["runs"])
 store = typer.Typer(no_args_is_help=True, help=COMMANDS["store"])
 
 app.command("plan", help=COMMANDS["plan"], context_settings={"allow_extra_args": True})(plan)
+app.command("graph", help=COMMANDS["graph"])(graph)
 app.command("serve", help=COMMANDS["serve"])(serve)
 app.add_typer(runs, name="runs")
 app.add_typer(store, name="store")
