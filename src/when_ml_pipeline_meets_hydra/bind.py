@@ -307,8 +307,9 @@ class _Binder:
                         remedy = f"Make '# @package {name}' the first line of {file}"
                     self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)
             except BadInput as error:
+                own = chosen_fields(type(arguments.get(name)))
                 known = name in arguments
-                self.problems.extend(below(name, p, self.job) if known else p for p in error.problems)
+                self.problems.extend(below_chosen(name, own, p, self.job) if known else p for p in error.problems)
             except OSError as error:
                 self.problems.append(below(name, Problem(key="", message=f"cannot be read ({error})"), self.job))
         return arguments, needs, prints

@@ -36,7 +36,10 @@ class DataSet:
 
     def fingerprint(self) -> str:
         """A digest of the data."""
-        return self.new_rows.fingerprint()
+        try:
+            return self.new_rows.fingerprint()
+        except BadInput as error:
+            raise BadInput(*(replace(p, key=f"{KEY}.{p.key}") for p in error.problems)) from error
 
     def batches(self, data: PreparedData, folder: Path) -> Iterator[Batch]:
         """The rows as a client of the served model would send them."""
