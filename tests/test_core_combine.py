@@ -97,7 +97,7 @@ keys = st.lists(st.sampled_from(sorted(SWEEPS)), max_size=4, unique=True)
 choices = keys.flatmap(lambda names: st.fixed_dictionaries({name: values_of(name) for name in names}))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(choice=choices)
 def test_a_sweep_composes_what_hydra_composes(tree: str, choice: dict[str, list[str]]) -> None:
     composed = compose_as_far_as_it_goes(swept(choice), multirun=True, config_dirs=[tree])

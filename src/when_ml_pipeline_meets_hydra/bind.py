@@ -307,8 +307,8 @@ class _Binder:
                         remedy = f"Make '# @package {name}' the first line of {file}"
                     self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)
             except BadInput as error:
-                own = chosen_fields(type(arguments.get(name)))
-                known = name in arguments
+                kind: Any = type(arguments.get(name))
+                own, known = chosen_fields(kind), name in arguments
                 self.problems.extend(below_chosen(name, own, p, self.job) if known else p for p in error.problems)
             except OSError as error:
                 self.problems.append(below(name, Problem(key="", message=f"cannot be read ({error})"), self.job))

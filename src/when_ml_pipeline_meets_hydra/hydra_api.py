@@ -32,6 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, Stage, broken_file, folder_of, read_stages
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.hydra_quicker import only_where_needed, yaml_in_c
 
 __all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedString", "ResultDefault", "parse"]
 
@@ -137,7 +138,8 @@ class _Repository(ConfigRepository):
 
     def _load(self, config_path: str) -> ConfigResult | None:
         try:
-            return super().load_config(config_path)
+            with yaml_in_c():
+                return super().load_config(config_path)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
             raise BadInput(self._broken(config_path, error)) from error
 
@@ -178,6 +180,7 @@ class Loader:
 
     def __init__(self, search_path: Sequence[str] = ()) -> None:
         setup_globals()
+        only_where_needed()
         path = create_config_search_path(str(PRIMARY))
         schema = path.get_path().pop()
         for entry in search_path:
