@@ -69,7 +69,7 @@ BARE_APP = """
     @hydra.main(version_base=None, config_path="config", config_name="config")
     def main(cfg):
         if cfg.c.name == "help":
-            print("This app has ['preprocessing', 'modeling', 'prediction', 'analysis', 'exptests', 'deployment', 'help'] commands")
+            print("This app has some commands")
 
 
     main()
