@@ -28,7 +28,7 @@ from when_ml_pipeline_meets_hydra.plan import Action, Plan, Step
 from when_ml_pipeline_meets_hydra.runners import InProcess, Runner
 from when_ml_pipeline_meets_hydra.schedule import Schedule
 from when_ml_pipeline_meets_hydra.store import Store
-from when_ml_pipeline_meets_hydra.waves import Waves
+from when_ml_pipeline_meets_hydra.waves import Launched, Waves
 from when_ml_pipeline_meets_hydra.workers import Workers
 
 
@@ -213,17 +213,31 @@ def test_a_function_of_the_main_module_is_refused() -> None:
     assert "f is defined in the main module" in done.stdout
 
 
+class Printed(Observer):
+    """Keeps what steps print."""
+
+    text = ""
+
+    def step_printed(self, step: Step, text: str) -> None:
+        self.text += text
+
+
+def computed(task: Task) -> tuple[Outcome | Busy, str]:
+    printed = Printed()
+    return compute(task, printed), printed.text
+
+
 class InPool:
     """A launcher as others are: each task in a process, all at once, then all results."""
 
     def __init__(self) -> None:
         self.waves: list[list[str]] = []
 
-    def __call__(self, tasks: Sequence[Task]) -> list[Outcome | BaseException]:
+    def __call__(self, tasks: Sequence[Task]) -> list[Launched]:
         self.waves.append([task.step.call.stage for task in tasks])
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-            jobs = [pool.submit(compute, task, Observer()) for task in tasks]
-            return [job.exception() or job.result() for job in jobs]  # type: ignore[misc]
+            jobs = [pool.submit(computed, task) for task in tasks]
+            return [(error, "") if (error := job.exception()) else job.result() for job in jobs]  # type: ignore[misc]
 
 
 def test_waves_are_one_for_each_level_and_hold_no_stored_step() -> None:

@@ -109,6 +109,17 @@ ENDS = {
 }
 
 
+@pytest.mark.parametrize("how", ["raise", "be killed"])
+def test_a_sweep_by_joblib_in_which_one_training_fails(how: str, store: Store) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra 'joblib' is not installed")
+    code, out, err = program(*SWEEP, f"+how=go well,{how},go on", "hydra/launcher=joblib", n_jobs=2)
+    assert code == 1
+    assert sorted(line for line in out.splitlines() if "acted" in line) == ["acted on go on", "acted on go well"]
+    assert (ENDS[how] if how == "raise" else "SIGKILL") in err
+    assert statuses() == ["act done", "act done", "act skipped", "make done", "use done", "use done", "use failed"]
+    assert ran("make", "act") == [1, 2]
+
+
 @pytest.mark.parametrize(("how", "n_jobs"), [*((h, WORKERS) for h in ENDS), ("raise", IN_PROCESS), ("exit", 0)])
 def test_a_sweep_in_which_one_training_fails(how: str, n_jobs: int, store: Store) -> None:
     words = (*SWEEP, f"+how=go well,{how},go on")

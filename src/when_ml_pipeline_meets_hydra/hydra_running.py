@@ -18,6 +18,8 @@ from when_ml_pipeline_meets_hydra.compute import Busy, Task, compute
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.observers import Observer
 from when_ml_pipeline_meets_hydra.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.plan import Step
+from when_ml_pipeline_meets_hydra.waves import Launched
 
 
 def whole_config(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> DictConfig:
@@ -88,24 +90,35 @@ class HydraLauncher:
         setup_globals()
         self._whole, self._launched = _quiet(whole), 0
 
-    def __call__(self, tasks: Sequence[Task]) -> Sequence[Outcome | BaseException]:
+    def __call__(self, tasks: Sequence[Task]) -> Sequence[Launched]:
         """Compute ``tasks`` side by side. Raises ``BadInput`` where there is no such launcher."""
         names = [_Name(f"{task.step.call.stage}-{task.step.key[:12]}", task) for task in tasks]
         loader: Any = _TaskLoader(self._whole)
         context = HydraContext(config_loader=loader, callbacks=Callbacks())
         singleton: Any = HydraConfig.instance()
         before, singleton.cfg = singleton.cfg, self._whole
+        failed: Exception | None
         try:
             launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=context, task_function=_compute, config=self._whole
             )
             returned = launcher.launch([[name] for name in names], initial_job_idx=self._launched)
+            failed = None
         except Exception as error:  # such as that of a process which was killed: it takes the whole wave with it
-            return [_after(error, task) for task in tasks]
+            failed = error
         finally:
             singleton.cfg = before
         self._launched += len(tasks)
-        return [_value(r) for r in returned]
+        return [self._after(failed, task, len(tasks)) for task in tasks] if failed else [_value(r) for r in returned]
+
+    def _after(self, error: Exception, task: Task, size: int) -> Launched:
+        """What became of a task whose wave of ``size`` failed as a whole: it has its result, or is launched alone."""
+        if not task.step.is_storable or task.step.is_forced:
+            return error, ""  # it may have acted already
+        if task.store.has(task.step.key):
+            found = compute(task, Observer())
+            return found if isinstance(found, Outcome) else error, ""
+        return (error, "") if size == 1 else self([task])[0]
 
 
 def launcher_problem(whole: DictConfig) -> Problem | None:
@@ -161,21 +174,24 @@ class _TaskLoader:
 _next = b""
 
 
-def _compute(_: DictConfig) -> Outcome | Busy:
-    return compute(pickle.loads(_next), Observer())
+class _Collector(Observer):
+    """Keeps what a step prints."""
+
+    def __init__(self) -> None:
+        self.printed: list[str] = []
+
+    def step_printed(self, step: Step, text: str) -> None:
+        self.printed.append(text)
 
 
-def _after(error: Exception, task: Task) -> Outcome | BaseException:
-    """What became of a task although the launcher failed."""
-    if task.step.is_storable and task.store.has(task.step.key) and not task.step.is_forced:
-        found = compute(task, Observer())
-        return found if isinstance(found, Outcome) else error
-    return error
+def _compute(_: DictConfig) -> tuple[Outcome | Busy, str]:
+    collector = _Collector()
+    return compute(pickle.loads(_next), collector), "".join(collector.printed)
 
 
-def _value(returned: JobReturn) -> Outcome | BaseException:
+def _value(returned: JobReturn) -> Launched:
     try:
-        value = returned.return_value
+        found, printed = returned.return_value
     except BaseException as error:
-        return error
-    return value if isinstance(value, Outcome) else RuntimeError(f"the launcher returned {value!r}"[:200])
+        return error, ""
+    return found if isinstance(found, Outcome) else RuntimeError(f"the launcher returned {found!r}"[:200]), printed

@@ -11,13 +11,15 @@ from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError
 from when_ml_pipeline_meets_hydra.observers import Observer
 from when_ml_pipeline_meets_hydra.outcomes import Outcome, Status
 
-Launch = Callable[[Sequence[Task]], Sequence[Outcome | BaseException]]
+Launched = tuple[Outcome | BaseException, str]  # what became of a task, and what its step printed
+Launch = Callable[[Sequence[Task]], Sequence[Launched]]
 
 
 class Waves:
     """Gives all steps that are ready to ``launch``, which calls ``compute`` for each of them, anywhere.
 
-    It returns, in their order, what ``compute`` returned for each task, or the exception that its job ended with.
+    It returns, in their order, what ``compute`` returned for each task, or the exception that its job ended with; and
+    what the step printed (secrets masked).
     """
 
     def __init__(self, launch: Launch) -> None:
@@ -45,12 +47,11 @@ class Waves:
         returned = self._launch(tuple(self._tasks))
         if len(returned) != len(self._tasks):
             raise PipelineError(f"the launcher was given {len(self._tasks)} steps and returned {len(returned)}")
-        outcomes = [self._outcome(*pair) for pair in zip(self._tasks, returned, strict=True)]
-        self._tasks = []
-        for outcome in outcomes:
-            if outcome.log:
-                observer.step_printed(outcome.step, outcome.log.read_text(encoding="utf-8"))
-        return outcomes
+        tasks, self._tasks = self._tasks, []
+        for task, (_, printed) in zip(tasks, returned, strict=True):
+            if printed:
+                observer.step_printed(task.step, printed)
+        return [self._outcome(task, found) for task, (found, _) in zip(tasks, returned, strict=True)]
 
     def interrupt(self) -> Sequence[Outcome]:
         """All steps of the wave."""
