@@ -113,9 +113,11 @@ class _Choice(NamedTuple):
         return "@" in self.key or self.key in listed or self.key.startswith("hydra/")
 
     def renamed(self, names: Sequence[str]) -> _Choice:
-        nested = [n for n in names if n.partition("@")[0] == self.key]
+        nested = {n: None for n in names if n.partition("@")[0] == self.key}
+        if len(nested) > 1:  # which of them is meant nobody can tell: another one
+            nested = {}
         sign = "~" if self.sign == "~" else "" if nested else "+"
-        key = nested[-1] if nested else self.key
+        key = next(iter(nested), self.key)
         _, equals, value = self.line.partition("=")
         return _Choice(sign, key, self.option if sign != "~" else None, f"{sign}{key}{equals}{value}")
 
