@@ -54,7 +54,7 @@ class Calibration:
             numbers={"of": what, "bins": bins, "expected_calibration_error": float(error), "brier_score": brier},
             pictures=[picture(alt, lambda axes: _draw(axes, bins, what))],
             table=Table(
-                columns=("", "value"),
+                columns=("measure", "value"),
                 rows=[("mean distance from the line", f"{error:.4f}"), ("Brier score (0 is best)", f"{brier:.4f}")],
             ),
         )

@@ -62,8 +62,8 @@ class Importance:
         rest = f" The picture shows the first {len(top)} of {len(found)}." if len(top) < len(found) else ""
         return Finding(
             title="Importance of the columns",
-            text=f"How much the {metric} grows on {raw.height} held-out rows when the values of a column are shuffled, "
-            f"on average of {self.repeats} times; near 0 the model hardly looks at it. Columns that say the same share "
+            text=f"How much the {metric} grows on {raw.height} held-out rows when the values of a column are shuffled "
+            f"({self.repeats} times, on average); near 0 the model hardly looks at it. Columns that say the same share "
             f"their importance.{rest}",
             numbers={"metric": metric, "rows": raw.height, "before": before, "columns": found},
             pictures=[

@@ -60,7 +60,7 @@ class Residuals:
                 ),
             ],
             table=Table(
-                columns=("", "value"),
+                columns=("residuals", "value"),
                 rows=[
                     ("mean", f"{mean:.4g}"),
                     ("standard deviation", f"{spread:.4g}"),
