@@ -14,7 +14,7 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_STATUS = 130
-PATIENCE = 0.7  # s for a step to come to an end by itself
+PATIENCE = 0.4  # s for a step to come to an end by itself
 _AT_ONCE = 0.2  # s in which several signals are the same wish: a closed terminal sends two
 
 
