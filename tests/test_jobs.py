@@ -11,6 +11,7 @@ import pytest
 
 from small_pipeline import inside, write
 from when_ml_pipeline_meets_hydra import run
+from when_ml_pipeline_meets_hydra.pipeline import prepare
 
 CONF = Path(__file__).parent.parent / "docs" / "examples" / "jobs" / "conf"
 CHAIN = "c=preprocessing,modeling,prediction,analysis,exptests,deployment"
@@ -100,3 +101,15 @@ def test_a_job_is_a_run_of_the_api_too(tmp_path: Path, monkeypatch: pytest.Monke
     verdict = json.loads((done.artifact("exptests").path / "gates.json").read_text())
     assert verdict["passed"] is False
     assert [g["gate"] for g in verdict["gates"] if not g["passed"]] == ["accuracy"]
+
+
+@pytest.mark.parametrize("stage", ["deployment", "exptests"])
+@pytest.mark.parametrize("swept", ["preprocessing/dataset=cars,wine", "modeling/model=linear,random_forest"])
+def test_a_job_of_a_sweep_is_planned_as_it_is_alone(stage: str, swept: str) -> None:
+    """What several stages receive is that of the same job, also where a job before shares a part of it."""
+    group, _, options = swept.partition("=")
+    together = prepare([f"c={stage}", swept], multirun=True).plan
+    for number, option in enumerate(options.split(",")):
+        alone = prepare([f"c={stage}", f"{group}={option}"]).plan
+        assert alone.asked[0] == together.asked[number]
+        assert {s.key for s in alone.steps} <= {s.key for s in together.steps}

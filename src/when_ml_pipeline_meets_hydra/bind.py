@@ -182,7 +182,7 @@ class _Binder:
         self.known = {} if known is None else known
         self.asked = asked
         self.looked_at: set[str] = set()
-        self.calls: dict[str, Call | None] = {}
+        self.calls: dict[str, tuple[Call | None, tuple[str, ...]]] = {}  # each with what was looked at for it
 
     def call(self, stage: str, asking: tuple[str, ...] = ()) -> Call | None:
         """The call of ``stage``, with all that it needs; None where there was a problem."""
@@ -191,15 +191,16 @@ class _Binder:
                 self._wrong(f"{stage}_sub", f"needs its own result: {' → '.join([*asking, stage])}")
                 return None
             self.calls[stage] = self._known_call(stage, (*asking, stage))
-        return self.calls[stage]
+        call, names = self.calls[stage]
+        self.looked_at |= set(names)  # also where another stage has asked for it: what asks depends on all of this
+        return call
 
-    def _known_call(self, stage: str, asking: tuple[str, ...]) -> Call | None:
+    def _known_call(self, stage: str, asking: tuple[str, ...]) -> tuple[Call | None, tuple[str, ...]]:
         known = self.known.setdefault((stage, self.asked), {})
         for names, calls in known.items():
             if found := calls.get(self._state(names)):
                 self.problems += found[1]
-                self.looked_at |= set(names)
-                return found[0]
+                return found[0], names
         outside, job, before = self.looked_at, self.job, len(self.problems)
         self.looked_at = set()
         self.job = replace(job, config=_Looked(job.config, self.looked_at))
@@ -207,8 +208,7 @@ class _Binder:
         names, self.job = tuple(sorted(self.looked_at)), job
         known.setdefault(names, {})[self._state(names)] = call, tuple(self.problems[before:])
         self.looked_at = outside
-        outside |= set(names)
-        return call
+        return call, names
 
     def _state(self, names: Iterable[str]) -> tuple[Any, ...]:
         config, faults = self.job.config, self.job.faults
