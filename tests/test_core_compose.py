@@ -307,8 +307,9 @@ def test_a_file_that_is_no_yaml_is_said(tmp_path: Path, text: str) -> None:
 
 
 def test_defaults_lists_may_be_made_by_interpolation(tmp_path: Path) -> None:
+    same = "# @package dataset\ndefaults: [/modeling/param@more: '${modeling/param}']\n"
     files = {
-        "preprocessing/dataset/same.yaml": "# @package dataset\ndefaults: [/modeling/param@more: '${modeling/param}']\n",
+        "preprocessing/dataset/same.yaml": same,
         "modeling/param/one.yaml": "# @package m_param\nx: 1\n",
     }
     folder = write(tmp_path / "conf", files)
