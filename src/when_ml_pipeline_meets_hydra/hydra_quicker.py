@@ -12,14 +12,14 @@ import yaml
 from hydra._internal import defaults_list
 from omegaconf import OmegaConf, _utils
 
-_ORIGINAL = _utils.get_yaml_loader
+_ORIGINAL: Any = getattr(_utils, "get_yaml_loader", None)  # OmegaConf 2.4 has another one, which counts nodes
 
 
 def only_where_needed() -> None:
     """Make the map for interpolations in a defaults list only where there is one, not for each option of the tree."""
     module: Any = defaults_list
-    original = module._create_interpolation_map
-    if getattr(original, "is_quicker", False):
+    original = getattr(module, "_create_interpolation_map", None)
+    if original is None or getattr(original, "is_quicker", False):  # Hydra 1.4 makes it only where it is needed
         return
 
     def create(overrides: Any, listed: list[Any], self_added: bool) -> Any:
@@ -32,7 +32,10 @@ def only_where_needed() -> None:
 
 @contextmanager
 def yaml_in_c() -> Iterator[None]:
-    """Within it, OmegaConf reads YAML by the parser in C, if there is one."""
+    """Within it, OmegaConf 2.3 reads YAML by the parser in C, if there is one."""
+    if _ORIGINAL is None:
+        yield
+        return
     _utils.get_yaml_loader = _loader
     try:
         yield
