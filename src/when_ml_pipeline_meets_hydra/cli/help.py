@@ -22,8 +22,11 @@ EXAMPLES = (
 def show_help(search_path: Sequence[str]) -> int:
     """Print the tree of commands, every group with its options, our own commands and examples."""
     out = console()
-    page = Text("\n").join(_lines(read_options(search_path), out.width))
-    out.print(page, no_wrap=True, overflow="ignore", crop=False)
+    lines = _lines(read_options(search_path), out.width)
+    if out.is_terminal:
+        out.print(Text("\n").join(lines), no_wrap=True, overflow="ignore", crop=False)
+    else:
+        out.file.write("".join(f"{line.plain}\n" for line in lines))
     return 0
 
 
