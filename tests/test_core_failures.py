@@ -24,8 +24,11 @@ IN_PROCESS, WORKERS = 0, 2
 
 
 @pytest.fixture(autouse=True)
-def _ill(monkeypatch: pytest.MonkeyPatch) -> None:
+def _ill(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     install(monkeypatch)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by all that is started as well
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def started(*words: str, n_jobs: int = IN_PROCESS, on_error: str = "continue") -> subprocess.Popen[str]:
