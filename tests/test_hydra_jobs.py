@@ -129,6 +129,7 @@ def test_a_step_sees_hydras_config_of_its_job(cli: Cli, conf: str, own_home: Pat
     for number, (name, seen) in enumerate(zip(("one", "two"), found(own_home), strict=True)):
         assert (seen["num"], seen["mode"], seen["choice"]) == (number, "MULTIRUN", name)
         assert seen["output_dir"] == str(folder / str(number))
+        assert seen["cwd"] == str(Path.cwd()), "where the command was given, unless hydra.job.chdir says otherwise"
         assert f"modeling/param={name}" in seen["overrides"]
         assert f"modeling/param={name}" in seen["dirname"]
     assert len({seen["pid"] for seen in found(own_home)}) == (1 if launcher in ((), LAUNCHERS["basic"]) else 2)
@@ -194,8 +195,9 @@ def test_a_folder_that_cannot_be_worked_out_is_said(conf: str) -> None:
     assert (done.code, "hydra.run.dir" in done.err) == (2, True)
 
 
-def test_a_job_may_run_in_its_folder_with_variables(cli: Cli, conf: str, own_home: Path) -> None:
-    words = ["hydra.job.chdir=true", "+hydra.job.env_set.FROM_HYDRA=${dataset.name}"]
+@pytest.mark.parametrize("launcher", ["local", "basic"])
+def test_a_job_may_run_in_its_folder_with_variables(cli: Cli, conf: str, own_home: Path, launcher: str) -> None:
+    words = ["hydra.job.chdir=true", "+hydra.job.env_set.FROM_HYDRA=${dataset.name}", f"hydra/launcher={launcher}"]
     assert cli(*LOOK, "modeling/param=one,two", "--multirun", conf, *words).code == 0
     seen = found(own_home)
     assert [s["cwd"] for s in seen] == [s["output_dir"] for s in seen]

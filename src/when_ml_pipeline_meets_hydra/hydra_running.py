@@ -132,9 +132,14 @@ def launcher_problem(whole: DictConfig) -> Problem | None:
 
 
 def _quiet(whole: DictConfig) -> DictConfig:
-    """A config for launchers: they write no configs and no logs of their own, since secrets would be in them."""
-    hydra = OmegaConf.masked_copy(whole, "hydra")
-    config = OmegaConf.merge(hydra, {"hydra": {"output_subdir": None, "sweep": {"subdir": "."}}})
+    """A config for launchers: they write no configs and no logs of their own, since secrets would be in them.
+
+    Nor do they change the working folder and the environment: where that is wanted, the context of the step does it.
+    """
+    config = OmegaConf.merge(OmegaConf.masked_copy(whole, "hydra"), {"hydra": {"output_subdir": None}})
+    config.hydra.sweep.subdir = "."
+    config.hydra.job.chdir = False
+    config.hydra.job.env_set = {}
     for logs in ("job_logging", "hydra_logging"):
         config.hydra[logs] = {"version": 1, "root": None, "disable_existing_loggers": False}
     assert isinstance(config, DictConfig)
