@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,11 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import HOME, Cli
 from small_pipeline import SMALL, install, steps_run, write
+from terminal import Terminal
 from when_ml_pipeline_meets_hydra.record import read_records
 
 WORDS = ("c=gather,fit", "knobs.rounds=2,3", "--multirun", "target.name=${oc.env:WHO,nobody}")
@@ -74,6 +77,32 @@ def test_what_is_recalled_reads_as_what_is_run(conf: Path) -> None:
     assert [line for line in ordinary[1].splitlines() if "stored" in line]
     assert sorted(ordinary[1].splitlines()) == sorted(recalled[1].splitlines())
     assert steps_run() == computed
+
+
+def events(conf: Path, *words: str) -> list[dict[str, Any]]:
+    """The JSON lines of a command without what differs from run to run."""
+    out, err, _ = run(conf, *WORDS, "--json", *words)
+    assert err == ""
+    found = [json.loads(line) for line in out.splitlines()]
+    return [{k: v for k, v in event.items() if k != "folder"} for event in found]
+
+
+def test_what_is_recalled_is_told_to_machines_as_well(conf: Path) -> None:
+    wait_until_old()
+    run(conf)
+    ordinary = events(conf)  # other words: it takes the ordinary way, and is remembered
+    assert [e["event"] for e in ordinary] == ["run_started", *["step_ended"] * 3, "run_ended"]
+    assert events(conf) == ordinary
+    assert run(conf, *WORDS, "--json")[2]
+
+
+def test_what_is_recalled_is_shown_on_a_terminal(conf: Path) -> None:
+    wait_until_old()
+    run(conf)
+    assert run(conf)[2]
+    terminal = Terminal(*WORDS, "--config-dir", str(conf / "conf"))
+    assert terminal.finish() == 0
+    assert "3 stored" in terminal.text
 
 
 def test_what_is_recalled_has_a_record_of_its_own(conf: Path, own_home: Path, cli: Cli) -> None:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
 PACKAGES_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES"
-FORMAT = 1
+FORMAT = 2
+REASON = "nothing changed"
 MOST_JOBS = 200
 MOST_FILES = 2_000  # of a folder of option files or of code
 _VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
@@ -53,16 +54,14 @@ def recall(words: Sequence[str], observer: Any) -> ExitCode | None:
         before = Record(home_of(words) / "runs" / known["run"])
         if before.head["exit_code"] != 0:
             return None
+        prepared, outcomes = _prepared(known), [_outcome(step) for step in known["steps"]]
         recorder = Recorder.of_the_same(before, Redactor())
         _copy_job_folders(before.folder, recorder.folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    observer.run_started(_prepared(known), recorder.folder)
-    outcomes = []
-    for step in known["steps"]:
-        outcome = _outcome(step)
+    observer.run_started(prepared, recorder.folder)
+    for outcome in outcomes:
         recorder.add(outcome)
-        outcomes.append(outcome)
         observer.step_ended(outcome)
     recorder.close(ExitCode.DONE)
     observer.run_ended(SimpleNamespace(record=Record(recorder.folder), outcomes=outcomes, exit_code=ExitCode.DONE))
@@ -77,6 +76,8 @@ def remember(words: Sequence[str], prepared: Prepared, run: Run, started: float)
     """
     home = home_of(words)
     if run.exit_code or prepared.home != home or not _is_constant(prepared):
+        return
+    if len(run.outcomes) < len(prepared.plan.steps):  # a result that nothing needed is not there
         return
     looked_at = {
         "variables": sorted({HOME_VARIABLE, PACKAGES_VARIABLE, *(_variables(prepared) or ())}),
@@ -97,6 +98,7 @@ def remember(words: Sequence[str], prepared: Prepared, run: Run, started: float)
             "multirun": prepared.request.multirun,
             "unused": _shown(prepared.unused, prepared),
             "jobs": _known_jobs(prepared),
+            "asked": list(prepared.plan.asked.items()),
             "steps": steps,
         }
         durable.write(_file(words), json.dumps(known).encode())
@@ -222,6 +224,7 @@ def _known_jobs(prepared: Prepared) -> list[dict[str, Any]]:
     return [
         {
             "number": job.number,
+            "stage": job.stage,
             "overrides": _shown(job.overrides, prepared),
             "values": _shown(job.values, prepared),
             "combination": combinations.setdefault(job.combination, len(combinations)),
@@ -264,7 +267,7 @@ def _prepared(known: Mapping[str, Any]) -> Any:
     return SimpleNamespace(
         request=SimpleNamespace(multirun=known["multirun"]),
         bound=SimpleNamespace(calls=[(job, None) for job in jobs], redactor=masks, secret_keys=frozenset()),
-        plan=SimpleNamespace(steps=[_step(step) for step in known["steps"]], to_run=()),
+        plan=SimpleNamespace(steps=[_step(step) for step in known["steps"]], asked=dict(known["asked"])),
         shown_redactor=masks,
         unused=known["unused"],
     )
@@ -273,14 +276,14 @@ def _prepared(known: Mapping[str, Any]) -> Any:
 def _step(step: Mapping[str, Any]) -> Any:
     stage, subcommand = step["stage"], step["subcommand"]
     call = SimpleNamespace(stage=stage, subcommand=subcommand, name=f"{stage} {subcommand}")
-    return SimpleNamespace(call=call, key=step["key"], jobs=tuple(step["jobs"]), action="stored", reason="")
+    return SimpleNamespace(call=call, key=step["key"], jobs=tuple(step["jobs"]), action="stored", reason=REASON)
 
 
 def _outcome(step: Mapping[str, Any]) -> Any:
     return SimpleNamespace(
         step=_step(step),
         status="stored",
-        reason="nothing changed",
+        reason=REASON,
         seconds=0.0,
         metrics=step["metrics"],
         error=None,
