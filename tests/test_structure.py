@@ -48,7 +48,8 @@ FOR_PARTS = {"contracts", "durable", "errors"}
 LIBRARIES = (
     *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm", "matplotlib"),
     *("duckdb", "psycopg", "snowflake"),
-    *("onnx", "onnxruntime", "skl2onnx", "onnxmltools", "fastapi", "starlette", "uvicorn", "httpx"),
+    *("onnx", "onnxruntime", "skl2onnx", "onnxmltools", "fastapi", "starlette", "uvicorn", "uvloop", "httpx"),
+    *("argon2", "limits", "prometheus_client"),
     *("torch", "onnxscript"),
 )
 

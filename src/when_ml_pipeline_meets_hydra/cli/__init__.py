@@ -13,6 +13,7 @@ COMMANDS = {
     "runs": "List, show, compare and repeat runs",
     "store": "List, verify and clean the stored results",
     "serve": "Serve a model repository over HTTP",
+    "cluster": "Look after a model server",
 }
 
 

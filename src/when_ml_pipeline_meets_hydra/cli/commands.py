@@ -6,6 +6,7 @@ import typer
 
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
+from when_ml_pipeline_meets_hydra.cli.cluster import add_user, list_users, remove_user
 from when_ml_pipeline_meets_hydra.cli.comparing import compare_runs
 from when_ml_pipeline_meets_hydra.cli.graph import graph
 from when_ml_pipeline_meets_hydra.cli.plan import plan
@@ -16,12 +17,19 @@ from when_ml_pipeline_meets_hydra.cli.store import gc, list_results, verify
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 runs = typer.Typer(no_args_is_help=True, help=COMMANDS["runs"])
 store = typer.Typer(no_args_is_help=True, help=COMMANDS["store"])
+cluster = typer.Typer(no_args_is_help=True, help=COMMANDS["cluster"])
+users = typer.Typer(no_args_is_help=True, help="Who may use the servers of a repository")
 
 app.command("plan", help=COMMANDS["plan"], context_settings={"allow_extra_args": True})(plan)
 app.command("graph", help=COMMANDS["graph"])(graph)
 app.command("serve", help=COMMANDS["serve"])(serve)
 app.add_typer(runs, name="runs")
 app.add_typer(store, name="store")
+app.add_typer(cluster, name="cluster")
+cluster.add_typer(users, name="user")
+users.command("add")(add_user)
+users.command("remove")(remove_user)
+users.command("list")(list_users)
 runs.command("list")(list_runs)
 runs.command("show")(show)
 runs.command("diff")(diff)
