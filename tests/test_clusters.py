@@ -23,6 +23,7 @@ from when_ml_pipeline_meets_hydra.clusters.interface import Cluster
 from when_ml_pipeline_meets_hydra.clusters.local import Local
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving import bundle
+from when_ml_pipeline_meets_hydra.serving.versions import Terms
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
 
 ROWS = [tiny.json_row(row) for row in tiny.ROWS]
@@ -77,6 +78,44 @@ def test_life_of_a_model(cluster: Cluster, bundles: list[Path]) -> None:
     ]
 
 
+TERMS = Terms(share=0.1, requests=10, minutes=0, errors=0, latency=None, agreement=0.9, sample=0.5, tolerance=0.01)
+
+
+def test_life_of_a_canary(cluster: Cluster, bundles: list[Path]) -> None:
+    first, second = (cluster.push("things", folder, run="20260102-030405-0001") for folder in bundles[:2])
+    with pytest.raises(Refused, match="no version of 'things' is active"):
+        cluster.canary("things", first, TERMS)
+    cluster.activate("things", first)
+    started = cluster.canary("things", second, TERMS, run="20260102-030405-0002")
+    assert started.active == first
+    assert started.canary is not None
+    assert (started.canary.version, started.canary.terms) == (second, TERMS)
+    assert cluster.canary("things", second, TERMS).canary == started.canary
+    taken = cluster.rollback("things")
+    assert (taken.active, taken.canary) == (first, None)
+    cluster.canary("things", second, TERMS)
+    promoted = cluster.activate("things", second)
+    assert (promoted.active, promoted.previous, promoted.canary) == (second, (first,), None)
+    for _ in range(2):
+        gone = cluster.undeploy("things")
+        assert (gone.active, gone.previous) == (None, (second, first))
+    with pytest.raises(Refused, match="no version of 'things' is active"):
+        cluster.predict("things", ROWS)
+    assert cluster.rollback("things").active == second
+    said = [(event.action.value, event.version, event.run) for event in cluster.status("things").history]
+    assert said == [
+        ("push", 1, "20260102-030405-0001"),
+        ("push", 2, "20260102-030405-0001"),
+        ("activate", 1, None),
+        ("canary", 2, "20260102-030405-0002"),
+        ("take back", 2, None),
+        ("canary", 2, None),
+        ("promote", 2, None),
+        ("undeploy", 2, None),
+        ("rollback", 2, None),
+    ]
+
+
 def test_classes(cluster: Cluster, bundles: list[Path]) -> None:
     found = cluster.predict("kinds", ROWS, cluster.push("kinds", bundles[2]))
     assert set(found.values) <= set(tiny.CLASSES)
@@ -86,7 +125,9 @@ def test_classes(cluster: Cluster, bundles: list[Path]) -> None:
 def test_what_is_not_there_is_refused(cluster: Cluster, bundles: list[Path]) -> None:
     for ask in (
         lambda: cluster.activate("things", 1),
+        lambda: cluster.canary("things", 1, TERMS),
         lambda: cluster.rollback("things"),
+        lambda: cluster.undeploy("things"),
         lambda: cluster.predict("things", ROWS),
         lambda: cluster.predict("things", ROWS, 3),
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdap
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
-from when_ml_pipeline_meets_hydra.serving.versions import Status
+from when_ml_pipeline_meets_hydra.serving.versions import RUN_HEADER, Status, Terms
 
 if TYPE_CHECKING:
     import httpx
@@ -22,6 +22,7 @@ PASSWORD_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_CLUSTER_PW"
 T = TypeVar("T")
 _statuses = TypeAdapter(Status)
 _predictions = TypeAdapter(Predictions)
+_terms = TypeAdapter(Terms)
 
 
 def _server_url(url: str) -> str:
@@ -63,24 +64,32 @@ class Http:
     pw: Annotated[SecretStr, BeforeValidator(_given), Field(description="The password of that id")]
     timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds to wait for an answer")] = 60
 
-    def push(self, model: str, bundle: Path) -> int:
+    def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
         """Upload the bundle; the server checks it before keeping it."""
         from when_ml_pipeline_meets_hydra.serving import archive
 
         with tempfile.TemporaryFile() as packed:
             archive.pack(bundle, packed)
             packed.seek(0)
-            headers = {"Content-Type": "application/x-tar"}
+            headers = {"Content-Type": "application/x-tar", **_headers(run)}
             answer = self._call("POST", f"{_managed(model)}/versions", content=packed, headers=headers)
         return int(answer["version"])
 
-    def activate(self, model: str, version: int) -> Status:
+    def activate(self, model: str, version: int, *, run: str | None = None) -> Status:
         """Ask the server to let ``version`` serve."""
-        return _understood(_statuses, self._call("POST", f"{_managed(model)}/activate", json={"version": version}))
+        return self._change(model, "activate", run, {"version": version})
 
-    def rollback(self, model: str) -> Status:
+    def canary(self, model: str, version: int, terms: Terms, *, run: str | None = None) -> Status:
+        """Ask the server to let ``version`` answer a share of the requests."""
+        return self._change(model, "canary", run, {"version": version, "terms": _terms.dump_python(terms, mode="json")})
+
+    def rollback(self, model: str, *, run: str | None = None) -> Status:
         """Ask the server to go back."""
-        return _understood(_statuses, self._call("POST", f"{_managed(model)}/rollback"))
+        return self._change(model, "rollback", run)
+
+    def undeploy(self, model: str, *, run: str | None = None) -> Status:
+        """Ask the server to let no version serve."""
+        return self._change(model, "undeploy", run)
 
     def status(self, model: str) -> Status:
         """What the server has."""
@@ -95,6 +104,10 @@ class Http:
         if rows_of_probabilities is not None:
             found["probabilities"] = [list(row.values()) for row in rows_of_probabilities]
         return _understood(_predictions, found)
+
+    def _change(self, model: str, action: str, run: str | None, body: Mapping[str, Any] | None = None) -> Status:
+        answer = self._call("POST", f"{_managed(model)}/{action}", json=body, headers=_headers(run))
+        return _understood(_statuses, answer)
 
     def _call(self, method: str, path: str, **request: Any) -> Any:
         import httpx
@@ -127,6 +140,10 @@ class Http:
         if code in (404, 409):
             return Refused("model_name", said)
         return Refused("cluster", said) if code < 500 else StepFailed(f"cluster.url={self.url} failed: {said}")
+
+
+def _headers(run: str | None) -> Mapping[str, str]:
+    return {} if run is None else {RUN_HEADER: run}
 
 
 def _managed(model: str) -> str:

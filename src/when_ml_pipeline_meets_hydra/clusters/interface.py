@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
-from when_ml_pipeline_meets_hydra.serving.versions import Status
+from when_ml_pipeline_meets_hydra.serving.versions import Status, Terms
 
 
 @runtime_checkable
@@ -21,20 +21,29 @@ class Cluster(Protocol):
     def name(self) -> str:
         """Name of the cluster in messages."""
 
-    def push(self, model: str, bundle: Path) -> int:
+    def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
         """Bring the bundle in the directory ``bundle`` there and return its version. Nothing becomes active.
 
-        The same bundle twice is one version.
+        The same bundle twice is one version. ``run`` is the id of the run that asks, here and below, for the history.
         """
 
-    def activate(self, model: str, version: int) -> Status:
-        """Let ``version`` serve; the one that served before is kept for ``rollback``."""
+    def activate(self, model: str, version: int, *, run: str | None = None) -> Status:
+        """Let ``version`` serve alone; the one that served before is kept for ``rollback``, a canary is over."""
 
-    def rollback(self, model: str) -> Status:
-        """Let the version serve that served before."""
+    def canary(self, model: str, version: int, terms: Terms, *, run: str | None = None) -> Status:
+        """Let ``version`` answer a share of the requests beside the active one, until it has proved ``terms``.
+
+        The cluster itself promotes it or takes it back.
+        """
+
+    def rollback(self, model: str, *, run: str | None = None) -> Status:
+        """Take the canary back; where there is none, let the version serve that served before."""
+
+    def undeploy(self, model: str, *, run: str | None = None) -> Status:
+        """Let no version serve; ``rollback`` puts the one back that did."""
 
     def status(self, model: str) -> Status:
-        """All versions, which one serves, and the history; empty for a model that is not there."""
+        """All versions, which one serves, the canary, and the history; empty for a model that is not there."""
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
         """The answers for raw rows by ``version``, active or not, or by the active one."""

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
-from when_ml_pipeline_meets_hydra.serving.versions import Status
+from when_ml_pipeline_meets_hydra.serving.versions import Status, Terms
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.serving.repository import Repository
@@ -25,20 +25,28 @@ class Local:
     name: Annotated[str, Field(min_length=1, description="Name of the cluster in messages")] = "local"
     path: Annotated[Path, Field(description="Directory of the model repository")]
 
-    def push(self, model: str, bundle: Path) -> int:
+    def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
         """Copy the bundle into the repository, if it can be loaded and predicts what it promises."""
         from when_ml_pipeline_meets_hydra.serving import scorer
 
         scorer.check(bundle)
-        return self._repository.add(model, bundle, _who())
+        return self._repository.add(model, bundle, _who(), run)
 
-    def activate(self, model: str, version: int) -> Status:
+    def activate(self, model: str, version: int, *, run: str | None = None) -> Status:
         """Switch the pointer to ``version``."""
-        return self._repository.activate(model, version, _who())
+        return self._repository.activate(model, version, _who(), run)
 
-    def rollback(self, model: str) -> Status:
+    def canary(self, model: str, version: int, terms: Terms, *, run: str | None = None) -> Status:
+        """Note ``version`` in the pointer as the canary; a server of the repository does the rest."""
+        return self._repository.canary(model, version, terms, _who(), run)
+
+    def rollback(self, model: str, *, run: str | None = None) -> Status:
         """Switch the pointer back."""
-        return self._repository.rollback(model, _who())
+        return self._repository.rollback(model, _who(), run)
+
+    def undeploy(self, model: str, *, run: str | None = None) -> Status:
+        """Switch the pointer to no version."""
+        return self._repository.undeploy(model, _who(), run)
 
     def status(self, model: str) -> Status:
         """What lies in the repository."""

@@ -6,14 +6,15 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends
-from pydantic import BaseModel, ValidationError
+from fastapi import Depends, Header
+from pydantic import BaseModel, StringConstraints, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from when_ml_pipeline_meets_hydra.serving.loaded import Loaded, Served
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
+from when_ml_pipeline_meets_hydra.serving.versions import RUN_HEADER, RUN_PATTERN
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -83,3 +84,7 @@ Pinned = Annotated[Served, Depends(pinned)]
 TheRepository = Annotated[Repository, Depends(repository)]
 TheLoaded = Annotated[Loaded, Depends(loaded)]
 User = Annotated[str, Depends(user)]
+Run = Annotated[
+    Annotated[str, StringConstraints(pattern=RUN_PATTERN)] | None,
+    Header(alias=RUN_HEADER, description="Id of the run that asks, for the history"),
+]

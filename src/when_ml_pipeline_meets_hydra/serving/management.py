@@ -14,18 +14,21 @@ from starlette.requests import Request
 
 from when_ml_pipeline_meets_hydra.serving import archive, scorer
 from when_ml_pipeline_meets_hydra.serving.dependencies import (
+    Run,
     TheLoaded,
     TheRepository,
     User,
     body_of,
     described,
 )
-from when_ml_pipeline_meets_hydra.serving.protocol import ActivateBody
+from when_ml_pipeline_meets_hydra.serving.protocol import ActivateBody, CanaryBody
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
 from when_ml_pipeline_meets_hydra.serving.versions import Status
 
 router = APIRouter(prefix="/v2/repository/models")
 _statuses = TypeAdapter(Status)
+Activated = Annotated[ActivateBody, Depends(body_of(ActivateBody))]
+Started = Annotated[CanaryBody, Depends(body_of(CanaryBody))]
 
 
 @router.get("")
@@ -44,37 +47,48 @@ def status(model: str, repository: TheRepository) -> JSONResponse:
     "/{model}/versions",
     openapi_extra={"requestBody": {"required": True, "content": {"application/x-tar": {}}}},
 )
-async def upload(request: Request, model: str, repository: TheRepository, user: User) -> JSONResponse:
+async def upload(request: Request, model: str, repository: TheRepository, user: User, run: Run = None) -> JSONResponse:
     """Keep a bundle (a tar of its files), if it can be loaded and predicts what it promises."""
     with tempfile.TemporaryFile() as body:
         async for block in request.stream():
             body.write(block)
         body.seek(0)
-        version = await run_in_threadpool(_keep, body, model, repository, user)
+        version = await run_in_threadpool(_keep, body, model, repository, user, run)
     return JSONResponse({"version": version}, status_code=201)
 
 
-def _keep(body: IO[bytes], model: str, repository: Repository, user: str) -> int:
+def _keep(body: IO[bytes], model: str, repository: Repository, user: str, run: str | None) -> int:
     with tempfile.TemporaryDirectory(prefix="bundle-") as name:
         folder = Path(name)
         archive.unpack(body, folder)
         scorer.check(folder)
-        return repository.add(model, folder, user)
+        return repository.add(model, folder, user, run)
 
 
 @router.post("/{model}/activate", openapi_extra=described(ActivateBody))
-def activate(
-    model: str, body: Annotated[ActivateBody, Depends(body_of(ActivateBody))], loaded: TheLoaded, user: User
-) -> JSONResponse:
-    """Let a version serve. It is loaded first, so that no request has to wait for it."""
+def activate(model: str, body: Activated, loaded: TheLoaded, user: User, run: Run = None) -> JSONResponse:
+    """Let a version serve alone. It is loaded first, so that no request has to wait for it."""
     loaded.version(model, body.version)
-    return JSONResponse(_content(loaded.repository.activate(model, body.version, user)))
+    return JSONResponse(_content(loaded.repository.activate(model, body.version, user, run)))
+
+
+@router.post("/{model}/canary", openapi_extra=described(CanaryBody))
+def canary(model: str, body: Started, loaded: TheLoaded, user: User, run: Run = None) -> JSONResponse:
+    """Let a version answer a share of the requests, until it is promoted or taken back. It is loaded first."""
+    loaded.version(model, body.version)
+    return JSONResponse(_content(loaded.repository.canary(model, body.version, body.terms, user, run)))
 
 
 @router.post("/{model}/rollback")
-def rollback(model: str, repository: TheRepository, user: User) -> JSONResponse:
-    """Let the version serve that served before."""
-    return JSONResponse(_content(repository.rollback(model, user)))
+def rollback(model: str, repository: TheRepository, user: User, run: Run = None) -> JSONResponse:
+    """Take the canary back; where there is none, let the version serve that served before."""
+    return JSONResponse(_content(repository.rollback(model, user, run)))
+
+
+@router.post("/{model}/undeploy")
+def undeploy(model: str, repository: TheRepository, user: User, run: Run = None) -> JSONResponse:
+    """Let no version serve."""
+    return JSONResponse(_content(repository.undeploy(model, user, run)))
 
 
 def _content(status: Status) -> Any:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from when_ml_pipeline_meets_hydra.serving.loaded import Served
 from when_ml_pipeline_meets_hydra.serving.manifest import CLAIMED, Datatype, Output
 from when_ml_pipeline_meets_hydra.serving.rows import BadRow, feeds_from_tensors
+from when_ml_pipeline_meets_hydra.serving.versions import Terms
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +61,14 @@ class ActivateBody(_Body):
 
     model_config = ConfigDict(strict=True, extra="forbid")
     version: Annotated[int, Field(ge=1)]
+
+
+class CanaryBody(BaseModel):
+    """The version that shall answer a share of the requests, and what it has to prove."""
+
+    model_config = ConfigDict(extra="forbid")
+    version: Annotated[int, Field(ge=1, strict=True)]
+    terms: Terms
 
 
 def predict(served: Served, body: PredictBody) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 ::
 
     <root>/<model>/versions/<n>/   a bundle, never changed once it is there
-    <root>/<model>/active.json     which version is active, which were before, and the event that made it so
+    <root>/<model>/active.json     which version is active, which were before, a canary, the event that made it so
     <root>/<model>/history.jsonl   one line per event, appended
 
 Everything appears whole: versions and the pointer are written under another name and renamed, so whoever reads needs
-no lock. Writers take one lock per model. The version's ``event.json`` and the pointer hold the event that the history
-gets next; a writer that finds it missing there (its predecessor was killed in between) appends it.
+no lock. Writers take one lock per model.
 """
 
 from __future__ import annotations
@@ -17,15 +16,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import filelock
-from pydantic import Field, TypeAdapter
 
 from when_ml_pipeline_meets_hydra import durable
-from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, Refused
 from when_ml_pipeline_meets_hydra.serving.manifest import (
     FILES,
@@ -34,28 +30,25 @@ from when_ml_pipeline_meets_hydra.serving.manifest import (
     read_manifest,
     verify_files,
 )
-from when_ml_pipeline_meets_hydra.serving.versions import Action, Event, Status, Version, model_name
+from when_ml_pipeline_meets_hydra.serving.pointer import (
+    POINTER,
+    Pointer,
+    append,
+    event_now,
+    finish_history,
+    read_history,
+    read_pointer,
+    write_event,
+    write_pointer,
+)
+from when_ml_pipeline_meets_hydra.serving.versions import Action, Canary, Event, Status, Terms, Version, model_name
 
 REMEMBERED = 20  # versions to which rollbacks can go
 LOCK_SECONDS = 120
-POINTER, HISTORY, EVENT = "active.json", "history.jsonl", "event.json"
 
 
 class Unknown(Refused):
     """A model or a version that the repository does not have."""
-
-
-@frozen
-class Pointer:
-    """Content of ``active.json``."""
-
-    active: Annotated[int, Field(ge=1)]
-    previous: tuple[int, ...]
-    event: Event
-
-
-_pointers = TypeAdapter(Pointer)
-_events = TypeAdapter(Event)
 
 
 class Repository:
@@ -85,13 +78,17 @@ class Repository:
         Raises:
             Unknown: no version of the model is active.
         """
-        pointer = self._pointer(model)
-        if pointer is None:
+        pointer = self.pointer(model)
+        if pointer is None or pointer.active is None:
             raise Unknown("model_name", f"no version of '{model}' is active")
         return pointer.active
 
+    def pointer(self, model: str) -> Pointer | None:
+        """Which versions serve; None where none ever did."""
+        return read_pointer(self._folder(model))
+
     def stamp(self, model: str) -> tuple[int, int] | None:
-        """Changes whenever another version becomes active; costs one call of ``stat``."""
+        """Changes whenever others serve than before; costs one call of ``stat``."""
         try:
             found = os.stat(self._folder(model) / POINTER)  # noqa: PTH116 (Path.stat costs twice as much)
         except FileNotFoundError:
@@ -104,20 +101,22 @@ class Repository:
 
     def status(self, model: str) -> Status:
         """All about a model; the active version's files are compared with their checksums."""
-        pointer = self._pointer(model)
+        pointer = self.pointer(model)
         active = pointer.active if pointer else None
         return Status(
             model=model,
             active=active,
             previous=pointer.previous if pointer else (),
+            canary=pointer.canary if pointer else None,
             versions=tuple(self._version(model, n, verify=n == active) for n in self.numbers(model)),
-            history=self._history(model),
+            history=read_history(self._folder(model)),
         )
 
-    def add(self, model: str, bundle: Path, who: str) -> int:
+    def add(self, model: str, bundle: Path, who: str, run: str | None = None) -> int:
         """Keep a copy of the bundle in the directory ``bundle``, and return its version; nothing becomes active.
 
-        The same bundle twice is one version.
+        The same bundle twice is one version. ``who`` asked, and ``run`` is the id of the run in which they did, if any;
+        both are for the history, here and below.
 
         Raises:
             BundleRefused: the bundle is damaged.
@@ -128,13 +127,15 @@ class Repository:
             for version in (self._version(model, n, verify=True) for n in reversed(numbers)):
                 if version.digest == digest and version.problem is None:
                     return version.number
-            event = _event(who, Action.PUSH, max(numbers, default=0) + 1)
+            event = event_now(who, run, Action.PUSH, max(numbers, default=0) + 1)
             _install(bundle, folder, event)
-            _append(folder, event)
+            append(folder, event)
         return event.version
 
-    def activate(self, model: str, version: int, who: str) -> Status:
-        """Make a version the active one; the one that was active is kept for rollbacks.
+    def activate(self, model: str, version: int, who: str, run: str | None = None) -> Status:
+        """Let a version serve alone; the one that was active is kept for rollbacks, and a canary is over.
+
+        Where it is active already nothing changes.
 
         Raises:
             Unknown: there is no such version.
@@ -143,29 +144,74 @@ class Repository:
         self.folder(model, version)
         with self._writing(model) as folder:
             self._verify(model, version)
-            pointer = self._pointer(model)
+            pointer = self.pointer(model)
             if pointer is None or pointer.active != version:
-                before = (pointer.active, *pointer.previous) if pointer else ()
-                previous = tuple(n for n in before if n != version)[:REMEMBERED]
-                _switch(folder, version, previous, _event(who, Action.ACTIVATE, version))
+                is_canary = bool(pointer and pointer.canary and pointer.canary.version == version)
+                event = event_now(who, run, Action.PROMOTE if is_canary else Action.ACTIVATE, version)
+                write_pointer(folder, _activated(pointer, version, event))
         return self.status(model)
 
-    def rollback(self, model: str, who: str) -> Status:
-        """Make the version active that was active before.
+    def canary(self, model: str, version: int, terms: Terms, who: str, run: str | None = None) -> Status:
+        """Let a version answer a share of the requests; a canary that was there before is over.
+
+        Where it is active, or such a canary already, nothing changes.
 
         Raises:
-            Unknown: no version is active.
+            Unknown: there is no such version, or none is active.
+            BundleRefused: its files are damaged.
+        """
+        self.folder(model, version)
+        self.active(model)
+        with self._writing(model) as folder:
+            self._verify(model, version)
+            pointer = self.pointer(model)
+            if pointer is None or pointer.active is None:
+                raise Unknown("model_name", f"no version of '{model}' is active")
+            stands = pointer.canary
+            if pointer.active != version and (stands is None or (stands.version, stands.terms) != (version, terms)):
+                event = event_now(who, run, Action.CANARY, version)
+                canary = Canary(version=version, since=event.when, terms=terms)
+                write_pointer(folder, replace(pointer, canary=canary, event=event))
+        return self.status(model)
+
+    def rollback(self, model: str, who: str, run: str | None = None) -> Status:
+        """Take the canary back; where there is none, make the version active that was active before.
+
+        Raises:
+            Unknown: no version ever was active.
             Refused: there is none before it.
             BundleRefused: the files of the one before are damaged.
         """
-        self.active(model)
+        if self.pointer(model) is None:
+            raise Unknown("model_name", f"no version of '{model}' is active")
         with self._writing(model) as folder:
-            pointer = self._pointer(model)
-            if pointer is None or not pointer.previous:
+            pointer = self.pointer(model)
+            if pointer and pointer.canary:
+                event = event_now(who, run, Action.TAKE_BACK, pointer.canary.version)
+                write_pointer(folder, replace(pointer, canary=None, event=event))
+            elif pointer is None or not pointer.previous:
                 raise Refused("model_name", f"'{model}' has no earlier version to go back to")
-            version, *previous = pointer.previous
-            self._verify(model, version)
-            _switch(folder, version, tuple(previous), _event(who, Action.ROLLBACK, version))
+            else:
+                version, *previous = pointer.previous
+                self._verify(model, version)
+                event = event_now(who, run, Action.ROLLBACK, version)
+                write_pointer(folder, Pointer(active=version, previous=tuple(previous), event=event))
+        return self.status(model)
+
+    def undeploy(self, model: str, who: str, run: str | None = None) -> Status:
+        """Let no version serve; the one that was active is kept for rollbacks. Twice is once.
+
+        Raises:
+            Unknown: no version ever was active.
+        """
+        if self.pointer(model) is None:
+            raise Unknown("model_name", f"no version of '{model}' is active")
+        with self._writing(model) as folder:
+            pointer = self.pointer(model)
+            if pointer and pointer.active is not None:
+                event = event_now(who, run, Action.UNDEPLOY, pointer.active)
+                previous = (pointer.active, *pointer.previous)[:REMEMBERED]
+                write_pointer(folder, Pointer(active=None, previous=previous, event=event))
         return self.status(model)
 
     def _folder(self, model: str) -> Path:
@@ -173,16 +219,6 @@ class Repository:
             return self.root / model_name(model)
         except ValueError as problem:
             raise BadInput(Problem(key="model_name", value=model, message=str(problem))) from None
-
-    def _pointer(self, model: str) -> Pointer | None:
-        try:
-            return _pointers.validate_json((self._folder(model) / POINTER).read_bytes())
-        except FileNotFoundError:
-            return None
-
-    def _history(self, model: str) -> tuple[Event, ...]:
-        lines = durable.read_lines(self._folder(model) / HISTORY)
-        return tuple(map(_events.validate_json, lines))
 
     def _verify(self, model: str, version: int) -> None:
         folder = self.folder(model, version)
@@ -214,28 +250,20 @@ class Repository:
         (folder / "versions").mkdir(parents=True, exist_ok=True)
         try:
             with filelock.FileLock(folder / ".lock", timeout=LOCK_SECONDS):
-                self._finish_history(model)
+                finish_history(folder)
                 yield folder
         except filelock.Timeout:
             raise Refused("model_name", f"another process has been writing '{model}' for {LOCK_SECONDS} s") from None
-
-    def _finish_history(self, model: str) -> None:
-        """Append what a killed predecessor did but could not write down."""
-        folder = self._folder(model)
-        known = set(self._history(model))
-        done = [_events.validate_json(path.read_bytes()) for path in folder.glob(f"versions/*/{EVENT}")]
-        if pointer := self._pointer(model):
-            done.append(pointer.event)
-        for event in sorted(set(done) - known, key=lambda event: event.when):
-            _append(folder, event)
 
 
 def _numbers(versions: Path) -> tuple[int, ...]:
     return tuple(sorted(int(path.name) for path in versions.glob("[0-9]*") if path.name.isdecimal()))
 
 
-def _event(who: str, action: Action, version: int) -> Event:
-    return Event(when=datetime.now(UTC), who=who, action=action, version=version)
+def _activated(before: Pointer | None, version: int, event: Event) -> Pointer:
+    served = () if before is None else (before.active, *before.previous)
+    previous = tuple(n for n in served if n is not None and n != version)
+    return Pointer(active=version, previous=previous[:REMEMBERED], event=event)
 
 
 def _install(bundle: Path, folder: Path, event: Event) -> None:
@@ -247,16 +275,6 @@ def _install(bundle: Path, folder: Path, event: Event) -> None:
         shutil.copyfile(bundle / name, incoming / name)
         durable.sync(incoming / name)
     verify_files(incoming, read_manifest(incoming)[0])
-    durable.write(incoming / EVENT, _events.dump_json(event))
+    write_event(incoming, event)
     incoming.rename(folder / "versions" / str(event.version))
     durable.sync(folder / "versions")
-
-
-def _switch(folder: Path, version: int, previous: tuple[int, ...], event: Event) -> None:
-    pointer = Pointer(active=version, previous=previous, event=event)
-    durable.write(folder / POINTER, _pointers.dump_json(pointer))
-    _append(folder, event)
-
-
-def _append(folder: Path, event: Event) -> None:
-    durable.append_line(folder / HISTORY, _events.dump_json(event))
