@@ -2,74 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from option_words import OPTIONS, set_up, words_for
 from when_ml_pipeline_meets_hydra.bind import bind
 from when_ml_pipeline_meets_hydra.compose import compose
-from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Option, read_options
+from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import BadInput
-
-OPTIONS = [option for options in read_options().values() for option in options.values()]
-TEMPLATE = [
-    *("preprocessing/dataset=dataset_1", "preprocessing/param=param_1", "modeling/model=model_1"),
-    *("modeling/param=param_1", "deployment/cluster=cluster_1"),
-]
-TABLE = ["preprocessing/dataset=table", "+preprocessing/connection=sqlite", "+preprocessing/schema=cars"]
-NETWORK = ["modeling/param=adamw", "preprocessing/dataset=cmnist_16"]
-# What an option, or all of a group, goes with.
-WITH = {
-    "c/preprocessing_sub=load": TABLE[1:],
-    "preprocessing/dataset=csv": ["dataset.path=rows.csv", "dataset.target=y"],
-    "preprocessing/dataset=parquet": ["dataset.path=rows.parquet", "dataset.target=y"],
-    "preprocessing/dataset=table": TABLE[1:],
-    "preprocessing/connection": [TABLE[0], TABLE[2]],
-    "preprocessing/schema": TABLE[:2],
-    **{f"modeling/model={m}": NETWORK for m in ("cnn", "cnn_small", "fcn", "single_linear_layer")},
-    "modeling/param=adamw": ["modeling/model=fcn"],
-    "prediction/rows=csv": ["new_rows.path=rows.csv"],
-    "prediction/rows=parquet": ["new_rows.path=rows.parquet"],
-    "prediction/rows=data_set": ["preprocessing/dataset@new_rows=wine"],
-    "deployment/cluster=http": ["cluster.url=http://127.0.0.1:8080", "cluster.pw=of-mine"],
-    "exptests/gate=metric": ["gates.tests.metric.metric=r2", "gates.tests.metric.min=0"],
-    "exptests/gate=deployed": ["gates.tests.deployed.metric=r2"],
-}
-# Their defaults lists are in no other option's.
-ADDED = {"preprocessing/connection", "preprocessing/schema", "analysis/section", "exptests/gate"}
 
 
 @pytest.fixture(autouse=True)
 def _somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (
-        "SNOWFLAKE_ACCOUNT",
-        "SNOWFLAKE_DATABASE",
-        "SNOWFLAKE_USER",
-        "SNOWFLAKE_PASSWORD",
-        "PGHOST",
-        "PGPASSWORD",
-    ):
-        monkeypatch.setenv(name, "somebody")
-    Path("rows.csv").write_text("x,y\n1,2\n")
-    Path("rows.parquet").touch()
-
-
-def words_for(option: Option) -> list[str]:
-    """A command that reads the option."""
-    group, name = option.group, option.name
-    top = group.partition("/")[0]
-    chosen = f"{group}={name}"
-    goes_with = WITH.get(chosen, WITH.get(group, []))
-    if group == STAGES:
-        return [f"c={name}"]
-    if top == "experiment":
-        path = f"{group}/{name}".partition("/")[2]
-        return ["c=deployment", f"+experiment={path}"]
-    stage = group.removeprefix(f"{STAGES}/").removesuffix("_sub") if top == STAGES else top
-    if name in ("foo", "bar") or name.endswith(("_1", "_2")):
-        template = [w for w in TEMPLATE if not w.startswith(f"{group}=")]
-        goes_with = [*template, *([f"c/{stage}_sub=foo"] if top != STAGES else [])]
-    return [f"c={stage}", *goes_with, f"{'+' if group in ADDED else ''}{chosen}"]
+    set_up(monkeypatch)
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda o: f"{o.group}={o.name}")
