@@ -68,7 +68,7 @@ def bind(composed: Composed) -> Bound:
     """Bind every job to the call of its stage. Raises ``BadInput`` with all problems of all jobs."""
     problems: list[Problem] = []
     keys, masks = find_secrets(composed)
-    told = {p.key for p in composed.problems}
+    told = {(p.key, n) for p in composed.problems for n in p.jobs or [job.number for job in composed.jobs]}
     known: _Known = {}
     bound = []
     asked: dict[tuple[str, ...], set[str]] = {}
@@ -78,9 +78,9 @@ def bind(composed: Composed) -> Bound:
         wrong: list[Problem] = []
         binder = _Binder(job, composed.stages, wrong, masks, known, frozenset(asked[job.combination]))
         bound.append((job, binder.call(job.stage)))
-        problems += (replace(p, jobs=(job.number,)) for p in wrong)
+        problems += (replace(p, jobs=(job.number,)) for p in wrong if (p.key, job.number) not in told)
     # What follows from an override that was left out is not said again.
-    new = [p for p in problems if p.key not in told and p.key.partition(".")[0] not in composed.spoiled]
+    new = [p for p in problems if p.key.partition(".")[0] not in composed.spoiled]
     found = [*composed.problems, *(new or ([] if composed.problems else problems))]
     if found := [p for p in found if p.message != FOLLOWS] or found:
         raise BadInput(*merged((_masked(p, masks) for p in found), len(composed.jobs)))
