@@ -39,7 +39,7 @@ def test_one_job_without_multirun() -> None:
     (only,) = composed.jobs
     assert (only.stage, only.number) == ("fit", 0)
     assert only.config["knobs"] == {"rate": 0.5, "rounds": 3, "shape": "line", "strict": False}
-    assert only.subcommands["c/fit_sub"] == "run"
+    assert only.chosen["c/fit_sub"] == "run"
     assert only.values == ("knobs.rounds=3",)
     assert {"gather", "fit", "ship", "preprocessing", "modeling", "deployment"} < set(composed.stages)
 

@@ -44,7 +44,6 @@ def job(number: int, stage: str = "a", combination: str = "") -> Job:
         number=number,
         overrides=(),
         stage=stage,
-        subcommands={},
         config={},
         raw={},
         chosen={},

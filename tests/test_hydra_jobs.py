@@ -266,3 +266,46 @@ def test_hydra_lists_the_plugins(cli: Cli) -> None:
     shown = cli("--info", "plugins", "c=modeling").out
     assert "PlanSweeper" in shown
     assert "LocalLauncher" in shown
+
+
+def test_configs_may_refer_to_hydras_own(conf: str, tmp_path: Path, own_home: Path, cli: Cli) -> None:
+    asks = "\n".join(
+        f"{name}: ${{hydra:{key}}}"
+        for name, key in {
+            "choice": "runtime.choices.modeling/param",
+            "number": "job.num",
+            "cwd": "runtime.cwd",
+            "words": "overrides.task",
+            "folder_name": "job.override_dirname",
+        }.items()
+    )
+    write(tmp_path / "conf", {"modeling/param/three.yaml": f"# @package m_param\n# Three\n{asks}\n"})
+    words = (*LOOK, "modeling/param=three", "+m_param.x=5,6", "--multirun", conf, "--cfg", "job", "-p", "m_param")
+    shown = list(yaml.safe_load_all(cli(*words, "--resolve").out.replace("# job", "---\n#")))
+    assert [s["number"] for s in shown] == [0, 1]
+    assert {s["choice"] for s in shown} == {"three"}
+    assert {s["cwd"] for s in shown} == {str(Path.cwd())}
+    assert shown[1]["words"] == ["c=modeling", "c/modeling_sub=look", "modeling/param=three", "+m_param.x=6"]
+    assert shown[1]["folder_name"] == "+m_param.x=6,c/modeling_sub=look,c=modeling,modeling/param=three"
+    assert "${hydra:job.num}" in cli(*words).out, "as it is written"
+
+
+def test_the_folder_of_a_job_is_in_no_config(conf: str) -> None:
+    done = inside(*LOOK, "modeling/param=one", "+m_param.place='${hydra:runtime.output_dir}'", conf)
+    assert done.code == 2
+    assert "m_param.place" in done.err
+    assert "functions receive theirs as 'out'" in done.err
+
+
+def test_cfg_tells_what_leads_nowhere(conf: str) -> None:
+    done = inside(*LOOK, "modeling/param=one", "+m_param.place='${nowhere}'", conf, "--cfg", "job", "--resolve")
+    assert (done.code, done.out) == (2, "")
+    assert "m_param.place: Interpolation key 'nowhere' not found" in done.err
+
+
+def test_cfg_shows_hydras_own_values(conf: str) -> None:
+    done = inside(*LOOK, "modeling/param=one", conf, "hydra.run.dir=here", "--cfg", "hydra")
+    hydra = yaml.safe_load(done.out)["hydra"]
+    assert hydra["run"]["dir"] == "here"
+    assert hydra["overrides"]["hydra"] == ["hydra.run.dir=here"]
+    assert hydra["runtime"]["choices"]["modeling/param"] == "one"

@@ -214,7 +214,7 @@ class _Binder:
         config, faults = self.job.config, self.job.faults
         state = [id(config.get(name)) for name in names]
         wrong = tuple(item for item in faults.items() if re.split(r"[.\[]", item[0])[0] in names) if faults else ()
-        return (*state, wrong, *(self.job.subcommands.get(f"{STAGES}/{n}") for n in names if n.endswith("_sub")))
+        return (*state, wrong, *(self.job.chosen.get(f"{STAGES}/{n}") for n in names if n.endswith("_sub")))
 
     def _wrong(self, key: str, message: str, remedy: str | None = None) -> None:
         self.problems.append(Problem(key=key, message=message, origin=self.job.origins.of(key), remedy=remedy))
@@ -246,7 +246,7 @@ class _Binder:
         node = self.job.config.get(key)
         if not isinstance(node, dict) or "_target_" not in node:
             group = self.stages[stage].group
-            if group in self.job.subcommands:
+            if group in self.job.chosen:
                 self._wrong(key, "the subcommand's file names no function", "Add _target_: package.module.function")
             else:
                 remedy = f"Choose one ({group}=…), or name the default in the stage's file (subcommand: …)"
@@ -275,7 +275,7 @@ class _Binder:
         returns = signature.returns if inspect.isclass(signature.returns) else None
         return Call(
             stage=stage,
-            subcommand=self.job.subcommands.get(self.stages[stage].group, function.__name__),
+            subcommand=self.job.chosen.get(self.stages[stage].group, function.__name__),
             function=function,
             arguments=arguments,
             needs=needs,

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
@@ -18,6 +19,7 @@ from omegaconf import DictConfig
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.exchange import Option, exchangeable, is_like, node_at
 from when_ml_pipeline_meets_hydra.hydra_api import CompositionError, Loader, Override
+from when_ml_pipeline_meets_hydra.hydra_resolvers import describe_job, hydra_config
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.nodes import as_written, plain, references, set_value, texts
 from when_ml_pipeline_meets_hydra.origins import Origins
@@ -27,13 +29,17 @@ _TOP = re.compile(r"[^.\[]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Combined:
-    """The config of one job: plain and resolved, and as it was written (``raw``); what is wrong with its values."""
+    """The config of one job: plain and resolved, and as it was written (``raw``); what is wrong with its values.
+
+    ``choices`` and ``values`` are the overrides that it was made from, ``chosen`` maps each group to its option.
+    """
 
     config: Mapping[str, Any]
     raw: Mapping[str, Any]
     faults: Mapping[str, str]
     problems: tuple[Problem, ...]
-    lines: tuple[str, ...]
+    choices: tuple[str, ...]
+    values: tuple[str, ...]
     chosen: Mapping[str, str]
 
 
@@ -45,12 +51,16 @@ class Combiner:
         self._bases: list[_Base] = []
         self._failed: dict[tuple[str, ...], Exception] = {}
 
-    def combine(self, choices: Sequence[Override], values: Sequence[Override]) -> Combined:
-        """The config of one job. Raises ``CompositionError`` or ``BadInput`` where the options do not fit together."""
-        wanted = self._placed([_Choice.of(c) for c in choices])
+    def combine(self, words: Sequence[Override], number: int | None = None) -> Combined:
+        """The config of one job; ``number`` is that in a sweep.
+
+        Raises ``CompositionError`` or ``BadInput`` where the options do not fit together.
+        """
+        is_value = [not self._loader.is_choice(w) for w in words]
+        wanted = self._placed([_Choice.of(w) for w, no in zip(words, is_value, strict=True) if not no])
         base = self._base(wanted)
         base.choose(wanted)
-        return base.combined(wanted, values)
+        return base.combined(wanted, list(compress(words, is_value)), words, number)
 
     def whole(self, choices: Sequence[Override]) -> DictConfig:
         """The config of some choices with Hydra's own part, whose values are set."""
@@ -162,6 +172,7 @@ class _Base:
         cfg = self._loader.compose(self._lines)
         for value in self._hydra_values:
             set_value(value, cfg, self._loader)
+            cfg.hydra.overrides.hydra.append(value.input_line)
         return cfg
 
     @cached_property
@@ -212,13 +223,15 @@ class _Base:
         node._set_parent(parent)
         node._set_key(option.package[-1])
         self._now[key] = name
-        self._chosen[key] = name
+        self._chosen = {**self._chosen, key: name}
         top = option.package[0]
         below = [(k, self._now[k]) for k, o in self._options.items() if o.package[0] == top]
         self._states[top] = (id(self._cfg._get_node(top)), *below)
 
-    def combined(self, choices: Sequence[_Choice], values: Sequence[Override]) -> Combined:
-        """The config with some values set."""
+    def combined(
+        self, choices: Sequence[_Choice], values: Sequence[Override], words: Sequence[Override], number: int | None
+    ) -> Combined:
+        """The config with some values set, for the job that all ``words`` ask for."""
         lines: dict[str, tuple[str, ...]] = {}
         for value in values:
             top = str(_TOP.match(value.key_or_group)[0])  # type: ignore[index]
@@ -229,12 +242,14 @@ class _Base:
         tops = [*self._states, *(top for top in lines if top not in self._states)]
         keys = {top: self._part_key(top, lines) for top in tops}
         missing = [top for top, key in keys.items() if key not in self._parts]
-        worked_out = self._work_out(missing, values) if missing else {}
-        for top, part in worked_out.items():
-            if None in keys[top]:
-                self.is_constant = False
-            else:
-                self._parts[keys[top]] = part
+        constant, volatile = [t for t in missing if None not in keys[t]], [t for t in missing if None in keys[t]]
+        worked_out = self._work_out(constant, values) if constant else {}
+        self._parts |= {keys[top]: part for top, part in worked_out.items()}
+        if volatile:
+            self.is_constant = False
+            describe_job(self.whole, words, self._chosen, number)
+            with hydra_config(self.whole):
+                worked_out |= self._work_out(volatile, values)
         parts = {top: worked_out.get(top) or self._parts[key] for top, key in keys.items()}
         there = {top: part for top, part in parts.items() if not part.is_absent}
         return Combined(
@@ -242,8 +257,9 @@ class _Base:
             raw={top: part.raw for top, part in there.items()},
             faults={key: fault for part in there.values() for key, fault in part.faults.items()},
             problems=tuple(problem for part in parts.values() for problem in part.problems),
-            lines=tuple(c.line for c in choices),
-            chosen=dict(self._chosen),
+            choices=tuple(c.line for c in choices),
+            values=tuple(str(v.input_line) for v in values),
+            chosen=self._chosen,
         )
 
     def _part_key(self, top: str, lines: Mapping[str, tuple[str, ...]]) -> tuple[Any, ...]:

@@ -32,15 +32,14 @@ class Job:
 
     ``config`` is plain and resolved; ``faults`` says for each key that has no value why (mandatory and not given,
     or an interpolation that leads nowhere). Jobs with equal ``combination`` differ in their stage only.
-    ``choices`` and ``values`` are the overrides of groups and of keys; ``chosen`` maps each group to its option,
-    ``subcommands`` those of the stages' subcommands (``c/modeling_sub``). ``raw`` is the config as it was written, with
-    its interpolations. Jobs share the parts in which they do not differ: nothing in them may be changed.
+    ``choices`` and ``values`` are the overrides of groups and of keys; ``chosen`` maps each group to its option.
+    ``raw`` is the config as it was written, with its interpolations. Jobs share the parts in which they do not differ:
+    nothing in them may be changed.
     """
 
     number: int
     overrides: tuple[str, ...]
     stage: str
-    subcommands: Mapping[str, str]
     config: Mapping[str, Any]
     raw: Mapping[str, Any] = field(compare=False, repr=False)
     faults: Mapping[str, str]
@@ -91,9 +90,9 @@ def compose_as_far_as_it_goes(
     parsed = list(_parse(overrides, loader, problems))
     legal = [o for o in parsed if not _illegal(o, loader, problems)]
     problems += [_no_folder(path, config_dirs) for path in loader.unavailable()]
-    hydra_values = [o for o in legal if o.is_hydra_override() and not _is_choice(o, loader)]
+    hydra_values = [o for o in legal if o.is_hydra_override() and not loader.is_choice(o)]
     combiner = Combiner(loader, hydra_values)
-    fixed = [o for o in legal if _is_choice(o, loader) and not o.is_sweep_override()]
+    fixed = [o for o in legal if loader.is_choice(o) and not o.is_sweep_override()]
     hydra = _hydra(combiner, fixed)
     if multirun:
         more = _parse(_sweeper_params(hydra), loader, problems)
@@ -103,7 +102,7 @@ def compose_as_far_as_it_goes(
     words = [o for o in legal if o not in hydra_values]
     spoiled = frozenset(loader.package(p.key) for p in problems if loader.is_group(p.key))
     problems += (unfit := list(_wrong_sizes(words)))
-    jobs = [] if STAGES in spoiled or unfit else list(_jobs(words, loader, combiner, problems))
+    jobs = [] if STAGES in spoiled or unfit else list(_jobs(words, loader, combiner, problems, multirun=multirun))
     told = (p for p in problems if p.message != NO_SUCH_KEY or p.key.partition(".")[0] not in spoiled)
     return Composed(
         jobs=tuple(jobs),
@@ -275,13 +274,14 @@ def _filled_groups(loader: Loader) -> list[str]:
     return [g for g in loader.groups() if not g.startswith("hydra") and loader.options(g)]
 
 
-def _jobs(overrides: Sequence[Override], loader: Loader, combiner: Combiner, problems: list[Problem]) -> Iterator[Job]:
+def _jobs(
+    overrides: Sequence[Override], loader: Loader, combiner: Combiner, problems: list[Problem], *, multirun: bool
+) -> Iterator[Job]:
     for number, words in enumerate(hydra_api.expand(overrides)):
-        groups = [o for o in words if _is_choice(o, loader)]
-        values = [o for o in words if not _is_choice(o, loader)]
         try:
-            combined = combiner.combine(groups, values)
+            combined = combiner.combine(words, number if multirun else None)
         except hydra_api.CompositionError as error:
+            groups = [o for o in words if loader.is_choice(o)]
             problems.append(Problem(key=_blamed(error, groups), message=first_line(error), jobs=(number,)))
             continue
         except BadInput as error:
@@ -293,21 +293,16 @@ def _jobs(overrides: Sequence[Override], loader: Loader, combiner: Combiner, pro
             number=number,
             overrides=lines,
             stage=combined.chosen.get(STAGES, HELP),
-            subcommands={k: v for k, v in combined.chosen.items() if k.startswith(f"{STAGES}/")},
             config=combined.config,
             raw=combined.raw,
             faults=combined.faults,
-            choices=combined.lines,
-            values=tuple(str(o.input_line) for o in values),
+            choices=combined.choices,
+            values=combined.values,
             chosen=combined.chosen,
             combination=tuple(line for line in lines if not line.startswith(f"{STAGES}=")),
-            origins=Origins(loader, combined.lines, lines, Redactor()),
+            origins=Origins(loader, combined.choices, lines, Redactor()),
         )
     problems += combiner.problems()
-
-
-def _is_choice(override: Override, loader: Loader) -> bool:
-    return loader.is_group(override.key_or_group) and not isinstance(override.value(), dict)
 
 
 def _blamed(error: BaseException, groups: Sequence[Override]) -> str:

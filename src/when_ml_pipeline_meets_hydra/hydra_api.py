@@ -8,7 +8,6 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
-from inspect import signature
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,13 @@ from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, QuotedString, ValueType
-from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from when_ml_pipeline_meets_hydra import hydra_resolvers
 from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, Stage, broken_file, folder_of, read_stages
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.hydra_quicker import only_where_needed, yaml_in_c
@@ -37,14 +36,6 @@ from when_ml_pipeline_meets_hydra.hydra_quicker import only_where_needed, yaml_i
 __all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedString", "ResultDefault", "parse"]
 
 CONFIG_NAME = "config"
-
-# ${stem:${dataset.path}}: the name of a file without folder and ending.
-# (OmegaConf 2.4 wants `register_resolver`, which in 2.3 is another, older function.)
-_has_new = "replace" in signature(OmegaConf.register_resolver).parameters
-_register: Any = OmegaConf.register_resolver if _has_new else OmegaConf.register_new_resolver
-_register("stem", lambda path: Path(str(path)).stem, replace=True)
-# ${run_folder:}: where the record of the run lies; it gets its id when it starts.
-_register("run_folder", lambda *, _root_: f"{_root_.home}/runs/<id>", replace=True)
 
 CompositionError = (HydraException, OmegaConfBaseException)
 
@@ -179,7 +170,7 @@ class Loader:
     """Hydra's config loader over the program's own tree and the user's folders."""
 
     def __init__(self, search_path: Sequence[str] = ()) -> None:
-        setup_globals()
+        hydra_resolvers.register()
         only_where_needed()
         path = create_config_search_path(str(PRIMARY))
         schema = path.get_path().pop()
@@ -212,6 +203,10 @@ class Loader:
         if name not in self._groups:
             self._groups[name] = "\0" not in name and self.hydra_loader.repository.group_exists(name)
         return self._groups[name]
+
+    def is_choice(self, override: Override) -> bool:
+        """Whether an override chooses an option of a group."""
+        return self.is_group(override.key_or_group) and not isinstance(override.value(), dict)
 
     def groups(self, parent: str = "") -> list[str]:
         """All groups below ``parent``, with their whole names."""
@@ -300,17 +295,6 @@ class Loader:
         """The file that an option is read from; None where the option is not a file."""
         file = self._repository.file_of(config_path)
         return str(file) if file else None
-
-    def plain(self, choices: Sequence[str], values: Sequence[str], *, part: str, resolve: bool) -> Any:
-        """A composed config as plain values: ``part`` is ``job`` (without Hydra's own), ``hydra`` or ``all``."""
-        cfg = self.compose(choices)
-        self.apply([parse(v) for v in values], cfg)
-        with open_dict(cfg):
-            if part == "hydra":
-                return {"hydra": OmegaConf.to_container(cfg.hydra, resolve=False)}
-            if part == "job":
-                del cfg["hydra"]
-        return OmegaConf.to_container(cfg, resolve=resolve)
 
     def describe(self, what: str, choices: Sequence[str], values: Sequence[str]) -> None:
         """Let Hydra print what it knows about a composition (``searchpath``, ``defaults-tree``, …)."""

@@ -8,14 +8,14 @@ from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra.conf import HydraConf
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from when_ml_pipeline_meets_hydra.compute import Busy, Task, compute
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.hydra_resolvers import hydra_config, register
 from when_ml_pipeline_meets_hydra.observers import Observer
 from when_ml_pipeline_meets_hydra.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.plan import Step
@@ -24,7 +24,7 @@ from when_ml_pipeline_meets_hydra.waves import Launched
 
 def whole_config(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> DictConfig:
     """The config of a job with Hydra's part, which has Hydra's own types and may refer to the rest."""
-    setup_globals()
+    register()
     typed = OmegaConf.structured(HydraConf, flags={"struct": False})
     typed.merge_with(dict(hydra))
     return OmegaConf.create({**config, "hydra": typed})
@@ -32,16 +32,13 @@ def whole_config(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> DictCon
 
 def resolve(config: Mapping[str, Any], hydra: Mapping[str, Any], key: str) -> str:
     """A key of Hydra's config (``sweep.subdir``) as a text. Raises ``BadInput`` where it leads nowhere."""
-    whole = whole_config(config, hydra)
-    singleton: Any = HydraConfig.instance()
-    before, singleton.cfg = singleton.cfg, whole
+    whole = OmegaConf.create({**config, "hydra": dict(hydra)})
     try:
-        return str(OmegaConf.select(whole, f"hydra.{key}", throw_on_missing=True))
+        with hydra_config(whole):
+            return str(OmegaConf.select(whole, f"hydra.{key}", throw_on_missing=True))
     except Exception as error:
         message = f"cannot be worked out: {str(error).splitlines()[0]}"
         raise BadInput(Problem(key=f"hydra.{key}", message=message)) from error
-    finally:
-        singleton.cfg = before
 
 
 class JobCallbacks:
@@ -87,7 +84,7 @@ class HydraLauncher:
     """
 
     def __init__(self, whole: DictConfig) -> None:
-        setup_globals()
+        register()
         self._whole, self._launched = _quiet(whole), 0
 
     def __call__(self, tasks: Sequence[Task]) -> Sequence[Launched]:
@@ -95,19 +92,16 @@ class HydraLauncher:
         names = [_Name(f"{task.step.call.stage}-{task.step.key[:12]}", task) for task in tasks]
         loader: Any = _TaskLoader(self._whole)
         context = HydraContext(config_loader=loader, callbacks=Callbacks())
-        singleton: Any = HydraConfig.instance()
-        before, singleton.cfg = singleton.cfg, self._whole
         failed: Exception | None
         try:
-            launcher = Plugins.instance().instantiate_launcher(
-                hydra_context=context, task_function=_compute, config=self._whole
-            )
-            returned = launcher.launch([[name] for name in names], initial_job_idx=self._launched)
+            with hydra_config(self._whole):
+                launcher = Plugins.instance().instantiate_launcher(
+                    hydra_context=context, task_function=_compute, config=self._whole
+                )
+                returned = launcher.launch([[name] for name in names], initial_job_idx=self._launched)
             failed = None
         except Exception as error:  # such as that of a process which was killed: it takes the whole wave with it
             failed = error
-        finally:
-            singleton.cfg = before
         self._launched += len(tasks)
         return [self._after(failed, task, len(tasks)) for task in tasks] if failed else [_value(r) for r in returned]
 

@@ -55,7 +55,12 @@ class JobFolders:
 
     def hydra_of(self, job: Job) -> dict[str, Any]:
         """Hydra's config as the functions of a job see it by ``HydraConfig.get()``."""
-        return {**self._named(job), "runtime": {**self._runtime(job), "output_dir": str(self.of(job))}}
+        described = self.described(job)
+        return {**described, "runtime": {**described["runtime"], "output_dir": str(self.of(job))}}
+
+    def described(self, job: Job) -> dict[str, Any]:
+        """Hydra's config for a job, before the job has a folder."""
+        return {**self._named(job), "runtime": self._runtime(job)}
 
     def write(self, job: Job) -> None:
         """Write the job's config beside its results, once."""
@@ -99,7 +104,7 @@ class JobFolders:
         return self.run_folder if is_own else Path(self._resolved(job, key)).absolute()
 
     def _resolved(self, job: Job, key: str) -> str:
-        return self.resolve(job.config, {**self._named(job), "runtime": self._runtime(job)}, key)
+        return self.resolve(job.config, self.described(job), key)
 
     def _runtime(self, job: Job) -> dict[str, Any]:
         return {**self.hydra["runtime"], "choices": dict(job.chosen)}

@@ -13,6 +13,7 @@ from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.hydra_api import CompositionError, Loader, Override
 
 MISSING = "???"
+NEEDED = "a value is needed"
 FOLLOWS = "it is made from a key that has no value"
 NO_SUCH_KEY = "there is no such key"
 _NO_VARIABLE = re.compile(r".*Environment variable '([^']*)' not found.*")
@@ -133,8 +134,16 @@ def plain(parent: Container, key: Any, path: str, faults: dict[str, str]) -> Any
     if isinstance(value, ListConfig):
         return [plain(value, i, f"{path}[{i}]", faults) for i in range(len(value))]
     if value == MISSING:
-        faults[path] = "a value is needed"
+        faults[path] = NEEDED
+    elif isinstance(value, str) and not is_text(value):
+        faults[path] = "holds bytes that are no text in UTF-8"
+        return MISSING
     return value
+
+
+def is_text(value: str) -> bool:
+    """Whether a text can be written down: what comes from bytes that are no UTF-8 cannot."""
+    return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:

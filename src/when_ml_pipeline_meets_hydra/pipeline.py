@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Prepared:
         """Where its results are kept."""
         return Store(self.home / "store")
 
-    @property
+    @cached_property
     def all_calls(self) -> tuple[Call, ...]:
         """The calls of all jobs and those that they need, each once."""
         return _all_calls(self.bound)

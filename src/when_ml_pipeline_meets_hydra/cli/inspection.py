@@ -6,10 +6,16 @@ import contextlib
 import io
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.compose import compose
+from when_ml_pipeline_meets_hydra.compose import RUN_FOLDER, Composed, Job, compose
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.hydra_running import resolve
+from when_ml_pipeline_meets_hydra.job_folders import JobFolders
+from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.nodes import FOLLOWS, NEEDED
 from when_ml_pipeline_meets_hydra.record import dump_yaml
 from when_ml_pipeline_meets_hydra.secrecy import find_secrets
 
@@ -27,9 +33,35 @@ def show(args: Namespace) -> int:
     for job in composed.jobs:
         if len(composed.jobs) > 1:
             print(f"# job {job.number}: {' '.join(masks.override(o, keys) for o in job.overrides)}")
-        content = composed.loader.plain(job.choices, job.values, part=args.cfg, resolve=args.resolve)
+        content = {**_hydra(composed, job, args), **_config(job, args)}
         sys.stdout.write(dump_yaml(_below(masks.tree(content, keys), args.package)))
     return 0
+
+
+def _config(job: Job, args: Namespace) -> Mapping[str, Any]:
+    """The job's own config, if it is asked for."""
+    if args.cfg == "hydra":
+        return {}
+    if not args.resolve:
+        return job.raw
+    if wrong := [Problem(key=k, message=fault) for k, fault in job.faults.items() if fault not in (NEEDED, FOLLOWS)]:
+        raise BadInput(*wrong)
+    return job.config
+
+
+def _hydra(composed: Composed, job: Job, args: Namespace) -> Mapping[str, Any]:
+    """Hydra's own config for a job as it is written, if it is asked for: some of it is known only when the job runs."""
+    if args.cfg == "job":
+        return {}
+    folders = JobFolders(
+        composed=composed.hydra,
+        run_folder=Path(RUN_FOLDER),
+        is_multirun=args.multirun,
+        masks=Redactor(),
+        secret_keys=(),
+        resolve=resolve,
+    )
+    return {"hydra": folders.described(job)}
 
 
 def _below(content: Any, package: str | None) -> Any:

@@ -27,7 +27,7 @@ def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, mul
     out = console()
     for job in composed.jobs:
         described = describe(job, composed.stages)
-        name = f"{job.stage} {job.subcommands.get(composed.stages[job.stage].group, '')}"
+        name = f"{job.stage} {job.chosen.get(composed.stages[job.stage].group, '')}"
         out.print(Text.assemble((name, "bold"), f": {described.summary}"))
         group = composed.stages[job.stage].group
         out.print(f"c={job.stage} {group}={'|'.join(composed.loader.options(group))}", style="dim")
