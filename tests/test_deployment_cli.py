@@ -52,6 +52,7 @@ def test_to_a_server_elsewhere_and_no_secret_anywhere(cli: Cli, own_home: Path, 
         done = [cli(*words, f"cluster.pw={PASSWORD}"), cli(*other, f"cluster.pw={WRONG}")]
         assert [run.code for run in done] == [0, 3], done
         assert "wine version 1 is active on http" in done[0].out
+        assert "HTTP Request" not in done[0].out, "what libraries log about each request"
         assert "cluster.pw" in done[1].err + done[1].out
         row = read_smoke(Repository(tmp_path / "there" / "models").folder("wine", 1)).rows[0]
         status, answer = server.call("POST", "/v2/models/wine/predict", {"rows": [row]})

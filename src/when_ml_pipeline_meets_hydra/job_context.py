@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 _HYDRA_CONFIG = "hydra.core.hydra_config"
+_TALKATIVE = ("httpx",)  # libraries that log each request as INFO, which says nothing to who runs a pipeline
 _FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
 
 
@@ -135,6 +136,8 @@ def _logging(verbose: Any) -> Iterator[None]:
     handler.setFormatter(logging.Formatter(_FORMAT))
     names = [verbose] if isinstance(verbose, str) else verbose if isinstance(verbose, list) else []
     levels = {root: logging.DEBUG if verbose is True else logging.INFO}
+    if verbose is not True:
+        levels |= {logging.getLogger(name): logging.WARNING for name in _TALKATIVE}
     levels |= {logging.getLogger(str(name)): logging.DEBUG for name in names}
     before = {logger: logger.level for logger in levels}
     for logger, level in levels.items():
