@@ -6,10 +6,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError
 
+from when_ml_pipeline_meets_hydra.clusters.addresses import given_password, server_url, user_id
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
@@ -18,40 +19,10 @@ from when_ml_pipeline_meets_hydra.serving.versions import RUN_HEADER, Status, Te
 if TYPE_CHECKING:
     import httpx
 
-PASSWORD_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_CLUSTER_PW"
 T = TypeVar("T")
 _statuses = TypeAdapter(Status)
 _predictions = TypeAdapter(Predictions)
 _terms = TypeAdapter(Terms)
-
-
-def _server_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError("is no URL; expected one like https://models.example.org:8080") from None
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("must not hold an id or a password; they have keys of their own, cluster.id and cluster.pw")
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("expected a URL like https://models.example.org:8080 or http://127.0.0.1:8080")
-    if parts.query or parts.fragment:
-        raise ValueError("must not have a query or a fragment")
-    return url.rstrip("/")
-
-
-def _user_id(name: str) -> str:
-    if not name or ":" in name:
-        raise ValueError("an id must not be empty or hold a colon")
-    return name
-
-
-def _given(password: Any) -> Any:
-    if password is None or password == "":
-        raise ValueError(f"there is no password; set the environment variable {PASSWORD_VARIABLE}, or cluster.pw")
-    if isinstance(password, int | float):
-        raise ValueError("""is read as a number; a password of digits needs quotes: 'cluster.pw="…"'""")
-    return password
 
 
 @frozen
@@ -59,9 +30,9 @@ class Http:
     """A model server that asks for an id and a password."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the cluster in messages")] = "http"
-    url: Annotated[str, AfterValidator(_server_url), Field(description="Address of the model server")]
-    id: Annotated[str, AfterValidator(_user_id), Field(description="Who we are there")]
-    pw: Annotated[SecretStr, BeforeValidator(_given), Field(description="The password of that id")]
+    url: Annotated[str, AfterValidator(server_url), Field(description="Address of the model server")]
+    id: Annotated[str, AfterValidator(user_id), Field(description="Who we are there")]
+    pw: Annotated[SecretStr, BeforeValidator(given_password), Field(description="The password of that id")]
     timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds to wait for an answer")] = 60
 
     def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
