@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -63,7 +64,7 @@ class Origins:
     def _override(self, key: str) -> str | None:
         for line in reversed(self._overrides):
             name = line.partition("=")[0].lstrip("+~")
-            if key == name or key.startswith((f"{name}.", f"{name}[")):
+            if _dotted(key) == name or _dotted(key).startswith(f"{name}."):
                 return f"the override {self._masks.override(line)}"
         return None
 
@@ -83,6 +84,11 @@ class Origins:
     def _files(self) -> list[tuple[str, str, str | None]]:
         found = self._loader.defaults(self.choices)
         return [(str(d.config_path), d.package or "", self._loader.source_file(str(d.config_path))) for d in found]
+
+
+def _dotted(key: str) -> str:
+    """A key as an override has it: ``columns.0.name`` for ``columns[0].name``."""
+    return re.sub(r"\[(\d+)\]", r".\1", key)
 
 
 def _usual_package(group: str) -> str | None:

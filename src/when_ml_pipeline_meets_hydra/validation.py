@@ -64,7 +64,7 @@ def _problems(error: ValidationError, hint: Any, data: Any, key: str, origin: Or
             key=path,
             value=None if kind in _UNKNOWN else _shown(found, secret=secret),
             message=_message(found, field),
-            origin=_without_value(origin(path)) if kind in _UNKNOWN else origin(path),
+            origin=_without_value(origin(path)) if kind in _UNKNOWN else _origin(found["input"], path, origin),
             remedy=_remedy(kind, hint, loc, key),
         )
 
@@ -79,6 +79,13 @@ def _place(found: Mapping[str, Any], data: Any) -> list[int | str]:
             continue
         place.append(part)
     return place
+
+
+def _origin(value: Any, key: str, origin: OriginOf) -> str | None:
+    """Where a value comes from; of a whole option the overrides that set something in it, if there are any."""
+    inner = (origin(f"{key}.{name}") for name in value) if isinstance(value, dict) else ()
+    set_here = dict.fromkeys(o for o in inner if o and o.startswith("the override"))
+    return " and ".join(set_here) or origin(key)
 
 
 def _below(secret: str, path: str) -> bool:
