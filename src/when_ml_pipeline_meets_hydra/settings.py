@@ -23,7 +23,7 @@ HINTS: Mapping[str, Any] = {
     "objective": Objective,
     "on_error": OnError,
 }
-_N_JOBS = Annotated[int, Field(ge=1)]
+_N_JOBS = Annotated[int, Field(ge=1, le=1024)]
 
 
 @dataclass(frozen=True, kw_only=True)

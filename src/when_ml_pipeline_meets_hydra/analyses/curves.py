@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Curves:
     """ROC and precision-recall curves: of the second of two classes, or of each class against all others."""
 
-    points: Annotated[int, Field(ge=10, description="Most points of a curve in the JSON")] = 200
+    points: Annotated[int, Field(ge=10, le=100_000, description="Most points of a curve in the JSON")] = 200
 
     def find(self, case: Case, progress: Progress) -> Finding | None:
         """The curves of the classes that some rows have and others have not."""

@@ -23,7 +23,7 @@ class Importance:
 
     repeats: Annotated[int, Field(ge=1, le=100, description="How often each column is shuffled")] = 5
     rows: Annotated[int, Field(ge=10, le=1000, description="Most held-out rows that are looked at")] = 500
-    most_columns: Annotated[int, Field(ge=1, description="With more columns the section is left out")] = 100
+    most_columns: Annotated[int, Field(ge=1, le=100_000, description="With more columns the section is left out")] = 100
     shown: Annotated[int, Field(ge=1, le=60, description="Columns in the picture, the most important first")] = 12
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of the shuffling")] = 0
 

@@ -22,7 +22,7 @@ class Residuals:
     """Predicted against true numbers, and the histogram of their differences."""
 
     bins: Annotated[int, Field(ge=2, le=200, description="Bars of the histogram")] = 24
-    points: Annotated[int, Field(ge=10, description="Most points of the picture")] = 2000
+    points: Annotated[int, Field(ge=10, le=100_000, description="Most points of the picture")] = 2000
 
     def find(self, case: Case, progress: Progress) -> Finding | None:
         """Only for numbers."""

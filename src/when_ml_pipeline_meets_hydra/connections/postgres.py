@@ -56,7 +56,7 @@ class Postgres:
     user: Annotated[str, Field(min_length=1, description="Who connects")]
     pw: Annotated[SecretStr | None, Field(description="The password; null: none, or that in ~/.pgpass")] = None
     sslmode: Annotated[SslMode, Field(description="Encryption"), Unkeyed()] = SslMode.PREFER
-    timeout: Annotated[int, Field(ge=1, description="Seconds to wait for a connection"), Unkeyed()] = 10
+    timeout: Annotated[int, Field(ge=1, le=3600, description="Seconds to wait for a connection"), Unkeyed()] = 10
 
     def place(self) -> Mapping[str, Any]:
         """Server, database and user."""

@@ -44,7 +44,7 @@ class Snowflake:
     host: Annotated[str | None, Field(description="Address, where it does not follow from the account")] = None
     port: Annotated[int, Field(ge=1, le=65535, description="Port of the address")] = 443
     protocol: Annotated[str, Field(pattern="^https?$", description="https, or http for a server of a test")] = "https"
-    timeout: Annotated[int, Field(ge=1, description="Seconds to wait for a connection"), Unkeyed()] = 30
+    timeout: Annotated[int, Field(ge=1, le=3600, description="Seconds to wait for a connection"), Unkeyed()] = 30
 
     def place(self) -> Mapping[str, Any]:
         """Account, database, schema, user and role."""

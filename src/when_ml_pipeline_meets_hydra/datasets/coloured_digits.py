@@ -29,6 +29,7 @@ _WHITE = 16  # the brightest pixel of scikit-learn's digits
 _CLASSES = 10
 
 Digit = Annotated[int, Field(ge=0, lt=_CLASSES)]
+Label = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 Colour = Annotated[int, Field(ge=0, lt=len(_PALETTE))]
 
 
@@ -39,7 +40,7 @@ class ColouredDigits:
     name: Annotated[str, Field(min_length=1, description="Name of the data set")]
     resolution: Annotated[int, Field(ge=8, le=64, description="Height and width of an image in pixels")] = 28
     label_map: Annotated[
-        Mapping[Digit, int] | None,
+        Mapping[Digit, Label] | None,
         Field(description="The class of each digit; digits that are not in it are left out; null: the digit itself"),
     ] = None
     num_colors: Annotated[int, Field(ge=1, le=len(_PALETTE), description="How many colours there are")] = 10

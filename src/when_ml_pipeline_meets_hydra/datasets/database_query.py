@@ -28,8 +28,8 @@ class TableQuery:
     order_by: Annotated[
         tuple[str, ...] | None, Field(description="Order of the rows; null: by all columns, []: as they come")
     ] = None
-    limit: Annotated[int | None, Field(ge=1, description="Most rows to read; null: all")] = None
-    batch: Annotated[int, Field(ge=1, description="Rows held in memory at a time"), Unkeyed()] = 50_000
+    limit: Annotated[int | None, Field(ge=1, lt=2**63, description="Most rows to read; null: all")] = None
+    batch: Annotated[int, Field(ge=1, le=10_000_000, description="Rows held in memory at a time"), Unkeyed()] = 50_000
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

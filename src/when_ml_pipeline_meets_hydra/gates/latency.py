@@ -16,9 +16,9 @@ from when_ml_pipeline_meets_hydra.gates.interface import Answer, Candidate
 class Latency:
     """The 99th percentile of the time in which the served graph answers a single raw row."""
 
-    p99_ms: Annotated[float, Field(gt=0, description="The most that passes, in milliseconds")]
-    requests: Annotated[int, Field(ge=100, description="Rows that are asked for, one at a time")] = 1000
-    warm_up: Annotated[int, Field(ge=0, description="Rows before those, which do not count")] = 50
+    p99_ms: Annotated[float, Field(gt=0, le=3_600_000, description="The most that passes, in milliseconds")]
+    requests: Annotated[int, Field(ge=100, le=1_000_000, description="Rows that are asked for, one at a time")] = 1000
+    warm_up: Annotated[int, Field(ge=0, le=1_000_000, description="Rows before those, which do not count")] = 50
 
     def ask(self, candidate: Candidate) -> Answer:
         """Ask the bundle as a server does, row by row."""

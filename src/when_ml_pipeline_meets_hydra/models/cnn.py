@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.stages.artifacts import Image
 if TYPE_CHECKING:
     from torch import nn
 
-Width = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
 _POOL = 2
 
 

@@ -22,7 +22,7 @@ class Fcn(Network):
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "fcn"
     num_hidden: Annotated[int, Field(ge=0, le=100, description="Number of hidden layers")] = 1
     hidden_dim: Annotated[
-        int | None, Field(ge=1, description="Width of the hidden layers; null: that of the input")
+        int | None, Field(ge=1, le=65_536, description="Width of the hidden layers; null: that of the input")
     ] = None
     activation: Annotated[layers.Activation, Field(description="What follows each hidden layer")] = "GELU"
     norm: Annotated[

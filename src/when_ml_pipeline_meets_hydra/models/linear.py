@@ -24,8 +24,8 @@ class Linear:
     """
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "linear"
-    alpha: Annotated[float, Field(gt=0, description="Strength of the regularisation")] = 1.0
-    max_iter: Annotated[int, Field(ge=1, description="Most iterations of the solver")] = 2000
+    alpha: Annotated[float, Field(ge=1e-9, le=1e9, description="Strength of the regularisation")] = 1.0
+    max_iter: Annotated[int, Field(ge=1, le=1_000_000, description="Most iterations of the solver")] = 2000
 
     def fit(self, task: Task, m_param: TrainingParam, features: Array, target: Array, progress: Progress) -> Estimator:
         """Train; see ``Model.fit``."""

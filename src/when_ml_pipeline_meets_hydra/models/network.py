@@ -39,7 +39,7 @@ class Network(ABC):
         Field(pattern=r"^(auto|cpu|(cuda|mps|xpu)(:\d+)?)$", description="Where to train; auto: GPU or CPU"),
         Unkeyed(),
     ] = "auto"
-    n_jobs: Annotated[int, Field(ge=1, description="Processor cores to train on"), Unkeyed()] = 1
+    n_jobs: Annotated[int, Field(ge=1, le=1024, description="Processor cores to train on"), Unkeyed()] = 1
 
     @abstractmethod
     def build(self, in_dim: InDim, *, out_dim: int) -> nn.Module:

@@ -26,7 +26,7 @@ class RandomForest:
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "random_forest"
     max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried at each split")] = 0.3
-    n_jobs: Annotated[int, Field(ge=1, description="Processor cores to train on"), Unkeyed()] = 1
+    n_jobs: Annotated[int, Field(ge=1, le=1024, description="Processor cores to train on"), Unkeyed()] = 1
 
     def fit(self, task: Task, m_param: TrainingParam, features: Array, target: Array, progress: Progress) -> Estimator:
         """Train; see ``Model.fit``."""

@@ -47,9 +47,9 @@ class Column:
 class Image:
     """That the columns of a row are the pixels of an image: channel by channel, each line by line from the top left."""
 
-    channels: Annotated[int, Field(ge=1, description="1: shades of grey; 3: red, green and blue")] = 1
-    height: Annotated[int, Field(ge=1, description="Pixels from top to bottom")]
-    width: Annotated[int, Field(ge=1, description="Pixels from left to right")]
+    channels: Annotated[int, Field(ge=1, le=65_535, description="1: shades of grey; 3: red, green and blue")] = 1
+    height: Annotated[int, Field(ge=1, le=65_535, description="Pixels from top to bottom")]
+    width: Annotated[int, Field(ge=1, le=65_535, description="Pixels from left to right")]
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -29,13 +29,17 @@ class NetworkParam:
         "cosine"
     )
     weight_decay: Annotated[float, Field(ge=0, lt=1, description="Pull of all weights towards 0")] = 0.01
-    epochs: Annotated[int, Field(ge=1, description="Most epochs")] = 60
-    batch_size: Annotated[int, Field(ge=2, description="Rows that one step of the optimiser looks at")] = 32
+    epochs: Annotated[int, Field(ge=1, le=1_000_000, description="Most epochs")] = 60
+    batch_size: Annotated[int, Field(ge=2, lt=2**31, description="Rows that one step of the optimiser looks at")] = 32
     validation_fraction: Annotated[
         float, Field(gt=0, lt=1, description="Part of the training rows that early stopping looks at")
     ] = 0.1
     patience: Annotated[
         int | None,
-        Field(ge=1, description="Epochs without a better validation loss until it stops; null: trains on all rows"),
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Epochs without a better validation loss until it stops; null: trains on all rows",
+        ),
     ] = 15
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random in training")] = 0

@@ -41,9 +41,11 @@ class TrainingParam:
     )
     quantile: Annotated[float, Field(gt=0, lt=1, description="The quantile that loss=quantile predicts")] = 0.5
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="Weight of each tree in a boosted ensemble")] = 0.08
-    n_estimators: Annotated[int, Field(ge=1, description="Number of trees (boosting: per class)")] = 80
-    max_depth: Annotated[int, Field(ge=1, description="Levels of each tree")] = 3
-    min_samples_split: Annotated[int, Field(ge=2, description="Rows that a node of a tree needs to be split")] = 20
+    n_estimators: Annotated[int, Field(ge=1, le=100_000, description="Number of trees (boosting: per class)")] = 80
+    max_depth: Annotated[int, Field(ge=1, le=1000, description="Levels of each tree")] = 3
+    min_samples_split: Annotated[
+        int, Field(ge=2, lt=2**31, description="Rows that a node of a tree needs to be split")
+    ] = 20
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random in training")] = 0
 
     @model_validator(mode="after")
