@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, dataclass_transform, get_args, runtime_checkable
+from typing import Annotated, Any, Protocol, TypeVar, dataclass_transform, get_args, runtime_checkable
 
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from when_ml_pipeline_meets_hydra.errors import Problem
@@ -37,6 +37,16 @@ class Unkeyed:
 
     ``n_jobs: Annotated[int, Field(ge=1), Unkeyed()] = 1``
     """
+
+
+def _named(path: Any) -> Any:
+    if isinstance(path, str) and (not path or "\0" in path):
+        raise ValueError("expected a path, not empty")
+    return path
+
+
+# The path of a file or a folder. An empty text would mean the folder where one happens to be.
+NamedPath = Annotated[Path, BeforeValidator(_named)]
 
 
 class Chosen:

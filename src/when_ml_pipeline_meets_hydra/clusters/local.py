@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.contracts import NamedPath, frozen
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
 from when_ml_pipeline_meets_hydra.serving.versions import Status, Terms
 
@@ -23,7 +23,7 @@ class Local:
     """The model repository below ``path``."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the cluster in messages")] = "local"
-    path: Annotated[Path, Field(description="Directory of the model repository")]
+    path: Annotated[NamedPath, Field(description="Directory of the model repository")]
 
     def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
         """Copy the bundle into the repository, if it can be loaded and predicts what it promises."""

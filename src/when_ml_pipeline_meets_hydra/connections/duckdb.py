@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -13,7 +12,7 @@ from when_ml_pipeline_meets_hydra.connections.cursors import CursorSession, firs
 from when_ml_pipeline_meets_hydra.connections.drivers import driver
 from when_ml_pipeline_meets_hydra.connections.files import existing
 from when_ml_pipeline_meets_hydra.connections.interface import Session
-from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.stages.artifacts import DType
 
@@ -34,7 +33,7 @@ _DTYPES = {
 class DuckDb:
     """The DuckDB file at ``path``."""
 
-    path: Annotated[Path, Field(description="The DuckDB file"), Unkeyed()]  # its place counts
+    path: Annotated[NamedPath, Field(description="The DuckDB file"), Unkeyed()]  # its place counts
 
     def place(self) -> Mapping[str, Any]:
         """Where the file is."""

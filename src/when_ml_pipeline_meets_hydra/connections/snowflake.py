@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
@@ -13,7 +12,7 @@ from when_ml_pipeline_meets_hydra.connections import sql
 from when_ml_pipeline_meets_hydra.connections.cursors import CursorSession, closing, first_line
 from when_ml_pipeline_meets_hydra.connections.drivers import driver
 from when_ml_pipeline_meets_hydra.connections.interface import Session
-from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType
 
@@ -35,7 +34,7 @@ class Snowflake:
     account: Annotated[str, Field(min_length=1, description="Identifier of the account: organisation-account")]
     user: Annotated[str, Field(min_length=1, description="Who connects")]
     pw: Annotated[SecretStr | None, Field(description="Password or programmatic access token")] = None
-    private_key_file: Annotated[Path | None, Field(description="Private key to sign in with"), Unkeyed()] = None
+    private_key_file: Annotated[NamedPath | None, Field(description="Private key to sign in with"), Unkeyed()] = None
     private_key_file_pw: Annotated[SecretStr | None, Field(description="Password of the private key")] = None
     database: Annotated[str, Field(min_length=1, description="Name of the database")]
     schema: Annotated[str, Field(min_length=1, description="Schema of the database")] = "PUBLIC"

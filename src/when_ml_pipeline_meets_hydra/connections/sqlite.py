@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -13,7 +12,7 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.connections.cursors import CursorSession, first_line
 from when_ml_pipeline_meets_hydra.connections.files import existing
 from when_ml_pipeline_meets_hydra.connections.interface import Session
-from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 
@@ -21,7 +20,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 class Sqlite:
     """The SQLite file at ``path``; its columns have no types, only their values do."""
 
-    path: Annotated[Path, Field(description="The SQLite file"), Unkeyed()]  # its place counts
+    path: Annotated[NamedPath, Field(description="The SQLite file"), Unkeyed()]  # its place counts
 
     def place(self) -> Mapping[str, Any]:
         """Where the file is."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.datasets import contents
 from when_ml_pipeline_meets_hydra.datasets.interface import RawRows, TaskChoice
 from when_ml_pipeline_meets_hydra.errors import Problem
@@ -20,7 +20,7 @@ class CsvFile:
     """The CSV file at ``path``: UTF-8, one line of names first."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the data set")] = "csv"
-    path: Annotated[Path, Field(description="The CSV file"), Unkeyed()]  # its content counts
+    path: Annotated[NamedPath, Field(description="The CSV file"), Unkeyed()]  # its content counts
     target: Annotated[str, Field(min_length=1, description="Name of the column to predict")]
     task: Annotated[TaskChoice, Field(description="What to predict; auto: decided by the target's values")] = (
         TaskChoice.AUTO
