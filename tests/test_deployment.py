@@ -19,7 +19,11 @@ from when_ml_pipeline_meets_hydra.errors import Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions
 from when_ml_pipeline_meets_hydra.stages import deployment
 from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, Task, TrainedModel
+from when_ml_pipeline_meets_hydra.strategies.canary import AsCanary
+from when_ml_pipeline_meets_hydra.strategies.interface import Strategy
+from when_ml_pipeline_meets_hydra.strategies.replace import Replace
 
+RUN = "20260102-030405-0001"
 Push = Callable[..., None]
 
 
@@ -38,17 +42,24 @@ def push(tmp_path: Path, data: PreparedData) -> Push:
     """Pushes a model as ``things``."""
     seen: list[float] = []
 
-    def pushed(modeling: TrainedModel, cluster: typing.Any, preprocessing: PreparedData = data) -> None:
+    def pushed(
+        modeling: TrainedModel,
+        cluster: typing.Any,
+        preprocessing: PreparedData = data,
+        strategy: Strategy = Replace(),  # noqa: B008 (it is frozen)
+    ) -> None:
         out = tmp_path / f"out-{len(seen)}"
         out.mkdir()
         seen.append(0)
-        deployment.push(preprocessing, modeling, cluster, "things", out=out, progress=lambda *_: None)
+        deployment.push(
+            preprocessing, modeling, cluster, strategy, "things", out=out, progress=lambda *_: None, run_id=RUN
+        )
 
     return pushed
 
 
 def test_the_stage_functions_can_be_bound() -> None:
-    for function in (deployment.push, deployment.rollback, deployment.status):
+    for function in (deployment.push, deployment.promote, deployment.rollback, deployment.undeploy, deployment.status):
         assert typing.get_type_hints(function, include_extras=True)["return"] is type(None)
         assert vars(function)["is_effect"]
 
@@ -61,7 +72,7 @@ def test_push_rollback_status_on_disk(
     push(first, local)
     push(second, local)
     push(second, local)
-    deployment.rollback(local, "things")
+    deployment.rollback(local, "things", run_id=RUN)
     push(second, local)
     said = capsys.readouterr().out.splitlines()
     assert said == [
@@ -80,6 +91,60 @@ def test_push_rollback_status_on_disk(
         "  version 1    previous  tiny r2=1",
     ]
     assert len(said) == 8
+
+
+CANARY = AsCanary(share=0.2, requests=10, minutes=0, errors=0, latency=None, agreement=0.9, sample=0.5, tolerance=0.01)
+
+
+def test_a_canary_on_disk(tmp_path: Path, local: Local, push: Push, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = (tiny.regression(tmp_path / f"m{slope}", slope=slope) for slope in (1.0, 2.0))
+    push(first, local, strategy=CANARY)
+    push(first, local, strategy=CANARY)
+    push(second, local, strategy=CANARY)
+    push(second, local, strategy=CANARY)
+    assert capsys.readouterr().out.splitlines() == [
+        "things version 1 is active on local: smoke test passed on 30 rows",
+        "things version 1 on local is unchanged",
+        "things version 2 is a canary on local and gets 0.2 of the requests: smoke test passed on 30 rows",
+        "things version 2 on local is unchanged, as a canary",
+    ]
+    deployment.status(local, "things")
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == [
+        "things version 1 is active on local",
+        "things version 2 is a canary on local and gets 0.2 of the requests",
+    ]
+    assert said[3:6] == [
+        "  no request has reached it: is a server running?",
+        "  version 2    canary    tiny r2=2",
+        "  version 1    active    tiny r2=1",
+    ]
+    assert said[-1].endswith(f"in run {RUN}")
+    deployment.rollback(local, "things", run_id=RUN)
+    with pytest.raises(Refused, match="'things' has no canary on local"):
+        deployment.promote(local, "things", run_id=RUN)
+    push(second, local, strategy=CANARY)
+    deployment.promote(local, "things", run_id=RUN)
+    deployment.undeploy(local, "things", run_id=RUN)
+    deployment.undeploy(local, "things", run_id=RUN)
+    deployment.rollback(local, "things", run_id=RUN)
+    assert capsys.readouterr().out.splitlines() == [
+        "things version 2 is taken back, things version 1 is active on local",
+        "things version 2 is a canary on local and gets 0.2 of the requests: smoke test passed on 30 rows",
+        "things version 2 is active on local (previous: version 1)",
+        "no version of things is active on local (before: version 2)",
+        "no version of things is active on local (before: no version)",
+        "things version 2 is active on local again (before: no version)",
+    ]
+
+
+def test_replacing_ends_a_canary(tmp_path: Path, local: Local, push: Push) -> None:
+    first, second = (tiny.regression(tmp_path / f"m{slope}", slope=slope) for slope in (1.0, 2.0))
+    push(first, local)
+    push(second, local, strategy=CANARY)
+    push(first, local)
+    found = local.status("things")
+    assert (found.active, found.canary, found.previous) == (1, None, ())
 
 
 def test_the_same_model_computed_again_is_unchanged(
@@ -134,8 +199,10 @@ def test_an_unchanged_model_needs_no_ml_library(tmp_path: Path, local: Local, pu
 import sys, pickle
 from pathlib import Path
 from when_ml_pipeline_meets_hydra.stages import deployment
+from when_ml_pipeline_meets_hydra.strategies.replace import Replace
 data, model, cluster = pickle.loads(bytes.fromhex(sys.argv[1]))
-deployment.push(data, model, cluster, "things", out=Path({str(tmp_path)!r}), progress=lambda *_: None)
+out, progress = Path({str(tmp_path)!r}), lambda *_: None
+deployment.push(data, model, cluster, Replace(), "things", out=out, progress=progress, run_id="1")
 print(sorted({{"numpy", "polars", "onnx", "onnxruntime", "sklearn", "pyarrow", "fastapi"}} & set(sys.modules)))
 """
     import pickle
@@ -160,7 +227,7 @@ def test_over_http(tmp_path: Path, push: Push, capfd: pytest.CaptureFixture[str]
         _, answer = server.call("POST", "/v2/models/things/predict", {"rows": [row]})
         assert answer["predictions"] == pytest.approx([tiny.price(tiny.ROWS[0], 2.0)], rel=1e-6)
         push(second, cluster)
-        deployment.rollback(cluster, "things")
+        deployment.rollback(cluster, "things", run_id=RUN)
         deployment.status(cluster, "things")
         # Another process pushes into the repository under the server: no restart, no password.
         push(second, Local(path=tmp_path / "served"))

@@ -128,6 +128,8 @@ def _compute(task: Task, observer: Observer, started: float) -> Outcome | Busy:
             task.out.mkdir(parents=True, exist_ok=True)
         return _done(task, started, _call(task, observer, task.out))
     assert step.call.returns is not None
+    if "run_id" in step.call.specials:
+        raise StepFailed("its parameter 'run_id' is for effects: what is stored belongs to no run")
     with store.lock(step.key, task.run_id, patience=task.patience):
         if store.has(step.key) and not step.is_forced:
             return _stored(step, store, "another run computed it meanwhile")
@@ -181,10 +183,11 @@ def _call(task: Task, observer: Observer, out: Path) -> Any:
     def progress(done: float, total: float | None = None, message: str = "") -> None:
         observer.step_progress(task.step, done, total, message)
 
-    special = {"out": out, "progress": progress, "checkpoints": task.store.checkpoints(task.step.key)}
+    checkpoints = task.store.checkpoints(task.step.key)
+    special = {"out": out, "progress": progress, "checkpoints": checkpoints, "run_id": task.run_id}
     named = {name: special[name] for name in call.specials}
     if "checkpoints" in named:
-        special["checkpoints"].mkdir(parents=True, exist_ok=True)  # type: ignore[attr-defined]
+        checkpoints.mkdir(parents=True, exist_ok=True)
     printed = Printing(task, observer)
     with printed, redirect_stdout(printed), redirect_stderr(printed), task.context:
         return call.function(**call.arguments, **task.received, **named)

@@ -5,9 +5,10 @@ A subcommand is a plain function whose signature is the contract::
     def train(model: Model, m_param: TrainingParam, preprocessing: PreparedData, *,
               out: Path, progress: Progress) -> TrainedModel: ...
 
-A parameter's name is a config key or the name of a stage; three are special: ``out`` (an empty directory for the
-step's files), ``progress``, and ``checkpoints`` (a directory of the step's key that outlives a computation which failed
-or was killed, so that the next one can go on from there).
+A parameter's name is a config key or the name of a stage; four are special: ``out`` (an empty directory for the
+step's files), ``progress``, ``checkpoints`` (a directory of the step's key that outlives a computation which failed
+or was killed, so that the next one can go on from there), and ``run_id`` (the id of the run, for what an effect leaves
+behind elsewhere).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, get_args, get_type_hints
 
-SPECIAL = frozenset({"out", "progress", "checkpoints"})
+SPECIAL = frozenset({"out", "progress", "checkpoints", "run_id"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import filelock
@@ -41,6 +42,7 @@ from when_ml_pipeline_meets_hydra.serving.pointer import (
     write_event,
     write_pointer,
 )
+from when_ml_pipeline_meets_hydra.serving.trial import Verdict, judge, read_counts
 from when_ml_pipeline_meets_hydra.serving.versions import Action, Canary, Event, Status, Terms, Version, model_name
 
 REMEMBERED = 20  # versions to which rollbacks can go
@@ -100,15 +102,18 @@ class Repository:
         return _numbers(self._folder(model) / "versions")
 
     def status(self, model: str) -> Status:
-        """All about a model; the active version's files are compared with their checksums."""
+        """All about a model; the files of the versions that serve are compared with their checksums."""
         pointer = self.pointer(model)
         active = pointer.active if pointer else None
+        canary = pointer.canary if pointer else None
+        serving = (active, canary.version if canary else None)
         return Status(
             model=model,
             active=active,
             previous=pointer.previous if pointer else (),
-            canary=pointer.canary if pointer else None,
-            versions=tuple(self._version(model, n, verify=n == active) for n in self.numbers(model)),
+            canary=canary,
+            measured=read_counts(self._folder(model), canary).measured if canary else None,
+            versions=tuple(self._version(model, n, verify=n in serving) for n in self.numbers(model)),
             history=read_history(self._folder(model)),
         )
 
@@ -135,7 +140,7 @@ class Repository:
     def activate(self, model: str, version: int, who: str, run: str | None = None) -> Status:
         """Let a version serve alone; the one that was active is kept for rollbacks, and a canary is over.
 
-        Where it is active already nothing changes.
+        Where it does already nothing changes.
 
         Raises:
             Unknown: there is no such version.
@@ -145,7 +150,7 @@ class Repository:
         with self._writing(model) as folder:
             self._verify(model, version)
             pointer = self.pointer(model)
-            if pointer is None or pointer.active != version:
+            if pointer is None or pointer.active != version or pointer.canary:
                 is_canary = bool(pointer and pointer.canary and pointer.canary.version == version)
                 event = event_now(who, run, Action.PROMOTE if is_canary else Action.ACTIVATE, version)
                 write_pointer(folder, _activated(pointer, version, event))
@@ -214,6 +219,30 @@ class Repository:
                 write_pointer(folder, Pointer(active=None, previous=previous, event=event))
         return self.status(model)
 
+    def settle(self, model: str, who: str) -> Event | None:
+        """Promote the canary or take it back, where it is time to; returns what was done.
+
+        Does nothing where somebody else is writing.
+        """
+        if (pointer := self.pointer(model)) is None or pointer.canary is None:
+            return None
+        with suppress(Refused), self._writing(model, patience=0) as folder:
+            if (pointer := self.pointer(model)) is None or (canary := pointer.canary) is None:
+                return None
+            found = judge(canary, read_counts(folder, canary).measured, datetime.now(UTC))
+            if found.verdict is Verdict.WAIT:
+                return None
+            damaged = self._version(model, canary.version, verify=True).problem
+            is_good = found.verdict is Verdict.PROMOTE and damaged is None
+            action = Action.PROMOTE if is_good else Action.TAKE_BACK
+            event = event_now(who, None, action, canary.version, damaged or found.why)
+            after = (
+                _activated(pointer, canary.version, event) if is_good else replace(pointer, canary=None, event=event)
+            )
+            write_pointer(folder, after)
+            return event
+        return None
+
     def _folder(self, model: str) -> Path:
         try:
             return self.root / model_name(model)
@@ -245,15 +274,15 @@ class Repository:
         )
 
     @contextmanager
-    def _writing(self, model: str) -> Iterator[Path]:
+    def _writing(self, model: str, patience: float = LOCK_SECONDS) -> Iterator[Path]:
         folder = self._folder(model)
         (folder / "versions").mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(folder / ".lock", timeout=LOCK_SECONDS):
+            with filelock.FileLock(folder / ".lock", timeout=patience):
                 finish_history(folder)
                 yield folder
         except filelock.Timeout:
-            raise Refused("model_name", f"another process has been writing '{model}' for {LOCK_SECONDS} s") from None
+            raise Refused("model_name", f"another process has been writing '{model}' for {patience:g} s") from None
 
 
 def _numbers(versions: Path) -> tuple[int, ...]:

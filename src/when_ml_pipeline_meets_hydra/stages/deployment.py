@@ -1,4 +1,4 @@
-"""Deployment: put a trained model into service, take it back, say how things stand."""
+"""Deployment: put a trained model into service, at once or bit by bit, take it back, say how things stand."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from when_ml_pipeline_meets_hydra.clusters.interface import Cluster
 from when_ml_pipeline_meets_hydra.contracts import Progress, effect
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving.smoke import Smoke, difference
-from when_ml_pipeline_meets_hydra.serving.versions import ModelName, Status
+from when_ml_pipeline_meets_hydra.serving.trial import told
+from when_ml_pipeline_meets_hydra.serving.versions import Event, ModelName, Status
 from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.stages.evaluation import Verdict
+from when_ml_pipeline_meets_hydra.strategies.interface import Strategy
 
 
 @effect
@@ -18,13 +20,15 @@ def push(
     preprocessing: PreparedData,
     modeling: TrainedModel,
     cluster: Cluster,
+    strategy: Strategy,
     model_name: ModelName,
     exptests: Verdict | None = None,
     *,
     out: Path,
     progress: Progress,
+    run_id: str,
 ) -> None:
-    """Bundle preprocessing and model, bring the bundle to the cluster, and activate it after a smoke test there.
+    """Bundle preprocessing and model, bring the bundle to the cluster, and let it serve after a smoke test there.
 
     Where quality gates were asked as well (``c=exptests,deployment --multirun``), the model has to pass them first.
 
@@ -37,19 +41,20 @@ def push(
     if exptests:
         _heed(exptests, model_name)
     before = cluster.status(model_name)
-    if _is_active(before, bundle.source_digest(preprocessing, modeling)):
-        print(f"{model_name} version {before.active} on {cluster.name} is unchanged")
+    known = _serving(before, bundle.source_digest(preprocessing, modeling))
+    if known and strategy.is_done(before, known):
+        print(_unchanged(cluster, before, known))
         return
     progress(0, 4, "bundling")
     smoke = bundle.build(preprocessing, modeling, out)
     progress(1, 4, "uploading")
-    version = cluster.push(model_name, out)
+    version = cluster.push(model_name, out, run=run_id)
     progress(2, 4, "smoke test")
     _smoke_test(cluster, model_name, version, smoke, before.active)
     progress(3, 4, "activating")
-    after = cluster.activate(model_name, version)
+    after = strategy.begin(cluster, model_name, version, run_id)
     progress(4, 4, "active")
-    print(_pushed(cluster, before, after, len(smoke.rows)))
+    print(_pushed(cluster, before, after, version, len(smoke.rows)))
 
 
 def _heed(verdict: Verdict, model: str) -> None:
@@ -59,9 +64,11 @@ def _heed(verdict: Verdict, model: str) -> None:
         raise Refused("gates", f"{model} is not deployed, since {count}: {reasons}")
 
 
-def _is_active(status: Status, source: str) -> bool:
-    version = status.version(status.active)
-    return version is not None and version.source == source and version.problem is None
+def _serving(status: Status, source: str) -> int | None:
+    """The number of the version of that source, where it serves."""
+    numbers = (status.active, status.canary.version if status.canary else None)
+    versions = (v for n in numbers if (v := status.version(n)) and v.source == source and v.problem is None)
+    return next((version.number for version in versions), None)
 
 
 def _smoke_test(cluster: Cluster, model: str, version: int, smoke: Smoke, serving: int | None) -> None:
@@ -74,46 +81,107 @@ def _smoke_test(cluster: Cluster, model: str, version: int, smoke: Smoke, servin
         raise StepFailed(f"{model} version {version} failed its smoke test on {cluster.name}: {wrong}; {still}")
 
 
-def _pushed(cluster: Cluster, before: Status, after: Status, rows: int) -> str:
-    if before.active == after.active:
-        return f"{after.model} version {after.active} on {cluster.name} is unchanged: smoke test passed on {rows} rows"
+def _pushed(cluster: Cluster, before: Status, after: Status, version: int, rows: int) -> str:
+    passed = f"smoke test passed on {rows} rows"
+    if (before.active, before.canary) == (after.active, after.canary):
+        return f"{_unchanged(cluster, after, version)}: {passed}"
+    if after.active != version:
+        return f"{_canary(cluster, after)}: {passed}"
     previous = f" (previous: version {before.active})" if before.active else ""
-    return f"{_active(cluster, after)}: smoke test passed on {rows} rows{previous}"
+    return f"{_active(cluster, after)}: {passed}{previous}"
+
+
+def _unchanged(cluster: Cluster, status: Status, version: int) -> str:
+    as_canary = "" if status.active == version else ", as a canary"
+    return f"{status.model} version {version} on {cluster.name} is unchanged{as_canary}"
 
 
 @effect
-def rollback(cluster: Cluster, model_name: ModelName) -> None:
-    """Let the version serve that served before the active one.
+def promote(cluster: Cluster, model_name: ModelName, *, run_id: str) -> None:
+    """Let the canary serve alone, whatever it has proved so far.
 
     Raises:
         Refused: there is none, or the cluster said no.
     """
     before = cluster.status(model_name)
-    after = cluster.rollback(model_name)
-    print(f"{_active(cluster, after)} again (before: version {before.active})")
+    if before.canary is None:
+        raise Refused("model_name", f"'{model_name}' has no canary on {cluster.name}")
+    after = cluster.activate(model_name, before.canary.version, run=run_id)
+    print(f"{_active(cluster, after)} (previous: version {before.active})")
+
+
+@effect
+def rollback(cluster: Cluster, model_name: ModelName, *, run_id: str) -> None:
+    """Take the canary back; where there is none, let the version serve that served before the active one.
+
+    Raises:
+        Refused: there is none, or the cluster said no.
+    """
+    before = cluster.status(model_name)
+    after = cluster.rollback(model_name, run=run_id)
+    if before.canary:
+        print(f"{model_name} version {before.canary.version} is taken back, {_active(cluster, after)}")
+    else:
+        print(f"{_active(cluster, after)} again (before: {_numbered(before.active)})")
+
+
+@effect
+def undeploy(cluster: Cluster, model_name: ModelName, *, run_id: str) -> None:
+    """Let no version serve.
+
+    Raises:
+        Refused: none ever did, or the cluster said no.
+    """
+    before = cluster.status(model_name)
+    after = cluster.undeploy(model_name, run=run_id)
+    print(f"{_active(cluster, after)} (before: {_numbered(before.active)})")
 
 
 @effect
 def status(cluster: Cluster, model_name: ModelName) -> None:
-    """Print the versions of a model, which one is active, and what was done last."""
+    """Print the versions of a model, which one is active, how the canary does, and what was done last."""
     found = cluster.status(model_name)
     if not found.versions:
         print(f"{model_name} is not on {cluster.name}")
         return
-    print(_active(cluster, found) if found.active else f"no version of {model_name} is active on {cluster.name}")
+    print(_active(cluster, found))
+    if found.canary:
+        print(_canary(cluster, found))
+        for line in told(found.canary, found.measured):
+            print(f"  {line}")
     for version in reversed(found.versions):
         place = _place(found, version.number)
         metrics = " ".join(f"{name}={value:.4g}" for name, value in version.metrics.items())
         print(f"  version {version.number:<4} {place:<9} {version.problem or f'{version.model} {metrics}'}")
     for event in found.history[-5:]:
-        print(f"  {event.when:%Y-%m-%d %H:%M:%S} UTC  {event.action.value} of version {event.version} by {event.who}")
+        print(f"  {event.when:%Y-%m-%d %H:%M:%S} UTC  {_event(event)}")
 
 
 def _active(cluster: Cluster, status: Status) -> str:
+    if status.active is None:
+        return f"no version of {status.model} is active on {cluster.name}"
     return f"{status.model} version {status.active} is active on {cluster.name}"
+
+
+def _canary(cluster: Cluster, status: Status) -> str:
+    assert status.canary is not None
+    share = f"{status.canary.terms.share:.4g} of the requests"
+    return f"{status.model} version {status.canary.version} is a canary on {cluster.name} and gets {share}"
+
+
+def _numbered(version: int | None) -> str:
+    return "no version" if version is None else f"version {version}"
 
 
 def _place(status: Status, number: int) -> str:
     if number == status.active:
         return "active"
+    if status.canary and number == status.canary.version:
+        return "canary"
     return "previous" if number in status.previous[:1] else ""
+
+
+def _event(event: Event) -> str:
+    run = f" in run {event.run}" if event.run else ""
+    why = f": {event.why}" if event.why else ""
+    return f"{event.action.value} of version {event.version} by {event.who}{run}{why}"

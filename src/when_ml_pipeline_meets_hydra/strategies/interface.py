@@ -1,0 +1,19 @@
+"""What every way of taking over can do."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from when_ml_pipeline_meets_hydra.clusters.interface import Cluster
+from when_ml_pipeline_meets_hydra.serving.versions import Status
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """A way in which a version that was pushed comes to serve."""
+
+    def is_done(self, status: Status, version: int) -> bool:
+        """Whether the cluster does already what ``begin`` would ask for."""
+
+    def begin(self, cluster: Cluster, model: str, version: int, run: str | None) -> Status:
+        """Ask the cluster to let ``version`` serve, for the run of that id."""

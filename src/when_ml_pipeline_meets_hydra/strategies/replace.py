@@ -1,0 +1,20 @@
+"""All requests at once."""
+
+from __future__ import annotations
+
+from when_ml_pipeline_meets_hydra.clusters.interface import Cluster
+from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.serving.versions import Status
+
+
+@frozen
+class Replace:
+    """The new version gets all requests as soon as it has passed its smoke test."""
+
+    def is_done(self, status: Status, version: int) -> bool:
+        """Whether it serves alone."""
+        return status.active == version and status.canary is None
+
+    def begin(self, cluster: Cluster, model: str, version: int, run: str | None) -> Status:
+        """Activate it."""
+        return cluster.activate(model, version, run=run)
