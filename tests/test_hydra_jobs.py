@@ -309,3 +309,26 @@ def test_cfg_shows_hydras_own_values(conf: str) -> None:
     assert hydra["run"]["dir"] == "here"
     assert hydra["overrides"]["hydra"] == ["hydra.run.dir=here"]
     assert hydra["runtime"]["choices"]["modeling/param"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    {
+        "hydra.run.dir=/proc/nowhere": "hydra.run.dir=/proc/nowhere: nothing can be written there",
+        "hydra.run.dir='${nowhere}'": "hydra.run.dir: cannot be worked out",
+        "+hydra.job.env_set.X='${nowhere}'": "hydra.job.env_set.X: cannot be worked out",
+        "+hydra.callbacks.x._target_=nowhere.Callback": "hydra.callbacks: cannot be made",
+    }.items(),
+)
+def test_what_is_wrong_with_hydras_part_leaves_nothing_behind(conf: str, own_home: Path, word: str, told: str) -> None:
+    done = inside(*LOOK, "modeling/param=one", conf, word)
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err
+    assert not list((own_home / "runs").iterdir())
+
+
+def test_variables_are_taken_along(cli: Cli, conf: str, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROM_HYDRA", "from where the command was given")
+    words = ("hydra.job.env_copy=[FROM_HYDRA,NOT_SET]", "hydra.launcher.n_jobs=2", "+m_param.x=1,2", "--multirun")
+    assert cli(*LOOK, "modeling/param=one", conf, *words).code == 0
+    assert {seen["variable"] for seen in found(own_home)} == {"from where the command was given"}

@@ -10,12 +10,15 @@ from hydra._internal.callbacks import Callbacks
 from hydra.conf import HydraConf
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra.compute import Busy, Task, compute
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.hydra_resolvers import hydra_config, register
+from when_ml_pipeline_meets_hydra.nodes import first_line
 from when_ml_pipeline_meets_hydra.observers import Observer
 from when_ml_pipeline_meets_hydra.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.plan import Step
@@ -42,13 +45,17 @@ def resolve(config: Mapping[str, Any], hydra: Mapping[str, Any], key: str) -> st
 
 
 class JobCallbacks:
-    """Hydra's callbacks (``hydra.callbacks``), told of a run and of its jobs.
+    """Hydra's callbacks (``hydra.callbacks``), told of a run and of its jobs. Raises ``BadInput`` where one is wrong.
 
     A job ends with what its own step came to; one that was stored starts and ends at once.
     """
 
     def __init__(self, whole: DictConfig, *, is_multirun: bool) -> None:
-        self._callbacks, self._whole = Callbacks(whole), whole
+        try:
+            self._callbacks, self._whole = Callbacks(whole), whole
+        except (HydraException, OmegaConfBaseException) as error:
+            message = f"cannot be made: {first_line(error)}"
+            raise BadInput(Problem(key="hydra.callbacks", message=message)) from error
         self._kind = "multirun" if is_multirun else "run"
 
     def run_started(self) -> None:

@@ -45,8 +45,23 @@ class JobFolders:
         """Hydra's own config, with the run's folder in its place."""
         return dict(_filled(self.composed, str(self.run_folder)))
 
+    @property
+    def are_own(self) -> bool:
+        """Whether all of them lie in the run's own folder, as by default."""
+        places = self.composed["run"]["dir"], self.composed["sweep"]["dir"], self.composed["sweep"]["subdir"]
+        return places == (RUN_FOLDER, RUN_FOLDER, JOB_NUMBER)
+
     def of(self, job: Job) -> Path:
-        """The folder of a job, absolute."""
+        """The folder of a job, absolute. Raises ``BadInput`` where it cannot be worked out."""
+        if job.number not in self._places:
+            self._places[job.number] = self._worked_out(job)
+        return self._places[job.number]
+
+    @cached_property
+    def _places(self) -> dict[int, Path]:
+        return {}
+
+    def _worked_out(self, job: Job) -> Path:
         if not self.is_multirun:
             return self._place(job, "run.dir")
         subdir = self.hydra["sweep"]["subdir"]

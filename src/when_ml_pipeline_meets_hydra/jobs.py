@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.bind import Bound
 from when_ml_pipeline_meets_hydra.compose import Job
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.job_context import JobContext
 from when_ml_pipeline_meets_hydra.job_folders import JobFolders
 from when_ml_pipeline_meets_hydra.outcomes import Outcome
@@ -41,11 +43,23 @@ class Jobs:
         )
 
     def begin(self) -> None:
-        """Write what the sweep was composed from, and tell the callbacks. Raises ``BadInput``, and ``OSError``."""
-        first = next(iter(self._jobs.values()))
-        self._folders.of(first)
-        if self._is_multirun:
-            self._folders.write_multirun(first)
+        """Write what the sweep was composed from, and tell the callbacks.
+
+        Raises ``BadInput`` where a job's folder or variables cannot be worked out, the folder cannot be written, or a
+        callback cannot be made.
+        """
+        if self._folders.hydra["job"].get("env_set") or not self._folders.are_own:
+            for job in self._jobs.values():
+                self._environment(job, self._folders.hydra_of(job))
+        folder = self._folders.of(self.first)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if self._is_multirun:
+                self._folders.write_multirun(self.first)
+        except OSError as error:
+            key = "hydra.sweep.dir" if self._is_multirun else "hydra.run.dir"
+            message = f"nothing can be written there ({error.strerror})"
+            raise BadInput(Problem(key=key, value=str(folder), message=message)) from error
         if self._callbacks:
             self._callbacks.run_started()
 
@@ -89,8 +103,8 @@ class Jobs:
         return next(iter(self._jobs.values()))
 
     def _environment(self, job: Job, hydra: Mapping[str, Any]) -> dict[str, str]:
-        names: Sequence[str] = list(hydra["job"].get("env_set") or ())
-        return {name: _resolve(job.config, hydra, f"job.env_set.{name}") for name in names}
+        given = {name: os.environ[name] for name in hydra["job"]["env_copy"] if name in os.environ}
+        return given | {n: _resolve(job.config, hydra, f"job.env_set.{n}") for n in hydra["job"]["env_set"] or ()}
 
     @cached_property
     def _callbacks(self) -> JobCallbacks | None:

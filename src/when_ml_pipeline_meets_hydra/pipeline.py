@@ -134,7 +134,11 @@ def run_prepared(prepared: Prepared, observer: RunObserver) -> Run:
         runner=_runner(prepared, jobs),
         at_the_end=lambda running: end(ExitCode.INTERRUPTED, running),
     )
-    jobs.begin()
+    try:
+        jobs.begin()
+    except BadInput:
+        recorder.discard()
+        raise
     observer.run_started(prepared, recorder.folder)
     try:
         for outcome in execute(prepared.plan, around):

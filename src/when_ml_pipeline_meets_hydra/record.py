@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import time
@@ -120,6 +121,10 @@ class Recorder:
         self._metrics |= _named(step.call.stage, metrics)
         with self._steps.open("ab") as file:
             file.write(f"{_encode(line)}\n".encode())
+
+    def discard(self) -> None:
+        """Remove the record of a run that could not begin."""
+        shutil.rmtree(self._folder)
 
     def close(self, exit_code: ExitCode) -> None:
         """Note how the run ended."""
