@@ -100,6 +100,7 @@ def test_secrets_are_found_by_type_and_by_name_also_unused_ones() -> None:
 
 OWN = """
 from __future__ import annotations
+from collections.abc import Mapping
 from typing import Annotated, Any, Protocol
 from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
@@ -120,6 +121,8 @@ class Strict(BaseModel):
 def defaults(animal: Speaks, extra: int = 7, *, progress: Progress) -> None: ...
 def plain(model_name: str, force: tuple[str, ...], anything: Any = None) -> None: ...
 def model(box: Strict) -> None: ...
+def mapped(animal: Mapping[str, Any]) -> None: ...
+def either(animal: Dog | None) -> None: ...
 """
 
 
@@ -131,7 +134,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     write(tmp_path / "py", {"own/__init__.py": OWN})
     subcommands = {
         f"c/own_sub/{name}.yaml": f"# @package own_sub\n# d\n_target_: own.{name}\n"
-        for name in ("defaults", "plain", "model")
+        for name in ("defaults", "plain", "model", "mapped", "either")
     }
     dog = "# @package animal\n# d\n_target_: own.Dog\nname: bello\n"
     box = "# @package box\n# d\nsize: 3\n"
@@ -148,6 +151,12 @@ def test_a_protocol_is_met_by_the_target(own: str) -> None:
     found = own_call(own, "c/own_sub=defaults", "own/animal=dog")
     assert found.arguments["animal"].speak() == "wuff"
     assert "extra" not in found.arguments, "the function's own default stays"
+
+
+def test_an_option_of_a_class_is_no_mapping(own: str) -> None:
+    with pytest.raises(BadInput, match=r"animal\._target_: Dog is no Mapping"):
+        own_call(own, "c/own_sub=mapped", "own/animal=dog")
+    assert own_call(own, "c/own_sub=either", "own/animal=dog").arguments["animal"].name == "bello"
 
 
 def test_a_parameter_with_a_default_can_be_given(own: str) -> None:

@@ -84,3 +84,11 @@ def test_help_says_the_line_of_the_template_and_what_is_next(cli: Cli, words: li
     assert out.splitlines()[0] == f"This app has {[*stages, 'help']} commands"
     assert f"c={','.join(stages)} --multirun" in out
     assert "--help" in out
+
+
+@pytest.mark.parametrize(
+    ("stage", "shown"), [("preprocessing", '"target": "Miles_per_Gallon"'), ("modeling", '"loss":')]
+)
+def test_foo_prints_real_options_as_well(stage: str, shown: str) -> None:
+    done = inside(f"c={stage}", f"c/{stage}_sub=foo")
+    assert (done.code, shown in done.out) == (0, True), done.err

@@ -7,7 +7,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_origin
 
 from when_ml_pipeline_meets_hydra.compose import Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
@@ -44,7 +45,7 @@ def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str]) ->
     try:
         value = validate(wanted, _without(data, faulty, name), key=name, origin=job.origins.of, chosen=chosen)
         if wanted is not hint and not _fits(value, hint):
-            message = f"{wanted.__name__} is no {hint.__name__}"
+            message = f"{wanted.__name__} is no {getattr(hint, '__name__', hint)}"
             problems.append(Problem(key=f"{name}._target_", message=message, origin=job.origins.of(name)))
     except BadInput as error:
         problems += [p for p in error.problems if p.key not in faulty]
@@ -133,8 +134,9 @@ def _faults(name: str, job: Job) -> list[Problem]:
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether an option is what a function's annotation asks for."""
+    kind = get_origin(hint)
     try:
-        return not inspect.isclass(hint) or isinstance(value, hint)
+        return hint is Any or isinstance(value, kind if inspect.isclass(kind) and kind is not UnionType else hint)
     except TypeError:
         return True  # a Protocol that cannot be looked at while the program runs
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import SecretStr
+from pydantic_core import to_jsonable_python
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
-
-Values = Mapping[str, Any]
 
 
 @frozen
@@ -23,22 +21,22 @@ class Login:
     pw: SecretStr
 
 
-def preprocessing_foo(dataset: Values, p_param: Values) -> None:
+def preprocessing_foo(dataset: Any, p_param: Any) -> None:
     """Print what the stage receives."""
     _show("preprocessing", "foo", dataset=dataset, p_param=p_param)
 
 
-def preprocessing_bar(dataset: Values, p_param: Values) -> None:
+def preprocessing_bar(dataset: Any, p_param: Any) -> None:
     """Print what the stage receives."""
     _show("preprocessing", "bar", dataset=dataset, p_param=p_param)
 
 
-def modeling_foo(model: Values, m_param: Values) -> None:
+def modeling_foo(model: Any, m_param: Any) -> None:
     """Print what the stage receives."""
     _show("modeling", "foo", model=model, m_param=m_param)
 
 
-def modeling_bar(model: Values, m_param: Values) -> None:
+def modeling_bar(model: Any, m_param: Any) -> None:
     """Print what the stage receives."""
     _show("modeling", "bar", model=model, m_param=m_param)
 
@@ -53,13 +51,13 @@ def deployment_bar(cluster: Login) -> None:
     _show("deployment", "bar", cluster=_as_mapping(cluster))
 
 
-def _as_mapping(cluster: Login) -> Values:
+def _as_mapping(cluster: Login) -> dict[str, str]:
     # The program masks the password wherever it shows what a step prints.
     return {"name": cluster.name, "url": cluster.url, "id": cluster.id, "pw": cluster.pw.get_secret_value()}
 
 
-def _show(stage: str, subcommand: str, **groups: Values) -> None:
+def _show(stage: str, subcommand: str, **groups: Any) -> None:
     print(f"========== Run {stage}'s '{subcommand}' subcommand ==========")
     for name, values in groups.items():
-        print(f"{name}:\n{json.dumps(values, indent=2)}")
+        print(f"{name}:\n{json.dumps(to_jsonable_python(values, fallback=str), indent=2)}")
     print("Do something here!")
