@@ -80,6 +80,8 @@ def test_a_column_may_be_named_as_an_output(tmp_path: Path) -> None:
     onnx.save(graph, data.path / "preprocessing.onnx")
     raw = pl.read_parquet(data.path / "holdout.parquet").rename({"maker": "prediction"})
     raw.write_parquet(data.path / "holdout.parquet")
+    summary = (data.path / "summary.json").read_text()
+    (data.path / "summary.json").write_text(summary.replace('"maker"', '"prediction"'))
     columns = tuple(replace(c, name="prediction") if c.name == "maker" else c for c in data.columns)
     (tmp_path / "bundle").mkdir()
     bundle.build(replace(data, columns=columns), trained, tmp_path / "bundle")
@@ -109,6 +111,22 @@ def test_rows_that_do_not_fit(tmp_path: Path, row: dict[str, Any], message: str)
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "cannot be read"),
+        ('{"columns": {}, "prediction": {"edges": [1.0], "counts": [1]}}', "cannot be read"),
+        ('{"columns": {}, "prediction": null}', "not about the manifest's inputs"),
+    ],
+)
+def test_what_training_saw_has_to_be_about_the_model(tmp_path: Path, content: str, said: str) -> None:
+    folder = build(tmp_path)
+    (folder / "training.json").write_text(content)
+    sign(folder)
+    with pytest.raises(BundleRefused, match=rf"training\.json.* {said}"):
+        scorer.check(folder)
+
+
 def test_missing_keys_and_null_are_missing_values(tmp_path: Path) -> None:
     loaded = scorer.load(build(tmp_path))
     empty, null = loaded.predict([{}]).values, loaded.predict([dict.fromkeys(tiny.ROWS[0])]).values
@@ -135,7 +153,7 @@ def test_a_damaged_file_or_manifest_is_refused(tmp_path: Path) -> None:
     rewrite(folder, dataset="other")
     with pytest.raises(BundleRefused, match="digest"):
         scorer.check(folder)
-    rewrite(folder, format=2)
+    rewrite(folder, format=1)
     with pytest.raises(BundleRefused, match=r"bundle\.json: format"):
         scorer.check(folder)
     (folder / "bundle.json").write_text("[" * 100_000)

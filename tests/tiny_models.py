@@ -13,7 +13,9 @@ import onnx
 import polars as pl
 from onnx import TensorProto as T
 from onnx import helper as h
+from pydantic import TypeAdapter
 
+from when_ml_pipeline_meets_hydra.profiles.distributions import Summary, of_numbers, of_texts
 from when_ml_pipeline_meets_hydra.stages.artifacts import (
     ONNX_IR_VERSION,
     ONNX_ML_OPSET,
@@ -57,6 +59,7 @@ def prepared(folder: Path, *, task: Task = Task.REGRESSION, rows: Sequence[Mappi
     schema = {"weight": pl.Float64, "seats": pl.Int64, "maker": pl.String, "sold": pl.Boolean, "built": pl.Date}
     pl.DataFrame([dict(row) for row in rows], schema=schema).write_parquet(folder / "holdout.parquet")
     onnx.save(_preprocessing(), folder / "preprocessing.onnx")
+    (folder / "summary.json").write_bytes(TypeAdapter(Summary).dump_json(summary(rows)))
     return PreparedData(
         path=folder,
         dataset="things",
@@ -68,6 +71,23 @@ def prepared(folder: Path, *, task: Task = Task.REGRESSION, rows: Sequence[Mappi
         rows_train=100,
         rows_test=len(rows),
     )
+
+
+def summary(rows: Sequence[Mapping[str, Any]] = ROWS) -> Summary:
+    """How the raw values of ``rows`` spread."""
+    number = {name: of_numbers(np.array([_number(row[name]) for row in rows])) for name in FILL}
+    texts = {name: np.array([_text(row[name]) for row in rows], dtype=object) for name in ("maker", "sold")}
+    return Summary(columns=number | {name: of_texts(values) for name, values in texts.items()})
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    return float((value - date(1970, 1, 1)).days if isinstance(value, date) else value)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else value
 
 
 def regression(folder: Path, *, slope: float = 2.0, lie: float = 0.0) -> TrainedModel:

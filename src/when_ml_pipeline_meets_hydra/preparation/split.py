@@ -33,6 +33,12 @@ class Split:
         """The training rows, in the order of the file."""
         return self._with_last().filter(pl.col(HASH) > pl.col(LAST)).drop(HASH, LAST)
 
+    def some(self, most: int) -> pl.LazyFrame:
+        """About ``most`` of the training rows, or all where they are fewer; the same ones each time."""
+        every = max(1, -(-(sum(self.rows) - sum(self.held_out)) // most))
+        kept = pl.col(HASH) % _u64(every) == 0
+        return self._with_last().filter(pl.col(HASH) > pl.col(LAST), kept).drop(HASH, LAST)
+
     def test(self) -> pl.LazyFrame:
         """The held-out rows, in the order of the file."""
         return self._with_last().filter(pl.col(HASH) <= pl.col(LAST)).drop(HASH, LAST)

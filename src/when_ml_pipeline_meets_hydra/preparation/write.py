@@ -9,18 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import TypeAdapter
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.datasets.interface import Dataset, RawRows, Remote
 from when_ml_pipeline_meets_hydra.datasets.table import TARGET, Table, column
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.preparation import graph, matrix
-from when_ml_pipeline_meets_hydra.preparation.fit import Fitted, number
+from when_ml_pipeline_meets_hydra.preparation.fit import Fitted, is_number, number
 from when_ml_pipeline_meets_hydra.preparation.split import LABEL, Split
+from when_ml_pipeline_meets_hydra.profiles.distributions import Summary, of_numbers, of_texts
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
 
 TARGET_FEATURE = "__target__"
 HOLDOUT_ROWS = 1000
+SUMMARY_ROWS, SUMMARY_VALUES = 100_000, 20_000_000
 
 
 @contextmanager
@@ -66,6 +69,7 @@ def write_files(
         raw = first_rows(rows, table)
         compare(raw, fitted, names, model, out / f"{part}.parquet")
     write_raw(raw, table, out / "holdout.parquet")
+    write_summary(parts, table, out / "summary.json")
 
 
 def write_matrix(rows: pl.LazyFrame, table: Table, fitted: Fitted, names: tuple[str, ...], file: Path) -> None:
@@ -85,6 +89,15 @@ def first_rows(rows: pl.LazyFrame, table: Table) -> pl.DataFrame:
 def write_raw(rows: pl.DataFrame, table: Table, file: Path) -> None:
     """Write raw rows under the names of their columns."""
     rows.rename({column(k): c.name for k, c in enumerate(table.columns)}).write_parquet(file)
+
+
+def write_summary(parts: Split, table: Table, file: Path) -> None:
+    """Write how the values of each raw column spread over (some of) the training rows."""
+    wanted = [column(k) for k in range(len(table.columns))]
+    some = parts.some(min(SUMMARY_ROWS, max(1, SUMMARY_VALUES // len(wanted))))
+    values = matrix.feeds(some.select(wanted).collect(engine="streaming"), table.columns)
+    found = {c.name: (of_numbers if is_number(c.dtype) else of_texts)(values[c.name]) for c in table.columns}
+    file.write_bytes(TypeAdapter(Summary).dump_json(Summary(columns=found), indent=1))
 
 
 def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], model: Path, written: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.profiles.distributions import Distribution, Summary, of_numbers
 from when_ml_pipeline_meets_hydra.serving.manifest import (
     FORMAT,
     MODEL,
@@ -25,6 +26,7 @@ from when_ml_pipeline_meets_hydra.serving.manifest import (
     write_manifest,
 )
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Smoke, difference, write_smoke
+from when_ml_pipeline_meets_hydra.serving.training import read_summary, write_training
 from when_ml_pipeline_meets_hydra.stages.artifacts import Column, PreparedData, Task, TrainedModel
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def source_digest(preprocessing: PreparedData, modeling: TrainedModel) -> str:
         {
             "format": FORMAT,
             "preprocessing": file_digest(preprocessing.path / "preprocessing.onnx"),
+            "summary": file_digest(preprocessing.path / "summary.json"),
             "holdout": file_digest(preprocessing.path / "holdout.parquet"),
             "model": file_digest(modeling.path / "model.onnx"),
             "predictions": file_digest(modeling.path / "predictions.parquet"),
@@ -83,6 +86,7 @@ def build(preprocessing: PreparedData, modeling: TrainedModel, out: Path) -> Smo
     held_out = held_out_rows(preprocessing, modeling)
     smoke = _first(held_out, SMOKE_ROWS)
     write_smoke(out, smoke)
+    write_training(out, _training(preprocessing, modeling))
     write_manifest(out, _manifest(preprocessing, modeling, tuple(outputs.values()), out))
     if wrong := difference(held_out.expected, scorer.load(out).predict(held_out.rows)):
         raise StepFailed(f"The bundled model does not predict what training predicted on held-out rows: {wrong}")
@@ -135,6 +139,20 @@ def held_out_rows(preprocessing: PreparedData, modeling: TrainedModel) -> Smoke:
     predicted = pl.read_parquet(modeling.path / "predictions.parquet").head(raw.height)
     rows = [{column.name: _json_value(row[column.name]) for column in preprocessing.columns} for row in raw.to_dicts()]
     return Smoke(rows=tuple(rows), expected=_training_predictions(predicted, preprocessing.classes))
+
+
+def _training(preprocessing: PreparedData, modeling: TrainedModel) -> Summary:
+    """How the training's columns spread, and what the model predicted for the rows that were held out."""
+    import numpy as np
+    import polars as pl
+
+    columns = read_summary(preprocessing.path / "summary.json").columns
+    predicted = pl.read_parquet(modeling.path / "predictions.parquet", columns=["prediction"])["prediction"]
+    if not (classes := preprocessing.classes):
+        return Summary(columns=columns, prediction=of_numbers(predicted.to_numpy()))
+    names = np.array([classes[index] for index in predicted.to_list()], dtype=object)
+    known = Distribution(values=classes, counts=(0,) * (len(classes) + 1))
+    return Summary(columns=columns, prediction=known.of(names))
 
 
 def _json_value(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: ``bundle.json`` beside ``model.onnx`` and ``smoke.json``."""
+"""What a bundle says of itself: ``bundle.json`` beside ``model.onnx``, ``smoke.json`` and ``training.json``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import Refused
 from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType, Task
 
-FORMAT = 1
-MANIFEST, MODEL, SMOKE = "bundle.json", "model.onnx", "smoke.json"
-FILES = (MODEL, SMOKE)
+FORMAT = 2
+MANIFEST, MODEL, SMOKE, TRAINING = "bundle.json", "model.onnx", "smoke.json", "training.json"
+FILES = (MODEL, SMOKE, TRAINING)
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
