@@ -41,24 +41,21 @@ CHOICES = (
 
 # Three steps that do nothing but can be stored; each receives what the real ones receive.
 STEPS = """
-    from collections.abc import Mapping
     from pathlib import Path
     from typing import Any
 
     from when_ml_pipeline_meets_hydra.contracts import Artifact
 
 
-    def preprocessing(dataset: Mapping[str, Any], p_param: Mapping[str, Any], *, out: Path) -> Artifact:
+    def preprocessing(dataset: Any, p_param: Any, *, out: Path) -> Artifact:
         return Artifact(path=out)
 
 
-    def modeling(
-        model: Mapping[str, Any], m_param: Mapping[str, Any], preprocessing: Artifact, *, out: Path
-    ) -> Artifact:
+    def modeling(model: Any, m_param: Any, preprocessing: Artifact, *, out: Path) -> Artifact:
         return Artifact(path=out)
 
 
-    def deployment(cluster: Mapping[str, Any], modeling: Artifact, *, out: Path) -> Artifact:
+    def deployment(cluster: Any, modeling: Artifact, *, out: Path) -> Artifact:
         return Artifact(path=out)
 """
 

@@ -25,18 +25,17 @@ from textwrap import dedent
 from startup import CHOICES, OURS, STAGES, Playground, machine
 
 NOTHING = """
-    from collections.abc import Mapping
     from pathlib import Path
     from typing import Any
 
     from when_ml_pipeline_meets_hydra.contracts import Artifact
 
 
-    def nothing(model: Mapping[str, Any], m_param: Mapping[str, Any]) -> None:
+    def nothing(model: Any, m_param: Any) -> None:
         pass
 
 
-    def kept(model: Mapping[str, Any], m_param: Mapping[str, Any], *, out: Path) -> Artifact:
+    def kept(model: Any, m_param: Any, *, out: Path) -> Artifact:
         return Artifact(path=out)
 """
 SUBCOMMANDS = {"nothing": "nothing is stored", "kept": "each result is stored"}
