@@ -57,6 +57,10 @@ class Distribution:
         counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
         return replace(self, counts=counts, missing=self.missing + other.missing)
 
+    def none(self) -> Distribution:
+        """No values in the same bins."""
+        return replace(self, counts=(0,) * len(self.counts), missing=0)
+
     def of(self, values: Array) -> Distribution:
         """``values`` (numbers, NaN: missing; or texts, "": missing) in the same bins."""
         import numpy as np

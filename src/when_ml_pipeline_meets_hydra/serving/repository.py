@@ -24,6 +24,7 @@ import filelock
 
 from when_ml_pipeline_meets_hydra import durable
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, Refused
+from when_ml_pipeline_meets_hydra.serving import observed
 from when_ml_pipeline_meets_hydra.serving.manifest import (
     FILES,
     MANIFEST,
@@ -31,6 +32,7 @@ from when_ml_pipeline_meets_hydra.serving.manifest import (
     read_manifest,
     verify_files,
 )
+from when_ml_pipeline_meets_hydra.serving.observed import KEPT_DAYS, Observation
 from when_ml_pipeline_meets_hydra.serving.pointer import (
     POINTER,
     Pointer,
@@ -42,6 +44,7 @@ from when_ml_pipeline_meets_hydra.serving.pointer import (
     write_event,
     write_pointer,
 )
+from when_ml_pipeline_meets_hydra.serving.training import read_training
 from when_ml_pipeline_meets_hydra.serving.trial import Verdict, judge, read_counts
 from when_ml_pipeline_meets_hydra.serving.versions import Action, Canary, Event, Status, Terms, Version, model_name
 
@@ -116,6 +119,19 @@ class Repository:
             versions=tuple(self._version(model, n, verify=n in serving) for n in self.numbers(model)),
             history=read_history(self._folder(model)),
         )
+
+    def observation(self, model: str, version: int | None = None, days: int = KEPT_DAYS) -> Observation:
+        """What a version, or the active one, was trained with, and what it was asked on the last ``days``.
+
+        Raises:
+            Unknown: there is no such version, or none is active.
+            BundleRefused: its files are damaged.
+        """
+        number = self.active(model) if version is None else version
+        folder = self.folder(model, number)
+        training, _ = read_training(folder, read_manifest(folder)[0])
+        found = observed.read(self._folder(model), number, days)
+        return Observation(model=model, version=number, training=training, observed=found)
 
     def add(self, model: str, bundle: Path, who: str, run: str | None = None) -> int:
         """Keep a copy of the bundle in the directory ``bundle``, and return its version; nothing becomes active.
@@ -219,10 +235,10 @@ class Repository:
                 write_pointer(folder, Pointer(active=None, previous=previous, event=event))
         return self.status(model)
 
-    def settle(self, model: str, who: str) -> Event | None:
+    def settle(self, model: str, who: str, problem: str | None = None) -> Event | None:
         """Promote the canary or take it back, where it is time to; returns what was done.
 
-        Does nothing where somebody else is writing.
+        ``problem`` says why it cannot serve at all, if so. Does nothing where somebody else is writing.
         """
         if (pointer := self.pointer(model)) is None or pointer.canary is None:
             return None
@@ -230,9 +246,9 @@ class Repository:
             if (pointer := self.pointer(model)) is None or (canary := pointer.canary) is None:
                 return None
             found = judge(canary, read_counts(folder, canary).measured, datetime.now(UTC))
-            if found.verdict is Verdict.WAIT:
+            if found.verdict is Verdict.WAIT and problem is None:
                 return None
-            damaged = self._version(model, canary.version, verify=True).problem
+            damaged = problem or self._version(model, canary.version, verify=True).problem
             is_good = found.verdict is Verdict.PROMOTE and damaged is None
             action = Action.PROMOTE if is_good else Action.TAKE_BACK
             event = event_now(who, None, action, canary.version, damaged or found.why)

@@ -1,0 +1,111 @@
+"""What each worker does beside answering: it adds what it has seen to what all have, and judges canaries.
+
+No worker is in charge: whichever comes first with a verdict takes the model's lock, and the others find it done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from random import random
+from weakref import WeakKeyDictionary
+
+import filelock
+
+from when_ml_pipeline_meets_hydra.errors import PipelineError
+from when_ml_pipeline_meets_hydra.profiles.distributions import Distribution, Summary
+from when_ml_pipeline_meets_hydra.serving import latencies, observed
+from when_ml_pipeline_meets_hydra.serving.agreement import agreement
+from when_ml_pipeline_meets_hydra.serving.loaded import Loaded, Served
+from when_ml_pipeline_meets_hydra.serving.observed import Observed
+from when_ml_pipeline_meets_hydra.serving.pointer import Pointer
+from when_ml_pipeline_meets_hydra.serving.seen import Noted, Seen
+from when_ml_pipeline_meets_hydra.serving.training import read_training
+from when_ml_pipeline_meets_hydra.serving.trial import Counts, add_counts
+
+log = logging.getLogger(__name__)
+
+WHO = "server"
+PAUSE = 1.0  # s between two looks
+SAVES = 5  # looks between two additions to the day's file
+
+
+class Watch:
+    """Looks after the versions that a worker has in memory."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded, self._repository = loaded, loaded.repository
+        self._training: WeakKeyDictionary[Seen, tuple[Summary, Distribution]] = WeakKeyDictionary()
+        self._unsaved: dict[tuple[str, int], Observed] = {}
+        self._looks = 0
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Look every second until the block ends, and once more then."""
+        task = asyncio.create_task(self._go_on())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await asyncio.to_thread(self.look, last=True)
+
+    async def _go_on(self) -> None:
+        while True:
+            await asyncio.sleep(PAUSE)
+            await asyncio.to_thread(self.look)
+
+    def look(self, *, last: bool = False) -> None:
+        """Add what was seen since the last time, and judge the canaries. Whatever goes wrong is logged."""
+        try:
+            for served in self._loaded.in_memory():
+                if any(noted := served.seen.take()):
+                    self._note(served, noted)
+            self._looks += 1
+            if last or self._looks % SAVES == 0:
+                self._save()
+            for model in self._repository.models():
+                self._judge(model)
+        except (OSError, PipelineError, filelock.Timeout):
+            log.exception("what was seen cannot be written down")
+
+    def _note(self, served: Served, noted: Noted) -> None:
+        if served.seen not in self._training:
+            folder = self._repository.folder(served.model, served.number)
+            self._training[served.seen] = read_training(folder, served.scorer.manifest)
+        found = observed.of(noted, *self._training[served.seen])
+        key = served.model, served.number
+        self._unsaved[key] = self._unsaved[key] + found if key in self._unsaved else found
+        pointer = self._repository.pointer(served.model)
+        if pointer and pointer.canary and served.number in (pointer.active, pointer.canary.version):
+            counts = self._counts(served, noted, pointer)
+            folder = self._repository.root / served.model
+            with observed.adding(folder):
+                add_counts(folder, pointer.canary, counts)
+
+    def _counts(self, served: Served, noted: Noted, pointer: Pointer) -> Counts:
+        assert pointer.canary
+        times = latencies.bucketed(noted.seconds)
+        if served.number == pointer.active:
+            return Counts(active=times)
+        terms = pointer.canary.terms
+        sample = [rows for rows in noted.rows if random() < terms.sample]
+        active = self._loaded.active(served.model).scorer
+        compared, agreed = agreement(sample, served.scorer.manifest, active, terms.tolerance)
+        return Counts(canary=times, errors=noted.failures, compared=compared, agreed=agreed)
+
+    def _save(self) -> None:
+        for (model, number), found in list(self._unsaved.items()):
+            folder = self._repository.root / model
+            if (folder / "versions" / str(number)).is_dir():  # it may have been removed
+                with observed.adding(folder):
+                    observed.add(folder, number, found)
+            del self._unsaved[model, number]
+
+    def _judge(self, model: str) -> None:
+        event = self._repository.settle(model, WHO, self._loaded.broken.get(model))
+        if event:
+            log.info("%s version %d: %s: %s", model, event.version, event.action.value, event.why)

@@ -1,0 +1,187 @@
+"""New versions under traffic: canaries are promoted or taken back, and nobody notices but by the version's number."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+import tiny_models as tiny
+from model_server import ID, PASSWORD, Server, running
+from traffic import traffic
+from when_ml_pipeline_meets_hydra.clusters.http import Http
+from when_ml_pipeline_meets_hydra.serving import bundle, latencies
+from when_ml_pipeline_meets_hydra.serving.repository import Repository
+from when_ml_pipeline_meets_hydra.serving.trial import Verdict, judge
+from when_ml_pipeline_meets_hydra.serving.versions import Canary, Measured, Status, Terms
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+TERMS = Terms(share=0.3, requests=40, minutes=0, errors=0, latency=None, agreement=0.9, sample=1.0, tolerance=0.1)
+SLOPES = (1.0, 1.01, 2.0, 1e36)  # the second is nearly the first, the last is beyond all bounds for heavy things
+ROWS = [tiny.json_row(row) for row in tiny.ROWS]
+HEAVY = {**tiny.ROWS[0], "weight": 1e6}
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("bundles")
+    data = tiny.prepared(root / "data")
+    for number, slope in enumerate(SLOPES):
+        (root / str(number)).mkdir()
+        bundle.build(data, tiny.regression(root / f"m{number}", slope=slope), root / str(number))
+    return [root / str(number) for number in range(len(SLOPES))]
+
+
+def expected(version: int, row: int) -> float:
+    return tiny.price(tiny.ROWS[row], SLOPES[version - 1])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the repository ``models`` beside its log; each test has a model of its own there."""
+    root = tmp_path_factory.mktemp("server")
+    with running(root / "models", root / "log") as started:
+        yield started
+
+
+def pushed(server: Server, model: str, bundles: list[Path]) -> Repository:
+    """The server's repository with all versions of a model, of which the first is active."""
+    repository = Repository(server.log.parent / "models")
+    for one in bundles:
+        repository.add(model, one, "ann")
+    repository.activate(model, 1, "ann")
+    return repository
+
+
+def until(ask: Callable[[], Status], is_so: Callable[[Status], bool], seconds: float = 60) -> Status:
+    end = time.monotonic() + seconds
+    while not is_so(found := ask()):
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+    return found
+
+
+def client(server: Server) -> Http:
+    return Http(name="here", url=server.url, id=ID, pw=SecretStr(PASSWORD))
+
+
+def test_a_canary_that_agrees_is_promoted(server: Server, bundles: list[Path]) -> None:
+    repository, cluster = pushed(server, "good", bundles), client(server)
+    with traffic(server, "good", ROWS, expected, rate=100) as seen:
+        cluster.canary("good", 2, replace(TERMS, requests=100))
+        stands = until(lambda: cluster.status("good"), lambda s: bool(s.measured and s.measured.compared))
+        assert stands.active == 1
+        done = until(lambda: cluster.status("good"), lambda s: s.canary is None)
+    assert (done.active, done.previous) == (2, (1,))
+    last = done.history[-1]
+    assert (last.action, last.version, last.who) == ("promote", 2, "server")
+    assert "within its bounds" in (last.why or "")
+    assert not seen.problems
+    assert set(seen.versions()) == {1, 2}
+    assert repository.status("good") == done
+
+
+def test_a_canary_that_disagrees_is_taken_back(server: Server, bundles: list[Path]) -> None:
+    repository = pushed(server, "other", bundles)
+    with traffic(server, "other", ROWS, expected, rate=100) as seen:
+        repository.canary("other", 3, TERMS, "bob")
+        done = until(lambda: repository.status("other"), lambda s: s.canary is None)
+    assert (done.active, done.previous) == (1, ())
+    assert (done.history[-1].action, done.history[-1].who) == ("take back", "server")
+    assert "rows answered as by the active version" in (done.history[-1].why or "")
+    assert not seen.problems
+
+
+def test_what_a_canary_fails_the_active_version_answers(server: Server, bundles: list[Path]) -> None:
+    repository, heavy = pushed(server, "bad", bundles), tiny.json_row(HEAVY)
+
+    def answer(version: int, row: int) -> float:
+        return tiny.price(HEAVY, SLOPES[version - 1])
+
+    with traffic(server, "bad", [heavy], answer, rate=100) as seen:
+        assert server.call("POST", "/v2/models/bad/versions/4/predict", {"rows": [heavy]})[0] == 422
+        repository.canary("bad", 4, replace(TERMS, share=0.5, requests=10_000), "bob")
+        done = until(lambda: repository.status("bad"), lambda s: s.canary is None)
+    assert done.active == 1
+    assert "failed" in (done.history[-1].why or "")
+    assert not seen.problems
+    assert set(seen.versions()) == {1}
+
+
+def test_a_canary_that_cannot_be_loaded_is_taken_back(server: Server, bundles: list[Path]) -> None:
+    repository = pushed(server, "damaged", bundles)
+    with traffic(server, "damaged", ROWS, expected, rate=50) as seen:
+        repository.canary("damaged", 2, TERMS, "bob")
+        (repository.folder("damaged", 2) / "model.onnx").write_bytes(b"")
+        done = until(lambda: repository.status("damaged"), lambda s: s.canary is None)
+    assert (done.active, done.history[-1].action) == (1, "take back")
+    assert "model.onnx" in (done.history[-1].why or "")
+    assert not seen.problems
+
+
+def measured(**changes: Any) -> Measured:
+    found = Measured(requests=100, active_requests=900, latency=0.002, active_latency=0.0015, compared=100, agreed=99)
+    return replace(found, **changes)
+
+
+def canary(**terms: Any) -> Canary:
+    whole = replace(TERMS, requests=100, minutes=10, latency=2.0, errors=0.02, **terms)
+    return Canary(version=2, since=NOW - timedelta(minutes=15), terms=whole)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "why"),
+    [
+        ({}, "promote", "100 requests within its bounds"),
+        ({"requests": 99}, "wait", "99 of 100 requests"),
+        ({"requests": 3, "errors": 2}, "wait", "3 of 100"),
+        ({"requests": 3, "errors": 3}, "take back", "failed 3 of 3 requests, allowed 2.0%"),
+        ({"requests": 1000, "errors": 20}, "promote", ""),
+        ({"requests": 1000, "errors": 21}, "take back", "failed 21"),
+        ({"latency": 0.0031}, "take back", "95th percentile is 2.1 times"),
+        ({"agreed": 89}, "take back", "89.0% of 100 rows"),
+        ({"agreed": 90}, "promote", ""),
+        ({"compared": 0, "agreed": 0}, "wait", "no row was answered by both"),
+        ({"active_requests": 0, "active_latency": None}, "wait", "the active version had no request"),
+        ({"agreed": 10, "latency": 1.0}, "take back", "; "),
+    ],
+)
+def test_the_rules(found: dict[str, Any], verdict: str, why: str) -> None:
+    judged = judge(canary(), measured(**found), NOW)
+    assert (judged.verdict.value, why in judged.why) == (verdict, True), judged
+
+
+def test_a_canary_has_to_serve_for_a_while() -> None:
+    young = replace(canary(), since=NOW - timedelta(minutes=4))
+    assert judge(young, measured(), NOW).why == "4.0 of 10 minutes"
+
+
+def test_bounds_may_be_left_out() -> None:
+    stands = canary(agreement=None, sample=0.0)
+    without = replace(stands, terms=replace(stands.terms, latency=None))
+    assert judge(without, measured(latency=9.0, compared=0, agreed=0), NOW).verdict is Verdict.PROMOTE
+
+
+@given(st.builds(Measured, requests=st.integers(1, 10**6), errors=st.integers(0, 10**4), compared=st.just(100)))
+def test_more_failures_never_help(found: Measured) -> None:
+    worse = replace(found, errors=found.errors + 1, requests=found.requests + 1)
+    before, after = (judge(canary(), one, NOW).verdict for one in (found, worse))
+    assert after is Verdict.TAKE_BACK or before is not Verdict.TAKE_BACK
+
+
+@given(st.lists(st.floats(1e-5, 100), min_size=1), st.floats(0.01, 1))
+def test_quantiles_of_times_in_buckets(times: list[float], part: float) -> None:
+    found = latencies.quantile(latencies.bucketed(times), part)
+    exact = sorted(times)[max(0, math.ceil(len(times) * part) - 1)]
+    assert found is not None
+    assert found <= max(exact, latencies.FIRST) * 1.21
+    assert found >= exact / 1.21
