@@ -5,19 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError
 
 from when_ml_pipeline_meets_hydra.clusters.addresses import given_password, server_url, user_id
+from when_ml_pipeline_meets_hydra.clusters.calls import content_of, send
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
 from when_ml_pipeline_meets_hydra.serving.versions import RUN_HEADER, Status, Terms
-
-if TYPE_CHECKING:
-    import httpx
 
 T = TypeVar("T")
 _statuses = TypeAdapter(Status)
@@ -81,23 +79,9 @@ class Http:
         return _understood(_statuses, answer)
 
     def _call(self, method: str, path: str, **request: Any) -> Any:
-        import httpx
-
-        auth = httpx.BasicAuth(self.id, self.pw.get_secret_value())
-        try:
-            with httpx.Client(auth=auth, timeout=self.timeout) as client:
-                response = client.request(method, f"{self.url}/v2/{path}", **request)
-        except httpx.TimeoutException:
-            raise StepFailed(f"cluster.url={self.url}: no answer within cluster.timeout={self.timeout:g} s") from None
-        except (httpx.RequestError, httpx.InvalidURL) as problem:
-            raise StepFailed(f"cluster.url={self.url} cannot be reached: {problem}. Is the server running?") from None
-        return self._answer(response)
-
-    def _answer(self, response: httpx.Response) -> Any:
-        try:
-            content = response.json()
-        except ValueError:
-            content = None
+        auth = (self.id, self.pw.get_secret_value())
+        response = send(self.url, method, f"/v2/{path}", auth=auth, timeout=self.timeout, **request)
+        content = content_of(response)
         if response.is_success and isinstance(content, dict):
             return content
         raise self._refusal(response.status_code, content)

@@ -1,0 +1,265 @@
+"""The registry of a real MLflow server with passwords; what we push, MLflow's own tools take."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+import tiny_models as tiny
+from conftest import Cli
+from mlflow_server import ID, INSTALLED, PASSWORD, MlflowServer, mlflow_server
+from when_ml_pipeline_meets_hydra.clusters.interface import Cluster
+from when_ml_pipeline_meets_hydra.clusters.mlflow import Mlflow
+from when_ml_pipeline_meets_hydra.clusters.replay import previous
+from when_ml_pipeline_meets_hydra.errors import Refused, StepFailed
+from when_ml_pipeline_meets_hydra.serving import bundle
+from when_ml_pipeline_meets_hydra.serving.rows import feeds_from_rows
+from when_ml_pipeline_meets_hydra.serving.versions import Action, Event, Terms
+from when_ml_pipeline_meets_hydra.stages.artifacts import Task
+
+pytestmark = pytest.mark.xdist_group("mlflow")
+ROWS = [tiny.json_row(row) for row in tiny.ROWS]
+TERMS = Terms(share=0.1, requests=10, minutes=0, errors=0, latency=None, agreement=None, sample=0, tolerance=0)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    if not INSTALLED:
+        pytest.skip("needs mlflow[auth]; tox -e mlflow installs it")
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Regressions with the slopes 1 and 2, and a classification."""
+    root = tmp_path_factory.mktemp("bundles")
+    data, classes = tiny.prepared(root / "data"), tiny.prepared(root / "classes", task=Task.CLASSIFICATION)
+    folders = [root / "0", root / "1", root / "2"]
+    for folder in folders:
+        folder.mkdir()
+    bundle.build(data, tiny.regression(root / "m1", slope=1.0), folders[0])
+    bundle.build(data, tiny.regression(root / "m2", slope=2.0), folders[1])
+    bundle.build(classes, tiny.classification(root / "m3"), folders[2])
+    return folders
+
+
+def registry(url: str, pw: str = PASSWORD, **options: Any) -> Mlflow:
+    return Mlflow(url=url, id=ID, pw=SecretStr(pw), **options)
+
+
+def prices(slope: float) -> Any:
+    return pytest.approx([tiny.price(row, slope) for row in tiny.ROWS], rel=1e-6)
+
+
+def test_life_of_a_model(server: MlflowServer, bundles: list[Path]) -> None:
+    cluster = registry(server.url)
+    assert isinstance(cluster, Cluster)
+    assert cluster.status("things").versions == ()
+    for number, slope in enumerate((1.0, 2.0), start=1):
+        assert cluster.push("things", bundles[number - 1], run="run-1") == number
+        assert cluster.status("things").active == (number - 1 or None)
+        assert cluster.predict("things", ROWS, number).values == prices(slope)
+        assert cluster.activate("things", number).active == number
+    assert cluster.push("things", bundles[0]) == 1, "the same bundle twice is one version"
+    assert cluster.activate("things", 2).active == 2
+    after = cluster.rollback("things", run="run-2")
+    assert (after.active, after.previous) == (1, ())
+    assert cluster.predict("things", ROWS).values == prices(1.0)
+    with pytest.raises(Refused, match="no earlier version"):
+        cluster.rollback("things")
+    with pytest.raises(Refused, match="answers no requests"):
+        cluster.canary("things", 2, TERMS)
+    for _ in range(2):
+        assert cluster.undeploy("things").active is None
+    with pytest.raises(Refused, match="no version of 'things' is active"):
+        cluster.predict("things", ROWS)
+    found = cluster.rollback("things")
+    assert found.active == 1
+    done = [(event.action.value, event.version, event.run) for event in found.history]
+    assert done == [
+        ("push", 1, "run-1"),
+        ("activate", 1, None),
+        ("push", 2, "run-1"),
+        ("activate", 2, None),
+        ("rollback", 1, "run-2"),
+        ("undeploy", 1, None),
+        ("rollback", 1, None),
+    ]
+    assert {event.who for event in found.history} == {ID}
+    assert found.versions[0].metrics == {"r2": 1.0}
+
+
+def test_what_is_not_there_is_refused(server: MlflowServer) -> None:
+    cluster = registry(server.url)
+    for ask in (
+        lambda: cluster.activate("nothing", 1),
+        lambda: cluster.rollback("nothing"),
+        lambda: cluster.undeploy("nothing"),
+        lambda: cluster.predict("nothing", ROWS),
+        lambda: cluster.predict("nothing", ROWS, 3),
+    ):
+        with pytest.raises(Refused, match="'nothing'") as raised:
+            ask()
+        assert raised.value.key == "model_name"
+
+
+def test_mlflows_own_tools_take_what_we_push(
+    server: MlflowServer, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow, pandas = pytest.importorskip("mlflow"), pytest.importorskip("pandas")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    cluster = registry(server.url)
+    for model, folder in (("prices", bundles[0]), ("kinds", bundles[2])):
+        cluster.activate(model, cluster.push(model, folder))
+        expected = cluster.predict(model, ROWS)
+        theirs = mlflow.pyfunc.load_model(f"models:/{model}@champion")
+        feeds = feeds_from_rows(tiny.COLUMNS, ROWS)
+        frame = pandas.DataFrame({name: values.reshape(-1) for name, values in feeds.items()})
+        answers = theirs.predict(frame)
+        if model == "prices":
+            assert answers["prediction"].reshape(-1).tolist() == list(expected.values)
+        else:
+            assert answers["label"].tolist() == list(expected.values)
+            assert [tuple(row) for row in answers["probabilities"].tolist()] == list(expected.probabilities or ())
+    found = mlflow.MlflowClient().get_model_version_by_alias("kinds", "champion")
+    assert found.description == "tiny accuracy=0.9"
+
+
+def test_an_alias_that_others_move_counts(
+    server: MlflowServer, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    cluster = registry(server.url)
+    for number, folder in enumerate(bundles[:2], start=1):
+        cluster.activate("moved", cluster.push("moved", folder))
+        assert cluster.status("moved").active == number
+    mlflow.MlflowClient().set_registered_model_alias("moved", "champion", "1")
+    found = cluster.status("moved")
+    assert (found.active, found.previous) == (1, (2,))
+    assert cluster.rollback("moved").active == 2
+    experiment = mlflow.MlflowClient().create_experiment("theirs")
+    run = mlflow.MlflowClient().create_run(experiment).info
+    mlflow.MlflowClient().create_model_version("moved", source=f"{run.artifact_uri}/model", run_id=run.run_id)
+    with pytest.raises(Refused, match="version 3 was not pushed by this program"):
+        cluster.activate("moved", 3)
+
+
+def test_a_damaged_version_is_not_taken_for_the_bundle(server: MlflowServer, bundles: list[Path]) -> None:
+    cluster = registry(server.url, experiment="damaged")
+    assert cluster.push("damaged", bundles[0]) == 1
+    with cluster.downloaded("damaged", 1) as folder:
+        content = (folder / "model.onnx").read_bytes()
+    newest = max(server.artifacts.rglob("model.onnx"), key=lambda path: path.stat().st_mtime_ns)
+    assert newest.read_bytes() == content
+    newest.write_bytes(content[:-1])
+    with pytest.raises(Refused, match="checksum"):
+        cluster.predict("damaged", ROWS, 1)
+    assert cluster.push("damaged", bundles[0]) == 2
+
+
+def test_a_bad_bundle_is_refused(server: MlflowServer, bundles: list[Path], tmp_path: Path) -> None:
+    for name in ("bundle.json", "smoke.json"):
+        (tmp_path / name).write_bytes((bundles[0] / name).read_bytes())
+    (tmp_path / "model.onnx").write_bytes((bundles[1] / "model.onnx").read_bytes())
+    cluster = registry(server.url)
+    with pytest.raises(Refused, match=r"model\.onnx does not have its checksum"):
+        cluster.push("bad", tmp_path)
+    assert cluster.status("bad").versions == ()
+
+
+def test_a_wrong_password_is_refused_and_never_shown(server: MlflowServer, bundles: list[Path]) -> None:
+    wrong = registry(server.url, "wr0ng-secret")
+    for ask in (
+        lambda: wrong.status("things"),
+        lambda: wrong.push("things", bundles[0]),
+        lambda: wrong.activate("things", 1),
+        lambda: wrong.predict("things", ROWS),
+    ):
+        with pytest.raises(Refused, match="refused the password of the id 'admin'") as raised:
+            ask()
+        assert raised.value.key == "cluster.pw"
+        assert "wr0ng-secret" not in f"{raised.value!r} {raised.value.__cause__} {wrong!r}"
+    with pytest.raises(Refused, match="refused to answer without an id and a password"):
+        Mlflow(url=server.url).status("things")
+
+
+def test_from_the_command_line(server: MlflowServer, cli: Cli, own_home: Path) -> None:
+    words = ["c=deployment", "deployment/cluster=mlflow", "modeling/param=small", "model_name=mpg"]
+    code, out, err = cli(*words, env=server.environment)
+    assert code == 0, out + err
+    assert "mpg version 1 is active on mlflow: smoke test passed on 80 rows" in out
+    assert "mpg version 1 on mlflow is unchanged" in cli(*words, env=server.environment).out
+    second = cli(*words, "m_param.n_estimators=20", env=server.environment)
+    assert "mpg version 2 is active on mlflow: smoke test passed on 80 rows (previous: version 1)" in second.out
+    refused = cli(*words, "cluster.pw=wr0ng-secret", env=server.environment)
+    assert refused.code == 3
+    assert f"cluster.pw: {server.url} refused the password of the id 'admin'" in refused.out + refused.err
+    back = cli(*words, "c/deployment_sub=rollback", env=server.environment)
+    assert "mpg version 1 is active on mlflow again (before: version 2)" in back.out
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        url = f"http://127.0.0.1:{gone.getsockname()[1]}"
+    unreachable = cli(*words, f"cluster.url={url}", env=server.environment)
+    assert unreachable.code == 1
+    assert f"cluster.url={url} cannot be reached" in unreachable.out + unreachable.err
+    written = [path.read_bytes() for path in own_home.rglob("*") if path.is_file()]
+    assert written
+    assert not any(secret in content for content in written for secret in (PASSWORD.encode(), b"wr0ng-secret"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"pw": None}, "an id needs a password"),
+        ({"id": None}, "a password an id"),
+        ({"id": "a:b"}, "must not be empty or hold a colon"),
+        ({"pw": ""}, "there is no password"),
+        ({"alias": "a b"}, "should match pattern"),
+        ({"url": "mlflow"}, "expected a URL like"),
+    ],
+)
+def test_options(change: dict[str, Any], said: str) -> None:
+    adapter, values = TypeAdapter(Mlflow), {"url": "http://127.0.0.1:5000", "id": "ann", "pw": "x"}
+    assert adapter.validate_json(json.dumps(values), strict=True).url == "http://127.0.0.1:5000"
+    with pytest.raises(ValidationError, match=said):
+        adapter.validate_json(json.dumps(values | change), strict=True)
+
+
+def test_something_else_at_the_url() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        cluster = registry(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.3)
+        with pytest.raises(StepFailed, match=r"no answer within cluster\.timeout=0\.3 s"):
+            cluster.status("things")
+
+
+A, R, U = Action.ACTIVATE, Action.ROLLBACK, Action.UNDEPLOY
+
+
+@pytest.mark.parametrize(
+    ("done", "active", "expected"),
+    [
+        ([], None, ()),
+        ([], 1, ()),
+        ([(A, 1), (A, 2), (A, 3)], 3, (2, 1)),
+        ([(A, 1), (A, 2), (A, 1)], 1, (2,)),
+        ([(A, 1), (A, 2), (A, 3), (R, 2)], 2, (1,)),
+        ([(A, 1), (U, 1)], None, (1,)),
+        ([(A, 1), (A, 2), (U, 2), (R, 2)], 2, (1,)),
+        ([(A, 1), (A, 2)], 3, (2, 1)),  # moved by somebody else
+        ([(A, 1), (A, 2)], 1, (2,)),
+        ([(A, 1)], None, (1,)),
+    ],
+)
+def test_what_served_before(done: list[tuple[Action, int]], active: int | None, expected: tuple[int, ...]) -> None:
+    history = [Event(when=datetime.now(UTC), who="ann", action=action, version=n) for action, n in done]
+    assert previous(history, active) == expected
