@@ -326,7 +326,6 @@ def test_what_only_shows_in_the_values_is_said_after_reading(wide: None) -> None
     [
         (["connection.pw=wrong-horse-1234"], "connection.pw: cannot connect to PostgreSQL: password authentication"),
         (["connection.database=nope"], 'connection.database=nope: cannot connect to PostgreSQL: database "nope" does'),
-        (["connection.port=1"], "connection.host=127.0.0.1:1: cannot connect to PostgreSQL"),
         (["connection.host=no.such.host.invalid"], "connection.host=no.such.host.invalid:"),
         (["dataset.table=nope"], 'dataset.table=nope: the database cannot read it: relation "nope" does not exist'),
         (["dataset.query='SELEC 1'"], "dataset.query: the database cannot read it: syntax error"),
@@ -344,6 +343,15 @@ def test_a_connection_that_fails_names_its_key(
     for secret in (PASSWORD, "wrong-horse-1234"):
         assert secret not in out + err + written
     assert "Traceback" not in out + err
+
+
+def test_where_nobody_answers_the_step_fails_and_no_other(postgres: PostgresServer, wide: None) -> None:
+    load("postgres")
+    words = [TABLE, "preprocessing/connection=postgres", f"connection.port=1,{postgres.port}", "--multirun"]
+    code, _, err = inside("c=preprocessing", *words)
+    assert code == 1
+    assert "connection.host=127.0.0.1:1: cannot connect to PostgreSQL" in err
+    assert "1 failed, 1 done" in err
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "duckdb"])

@@ -21,12 +21,19 @@ class QueryFailed(StepFailed):
     """The database refused a query, or went away in the middle of one."""
 
 
-class Unreachable(StepFailed):
-    """A database to which there is no connection; ``problems`` say which config key is to blame."""
+class NoAnswer(BadInput):
+    """There is nobody at the place that the config names, now."""
 
-    def __init__(self, *problems: Problem) -> None:
+
+class Unreachable(StepFailed):
+    """A database to which there is no connection; ``problems`` say which config key is to blame.
+
+    ``is_refused`` says that it answered, so that the same input will be refused again.
+    """
+
+    def __init__(self, *problems: Problem, is_refused: bool = True) -> None:
         super().__init__(*problems)
-        self.problems = problems
+        self.problems, self.is_refused = problems, is_refused
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
@@ -55,7 +62,8 @@ class Connection(Protocol):
     def open(self, *, write: bool = False) -> AbstractContextManager[Session]:
         """Connect, for reading only unless ``write``.
 
-        Raises ``BadInput`` where that fails; the keys are relative to the connection (``pw``).
+        Raises ``BadInput`` where that fails, ``NoAnswer`` where nobody answered; the keys are relative to the
+        connection (``pw``).
         """
 
     def place(self) -> Mapping[str, Any]:
@@ -69,7 +77,8 @@ def opened(connection: Connection, *, write: bool = False) -> Iterator[Session]:
         try:
             session = stack.enter_context(connection.open(write=write))
         except BadInput as error:
-            raise Unreachable(*map(_below_connection, error.problems)) from error
+            problems = map(_below_connection, error.problems)
+            raise Unreachable(*problems, is_refused=not isinstance(error, NoAnswer)) from error
         yield session
 
 

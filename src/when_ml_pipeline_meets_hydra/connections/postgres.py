@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr
 
 from when_ml_pipeline_meets_hydra.connections.cursors import CursorSession, first_line
 from when_ml_pipeline_meets_hydra.connections.drivers import driver
-from when_ml_pipeline_meets_hydra.connections.interface import Session
+from when_ml_pipeline_meets_hydra.connections.interface import NoAnswer, Session
 from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.stages.artifacts import DType
@@ -44,6 +44,7 @@ _BLAMED = (
     ("sslmode", re.compile(r"SSL|certificate")),
     ("host", re.compile(r"refused|host name|resolve|timeout|timed out|unreachable|No such file|No route|invalid port")),
 )
+_NOBODY = re.compile(r"refused|timeout|timed out|unreachable|No route|starting up|shutting down")
 
 
 @frozen
@@ -80,7 +81,8 @@ class Postgres:
                 autocommit=write,
             )
         except psycopg.Error as error:
-            raise BadInput(self._refused(error)) from error
+            problem = self._refused(error)
+            raise (NoAnswer if _NOBODY.search(problem.message) else BadInput)(problem) from error
 
         def dtype(about: Any) -> DType | str:
             known = connection.adapters.types.get(about.type_code)

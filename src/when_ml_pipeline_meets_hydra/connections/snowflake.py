@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr
 from when_ml_pipeline_meets_hydra.connections import sql
 from when_ml_pipeline_meets_hydra.connections.cursors import CursorSession, closing, first_line
 from when_ml_pipeline_meets_hydra.connections.drivers import driver
-from when_ml_pipeline_meets_hydra.connections.interface import Session
+from when_ml_pipeline_meets_hydra.connections.interface import NoAnswer, Session
 from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType
@@ -24,7 +24,8 @@ _DTYPES = {
     **dict.fromkeys(("TIMESTAMP", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "TIMESTAMP_NTZ"), DType.DATE),
 }
 # https://docs.snowflake.com/en/developer-guide/python-connector: what an error's number says about the key.
-_BLAMED = {390100: "pw", 394400: "pw", 394304: "private_key_file", 250001: "", 251001: "account"}
+_BLAMED = {390100: "pw", 394400: "pw", 394304: "private_key_file", 251001: "account"}
+_NOBODY = 250001
 
 
 @frozen
@@ -57,7 +58,7 @@ class Snowflake:
         try:
             connection = connector.connect(**self._words())
         except connector.errors.Error as error:
-            raise BadInput(self._refused(error)) from error
+            raise (NoAnswer if error.errno == _NOBODY else BadInput)(self._refused(error)) from error
 
         def dtype(about: Any) -> DType | str:
             name: str = connector.constants.FIELD_ID_TO_NAME[about.type_code]

@@ -15,12 +15,15 @@ from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType
 
 
 def problems(dataset: TableQuery) -> list[Problem]:
-    """All that is wrong: a connection that fails, absent columns, wrong types, nulls in the target."""
+    """All that is wrong: a connection that is refused, absent columns, wrong types, nulls in the target.
+
+    Where nobody answers, nothing can be said yet: the step that reads will say it, and other steps need not wait.
+    """
     try:
         with opened(dataset.connection) as session:
             return list(_look(dataset, session))
     except Unreachable as error:
-        return list(error.problems)
+        return list(error.problems) if error.is_refused else []
     except QueryFailed as error:
         key, value = ("table", dataset.table) if dataset.query is None else ("query", None)
         return [Problem(key=key, value=value, message=f"the database cannot read it: {error}")]
