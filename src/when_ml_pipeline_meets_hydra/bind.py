@@ -301,10 +301,11 @@ class _Binder:
                     arguments[name] = value_of(name, hint, self.job, self.allowed)
                     if follows(arguments[name], Fingerprinted):
                         prints[content_of(name)] = arguments[name].fingerprint()
+                elif name not in signature.defaults and self.job.origins.of(name):
+                    self._wrong(name, f"a value is needed: {stage} reads it")
                 elif name not in signature.defaults:
-                    remedy = did_you_mean(name, [*self.job.config, *self.stages])
-                    if file := self.job.origins.headerless(name):
-                        remedy = f"Make '# @package {name}' the first line of {file}"
+                    known = did_you_mean(name, [*self.job.config, *self.stages])
+                    remedy = self.job.origins.headerless(name) or known
                     self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)
             except BadInput as error:
                 kind: Any = type(arguments.get(name))

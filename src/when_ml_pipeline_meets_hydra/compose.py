@@ -167,10 +167,10 @@ def _parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) ->
             if not key.lstrip("+~") or "\0" in line:
                 raise HydraException(line)
             yield loader.parse(line)
-        except hydra_api.CompositionError:
+        except (*hydra_api.CompositionError, ValueError):  # the latter for a number of thousands of digits
             problems.append(
                 Problem(
-                    key=key,
+                    key=key.lstrip("+~") or key,
                     message="this does not follow Hydra's grammar" if equals else "neither a command nor key=value",
                     remedy="Quote values with special characters: key='\"a b\"'" if equals else "See --help",
                 )

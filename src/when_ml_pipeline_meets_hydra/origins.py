@@ -45,11 +45,11 @@ class Origins:
                 )
 
     def headerless(self, key: str) -> str | None:
-        """An option file whose content was meant to land at ``key``, but does not say so."""
+        """What to do about an option file whose content was meant to land at ``key``, but does not say so."""
         for path, package, file in self._option_files():
             group = path.rpartition("/")[0]
             if package != key and package.endswith(group.replace("/", ".")) and group.endswith(f"/{key}"):
-                return file
+                return f"Make '# @package {key}' the first line of {file}"
         return None
 
     def _siblings_package(self, group: str) -> str | None:

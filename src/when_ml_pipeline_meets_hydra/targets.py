@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -28,7 +29,7 @@ def locate(target: Any, allowed: Iterable[str], *, key: str, origin: Callable[[s
     allowed = tuple(allowed)
 
     def wrong(message: str, remedy: str | None = None) -> BadInput:
-        place, value = f"{key}._target_", str(target)
+        place, value = f"{key}._target_", target if isinstance(target, str) else json.dumps(target)
         return BadInput(Problem(key=place, value=value, message=message, origin=origin(place), remedy=remedy))
 
     module, _, name = str(target).rpartition(".")

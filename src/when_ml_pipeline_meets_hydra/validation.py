@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, get_args, get_origin
 
@@ -49,7 +49,7 @@ def _no_target(hint: Any, key: str, origin: OriginOf) -> Problem:
         remedy = "Choose another option of its group (see --help), or add a _target_ to the option's file"
     else:
         message, remedy = f"{name} is no type that values can be checked against", "Make it a @frozen class"
-    return Problem(key=key, message=message, origin=origin(key), remedy=remedy)
+    return Problem(key=key, message=message, origin=origin(f"{key}._target_") or origin(key), remedy=remedy)
 
 
 def _problems(error: ValidationError, hint: Any, data: Any, key: str, origin: OriginOf) -> Iterator[Problem]:
@@ -59,12 +59,12 @@ def _problems(error: ValidationError, hint: Any, data: Any, key: str, origin: Or
         field = field_schema(hint, loc)
         inner = tuple(secret_keys(hint, key))
         secret = is_secret_name(path) or field.get("format") == "password" or any(_below(s, path) for s in inner)
-        kind = found["type"]
+        kind, properties = found["type"], field.get("properties", ())
         yield Problem(
             key=path,
             value=None if kind in _UNKNOWN else _shown(found, secret=secret),
             message=_message(found, field),
-            origin=_without_value(origin(path)) if kind in _UNKNOWN else _origin(found["input"], path, origin),
+            origin=_without_value(origin(path)) if kind in _UNKNOWN else _origin(found["input"], properties, path, origin),
             remedy=_remedy(kind, hint, loc, key),
         )
 
@@ -81,9 +81,9 @@ def _place(found: Mapping[str, Any], data: Any) -> list[int | str]:
     return place
 
 
-def _origin(value: Any, key: str, origin: OriginOf) -> str | None:
-    """Where a value comes from; of a whole option the overrides that set something in it, if there are any."""
-    inner = (origin(f"{key}.{name}") for name in value) if isinstance(value, dict) else ()
+def _origin(value: Any, fields: Iterable[str], key: str, origin: OriginOf) -> str | None:
+    """Where a value comes from; of a whole option the overrides of something in it, if there are any."""
+    inner = (origin(f"{key}.{name}") for name in [*value, *fields]) if isinstance(value, dict) else ()
     set_here = dict.fromkeys(o for o in inner if o and o.startswith("the override"))
     return " and ".join(set_here) or origin(key)
 
