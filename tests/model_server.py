@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from when_ml_pipeline_meets_hydra.serving.archive import digest_header
 
 ID, PASSWORD = "ann", "s3cret-of-the-server"
 COMMAND = [Path(sys.executable).parent / "when_ml_pipeline_meets_hydra"]
@@ -43,12 +46,23 @@ class Server:
         finally:
             connection.close()
 
+    def upload(self, model: str, archive: bytes, **request: str) -> tuple[int, Any]:
+        """Status and content of the answer to an upload, with the digest of what is sent."""
+        headers = {"Content-Digest": digest_header(hashlib.sha256(archive).digest()), **request}
+        return self.call("POST", f"/v2/repository/models/{model}/versions", archive, **headers)
+
+    def workers(self) -> list[int]:
+        """Process ids of those that answer."""
+        command = ["pgrep", "-f", "-P", str(self.process.pid), "spawn_main"]
+        found = subprocess.run(command, capture_output=True, text=True)
+        return [int(pid) for pid in found.stdout.split()]
+
 
 @contextmanager
-def running(repository: Path, log: Path, **environment: str) -> Iterator[Server]:
-    """A server of ``repository`` until the block ends."""
+def running(repository: Path, log: Path, *more: str, **environment: str) -> Iterator[Server]:
+    """A server of ``repository`` until the block ends; ``more`` are further words of its command line."""
     variables = {**os.environ, "WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW": PASSWORD, **environment}
-    words = ["serve", "--repository", str(repository), "--port", "0", "--id", ID]
+    words = ["serve", "--repository", str(repository), "--port", "0", "--id", ID, *more]
     with log.open("w") as stderr:
         process = subprocess.Popen([*COMMAND, *words], stderr=stderr, env=variables, text=True)
     try:

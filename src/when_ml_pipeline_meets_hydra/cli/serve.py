@@ -5,48 +5,89 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from when_ml_pipeline_meets_hydra.cli.exit import HOME_VARIABLE, home
+from when_ml_pipeline_meets_hydra.cli.cluster import RepositoryOption, root_of
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.serving.users import User
+
 PASSWORD = "WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW"
+MEGABYTE = 1 << 20
 
 
 def serve(
-    repository: Annotated[
-        Path | None,
-        typer.Option(help=f"Directory of the model repository; models/ in ${HOME_VARIABLE} or .pipeline otherwise"),
-    ] = None,
+    repository: RepositoryOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one")] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that answer")] = 1,
     user: Annotated[
-        str, typer.Option("--id", help=f"The id that clients have to bring; the password is that in ${PASSWORD}")
+        str,
+        typer.Option("--id", help=f"The only id, where the repository has no users; its password is in ${PASSWORD}"),
     ] = "pipeline",
+    certificate: Annotated[Path | None, typer.Option(help="Serve over TLS: certificate and its chain (PEM)")] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM)")] = None,
+    proxy: Annotated[str, typer.Option(help="Address of a proxy whose X-Forwarded-For names the client")] = "",
+    request_limit: Annotated[int, typer.Option(min=1, help="Largest body of a request, in MB")] = 32,
+    upload_limit: Annotated[int, typer.Option(min=1, help="Largest bundle that may be uploaded, in MB")] = 512,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests that a worker works on at once")] = 64,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may take")] = 30,
+    failed_logins: Annotated[int, typer.Option(min=1, help="Wrong passwords from an address in a minute")] = 10,
 ) -> None:
-    """Serve the models of a repository over HTTP, with an id and a password.
+    """Serve the models of a repository over HTTP, to those who have an id and a password.
 
-    The password comes from the environment variable WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW. Versions that are pushed,
-    activated or rolled back meanwhile are taken over without a restart.
+    'cluster user add' says who has. Where it was never used there is one user, with the password in the environment
+    variable WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW. Versions that are pushed, activated or rolled back, and users that
+    come or go, are noticed without a restart; SIGHUP starts the workers anew, one after the other.
     """
     from when_ml_pipeline_meets_hydra.serving import server
+    from when_ml_pipeline_meets_hydra.serving.settings import Settings
 
-    if not user or ":" in user:
-        raise BadInput(Problem(key="--id", value=user, message="an id must not be empty or hold a colon"))
-    root = repository or home() / "models"
-    server.serve(root, host=host, port=port, user=user, password=_password(), announce=_say)
+    root = root_of(repository)
+    settings = Settings(
+        root=root,
+        sole=_sole_user(user, root),
+        request_limit=request_limit * MEGABYTE,
+        upload_limit=upload_limit * MEGABYTE,
+        concurrency=concurrency,
+        timeout=timeout,
+        failed_logins=failed_logins,
+    )
+    server.serve(
+        settings,
+        host=host,
+        port=port,
+        count=workers,
+        announce=_say,
+        certificate=certificate,
+        key=key,
+        proxy=proxy,
+    )
 
 
-def _password() -> str:
+def _sole_user(name: str, root: Path) -> Mapping[str, User]:
+    from when_ml_pipeline_meets_hydra.serving.users import FILE, Role, new_user, user_name
+
     # Not left in the environment, where every child would get it.
-    if password := os.environ.pop(PASSWORD, ""):
-        return password
+    password = os.environ.pop(PASSWORD, "")
+    if (root / FILE).exists():
+        return {}
+    try:
+        user_name(name)
+    except ValueError as wrong:
+        raise BadInput(Problem(key="--id", value=name, message=str(wrong))) from None
+    return {name: new_user(Role.DEPLOY, password or _new_password())}
+
+
+def _new_password() -> str:
     if not sys.stderr.isatty():
         remedy = f"Set it, for example: {PASSWORD}=$(openssl rand -base64 18) when_ml_pipeline_meets_hydra serve"
-        raise BadInput(Problem(key=f"${PASSWORD}", message="the server needs a password", remedy=remedy))
+        raise BadInput(Problem(key=f"${PASSWORD}", message="the server needs a password, or users", remedy=remedy))
     password = secrets.token_urlsafe(18)
     _say(f"The password, shown only this once: {password}")
     return password

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,6 +64,11 @@ class Http:
     def status(self, model: str) -> Status:
         """What the server has."""
         return _understood(_statuses, self._call("GET", _managed(model)))
+
+    def observation(self, model: str, version: int | None, days: int) -> Observation:
+        """What the server has noted."""
+        query = {"days": days} if version is None else {"days": days, "version": version}
+        return _understood(_observations, self._call("GET", f"{_managed(model)}/observed", params=query))
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
         """Ask the server for the answers."""

@@ -2,86 +2,133 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
+import asyncio
 import json
-import logging
+import os
 import time
-from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-log = logging.getLogger("when_ml_pipeline_meets_hydra.access")
+from when_ml_pipeline_meets_hydra.serving import metrics
+from when_ml_pipeline_meets_hydra.serving.logins import Logins
+from when_ml_pipeline_meets_hydra.serving.refusals import Refusal
+from when_ml_pipeline_meets_hydra.serving.settings import Settings
 
 HEALTH = "/v2/health/"
 UPLOAD = "/versions"
-REALM = 'Basic realm="models", charset="UTF-8"'
+UPLOADS_AT_ONCE = 2
+STDERR = 2
+FOREIGN = Refusal(403, "a page of another site must not call this server")
+FULL = Refusal(503, "the server works on as much as it can at once", {"retry-after": "1"})
+COMPRESSED = Refusal(415, "a compressed body is not taken")
 
 
 class Gate:
     """HTTP Basic authentication on everything but health; pages of other sites may send nothing at all."""
 
-    def __init__(self, app: ASGIApp, *, user: str, password: str) -> None:
-        self._app, self._user = app, user
-        self._expected = f"{user}:{password}".encode()
+    def __init__(self, app: ASGIApp, logins: Logins) -> None:
+        self._app, self._logins = app, logins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let in whoever brings the id and the password."""
+        """Let in whoever brings an id and its password."""
         if scope["type"] == "http" and not scope["path"].startswith(HEALTH):
-            if not self._knows(_header(scope, b"authorization")):
-                await answer(send, 401, "an id and a password are needed", {"www-authenticate": REALM})
-                return
+            authorization = _header(scope, b"authorization")
+            account = self._logins.remembered(authorization)
+            if account is None:
+                address = (scope.get("client") or ["-"])[0]
+                found = await self._logins.check(authorization, address)
+                if isinstance(found, Refusal):
+                    await found.send(send)
+                    return
+                account = found
             if _comes_from_other_site(scope):
-                await answer(send, 403, "a page of another site must not call this server")
+                await FOREIGN.send(send)
                 return
-            scope.setdefault("state", {})["user"] = self._user
+            state = scope.setdefault("state", {})
+            state["user"], state["role"] = account
         await self._app(scope, receive, send)
 
-    def _knows(self, header: bytes) -> bool:
-        kind, _, encoded = header.partition(b" ")
-        try:
-            given = base64.b64decode(encoded.strip(), validate=True)
-        except binascii.Error:
-            return False
-        # Compares id and password in one go, in a time that does not depend on where they differ.
-        return kind.lower() == b"basic" and hmac.compare_digest(given, self._expected)
 
+class Limits:
+    """Refuses what is too large, too much at once, or too slow."""
 
-class SizeLimit:
-    """Refuses bodies above a number of bytes, by what they announce and by what really comes."""
-
-    def __init__(self, app: ASGIApp, *, request: int, upload: int) -> None:
-        self._app, self._request, self._upload = app, request, upload
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._settings = app, settings
+        self._requests = self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count what comes."""
-        if scope["type"] != "http":
+        """Pass on what is within the limits."""
+        if scope["type"] != "http" or scope["path"].startswith(HEALTH):
             await self._app(scope, receive, send)
             return
-        limit = self._upload if scope["path"].endswith(UPLOAD) else self._request
-        received = 0
+        is_upload = scope["method"] == "POST" and scope["path"].endswith(UPLOAD)
+        limit = self._settings.upload_limit if is_upload else self._settings.request_limit
+        announced = _header(scope, b"content-length")
+        if _header(scope, b"content-encoding") not in (b"", b"identity"):
+            await COMPRESSED.send(send)
+        elif announced.isdigit() and int(announced[:20]) > limit:
+            await _too_large(limit).send(send)
+        elif is_upload:
+            await self._upload(scope, _counted(receive, limit), send)
+        else:
+            await self._request(scope, _counted(receive, limit), send)
 
-        async def counted() -> Message:
-            nonlocal received
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._requests >= self._settings.concurrency:
+            await FULL.send(send)
+            return
+        begun = came = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        async def coming() -> Message:
+            nonlocal came
             message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise HTTPException(413, wrong, {"connection": "close"})
+            came = not message.get("more_body", False)
             return message
 
-        wrong = f"the body is larger than {limit} bytes"
-        announced = _header(scope, b"content-length")
-        if announced.isdigit() and int(announced[:20]) > limit:
-            await answer(send, 413, wrong, {"connection": "close"})
-        else:
-            await self._app(scope, counted, send)
+        self._requests += 1
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                await self._app(scope, coming, noted)
+        except TimeoutError:
+            if not begun:
+                await (self._no_answer() if came else self._no_request()).send(send)
+        finally:
+            self._requests -= 1
+
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._uploads >= UPLOADS_AT_ONCE:
+            await FULL.send(send)
+            return
+
+        async def coming() -> Message:
+            try:
+                return await asyncio.wait_for(receive(), self._settings.timeout)
+            except TimeoutError:
+                refused = self._no_request()
+                raise HTTPException(refused.status, refused.error, dict(refused.headers)) from None
+
+        self._uploads += 1
+        try:
+            await self._app(scope, coming, send)
+        finally:
+            self._uploads -= 1
+
+    def _no_request(self) -> Refusal:
+        return Refusal(408, f"the request did not come within {self._settings.timeout:g} s", {"connection": "close"})
+
+    def _no_answer(self) -> Refusal:
+        return Refusal(503, f"there was no answer within {self._settings.timeout:g} s", {"retry-after": "1"})
 
 
 class AccessLog:
-    """One line per request: who, what, which answer, how long. Neither headers nor queries nor bodies."""
+    """A line of JSON on stderr for each request, and numbers for Prometheus. Neither headers nor queries nor bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -91,33 +138,73 @@ class AccessLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 0
+        started, status, size = time.perf_counter(), 0, 0
 
         async def noted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
+            else:
+                size += len(message.get("body", b""))
             await send(message)
 
+        metrics.IN_PROGRESS.inc()
         try:
             await self._app(scope, receive, noted)
         finally:
-            took = (time.perf_counter() - started) * 1000
-            client = (scope.get("client") or ["-"])[0]
-            user = scope.get("state", {}).get("user", "-")
-            # The path as it came, percent-encoded: a decoded one could forge lines.
-            path = scope.get("raw_path", b"").decode("ascii", "replace")
-            log.info("%s %s %s %s %d %.1fms", client, user, scope["method"], path, status, took)
+            metrics.IN_PROGRESS.dec()
+            _note(scope, status, size, time.perf_counter() - started)
 
 
-async def answer(send: Send, status: int, error: str, headers: Mapping[str, str] | None = None) -> None:
-    """Send an error in the protocol's form."""
-    body = json.dumps({"error": error}).encode()
-    fields: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json")]
-    fields += [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
-    fields.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": fields})
-    await send({"type": "http.response.body", "body": body})
+def _note(scope: Scope, status: int, size: int, seconds: float) -> None:
+    state = scope.get("state", {})
+    model, version, rows = state.get("asked", ("", "", 0))
+    method, route = scope["method"], _route(scope)
+    metrics.requests_of(method, route, model, str(version), str(status)).inc()
+    metrics.duration_of(route, model, str(version)).observe(seconds)
+    if rows:
+        metrics.rows_of(model, str(version)).inc(rows)
+    line = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "client": (scope.get("client") or ["-"])[0],
+        "user": state.get("user"),
+        "method": method,
+        # The path as it came, percent-encoded: a decoded one could forge lines.
+        "path": scope.get("raw_path", b"").decode("ascii", "replace"),
+        "status": status,
+        "ms": round(seconds * 1000, 2),
+        "bytes": size,
+    }
+    if model:
+        line |= {"model": model, "version": version, "rows": rows}
+    # One call for the whole line, so that those of several workers do not mix.
+    os.write(STDERR, json.dumps(line).encode() + b"\n")
+
+
+def _route(scope: Scope) -> str:
+    """The path's pattern: the paths themselves are too many to count each."""
+    if route := scope.get("state", {}).get("route"):
+        return str(route)
+    return getattr(scope.get("route"), "path", "-")
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            refused = _too_large(limit)
+            raise HTTPException(refused.status, refused.error, dict(refused.headers))
+        return message
+
+    return counted
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(413, f"the body is larger than {limit} bytes", {"connection": "close"})
 
 
 def _comes_from_other_site(scope: Scope) -> bool:
@@ -127,5 +214,4 @@ def _comes_from_other_site(scope: Scope) -> bool:
 
 
 def _header(scope: Scope, name: bytes) -> bytes:
-    headers: Any = scope["headers"]
-    return next((value for key, value in headers if key == name), b"")
+    return next((value for key, value in scope["headers"] if key == name), b"")

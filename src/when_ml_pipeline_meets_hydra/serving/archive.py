@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import tarfile
 from pathlib import Path
 from typing import IO
 
 from when_ml_pipeline_meets_hydra.serving.manifest import FILES, MANIFEST, BundleRefused
 
+DIGEST_HEADER = "Content-Digest"
 NAMES = (MANIFEST, *FILES)
 _BLOCK = 1 << 20
 
@@ -20,6 +23,23 @@ def pack(bundle: Path, archive: IO[bytes]) -> None:
             member.size = (bundle / name).stat().st_size
             with (bundle / name).open("rb") as file:
                 tar.addfile(member, file)
+
+
+def digest_header(digest: bytes) -> str:
+    """The value of ``Content-Digest`` for a SHA-256 of the body (RFC 9530)."""
+    return f"sha-256=:{base64.b64encode(digest).decode()}:"
+
+
+def promised_digest(header: str | None) -> bytes:
+    """The SHA-256 that a ``Content-Digest`` names.
+
+    Raises:
+        BundleRefused: it names none.
+    """
+    found = re.search(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):", header or "")
+    if found is None:
+        raise BundleRefused(f"an upload needs {DIGEST_HEADER}: sha-256=:…:, the SHA-256 of its body in base64")
+    return base64.b64decode(found[1])
 
 
 def unpack(archive: IO[bytes], folder: Path) -> None:

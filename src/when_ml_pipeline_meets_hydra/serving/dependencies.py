@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, Header
-from pydantic import BaseModel, StringConstraints, ValidationError
+from fastapi import Depends, FastAPI, Header
+from pydantic import BaseModel, StringConstraints
+from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from when_ml_pipeline_meets_hydra.serving.loaded import Loaded, Served
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
+from when_ml_pipeline_meets_hydra.serving.users import Role
 from when_ml_pipeline_meets_hydra.serving.versions import RUN_HEADER, RUN_PATTERN
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -46,44 +47,45 @@ async def repository(request: Request) -> Repository:
     return loaded(request).repository
 
 
-async def user(request: Request) -> str:
-    """Who is asking."""
-    return str(request.state.user)
+async def deployer(request: Request) -> str:
+    """Who is asking, if they may change what is served."""
+    who, role = str(request.state.user), request.state.role
+    if not role.may(Role.DEPLOY):
+        raise HTTPException(403, f"'{who}' may {role}; this needs the role {Role.DEPLOY}")
+    return who
 
 
 def body_of(kind: type[Body]) -> Callable[[Request], Awaitable[Body]]:
-    """A dependency that reads the body as JSON of that kind, whatever content type it is sent with."""
+    """A dependency that reads the body as JSON of that kind, whatever content type it is sent with; none is ``{}``."""
 
     async def read(request: Request) -> Body:
-        try:
-            return kind.model_validate(json.loads(await request.body()))
-        except ValidationError as problem:
-            raise HTTPException(422, explain(problem)) from None
-        except (ValueError, RecursionError) as problem:
-            raise HTTPException(400, f"the body is no JSON: {str(problem)[:200]}") from None
+        return kind.model_validate_json(await request.body() or b"{}")
 
     return read
 
 
 def described(kind: type[BaseModel]) -> dict[str, Any]:
     """The body's part in the OpenAPI document."""
-    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    _DESCRIBED.add(kind)
+    required = any(field.is_required() for field in kind.model_fields.values())
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
-def explain(problem: ValidationError) -> str:
-    """The first thing that is wrong with a body, with its place."""
-    first = problem.errors(include_url=False, include_input=False)[0]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    return f"{place or 'body'}: {first['msg']}"
+def describe_bodies(app: FastAPI) -> None:
+    """Put the schemas of all bodies into the application's OpenAPI document."""
+    kinds = sorted(_DESCRIBED, key=lambda kind: kind.__name__)
+    template = "#/components/schemas/{model}"
+    _, found = models_json_schema([(kind, "validation") for kind in kinds], ref_template=template)
+    app.openapi()["components"]["schemas"].update(found["$defs"])  # the application keeps the document
 
 
+_DESCRIBED: set[type[BaseModel]] = set()
 Active = Annotated[Served, Depends(active)]
 Pinned = Annotated[Served, Depends(pinned)]
 TheRepository = Annotated[Repository, Depends(repository)]
 TheLoaded = Annotated[Loaded, Depends(loaded)]
-User = Annotated[str, Depends(user)]
+Deployer = Annotated[str, Depends(deployer)]
 Run = Annotated[
     Annotated[str, StringConstraints(pattern=RUN_PATTERN)] | None,
     Header(alias=RUN_HEADER, description="Id of the run that asks, for the history"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import IO, Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
@@ -14,19 +15,23 @@ from starlette.requests import Request
 
 from when_ml_pipeline_meets_hydra.serving import archive, scorer
 from when_ml_pipeline_meets_hydra.serving.dependencies import (
+    Deployer,
     Run,
     TheLoaded,
     TheRepository,
-    User,
     body_of,
     described,
 )
+from when_ml_pipeline_meets_hydra.serving.manifest import BundleRefused
+from when_ml_pipeline_meets_hydra.serving.observed import KEPT_DAYS, Observation
 from when_ml_pipeline_meets_hydra.serving.protocol import ActivateBody, CanaryBody
+from when_ml_pipeline_meets_hydra.serving.refusals import documented
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
 from when_ml_pipeline_meets_hydra.serving.versions import Status
 
-router = APIRouter(prefix="/v2/repository/models")
+router = APIRouter(prefix="/v2/repository/models", responses=documented(404, 409))
 _statuses = TypeAdapter(Status)
+_observations = TypeAdapter(Observation)
 Activated = Annotated[ActivateBody, Depends(body_of(ActivateBody))]
 Started = Annotated[CanaryBody, Depends(body_of(CanaryBody))]
 
@@ -43,15 +48,33 @@ def status(model: str, repository: TheRepository) -> JSONResponse:
     return JSONResponse(_content(repository.status(model)))
 
 
+@router.get("/{model}/observed")
+def observed(
+    model: str,
+    repository: TheRepository,
+    version: Annotated[int | None, Query(ge=1, description="The active one otherwise")] = None,
+    days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="Today and so many days before, less one")] = KEPT_DAYS,
+) -> JSONResponse:
+    """What a version was trained with, and what it was asked since."""
+    return JSONResponse(_observations.dump_python(repository.observation(model, version, days), mode="json"))
+
+
 @router.post(
     "/{model}/versions",
     openapi_extra={"requestBody": {"required": True, "content": {"application/x-tar": {}}}},
 )
-async def upload(request: Request, model: str, repository: TheRepository, user: User, run: Run = None) -> JSONResponse:
-    """Keep a bundle (a tar of its files), if it can be loaded and predicts what it promises."""
+async def upload(
+    request: Request, model: str, repository: TheRepository, user: Deployer, run: Run = None
+) -> JSONResponse:
+    """Keep a bundle (a tar of its files), if it is the one promised, can be loaded and predicts what it promises."""
+    promised = archive.promised_digest(request.headers.get(archive.DIGEST_HEADER))
+    digest = hashlib.sha256()
     with tempfile.TemporaryFile() as body:
         async for block in request.stream():
+            digest.update(block)
             body.write(block)
+        if digest.digest() != promised:
+            raise BundleRefused(f"the body is not the one that {archive.DIGEST_HEADER} names")
         body.seek(0)
         version = await run_in_threadpool(_keep, body, model, repository, user, run)
     return JSONResponse({"version": version}, status_code=201)
@@ -66,27 +89,27 @@ def _keep(body: IO[bytes], model: str, repository: Repository, user: str, run: s
 
 
 @router.post("/{model}/activate", openapi_extra=described(ActivateBody))
-def activate(model: str, body: Activated, loaded: TheLoaded, user: User, run: Run = None) -> JSONResponse:
+def activate(model: str, body: Activated, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
     """Let a version serve alone. It is loaded first, so that no request has to wait for it."""
     loaded.version(model, body.version)
     return JSONResponse(_content(loaded.repository.activate(model, body.version, user, run)))
 
 
 @router.post("/{model}/canary", openapi_extra=described(CanaryBody))
-def canary(model: str, body: Started, loaded: TheLoaded, user: User, run: Run = None) -> JSONResponse:
+def canary(model: str, body: Started, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
     """Let a version answer a share of the requests, until it is promoted or taken back. It is loaded first."""
     loaded.version(model, body.version)
     return JSONResponse(_content(loaded.repository.canary(model, body.version, body.terms, user, run)))
 
 
 @router.post("/{model}/rollback")
-def rollback(model: str, repository: TheRepository, user: User, run: Run = None) -> JSONResponse:
+def rollback(model: str, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
     """Take the canary back; where there is none, let the version serve that served before."""
     return JSONResponse(_content(repository.rollback(model, user, run)))
 
 
 @router.post("/{model}/undeploy")
-def undeploy(model: str, repository: TheRepository, user: User, run: Run = None) -> JSONResponse:
+def undeploy(model: str, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
     """Let no version serve."""
     return JSONResponse(_content(repository.undeploy(model, user, run)))
 

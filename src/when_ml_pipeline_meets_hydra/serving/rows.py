@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Feeds = dict[str, np.ndarray[Any, Any]]
 
 EPOCH = date(1970, 1, 1).toordinal()
+MANY = 16  # from so many values on, numpy's functions are faster than Python's
 NUMBERS = frozenset({"FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8"})
 
 
@@ -30,15 +31,18 @@ def feeds_from_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]
         BadRow: a row has an unknown key, or a value of another type than its column's.
     """
     names = {column.name for column in columns}
-    for number, row in enumerate(rows):
-        if unknown := row.keys() - names:
-            key = min(unknown)
-            raise BadRow(f"rows[{number}].{key}: there is no such input. {did_you_mean(key, names)}")
+    if not set().union(*rows) <= names:
+        number, key = next((n, min(row.keys() - names)) for n, row in enumerate(rows) if row.keys() - names)
+        raise BadRow(f"rows[{number}].{key}: there is no such input. {did_you_mean(key, names)}")
     return {column.name: _tensor(column, [row.get(column.name) for row in rows], "rows[{}].{}") for column in columns}
 
 
-def feeds_from_tensors(columns: Sequence[Column], tensors: Mapping[str, tuple[str, Sequence[Any]]]) -> Feeds:
+def feeds_from_tensors(
+    columns: Sequence[Column], tensors: Mapping[str, tuple[str, Sequence[Any] | np.ndarray[Any, Any]]]
+) -> Feeds:
     """Tensors [N, 1] from the flat data of a protocol's request: datatype and N values for each column's name.
+
+    An array of 64-bit floats may stand for a list of numbers, and NaN in it for a missing value.
 
     Raises:
         BadRow: an input is missing, unknown, of a datatype or length that does not fit, or holds a bad value.
@@ -52,7 +56,7 @@ def feeds_from_tensors(columns: Sequence[Column], tensors: Mapping[str, tuple[st
     return {column.name: _tensor_from(column, *tensors[column.name]) for column in columns}
 
 
-def _tensor_from(column: Column, datatype: str, data: Sequence[Any]) -> np.ndarray[Any, Any]:
+def _tensor_from(column: Column, datatype: str, data: Sequence[Any] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     allowed = _DATATYPES[column.dtype]
     if datatype not in allowed:
         raise BadRow(f"inputs.{column.name}: the datatype is {datatype}, allowed: {', '.join(sorted(allowed))}")
@@ -63,9 +67,13 @@ def _tensor_from(column: Column, datatype: str, data: Sequence[Any]) -> np.ndarr
     return _tensor(Column(name=column.name, dtype=kind), data, "inputs[{1}].data[{0}]")
 
 
-def _tensor(column: Column, values: Sequence[Any], place: str) -> np.ndarray[Any, Any]:
+def _tensor(column: Column, values: Sequence[Any] | np.ndarray[Any, Any], place: str) -> np.ndarray[Any, Any]:
     import numpy as np
 
+    if len(values) >= MANY and (tensor := _at_once(column.dtype, values)) is not None:
+        return tensor
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
     convert, dtype = _CONVERTERS[column.dtype]
     converted = []
     for number, value in enumerate(values):
@@ -75,6 +83,27 @@ def _tensor(column: Column, values: Sequence[Any], place: str) -> np.ndarray[Any
             shown = repr(value) if len(repr(value)) <= 40 else repr(value)[:40] + "…"
             raise BadRow(f"{place.format(number, column.name)}: {shown} is not {wrong}") from None
     return np.array(converted, dtype=dtype).reshape(-1, 1)
+
+
+def _at_once(dtype: DType, values: Sequence[Any] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    """The tensor of many values that are all as they should be; None where one has to be looked for, or to be made."""
+    import numpy as np
+
+    kinds = {float} if isinstance(values, np.ndarray) else set(map(type, values))
+    if dtype in (DType.FLOAT, DType.INT) and kinds <= {float, int, type(None)}:
+        try:
+            numbers = np.array(values, dtype=float)  # None becomes NaN
+        except OverflowError:
+            return None
+        whole = dtype is DType.FLOAT or np.array_equal(numbers, np.trunc(numbers), equal_nan=True)
+        return numbers.reshape(-1, 1) if whole and not np.isinf(numbers).any() else None
+    if dtype is DType.STRING and kinds == {str}:
+        try:
+            "".join(values).encode()
+        except UnicodeEncodeError:
+            return None
+        return np.array(values, dtype=object).reshape(-1, 1)
+    return None
 
 
 def _number(value: Any) -> float:

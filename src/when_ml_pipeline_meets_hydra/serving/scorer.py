@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from when_ml_pipeline_meets_hydra.serving.manifest import (
 )
 from when_ml_pipeline_meets_hydra.serving.rows import BadRow, feeds_from_rows
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, difference, read_smoke
+from when_ml_pipeline_meets_hydra.serving.training import read_training
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,15 +27,23 @@ if TYPE_CHECKING:
 
 
 class Scorer:
-    """One bundle in memory; several threads may call it at once."""
+    """One bundle in memory; several threads may call it at once. ``watch`` is told of each run's tensors."""
 
     def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
         self.manifest, self._session = manifest, session
+        self.watch: Callable[[Feeds, Arrays], None] | None = None
         self._outputs = [output.name for output in manifest.outputs]
 
     def run(self, feeds: Feeds) -> Arrays:
         """The graph's outputs, in the order of the manifest, for tensors of N rows."""
-        arrays: Arrays = self._session.run(self._outputs, feeds)
+        arrays = self.answers(feeds)
+        if self.watch is not None:
+            self.watch(feeds, arrays)
+        return arrays
+
+    def answers(self, feeds: Feeds) -> Arrays:
+        """The same, and nobody is told."""
+        arrays: Arrays = self._session.run(self._outputs, feeds) if _rows(feeds) else self._no_rows()
         return arrays
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
@@ -43,22 +52,39 @@ class Scorer:
         Raises:
             BadRow: a row does not fit the signature, or its prediction is no finite number.
         """
-        if not rows:
-            return Predictions(values=(), probabilities=() if self.manifest.classes else None)
-        values, *probabilities = self.run(feeds_from_rows(self.manifest.inputs, rows))
-        _refuse_not_finite(probabilities[0] if probabilities else values)
-        return Predictions(
-            values=tuple(values.reshape(-1).tolist()),
-            probabilities=tuple(map(tuple, probabilities[0].tolist())) if probabilities else None,
-        )
+        return predictions(self.manifest, self.run(feeds_from_rows(self.manifest.inputs, rows)))
+
+    def _no_rows(self) -> Arrays:
+        import numpy as np
+
+        return [np.empty((0, *output.shape[1:])) for output in self.manifest.outputs]
+
+
+def predictions(manifest: Manifest, arrays: Sequence[np.ndarray[Any, Any]]) -> Predictions:
+    """The outputs of a graph as answers for rows.
+
+    Raises:
+        BadRow: an answer is no finite number.
+    """
+    values, *probabilities = arrays
+    _refuse_not_finite(probabilities[0] if probabilities else values)
+    return Predictions(
+        values=tuple(values.reshape(-1).tolist()),
+        probabilities=tuple(map(tuple, probabilities[0].tolist())) if manifest.classes else None,
+    )
+
+
+def _rows(feeds: Feeds) -> int:
+    return next((len(tensor) for tensor in feeds.values()), 0)
 
 
 def _refuse_not_finite(numbers: np.ndarray[Any, Any]) -> None:
     import numpy as np
 
-    finite = np.isfinite(numbers).reshape(len(numbers), -1).all(axis=1)
+    finite = np.isfinite(numbers)
     if not finite.all():
-        raise BadRow(f"rows[{int(np.argmin(finite))}]: the model's answer is not a finite number")
+        row = int(np.argmin(finite.reshape(len(numbers), -1).all(axis=1)))
+        raise BadRow(f"rows[{row}]: the model's answer is not a finite number")
 
 
 def load(folder: Path) -> Scorer:
@@ -78,6 +104,7 @@ def check(folder: Path) -> Scorer:
     """
     manifest = _verified(folder)
     _refuse_external_data(folder / MODEL)
+    read_training(folder, manifest)
     smoke = read_smoke(folder)
     scorer = _scorer(folder, manifest)
     try:

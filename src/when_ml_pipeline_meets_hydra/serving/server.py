@@ -3,55 +3,86 @@
 from __future__ import annotations
 
 import json
-import logging
+import os
 import shlex
-import signal
 import socket
+import ssl
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError, Problem
-from when_ml_pipeline_meets_hydra.serving.app import create_app
+from when_ml_pipeline_meets_hydra.serving import workers
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
+from when_ml_pipeline_meets_hydra.serving.settings import Settings
 from when_ml_pipeline_meets_hydra.serving.smoke import read_smoke
+from when_ml_pipeline_meets_hydra.serving.users import Users
 
-GRACE_SECONDS = 10
+METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def serve(root: Path, *, host: str, port: int, user: str, password: str, announce: Callable[[str], None]) -> None:
-    """Serve the repository below ``root`` until SIGINT or SIGTERM; requests that have begun are finished.
+def serve(
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    count: int,
+    announce: Callable[[str], None],
+    certificate: Path | None = None,
+    key: Path | None = None,
+    proxy: str = "",
+) -> None:
+    """Serve a repository until SIGINT or SIGTERM; requests that have come are answered.
 
     Args:
-        root: directory of the repository, which need not exist yet.
+        settings: the repository, who may use it, and the limits.
         host: address to listen on.
         port: port to listen on, 0 for a free one.
-        user: id that clients have to bring.
-        password: its password.
+        count: number of worker processes.
         announce: gets the lines for the person who started the server.
+        certificate: file of the certificate and its chain, for TLS.
+        key: file of its private key.
+        proxy: address of a proxy whose X-Forwarded-For is believed.
 
     Raises:
-        BadInput: the address cannot be listened on, or ``root`` is no directory.
+        BadInput: the address cannot be listened on, the repository is no directory, its users cannot be read, or the
+            certificate cannot be used.
+        StepFailed: no worker could start.
     """
-    repository = Repository(root)
-    if root.exists() and not root.is_dir():
-        raise BadInput(Problem(key="--repository", value=str(root), message="is no directory"))
-    with _listening(host, port) as listener:
-        url = _url(host, listener.getsockname()[1])
-        for line in _welcome(repository, url, user, host):
+    repository = Repository(settings.root)
+    if settings.root.exists() and not settings.root.is_dir():
+        raise BadInput(Problem(key="--repository", value=str(settings.root), message="is no directory"))
+    users = Users(settings.root, settings.sole).all()
+    tls = _certificate(certificate, key)
+    with _listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="metrics-") as folder:
+        url = _url(host, listener.getsockname()[1], "https" if tls else "http")
+        for line in _welcome(repository, url, next(iter(users), "ID")):
             announce(line)
-        _log_to_stderr()
-        app = create_app(repository, user=user, password=password)
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
-        )
-        with _quiet_signals():
-            uvicorn.Server(config).run(sockets=[listener])
+        if tls is None and host not in LOOPBACK:
+            announce("Warning: passwords travel unencrypted; give the server a --certificate and a --key.")
+        os.environ[METRICS_DIRECTORY] = folder
+        workers.log_to_stderr()
+        workers.run(settings, listener, workers=count, tls=tls, proxy=proxy)
     announce("Stopped.")
+
+
+def _certificate(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        missing = "--certificate" if certificate is None else "--key"
+        raise BadInput(Problem(key=missing, message="TLS needs a certificate and its key"))
+    try:
+        # An encrypted key would ask for its password, in each worker.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError) as problem:
+        said = f"with {key} it cannot be used: {getattr(problem, 'reason', None) or problem}"
+        remedy = "Both need to be in PEM, and the key without a password"
+        raise BadInput(Problem(key="--certificate", value=str(certificate), message=said, remedy=remedy)) from None
+    return certificate, key
 
 
 @contextmanager
@@ -74,29 +105,16 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-@contextmanager
-def _quiet_signals() -> Iterator[None]:
-    # After its graceful stop uvicorn raises the signal again, for whoever waits for it: that is us.
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _url(host: str, port: int, scheme: str) -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _welcome(repository: Repository, url: str, user: str, host: str) -> Iterator[str]:
+def _welcome(repository: Repository, url: str, user: str) -> Iterator[str]:
     models = repository.models()
     yield f"Serving {', '.join(models) or 'no model yet'} from {repository.root} at {url} (Ctrl-C stops)"
     model, row = _example(repository)
     body = shlex.quote(json.dumps({"rows": [row]}, ensure_ascii=False))
     yield f"Try: curl -u {shlex.quote(user)} {url}/v2/models/{model}/predict -d {body}"
-    if host not in LOOPBACK:
-        yield "Warning: passwords travel unencrypted; put a TLS proxy in front of this server."
 
 
 def _example(repository: Repository) -> tuple[str, Any]:
@@ -106,13 +124,3 @@ def _example(repository: Repository) -> tuple[str, Any]:
         except PipelineError:
             continue  # another model may make a better example
     return "NAME", {"COLUMN": "VALUE"}
-
-
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    for name, level in (("when_ml_pipeline_meets_hydra", logging.INFO), ("uvicorn.error", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.setLevel(level)
-        logger.propagate = False

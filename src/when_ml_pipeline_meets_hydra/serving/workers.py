@@ -1,0 +1,152 @@
+"""The processes that answer, and the one that keeps them running.
+
+The supervisor is uvicorn's: it starts another worker where one died, and on SIGHUP puts a new one into the place of
+each, one after the other. The listening socket is its own, so that connections wait while a worker is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess, multiprocess
+
+from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.serving.settings import Settings
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 10
+LINGER_SECONDS = 2
+KEEP_ALIVE_SECONDS = 65  # longer than the pools of clients and proxies usually keep a connection that is not used
+START_SECONDS = 60
+
+
+def run(
+    settings: Settings, listener: socket.socket, *, workers: int, tls: tuple[Path, Path] | None, proxy: str
+) -> None:
+    """Serve on a listening socket until SIGINT or SIGTERM; requests that have come are answered.
+
+    Args:
+        settings: what each worker is told.
+        listener: the socket.
+        workers: number of processes that answer.
+        tls: files of the certificate and its key; None: plain HTTP.
+        proxy: address whose X-Forwarded-For is believed; empty: nobody's.
+
+    Raises:
+        StepFailed: no worker could start.
+    """
+    certificate, key = tls or (None, None)
+    config = uvicorn.Config(
+        partial(_create_app, settings),
+        factory=True,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(proxy),
+        forwarded_allow_ips=proxy,
+        workers=workers,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=START_SECONDS,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+    )
+    multiprocess.Process = _Worker  # type: ignore[misc]  # it has no other way to say which class a worker is
+    supervisor = _Supervisor(config, [listener])
+    supervisor.run()
+    if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
+        raise StepFailed("The server could not start; the lines above say why")
+
+
+def _create_app(settings: Settings) -> object:
+    log_to_stderr()
+    try:
+        from when_ml_pipeline_meets_hydra.serving.app import create_app
+
+        return create_app(settings)
+    except Exception:
+        log.exception("a worker cannot start")
+        sys.exit(STARTUP_FAILURE)
+
+
+def log_to_stderr() -> None:
+    """Show what workers and supervisor have to say to whoever runs the server."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    for name, level in (("when_ml_pipeline_meets_hydra", logging.INFO), ("uvicorn.error", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+class _Supervisor(Multiprocess):
+    def terminate_all(self) -> None:
+        # First of all nobody new: who comes now is refused at once, instead of waiting for workers that leave.
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
+    def keep_subprocess_alive(self) -> None:
+        before = {worker.pid for worker in self.processes}
+        super().keep_subprocess_alive()
+        for pid in before - {worker.pid for worker in self.processes}:
+            log.warning("worker %s ended; another one takes its place", pid)
+            _forget(pid)
+
+
+def _forget(pid: int | None) -> None:
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+class _Worker(multiprocess.Process):
+    @property
+    def server(self) -> uvicorn.Server:
+        if self._server is None:
+            self._server = _Server(self.config)
+        return self._server
+
+    def target(self, sockets: list[socket.socket] | None = None) -> None:
+        threading.Thread(target=_stop_without_supervisor, daemon=True).start()
+        super().target(sockets)
+
+
+def _stop_without_supervisor() -> None:
+    """Stop when the supervisor has been killed: whoever starts the server again needs the port."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept nobody new, but go on answering on open connections for a moment, and ask clients to close them.
+
+        Closing a connection that waits for its next request would lose one that is on its way.
+        """
+        for server in self.servers:
+            server.close()
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        until = time.monotonic() + LINGER_SECONDS
+        while self.server_state.connections and not self.force_exit and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        await super().shutdown(sockets)
