@@ -103,6 +103,7 @@ def snowflake_server() -> Iterator[dict[str, str]]:
             "SNOWFLAKE_DATABASE": "shop",
             "SNOWFLAKE_HOST": "127.0.0.1",
             "SNOWFLAKE_PORT": str(port),
+            "SNOWFLAKE_PROTOCOL": "http",
         }
     finally:
         server.terminate()

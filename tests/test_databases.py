@@ -93,9 +93,8 @@ def test_a_shipped_table_gives_what_its_file_gives(
     if kind == "snowflake":
         for name, value in request.getfixturevalue("snowflake").items():
             monkeypatch.setenv(name, value)
-        words.append("connection.protocol=http")
-    load(kind, *words[1:])
-    load(kind, *words[1:])  # a second time nothing happens
+    load(kind)
+    load(kind)  # a second time nothing happens
     of_table = prepared(*words)
     shipped = pl.read_csv(files() / "cars.csv", infer_schema=False).filter(pl.col("Miles_per_Gallon") != "")
     in_order = dataset_of(*words).rows().frame.collect()
@@ -157,7 +156,6 @@ class StopsTheServer(RunObserver):
 TWELVE = (
     "c=modeling",
     TABLE,
-    "preprocessing/connection=sqlite,postgres",
     "preprocessing/schema=cars,planes",
     "modeling/param=large,medium,small",
     "m_param.n_estimators=3",
@@ -170,9 +168,14 @@ def of_jobs(done: Run) -> dict[Status, int]:
     return {status: asked.count(status) for status in sorted(set(asked))}
 
 
-def test_a_sweep_over_databases_reads_each_table_once(postgres: PostgresServer) -> None:
-    load("sqlite,postgres", schemas="cars,planes")
-    done = run(TWELVE, multirun=True)
+@pytest.mark.parametrize("other", ["sqlite", "snowflake"])
+def test_a_sweep_over_databases_reads_each_table_once(
+    postgres: PostgresServer, other: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in request.getfixturevalue("snowflake").items() if other == "snowflake" else ():
+        monkeypatch.setenv(name, value)
+    load(f"{other},postgres", schemas="cars,planes")
+    done = run([*TWELVE, f"preprocessing/connection={other},postgres"], multirun=True)
     assert done.exit_code == 0
     assert of_jobs(done) == {Status.DONE: 12}
     assert sum(o.step.call.stage == "preprocessing" for o in done.outcomes) == 4
@@ -183,7 +186,8 @@ def test_a_server_that_goes_away_fails_its_own_jobs_only(monkeypatch: pytest.Mon
         for name, value in own.environment.items():
             monkeypatch.setenv(name, value)
         load("sqlite,postgres", schemas="cars,planes")
-        done = run(TWELVE, multirun=True, observer=StopsTheServer(own))
+        words = [*TWELVE, "preprocessing/connection=sqlite,postgres"]
+        done = run(words, multirun=True, observer=StopsTheServer(own))
         assert done.exit_code is ExitCode.STEP_FAILED
         assert of_jobs(done) == {Status.DONE: 6, Status.SKIPPED: 6}
         failed = [o for o in done.outcomes if o.status is Status.FAILED]

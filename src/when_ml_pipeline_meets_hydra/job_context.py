@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 _HYDRA_CONFIG = "hydra.core.hydra_config"
-_TALKATIVE = ("httpx",)  # libraries that log each request as INFO, which says nothing to who runs a pipeline
+_TALKATIVE = ("httpx", "snowflake")  # they log each request as INFO, which says nothing to who runs a pipeline
 _FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
 
 
