@@ -63,7 +63,7 @@ def _refused(override: Override, cfg: DictConfig, loader: Loader) -> Problem | N
     """Set one value; says what Hydra finds wrong with that."""
     try:
         loader.apply([override], cfg)
-    except CompositionError as error:
+    except (*CompositionError, TypeError, ValueError) as error:  # the latter from inside of OmegaConf
         # Its own words may hold the value, which may be a secret.
         return Problem(key=override.key_or_group, message=first_line(list(chain_of(error))[-1]))
     return None

@@ -85,7 +85,8 @@ def _chosen(hint: Any, job: Job, allowed: Iterable[str]) -> tuple[dict[str, Any]
     problems: list[Problem] = []
     for name, inner in chosen_fields(hint).items():
         if name not in job.config:
-            problems.append(Problem(key=name, message=f"{hint.__name__} needs this config key, which is not there"))
+            message = f"{hint.__name__} needs this config key, which is not there"
+            problems.append(Problem(key=name, message=message, origin=job.origins.of(name)))
             continue
         try:
             chosen[name] = value_of(name, inner, job, allowed)

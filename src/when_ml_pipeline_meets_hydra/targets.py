@@ -33,7 +33,7 @@ def locate(target: Any, allowed: Iterable[str], *, key: str, origin: Callable[[s
         return BadInput(Problem(key=place, value=value, message=message, origin=origin(place), remedy=remedy))
 
     module, _, name = str(target).rpartition(".")
-    if not module:
+    if not (module and isinstance(target, str)):
         raise wrong("has to be a class or function with its module", "Write package.module.Name")
     if not inside(str(target), allowed):
         package = str(target).partition(".")[0]

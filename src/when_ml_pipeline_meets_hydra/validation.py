@@ -64,7 +64,7 @@ def _problems(error: ValidationError, hint: Any, data: Any, key: str, origin: Or
             key=path,
             value=None if kind in _UNKNOWN else _shown(found, secret=secret),
             message=_message(found, field),
-            origin=_without_value(origin(path)) if kind in _UNKNOWN else _origin(found["input"], properties, path, origin),
+            origin=_origin(found["input"], properties, path, origin, is_told=kind not in _UNKNOWN),
             remedy=_remedy(kind, hint, loc, key),
         )
 
@@ -81,11 +81,22 @@ def _place(found: Mapping[str, Any], data: Any) -> list[int | str]:
     return place
 
 
-def _origin(value: Any, fields: Iterable[str], key: str, origin: OriginOf) -> str | None:
-    """Where a value comes from; of a whole option the overrides of something in it, if there are any."""
-    inner = (origin(f"{key}.{name}") for name in [*value, *fields]) if isinstance(value, dict) else ()
-    set_here = dict.fromkeys(o for o in inner if o and o.startswith("the override"))
-    return " and ".join(set_here) or origin(key)
+def _origin(value: Any, fields: Iterable[str], key: str, origin: OriginOf, *, is_told: bool) -> str | None:
+    """Where a value comes from; of a whole option the overrides of something in it, if there are any.
+
+    Where the value must not be told, that of the override is left out.
+    """
+    inner = (o for name in fields for o in _overrides(None, f"{key}.{name}", origin))
+    found = dict.fromkeys([*_overrides(value, key, origin), *inner])
+    return " and ".join(o if is_told else o.partition("=")[0] for o in found) or origin(key)
+
+
+def _overrides(value: Any, key: str, origin: OriginOf) -> Iterator[str]:
+    """The overrides that set a value, or something inside it."""
+    if (found := origin(key) or "").startswith("the override"):
+        yield found
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield from _overrides(inner, f"{key}.{name}", origin)
 
 
 def _below(secret: str, path: str) -> bool:
@@ -101,10 +112,6 @@ def _shown(found: Mapping[str, Any], *, secret: bool) -> str | None:
     if found["type"].startswith("missing") or isinstance(value, dict):
         return None
     return MASK if secret else value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _without_value(origin: str | None) -> str | None:
-    return origin.partition("=")[0] if origin and origin.startswith("the override") else origin
 
 
 def _message(found: Mapping[str, Any], field: Mapping[str, Any]) -> str:
@@ -210,8 +217,7 @@ def secret_keys(hint: Any, key: str, data: Any = None) -> Iterator[str]:
     values = data if isinstance(data, dict) else {}
     if is_secret(hint):
         yield key
-    elif _has_fields(hint):
-        hints = hints_of(hint)
+    elif hints := _hints(hint):
         found = [k for name, inner in hints.items() for k in secret_keys(inner, f"{key}.{name}", values.get(name))]
         yield from found
         yield from (f"{key}.{name}" for name in values if found and name not in hints and name != "_target_")
@@ -219,6 +225,14 @@ def secret_keys(hint: Any, key: str, data: Any = None) -> Iterator[str]:
         inside = [h for h in get_args(hint) if _has_fields(h) or get_origin(h) is not None]
         for place, value in _members(hint, key, data):
             yield from (k for h in inside for k in secret_keys(h, place, value))
+
+
+def _hints(hint: Any) -> Mapping[str, Any]:
+    """The fields of an option class; none of a class that is no option and whose annotations cannot be resolved."""
+    try:
+        return hints_of(hint) if _has_fields(hint) else {}
+    except NameError:
+        return {}
 
 
 def _members(hint: Any, key: str, data: Any) -> Iterator[tuple[str, Any]]:
