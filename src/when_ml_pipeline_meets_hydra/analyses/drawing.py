@@ -19,7 +19,7 @@ QUIET = "#8a8f98"
 MOST_LINES = len(COLOURS)
 WIDTH, HEIGHT = 4.4, 3.5  # inches
 
-_LOOK: Any = {
+LOOK: Any = {
     "svg.hashsalt": "when_ml_pipeline_meets_hydra",
     "svg.fonttype": "path",
     "axes.spines.top": False,
@@ -42,7 +42,7 @@ _LOOK: Any = {
 
 def picture(alt: str, draw: Callable[[Axes], None], *, height: float = HEIGHT) -> Picture:
     """A picture of one pair of axes, ``height`` in inches."""
-    with rc_context(_LOOK):
+    with rc_context(LOOK):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure.subplots())

@@ -8,6 +8,7 @@ from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
 from when_ml_pipeline_meets_hydra.cli.cluster import add_user, list_users, remove_user
 from when_ml_pipeline_meets_hydra.cli.comparing import compare_runs
+from when_ml_pipeline_meets_hydra.cli.drift import drift
 from when_ml_pipeline_meets_hydra.cli.graph import graph
 from when_ml_pipeline_meets_hydra.cli.plan import plan
 from when_ml_pipeline_meets_hydra.cli.runs import diff, list_runs, rerun, show
@@ -26,6 +27,7 @@ app.command("serve", help=COMMANDS["serve"])(serve)
 app.add_typer(runs, name="runs")
 app.add_typer(store, name="store")
 app.add_typer(cluster, name="cluster")
+cluster.command("drift")(drift)
 cluster.add_typer(users, name="user")
 users.command("add")(add_user)
 users.command("remove")(remove_user)

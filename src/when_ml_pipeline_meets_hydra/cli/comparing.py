@@ -29,13 +29,13 @@ def compare_runs(
     as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
 ) -> None:
     """Compare the combinations of one or several runs: what differs, what became of them, their metrics."""
-    _check_endings({"--csv": csv, "--parquet": parquet, "--picture": picture})
+    check_endings({"--csv": csv, "--parquet": parquet, "--picture": picture})
     records = list(dict.fromkeys(find_record(home(), run) for run in runs))
     comparison, note = _sorted(compare(records), records[0], metric, minimize=minimize)
     files = {csv: _csv, parquet: _parquet, picture: _picture}
     contents = {file: make(comparison, file) for file, make in files.items() if file}  # all of them, or none
     for file, content in contents.items():
-        _write(file, content)
+        write(file, content)
     if as_json:
         rows = [row.as_json() for row in comparison.rows]
         shown = {"keys": comparison.keys, "metrics": comparison.metrics, "combinations": rows}
@@ -96,7 +96,8 @@ def _picture(comparison: Comparison, file: Path) -> bytes:
     return draw(comparison, metric, file.suffix.lower().removeprefix("."))
 
 
-def _check_endings(files: dict[str, Path | None]) -> None:
+def check_endings(files: dict[str, Path | None]) -> None:
+    """Refuse names of files whose kind is none that their flag writes."""
     allowed = {"--csv": (".csv",), "--parquet": (".parquet",), "--picture": (".png", ".svg")}
     problems = [
         Problem(key=flag, value=str(file), message=f"the file has to end with {' or '.join(allowed[flag])}")
@@ -107,7 +108,8 @@ def _check_endings(files: dict[str, Path | None]) -> None:
         raise BadInput(*problems)
 
 
-def _write(file: Path, content: bytes) -> None:
+def write(file: Path, content: bytes) -> None:
+    """Write a file that somebody asked for. Raises ``BadInput`` where that is not possible."""
     try:
         durable.write(file, content)
     except OSError as error:

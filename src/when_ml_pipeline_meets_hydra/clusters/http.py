@@ -15,6 +15,7 @@ from when_ml_pipeline_meets_hydra.clusters.addresses import given_password, serv
 from when_ml_pipeline_meets_hydra.clusters.calls import content_of, send
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
+from when_ml_pipeline_meets_hydra.serving.observed import Observation
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
 from when_ml_pipeline_meets_hydra.serving.versions import RUN_HEADER, Status, Terms
 
@@ -22,6 +23,7 @@ T = TypeVar("T")
 _statuses = TypeAdapter(Status)
 _predictions = TypeAdapter(Predictions)
 _terms = TypeAdapter(Terms)
+_observations = TypeAdapter(Observation)
 
 
 @frozen
@@ -41,7 +43,10 @@ class Http:
         with tempfile.TemporaryFile() as packed:
             archive.pack(bundle, packed)
             packed.seek(0)
-            headers = {"Content-Type": "application/x-tar", **_headers(run)}
+            digest = hashlib.file_digest(packed, "sha256").digest()
+            packed.seek(0)
+            headers = {"Content-Type": "application/x-tar", archive.DIGEST_HEADER: archive.digest_header(digest)}
+            headers |= _headers(run)
             answer = self._call("POST", f"{_managed(model)}/versions", content=packed, headers=headers)
         return int(answer["version"])
 
@@ -94,6 +99,8 @@ class Http:
 
     def _refusal(self, code: int, content: Any) -> PipelineError:
         said = content.get("error") if isinstance(content, dict) else None
+        if code == 403 and isinstance(said, str):
+            return Refused("cluster.id", said)
         if code in (401, 403):
             return Refused("cluster.pw", f"{self.url} refused the password of the id '{self.id}'")
         if not isinstance(said, str):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from when_ml_pipeline_meets_hydra.serving.observed import Observation
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
 from when_ml_pipeline_meets_hydra.serving.versions import Status, Terms
 
@@ -47,3 +48,15 @@ class Cluster(Protocol):
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
         """The answers for raw rows by ``version``, active or not, or by the active one."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A cluster that notes what its versions are asked."""
+
+    @property
+    def name(self) -> str:
+        """Name of the cluster in messages."""
+
+    def observation(self, model: str, version: int | None, days: int) -> Observation:
+        """What a version, or the active one, was trained with and asked, today and on the days before (``days``)."""

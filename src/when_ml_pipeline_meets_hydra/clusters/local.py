@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import NamedPath, frozen
+from when_ml_pipeline_meets_hydra.serving.observed import Observation
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
 from when_ml_pipeline_meets_hydra.serving.versions import Status, Terms
 
@@ -51,6 +52,10 @@ class Local:
     def status(self, model: str) -> Status:
         """What lies in the repository."""
         return self._repository.status(model)
+
+    def observation(self, model: str, version: int | None, days: int) -> Observation:
+        """What a server of the repository has noted."""
+        return self._repository.observation(model, version, days)
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
         """Load a version and ask it."""

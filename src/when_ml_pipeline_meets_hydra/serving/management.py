@@ -53,7 +53,7 @@ def observed(
     model: str,
     repository: TheRepository,
     version: Annotated[int | None, Query(ge=1, description="The active one otherwise")] = None,
-    days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="Today and so many days before, less one")] = KEPT_DAYS,
+    days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="How many days, today included")] = KEPT_DAYS,
 ) -> JSONResponse:
     """What a version was trained with, and what it was asked since."""
     return JSONResponse(_observations.dump_python(repository.observation(model, version, days), mode="json"))
