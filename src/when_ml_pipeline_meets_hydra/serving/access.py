@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from datetime import UTC, datetime
 
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -148,11 +148,9 @@ class AccessLog:
                 size += len(message.get("body", b""))
             await send(message)
 
-        metrics.IN_PROGRESS.inc()
         try:
             await self._app(scope, receive, noted)
         finally:
-            metrics.IN_PROGRESS.dec()
             _note(scope, status, size, time.perf_counter() - started)
 
 
@@ -178,7 +176,7 @@ def _note(scope: Scope, status: int, size: int, seconds: float) -> None:
     if model:
         line |= {"model": model, "version": version, "rows": rows}
     # One call for the whole line, so that those of several workers do not mix.
-    os.write(STDERR, json.dumps(line).encode() + b"\n")
+    os.write(STDERR, to_json(line) + b"\n")
 
 
 def _route(scope: Scope) -> str:

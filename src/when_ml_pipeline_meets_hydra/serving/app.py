@@ -7,7 +7,7 @@ import importlib.metadata
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from when_ml_pipeline_meets_hydra.serving import index, inference, management, refusals
+from when_ml_pipeline_meets_hydra.serving import index, inference, management, metrics, refusals
 from when_ml_pipeline_meets_hydra.serving.access import AccessLog, Gate, Limits
 from when_ml_pipeline_meets_hydra.serving.dependencies import describe_bodies
 from when_ml_pipeline_meets_hydra.serving.loaded import Loaded
@@ -28,7 +28,7 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     app.state.loaded = loaded
     loaded.load_active_versions()
-    for router in (inference.router, index.router, management.router):
+    for router in (inference.router, index.router, management.router, metrics.router):
         app.include_router(router)
     refusals.install(app)
     describe_bodies(app)

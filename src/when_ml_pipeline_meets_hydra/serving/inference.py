@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -33,6 +33,12 @@ Reader = Callable[[bytes, str | None], Question]
 
 _PATH = re.compile(r"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,9}))?/(predict|infer)")
 _READERS: dict[str, Reader] = {"predict": read_predict, "infer": read_infer}
+_ROUTES = {
+    (action, is_active): f"/v2/models/{{model}}/{'' if is_active else 'versions/{version}/'}{action}"
+    for action in _READERS
+    for is_active in (True, False)
+}
+_HEADER_LENGTH = HEADER_LENGTH.lower().encode()
 # Below that many values the model answers faster than a thread takes over.
 INLINE_VALUES = 2000
 
@@ -85,7 +91,7 @@ async def version_ready(served: Pinned) -> JSONResponse:
 @router.post("/models/{model}/predict", openapi_extra=described(PredictBody), responses=documented(400))
 async def predict(request: Request, model: str, loaded: TheLoaded) -> Response:
     """Answers for rows as objects, by the active version or a canary."""
-    return await _answer(request, loaded, read_predict, model)
+    return await _response(request, loaded, "predict", model)
 
 
 @router.post(
@@ -93,19 +99,24 @@ async def predict(request: Request, model: str, loaded: TheLoaded) -> Response:
 )
 async def version_predict(request: Request, model: str, version: int, loaded: TheLoaded) -> Response:
     """Answers for rows as objects, by a version."""
-    return await _answer(request, loaded, read_predict, model, version)
+    return await _response(request, loaded, "predict", model, version)
 
 
 @router.post("/models/{model}/infer", openapi_extra=described(InferBody), responses=documented(400))
 async def infer(request: Request, model: str, loaded: TheLoaded) -> Response:
     """Answers for tensors, by the active version or a canary."""
-    return await _answer(request, loaded, read_infer, model)
+    return await _response(request, loaded, "infer", model)
 
 
 @router.post("/models/{model}/versions/{version}/infer", openapi_extra=described(InferBody), responses=documented(400))
 async def version_infer(request: Request, model: str, version: int, loaded: TheLoaded) -> Response:
     """Answers for tensors, by a version."""
-    return await _answer(request, loaded, read_infer, model, version)
+    return await _response(request, loaded, "infer", model, version)
+
+
+async def _response(request: Request, loaded: Loaded, action: str, model: str, version: int | None = None) -> Response:
+    content = await _answer(request.scope, request.receive, loaded, action, model, version)
+    return Response(content.body, headers=dict(_headers(content)))
 
 
 class Shortcut:
@@ -126,28 +137,49 @@ class Shortcut:
         model, version, action = asked.groups()
         number = None if version is None else int(version)
         try:
-            response = await _answer(Request(scope, receive), self._loaded, _READERS[action], model, number)
+            content = await _answer(scope, receive, self._loaded, action, model, number)
         except ClientDisconnect:
             return
         except Exception as problem:
-            response = refusal(problem).response()
-        await response(scope, receive, send)
+            await refusal(problem).send(send)
+            return
+        headers = [(name.lower().encode(), value.encode()) for name, value in _headers(content)]
+        headers.append((b"content-length", b"%d" % len(content.body)))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": content.body})
 
 
-async def _answer(request: Request, loaded: Loaded, read: Reader, model: str, version: int | None = None) -> Response:
+def _headers(content: Content) -> Sequence[tuple[str, str]]:
+    if content.json_length is None:
+        return (("Content-Type", "application/json"),)
+    return (("Content-Type", "application/octet-stream"), (HEADER_LENGTH, str(content.json_length)))
+
+
+async def _answer(
+    scope: Scope, receive: Receive, loaded: Loaded, action: str, model: str, version: int | None
+) -> Content:
     # The model comes first: who asks for one that is not there need not send a body that fits.
     served = await _serving(loaded, model, version)
-    question = read(await request.body(), request.headers.get(HEADER_LENGTH))
-    request.scope.setdefault("state", {})["asked"] = served.model, served.number, question.count
-    ask = _ask_chosen if version is None else _ask
+    json_length = next((value.decode("latin-1") for name, value in scope["headers"] if name == _HEADER_LENGTH), None)
+    question = _READERS[action](await _body(receive), json_length)
+    state = scope.setdefault("state", {})
+    state["asked"] = served.model, served.number, question.count
+    state["route"] = _ROUTES[action, version is None]
+    ask = _ask if version is not None else _ask_chosen
     if question.count * len(served.scorer.manifest.inputs) <= INLINE_VALUES:
-        content = ask(served, question)
-    else:
-        content = await run_in_threadpool(ask, served, question)
-    if content.json_length is None:
-        return Response(content.body, media_type="application/json")
-    headers = {HEADER_LENGTH: str(content.json_length)}
-    return Response(content.body, media_type="application/octet-stream", headers=headers)
+        return ask(served, question)
+    return await run_in_threadpool(ask, served, question)
+
+
+async def _body(receive: Receive) -> bytes:
+    parts, more = [], True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
 
 
 async def _serving(loaded: Loaded, model: str, version: int | None) -> Served:

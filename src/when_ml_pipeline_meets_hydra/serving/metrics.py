@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 from functools import cache
 
+from fastapi import APIRouter
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.responses import PlainTextResponse, Response
+
+from when_ml_pipeline_meets_hydra.serving.refusals import documented
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 REQUESTS = Counter(
@@ -36,7 +38,6 @@ DURATION = Histogram(
     buckets=SECONDS,
 )
 ROWS = Counter("model_server_rows", "Rows that were asked for", ("model", "version"))
-IN_PROGRESS = Gauge("model_server_requests_in_progress", "Requests being worked on", multiprocess_mode="livesum")
 FAILED_LOGINS = Counter("model_server_failed_logins", "Wrong ids and passwords that were checked")
 
 requests_of = cache(REQUESTS.labels)
@@ -44,10 +45,14 @@ duration_of = cache(DURATION.labels)
 rows_of = cache(ROWS.labels)
 
 
-def exposition() -> bytes:
+router = APIRouter(responses=documented())
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+def expose() -> Response:
     """All numbers of all workers in Prometheus' text format."""
-    if DIRECTORY not in os.environ:
-        return generate_latest(REGISTRY)
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    registry: CollectorRegistry = REGISTRY
+    if DIRECTORY in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import filelock
@@ -61,6 +62,8 @@ class Repository:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        # Making a path costs more than asking for its stamp.
+        self._pointer_file = lru_cache(1000)(lambda model: str(self._folder(model) / POINTER))
 
     def models(self) -> tuple[str, ...]:
         """Names of all models that have a version."""
@@ -95,7 +98,7 @@ class Repository:
     def stamp(self, model: str) -> tuple[int, int] | None:
         """Changes whenever others serve than before; costs one call of ``stat``."""
         try:
-            found = os.stat(self._folder(model) / POINTER)  # noqa: PTH116 (Path.stat costs twice as much)
+            found = os.stat(self._pointer_file(model))  # noqa: PTH116 (Path.stat costs twice as much)
         except FileNotFoundError:
             return None
         return found.st_mtime_ns, found.st_ino

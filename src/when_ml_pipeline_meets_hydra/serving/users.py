@@ -71,11 +71,12 @@ class Users:
 
     def __init__(self, root: Path, sole: Mapping[str, User] | None = None) -> None:
         self._file, self._sole = root / FILE, sole or {}
+        self._path = str(self._file)
 
     def stamp(self) -> tuple[int, int] | None:
         """Changes whenever the users do; costs one call of ``stat``."""
         try:
-            found = os.stat(self._file)  # noqa: PTH116 (Path.stat costs twice as much)
+            found = os.stat(self._path)  # noqa: PTH116 (Path.stat costs twice as much)
         except FileNotFoundError:
             return None
         return found.st_mtime_ns, found.st_ino
