@@ -136,22 +136,25 @@ class Repository:
         found = observed.read(self._folder(model), number, days)
         return Observation(model=model, version=number, training=training, observed=found)
 
-    def add(self, model: str, bundle: Path, who: str, run: str | None = None) -> int:
+    def add(self, model: str, bundle: Path, who: str, run: str | None = None, *, number: int | None = None) -> int:
         """Keep a copy of the bundle in the directory ``bundle``, and return its version; nothing becomes active.
 
         The same bundle twice is one version. ``who`` asked, and ``run`` is the id of the run in which they did, if any;
-        both are for the history, here and below.
+        both are for the history, here and below. ``number`` is the version's where this is a copy of it.
 
         Raises:
             BundleRefused: the bundle is damaged.
+            Refused: another bundle has that number.
         """
         _, digest = read_manifest(bundle)
         with self._writing(model) as folder:
             numbers = self.numbers(model)
             for version in (self._version(model, n, verify=True) for n in reversed(numbers)):
-                if version.digest == digest and version.problem is None:
+                if version.digest == digest and version.problem is None and number in (None, version.number):
                     return version.number
-            event = event_now(who, run, Action.PUSH, max(numbers, default=0) + 1)
+            if number in numbers:
+                raise Refused("model_name", f"another version {number} of '{model}' is in {self.root} already")
+            event = event_now(who, run, Action.PUSH, number or max(numbers, default=0) + 1)
             _install(bundle, folder, event)
             append(folder, event)
         return event.version
