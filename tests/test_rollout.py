@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,11 +22,13 @@ import tiny_models as tiny
 from model_server import ID, PASSWORD, Server, running
 from traffic import traffic
 from when_ml_pipeline_meets_hydra.clusters.http import Http
+from when_ml_pipeline_meets_hydra.errors import Refused
 from when_ml_pipeline_meets_hydra.serving import bundle, latencies
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
 from when_ml_pipeline_meets_hydra.serving.trial import Verdict, judge
 from when_ml_pipeline_meets_hydra.serving.versions import Canary, Measured, Status, Terms
 
+SECONDS = float(os.environ.get("TRAFFIC_SECONDS", "8"))  # about how long there is traffic in the longest test
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 TERMS = Terms(share=0.3, requests=40, minutes=0, errors=0, latency=None, agreement=0.9, sample=1.0, tolerance=0.1)
 SLOPES = (1.0, 1.01, 2.0, 1e36)  # the second is nearly the first, the last is beyond all bounds for heavy things
@@ -126,6 +131,76 @@ def test_a_canary_that_cannot_be_loaded_is_taken_back(server: Server, bundles: l
     assert (done.active, done.history[-1].action) == (1, "take back")
     assert "model.onnx" in (done.history[-1].why or "")
     assert not seen.problems
+
+
+@pytest.mark.slow
+def test_nobody_notices(tmp_path: Path, bundles: list[Path]) -> None:
+    """Two hundred requests a second while versions come and go, and workers too: each answer is its version's."""
+    rows, root = [*ROWS, tiny.json_row(HEAVY)], tmp_path / "models"
+
+    slopes = {1: SLOPES[0], 2: SLOPES[2], 3: SLOPES[1], 4: SLOPES[3]}  # by version, in the order of the story
+
+    def answer(version: int, row: int) -> float:
+        return tiny.price([*tiny.ROWS, HEAVY][row], slopes[version])
+
+    first = Repository(root)
+    first.activate("things", first.add("things", bundles[0], "ann"), "ann")
+    with (
+        running(root, tmp_path / "log", "--workers", "2") as server,
+        traffic(server, "things", rows, answer, 200) as seen,
+    ):
+        cluster = client(server)
+
+        def pause() -> float:
+            time.sleep(SECONDS / 12)
+            return seen.now
+
+        def judged() -> Status:
+            return until(lambda: cluster.status("things"), lambda s: s.canary is None)
+
+        pause()
+        assert cluster.push("things", bundles[2]) == 2
+        workers = server.workers()
+        pause()
+        with pytest.raises(Refused, match=r"model\.onnx does not have its checksum"):
+            cluster.push("things", damaged(tmp_path, bundles[1]))
+        server.process.send_signal(signal.SIGHUP)
+        until_is(lambda: len(server.workers()) == 2 and not set(workers) & set(server.workers()))
+        pause()
+        cluster.canary("things", cluster.push("things", bundles[1]), TERMS)
+        assert judged().active == 3
+        pause()
+        cluster.canary("things", cluster.push("things", bundles[3]), TERMS)
+        assert (judged().active, cluster.status("things").history[-1].action) == (3, "take back")
+        gone, stays = server.workers()
+        os.kill(gone, signal.SIGTERM)
+        pause()
+        until_is(lambda: len(server.workers()) == 2 and gone not in server.workers())
+        assert stays in server.workers()
+        cluster.activate("things", 2)
+        since = pause()
+        cluster.rollback("things")
+        pause()
+        assert cluster.status("things").active == 3
+    print(f"{len(seen.answers)} answers, {len(seen.problems)} failed or wrong; by version {dict(seen.versions())}")
+    assert len(seen.answers) > 50 * SECONDS
+    assert not seen.problems, seen.problems[:5]
+    assert {1, 2, 3} <= set(seen.versions()) <= {1, 2, 3, 4}
+    assert 3 in seen.versions(since)
+
+
+def damaged(folder: Path, one: Path) -> Path:
+    """A copy of a bundle whose model is not what it says."""
+    copy = shutil.copytree(one, folder / "damaged")
+    (copy / "model.onnx").write_bytes(b"no model")
+    return copy
+
+
+def until_is(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def measured(**changes: Any) -> Measured:
