@@ -217,7 +217,8 @@ class _Binder:
         return (*state, wrong, *(self.job.chosen.get(f"{STAGES}/{n}") for n in names if n.endswith("_sub")))
 
     def _wrong(self, key: str, message: str, remedy: str | None = None) -> None:
-        self.problems.append(Problem(key=key, message=message, origin=self.job.origins.of(key), remedy=remedy))
+        origin = self.job.origins.of(f"{key}._target_") or self.job.origins.of(key)
+        self.problems.append(Problem(key=key, message=message, origin=origin, remedy=remedy))
 
     def _locate(self, node: Any, key: str) -> Callable[..., Any]:
         return locate(node["_target_"], self.allowed, key=key, origin=self.job.origins.of)
@@ -304,8 +305,7 @@ class _Binder:
                 elif name not in signature.defaults and self.job.origins.of(name):
                     self._wrong(name, f"a value is needed: {stage} reads it")
                 elif name not in signature.defaults:
-                    known = did_you_mean(name, [*self.job.config, *self.stages])
-                    remedy = self.job.origins.headerless(name) or known
+                    remedy = self.job.origins.headerless(name) or did_you_mean(name, [*self.job.config, *self.stages])
                     self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)
             except BadInput as error:
                 kind: Any = type(arguments.get(name))

@@ -64,14 +64,14 @@ class Terms:
     """What a canary gets, and what it has to prove before it serves alone."""
 
     share: Annotated[float, Field(gt=0, lt=1, description="Part of the requests that the new version answers")]
-    requests: Annotated[int, Field(ge=1, description="Requests that it has to get before it is judged")]
-    minutes: Annotated[float, Field(ge=0, description="Minutes that it has to serve before it is judged")]
+    requests: Annotated[int, Field(ge=1, le=10**9, description="Requests that it has to get before it is judged")]
+    minutes: Annotated[float, Field(ge=0, le=525_600, description="Minutes that it has to serve before it is judged")]
     errors: Annotated[
         float, Field(ge=0, le=1, description="Most that it may fail, as part of its requests; the active one answers")
     ]
     latency: Annotated[
         float | None,
-        Field(gt=0, description="Most that its 95th percentile may be, in those of the active one; null: any"),
+        Field(gt=0, le=1000, description="Most that its 95th percentile may be, in those of the active one; null: any"),
     ]
     agreement: Annotated[
         float | None, Field(ge=0, le=1, description="Least part of rows that both answer alike; null: any")
