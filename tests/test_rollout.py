@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,9 +23,10 @@ from pydantic import SecretStr
 
 import tiny_models as tiny
 from model_server import ID, PASSWORD, Server, running
+from test_serving_repository import check_consistent
 from traffic import traffic
 from when_ml_pipeline_meets_hydra.clusters.http import Http
-from when_ml_pipeline_meets_hydra.errors import Refused
+from when_ml_pipeline_meets_hydra.errors import Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving import bundle, latencies
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
 from when_ml_pipeline_meets_hydra.serving.trial import Verdict, judge
@@ -58,9 +62,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield started
 
 
-def pushed(server: Server, model: str, bundles: list[Path]) -> Repository:
-    """The server's repository with all versions of a model, of which the first is active."""
-    repository = Repository(server.log.parent / "models")
+def pushed(root: Path, model: str, bundles: list[Path]) -> Repository:
+    """A repository with all versions of a model, of which the first is active."""
+    repository = Repository(root)
     for one in bundles:
         repository.add(model, one, "ann")
     repository.activate(model, 1, "ann")
@@ -80,7 +84,7 @@ def client(server: Server) -> Http:
 
 
 def test_a_canary_that_agrees_is_promoted(server: Server, bundles: list[Path]) -> None:
-    repository, cluster = pushed(server, "good", bundles), client(server)
+    repository, cluster = pushed(server.log.parent / "models", "good", bundles), client(server)
     with traffic(server, "good", ROWS, expected, rate=100) as seen:
         cluster.canary("good", 2, replace(TERMS, requests=100))
         stands = until(lambda: cluster.status("good"), lambda s: bool(s.measured and s.measured.compared))
@@ -96,7 +100,7 @@ def test_a_canary_that_agrees_is_promoted(server: Server, bundles: list[Path]) -
 
 
 def test_a_canary_that_disagrees_is_taken_back(server: Server, bundles: list[Path]) -> None:
-    repository = pushed(server, "other", bundles)
+    repository = pushed(server.log.parent / "models", "other", bundles)
     with traffic(server, "other", ROWS, expected, rate=100) as seen:
         repository.canary("other", 3, TERMS, "bob")
         done = until(lambda: repository.status("other"), lambda s: s.canary is None)
@@ -107,7 +111,7 @@ def test_a_canary_that_disagrees_is_taken_back(server: Server, bundles: list[Pat
 
 
 def test_what_a_canary_fails_the_active_version_answers(server: Server, bundles: list[Path]) -> None:
-    repository, heavy = pushed(server, "bad", bundles), tiny.json_row(HEAVY)
+    repository, heavy = pushed(server.log.parent / "models", "bad", bundles), tiny.json_row(HEAVY)
 
     def answer(version: int, row: int) -> float:
         return tiny.price(HEAVY, SLOPES[version - 1])
@@ -123,7 +127,7 @@ def test_what_a_canary_fails_the_active_version_answers(server: Server, bundles:
 
 
 def test_a_canary_that_cannot_be_loaded_is_taken_back(server: Server, bundles: list[Path]) -> None:
-    repository = pushed(server, "damaged", bundles)
+    repository = pushed(server.log.parent / "models", "damaged", bundles)
     with traffic(server, "damaged", ROWS, expected, rate=50) as seen:
         repository.canary("damaged", 2, TERMS, "bob")
         (repository.folder("damaged", 2) / "model.onnx").write_bytes(b"")
@@ -189,6 +193,73 @@ def test_nobody_notices(tmp_path: Path, bundles: list[Path]) -> None:
     assert 3 in seen.versions(since)
 
 
+@pytest.mark.slow
+def test_the_server_is_killed(tmp_path: Path, bundles: list[Path]) -> None:
+    """``kill -9`` of all its processes while uploads and changes go on; ``KILLS=100`` does it more often."""
+    root, chance = tmp_path / "models", random.Random(11)
+    repository = pushed(root, "things", bundles)
+    unfinished = unwritten = 0
+    for number in range(int(os.environ.get("KILLS", "3"))):
+        new = f"new-{number}"
+        with running(root, tmp_path / f"log-{number}", "--workers", "2") as server:
+            check_answer(server, repository)
+            cluster = client(server)
+            do = (upload if number % 2 else change)(cluster, new, bundles, random.Random(number))
+            worker = threading.Thread(target=until_refused, args=[do])
+            worker.start()
+            time.sleep(chance.uniform(0, 0.4))
+            for pid in (server.process.pid, *server.workers()):
+                os.kill(pid, signal.SIGKILL)
+            worker.join()
+            server.process.wait()
+        for model in repository.models():
+            check_consistent(repository, model)
+        folders = [root / "things", root / new]
+        unfinished += any((folder / "incoming").exists() for folder in folders)
+        lines = len((root / "things" / "history.jsonl").read_text().splitlines())
+        unwritten += lines < len(repository.status("things").history)
+        assert repository.add(new, bundles[0], "bob") == repository.add(new, bundles[0], "bob") <= 4
+        repository.canary("things", 4 if repository.active("things") != 4 else 3, TERMS, "bob")
+        for model in ("things", new):
+            check_consistent(repository, model, finished=True)
+    print(f"{number + 1} kills; {unfinished} left a version unfinished, {unwritten} the history a line behind")
+
+
+def upload(cluster: Http, model: str, bundles: list[Path], _: random.Random) -> Iterator[object]:
+    """Push one bundle after the other as a new model."""
+    for one in bundles:
+        yield cluster.push(model, one)
+    while True:
+        yield cluster.status(model)
+
+
+def change(cluster: Http, _: str, bundles: list[Path], chance: random.Random) -> Iterator[object]:
+    """Let others serve, all the time."""
+    while True:
+        status, version = cluster.status("things"), chance.randint(1, len(bundles))
+        if status.active is None or chance.random() < 0.3:
+            yield cluster.activate("things", version)
+        elif chance.random() < 0.5:
+            yield cluster.canary("things", version, TERMS)
+        elif status.canary or status.previous:
+            yield cluster.rollback("things")
+
+
+def until_refused(do: Iterator[object]) -> None:
+    with suppress(StepFailed):
+        for _ in do:
+            pass
+
+
+def check_answer(server: Server, repository: Repository) -> None:
+    status, answer = server.call("POST", "/v2/models/things/predict", {"rows": ROWS[:1]})
+    found = repository.status("things")
+    serving = {found.active, found.canary.version if found.canary else None}
+    version = int(answer["model_version"])
+    assert (status, version in serving) == (200, True)
+    assert answer["predictions"] == pytest.approx([expected(version, 0)], rel=1e-5)
+
+
 def damaged(folder: Path, one: Path) -> Path:
     """A copy of a bundle whose model is not what it says."""
     copy = shutil.copytree(one, folder / "damaged")
@@ -197,7 +268,7 @@ def damaged(folder: Path, one: Path) -> Path:
 
 
 def until_is(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.1)

@@ -10,16 +10,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tiny_models as tiny
+from when_ml_pipeline_meets_hydra import durable
 from when_ml_pipeline_meets_hydra.errors import BadInput, Refused
-from when_ml_pipeline_meets_hydra.serving import bundle
+from when_ml_pipeline_meets_hydra.serving import bundle, pointer, repository, trial
+from when_ml_pipeline_meets_hydra.serving.latencies import bucketed
 from when_ml_pipeline_meets_hydra.serving.manifest import BundleRefused, read_manifest, verify_files
 from when_ml_pipeline_meets_hydra.serving.repository import Repository, Unknown
+from when_ml_pipeline_meets_hydra.serving.trial import Counts, add_counts
+from when_ml_pipeline_meets_hydra.serving.versions import Action, Event, Terms
 
 
 @pytest.fixture(scope="module")
@@ -129,32 +135,114 @@ def test_a_killed_writers_events_are_written_down_by_the_next(tmp_path: Path, bu
         assert history.read_bytes() == whole
 
 
+TERMS = Terms(share=0.1, requests=1, minutes=0, errors=0, latency=None, agreement=None, sample=0, tolerance=0)
+
+
+def story(root: Path, bundles: Sequence[Path]) -> None:
+    """All that can be done to a model, once."""
+    repository = Repository(root)
+    first, second, third = (repository.add("cars", folder, "ann", "run-1") for folder in bundles)
+    repository.activate("cars", first, "ann")
+    repository.canary("cars", second, TERMS, "ann", "run-2")
+    repository.rollback("cars", "ann")
+    repository.canary("cars", second, TERMS, "ann")
+    pointer = repository.pointer("cars")
+    assert pointer is not None
+    assert pointer.canary is not None
+    add_counts(root / "cars", pointer.canary, Counts(canary=bucketed([0.001])))
+    event = repository.settle("cars", "server")
+    assert event is not None
+    assert event.action is Action.PROMOTE
+    repository.activate("cars", third, "bob", "run-3")
+    repository.rollback("cars", "bob")
+    repository.undeploy("cars", "bob")
+    repository.rollback("cars", "bob")
+    repository.canary("cars", third, TERMS, "ann")
+    repository.activate("cars", third, "ann")
+
+
+def kill_everywhere(root: Path, every: int, bundles: Sequence[Path]) -> Iterator[int]:
+    """Let a child tell the story, kill it before its n-th line, and look at what it left; for every ``every``-th n."""
+    number, ended = 0, False
+    while not ended:
+        number += every
+        folder = root / str(number)
+        if (child := os.fork()) == 0:
+            killing_line(number)
+            story(folder, bundles)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        ended = status == 0
+        assert ended or os.WTERMSIG(status) == signal.SIGKILL, status
+        repository = Repository(folder)
+        check_consistent(repository)
+        repository.activate("cars", repository.add("cars", bundles[0], "bob"), "bob")
+        check_consistent(repository, finished=True)
+        shutil.rmtree(folder)
+        yield number
+
+
+def killing_line(number: int) -> None:
+    """Let this process kill itself before it comes to its ``number``-th line that has to do with a repository."""
+    files = {module.__file__ for module in (durable, pointer, repository, trial)}
+    left = number
+
+    def trace(frame: Any, event: str, _: Any) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in files:
+            return None
+        if event == "line":
+            left -= 1
+            if not left:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
+
+
+@pytest.mark.slow
+def test_kill_at_any_line(tmp_path: Path, bundles: list[Path]) -> None:
+    """``KILLS_EVERY=1`` takes every line of the story."""
+    every = int(os.environ.get("KILLS_EVERY", "97"))
+    words = [str(tmp_path), str(every), *map(str, bundles)]
+    # A process of its own, since one that has threads must not fork.
+    code = f"import {Path(__file__).stem} as here; here.main()"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    assert int(done.stdout.split()[0]) > 1000 / every
+
+
+def main() -> None:
+    """Kill at every so many lines: ``main FOLDER EVERY BUNDLE …``."""
+    root, every, *bundles = sys.argv[1:]
+    killed = sum(1 for _ in kill_everywhere(Path(root), int(every), [Path(one) for one in bundles])) - 1
+    print(f"{killed} kills, each left a consistent repository")
+
+
 PUSHER = """
 import sys
 from pathlib import Path
-from when_ml_pipeline_meets_hydra.serving.repository import Repository
+import test_serving_repository as here
 print("go", flush=True)
-repository = Repository(Path(sys.argv[1]))
-while True:
-    for folder in sys.argv[2:]:
-        repository.activate("cars", repository.add("cars", Path(folder), "ann"), "ann")
-    repository.rollback("cars", "ann")
-    for path in Path(sys.argv[1]).glob("cars/versions/*"):
-        if int(path.name) > 3:
-            sys.exit(3)
+for turn in range(1000):
+    here.story(Path(sys.argv[1]), [Path(one) for one in sys.argv[2:]])
 """
 
 
 def test_kill_at_any_moment(tmp_path: Path, bundles: list[Path]) -> None:
     chance = random.Random(7)
-    for number in range(12):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    for number in range(int(os.environ.get("KILLS", "6"))):
         root = tmp_path / str(number)
-        killed = subprocess.Popen([sys.executable, "-c", PUSHER, root, *bundles], stdout=subprocess.PIPE)
+        words = [sys.executable, "-c", PUSHER, str(root), *map(str, bundles)]
+        killed = subprocess.Popen(words, stdout=subprocess.PIPE, env=environment)
         assert killed.stdout is not None
         assert killed.stdout.readline() == b"go\n"
-        time.sleep(chance.uniform(0, 0.06))
+        time.sleep(chance.uniform(0, 0.3))
         os.kill(killed.pid, signal.SIGKILL)
-        killed.wait()
+        assert killed.wait() == -signal.SIGKILL
         killed.stdout.close()
         repository = Repository(root)
         check_consistent(repository)
@@ -164,18 +252,48 @@ def test_kill_at_any_moment(tmp_path: Path, bundles: list[Path]) -> None:
         shutil.rmtree(root)
 
 
-def check_consistent(repository: Repository, *, finished: bool = False) -> None:
-    status = repository.status("cars")
+def check_consistent(repository: Repository, model: str = "cars", *, finished: bool = False) -> None:
+    """Versions are whole, and the history tells exactly how the pointer came about; ``finished``: so does its file."""
+    status = repository.status(model)
     for version in status.versions:
         assert version.problem is None
-        folder = repository.folder("cars", version.number)
+        folder = repository.folder(model, version.number)
         verify_files(folder, read_manifest(folder)[0])
     numbers = {version.number for version in status.versions}
-    assert {*status.previous, *([status.active] if status.active else [])} <= numbers
     assert numbers == set(range(1, len(numbers) + 1))
+    assert {event.version for event in status.history if event.action is Action.PUSH} == numbers
+    assert replay(status.history) == (
+        status.active,
+        status.previous,
+        status.canary and status.canary.version,
+    )
     if finished:
-        moves = [event.version for event in status.history if event.action.value != "push"]
-        assert moves[-1] == status.active
-        assert {event.version for event in status.history if event.action.value == "push"} == numbers
-        lines = (repository.root / "cars" / "history.jsonl").read_text().splitlines()
-        assert len(lines) == len(set(lines)) == len(list(map(json.loads, lines)))
+        lines = (repository.root / model / "history.jsonl").read_text().splitlines()
+        assert len(lines) == len(set(lines)) == len(list(map(json.loads, lines))) == len(status.history)
+
+
+def replay(history: Sequence[Event]) -> tuple[int | None, tuple[int, ...], int | None]:
+    """What is active, what was before, and the canary, after all that was done."""
+    active: int | None = None
+    previous: tuple[int, ...] = ()
+    canary: int | None = None
+    for event in history:
+        before = (() if active is None else (active,)) + previous
+        match event.action:
+            case Action.ACTIVATE | Action.PROMOTE:
+                assert event.action is Action.ACTIVATE or event.version == canary
+                active, canary = event.version, None
+                previous = tuple(n for n in before if n != active)
+            case Action.CANARY:
+                canary = event.version
+            case Action.TAKE_BACK:
+                assert canary == event.version
+                canary = None
+            case Action.ROLLBACK:
+                active, *rest = previous
+                assert active == event.version
+                previous, canary = tuple(rest), None
+            case Action.UNDEPLOY:
+                assert active == event.version
+                active, previous, canary = None, before, None
+    return active, previous, canary
