@@ -71,11 +71,12 @@ def serve(
 
 
 def _sole_user(name: str, root: Path) -> Mapping[str, User]:
-    from when_ml_pipeline_meets_hydra.serving.users import FILE, Role, new_user, user_name
+    from when_ml_pipeline_meets_hydra.serving.users import Role, new_user, user_name
+    from when_ml_pipeline_meets_hydra.serving.versions import USERS
 
     # Not left in the environment, where every child would get it.
     password = os.environ.pop(PASSWORD, "")
-    if (root / FILE).exists():
+    if (root / USERS).exists():
         return {}
     try:
         user_name(name)

@@ -30,13 +30,13 @@ def digest_header(digest: bytes) -> str:
     return f"sha-256=:{base64.b64encode(digest).decode()}:"
 
 
-def promised_digest(header: str | None) -> bytes:
+def promised_digest(header: str) -> bytes:
     """The SHA-256 that a ``Content-Digest`` names.
 
     Raises:
         BundleRefused: it names none.
     """
-    found = re.search(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):", header or "")
+    found = re.search(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):", header)
     if found is None:
         raise BundleRefused(f"an upload needs {DIGEST_HEADER}: sha-256=:…:, the SHA-256 of its body in base64")
     return base64.b64decode(found[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, FastAPI, Header
+from fastapi import Depends, FastAPI, Header, Path
 from pydantic import BaseModel, StringConstraints
 from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
@@ -15,9 +15,12 @@ from starlette.requests import Request
 from when_ml_pipeline_meets_hydra.serving.loaded import Loaded, Served
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
 from when_ml_pipeline_meets_hydra.serving.users import Role
-from when_ml_pipeline_meets_hydra.serving.versions import RUN_HEADER, RUN_PATTERN
+from when_ml_pipeline_meets_hydra.serving.versions import NAME_PATTERN, RUN_HEADER, RUN_PATTERN
 
 Body = TypeVar("Body", bound=BaseModel)
+# Only said here: the repository checks names, and tells who asks what is wrong.
+Model = Annotated[str, Path(json_schema_extra={"pattern": NAME_PATTERN}, description="Name of the model")]
+Number = Annotated[int, Path(json_schema_extra={"minimum": 1}, description="Number of the version")]
 
 
 def loaded(request: Request) -> Loaded:
@@ -26,7 +29,7 @@ def loaded(request: Request) -> Loaded:
     return found
 
 
-async def active(request: Request, model: str) -> Served:
+async def active(request: Request, model: Model) -> Served:
     """The active version; a new one is loaded while requests that have the old one go on."""
     versions = loaded(request)
     if served := versions.active_in_memory(model):
@@ -34,7 +37,7 @@ async def active(request: Request, model: str) -> Served:
     return await run_in_threadpool(versions.active, model)
 
 
-async def pinned(request: Request, model: str, version: int) -> Served:
+async def pinned(request: Request, model: Model, version: Number) -> Served:
     """The version that the path names."""
     versions = loaded(request)
     if served := versions.version_in_memory(model, version):
@@ -73,11 +76,14 @@ def described(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def describe_bodies(app: FastAPI) -> None:
-    """Put the schemas of all bodies into the application's OpenAPI document."""
+    """Put the schemas of all bodies, and that a password is needed, into the application's OpenAPI document."""
     kinds = sorted(_DESCRIBED, key=lambda kind: kind.__name__)
     template = "#/components/schemas/{model}"
     _, found = models_json_schema([(kind, "validation") for kind in kinds], ref_template=template)
-    app.openapi()["components"]["schemas"].update(found["$defs"])  # the application keeps the document
+    document = app.openapi()  # which the application keeps
+    document["components"]["schemas"].update(found["$defs"])
+    document["components"]["securitySchemes"] = {"basic": {"type": "http", "scheme": "basic"}}
+    document["security"] = [{"basic": []}]
 
 
 _DESCRIBED: set[type[BaseModel]] = set()

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from when_ml_pipeline_meets_hydra.serving.dependencies import (
     Deployer,
+    Model,
     Run,
     TheLoaded,
     TheRepository,
@@ -57,7 +58,7 @@ def index(body: Asked, repository: TheRepository) -> JSONResponse:
 
 
 @router.post("/models/{model}/load", openapi_extra=described(ChangeBody), responses=documented(404, 409))
-def load(model: str, _: Change, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
+def load(model: Model, _: Change, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
     """Let the model serve: the version that did last, or the newest one. Where one serves, nothing changes."""
     status = loaded.repository.status(model)
     if status.active is None:
@@ -70,7 +71,7 @@ def load(model: str, _: Change, loaded: TheLoaded, user: Deployer, run: Run = No
 
 
 @router.post("/models/{model}/unload", openapi_extra=described(ChangeBody), responses=documented(404, 409))
-def unload(model: str, _: Change, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
+def unload(model: Model, _: Change, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
     """Let no version of the model serve."""
     repository.undeploy(model, user, run)
     return JSONResponse({"name": model})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -14,7 +15,15 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from when_ml_pipeline_meets_hydra.serving import protocol
-from when_ml_pipeline_meets_hydra.serving.dependencies import Active, Pinned, TheLoaded, TheRepository, described
+from when_ml_pipeline_meets_hydra.serving.dependencies import (
+    Active,
+    Model,
+    Number,
+    Pinned,
+    TheLoaded,
+    TheRepository,
+    described,
+)
 from when_ml_pipeline_meets_hydra.serving.loaded import Loaded, Served
 from when_ml_pipeline_meets_hydra.serving.questions import (
     HEADER_LENGTH,
@@ -31,6 +40,7 @@ router = APIRouter(prefix="/v2", responses=documented(404))
 Question = PredictBody | InferBody
 Reader = Callable[[bytes, str | None], Question]
 
+OPEN: dict[str, Any] = {"security": []}  # of routes that want no password
 _PATH = re.compile(r"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,9}))?/(predict|infer)")
 _READERS: dict[str, Reader] = {"predict": read_predict, "infer": read_infer}
 _ROUTES = {
@@ -43,13 +53,13 @@ _HEADER_LENGTH = HEADER_LENGTH.lower().encode()
 INLINE_VALUES = 2000
 
 
-@router.get("/health/live")
+@router.get("/health/live", openapi_extra=OPEN)
 async def live() -> JSONResponse:
     """Whether the server runs."""
     return JSONResponse({"live": True})
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", openapi_extra=OPEN)
 def ready(loaded: TheLoaded) -> JSONResponse:
     """Whether every model that shall serve does; 503 where one cannot."""
     waits = loaded.not_ready()
@@ -89,7 +99,7 @@ async def version_ready(served: Pinned) -> JSONResponse:
 
 
 @router.post("/models/{model}/predict", openapi_extra=described(PredictBody), responses=documented(400))
-async def predict(request: Request, model: str, loaded: TheLoaded) -> Response:
+async def predict(request: Request, model: Model, loaded: TheLoaded) -> Response:
     """Answers for rows as objects, by the active version or a canary."""
     return await _response(request, loaded, "predict", model)
 
@@ -97,19 +107,19 @@ async def predict(request: Request, model: str, loaded: TheLoaded) -> Response:
 @router.post(
     "/models/{model}/versions/{version}/predict", openapi_extra=described(PredictBody), responses=documented(400)
 )
-async def version_predict(request: Request, model: str, version: int, loaded: TheLoaded) -> Response:
+async def version_predict(request: Request, model: Model, version: Number, loaded: TheLoaded) -> Response:
     """Answers for rows as objects, by a version."""
     return await _response(request, loaded, "predict", model, version)
 
 
 @router.post("/models/{model}/infer", openapi_extra=described(InferBody), responses=documented(400))
-async def infer(request: Request, model: str, loaded: TheLoaded) -> Response:
+async def infer(request: Request, model: Model, loaded: TheLoaded) -> Response:
     """Answers for tensors, by the active version or a canary."""
     return await _response(request, loaded, "infer", model)
 
 
 @router.post("/models/{model}/versions/{version}/infer", openapi_extra=described(InferBody), responses=documented(400))
-async def version_infer(request: Request, model: str, version: int, loaded: TheLoaded) -> Response:
+async def version_infer(request: Request, model: Model, version: Number, loaded: TheLoaded) -> Response:
     """Answers for tensors, by a version."""
     return await _response(request, loaded, "infer", model, version)
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from when_ml_pipeline_meets_hydra.serving import archive, scorer
 from when_ml_pipeline_meets_hydra.serving.dependencies import (
     Deployer,
+    Model,
     Run,
     TheLoaded,
     TheRepository,
@@ -29,9 +30,13 @@ from when_ml_pipeline_meets_hydra.serving.refusals import documented
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
 from when_ml_pipeline_meets_hydra.serving.versions import Status
 
-router = APIRouter(prefix="/v2/repository/models", responses=documented(404, 409))
+router = APIRouter(prefix="/v2/repository/models", responses=documented(400, 404, 409))
 _statuses = TypeAdapter(Status)
 _observations = TypeAdapter(Observation)
+TAR = {"type": "string", "format": "binary", "description": "An uncompressed tar of the bundle's files"}
+Promised = Annotated[
+    str, Header(alias=archive.DIGEST_HEADER, description="sha-256=:…:, the SHA-256 of the body in base64 (RFC 9530)")
+]
 Activated = Annotated[ActivateBody, Depends(body_of(ActivateBody))]
 Started = Annotated[CanaryBody, Depends(body_of(CanaryBody))]
 
@@ -43,14 +48,14 @@ def models(repository: TheRepository) -> JSONResponse:
 
 
 @router.get("/{model}")
-def status(model: str, repository: TheRepository) -> JSONResponse:
+def status(model: Model, repository: TheRepository) -> JSONResponse:
     """The versions of a model, which one is active, and the history."""
     return JSONResponse(_content(repository.status(model)))
 
 
 @router.get("/{model}/observed")
 def observed(
-    model: str,
+    model: Model,
     repository: TheRepository,
     version: Annotated[int | None, Query(ge=1, description="The active one otherwise")] = None,
     days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="How many days, today included")] = KEPT_DAYS,
@@ -61,19 +66,19 @@ def observed(
 
 @router.post(
     "/{model}/versions",
-    openapi_extra={"requestBody": {"required": True, "content": {"application/x-tar": {}}}},
+    openapi_extra={"requestBody": {"required": True, "content": {"application/x-tar": {"schema": TAR}}}},
 )
 async def upload(
-    request: Request, model: str, repository: TheRepository, user: Deployer, run: Run = None
+    request: Request, model: Model, repository: TheRepository, user: Deployer, promised: Promised, run: Run = None
 ) -> JSONResponse:
     """Keep a bundle (a tar of its files), if it is the one promised, can be loaded and predicts what it promises."""
-    promised = archive.promised_digest(request.headers.get(archive.DIGEST_HEADER))
+    expected = archive.promised_digest(promised)
     digest = hashlib.sha256()
     with tempfile.TemporaryFile() as body:
         async for block in request.stream():
             digest.update(block)
             body.write(block)
-        if digest.digest() != promised:
+        if digest.digest() != expected:
             raise BundleRefused(f"the body is not the one that {archive.DIGEST_HEADER} names")
         body.seek(0)
         version = await run_in_threadpool(_keep, body, model, repository, user, run)
@@ -89,27 +94,27 @@ def _keep(body: IO[bytes], model: str, repository: Repository, user: str, run: s
 
 
 @router.post("/{model}/activate", openapi_extra=described(ActivateBody))
-def activate(model: str, body: Activated, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
+def activate(model: Model, body: Activated, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
     """Let a version serve alone. It is loaded first, so that no request has to wait for it."""
     loaded.version(model, body.version)
     return JSONResponse(_content(loaded.repository.activate(model, body.version, user, run)))
 
 
 @router.post("/{model}/canary", openapi_extra=described(CanaryBody))
-def canary(model: str, body: Started, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
+def canary(model: Model, body: Started, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
     """Let a version answer a share of the requests, until it is promoted or taken back. It is loaded first."""
     loaded.version(model, body.version)
     return JSONResponse(_content(loaded.repository.canary(model, body.version, body.terms, user, run)))
 
 
 @router.post("/{model}/rollback")
-def rollback(model: str, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
+def rollback(model: Model, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
     """Take the canary back; where there is none, let the version serve that served before."""
     return JSONResponse(_content(repository.rollback(model, user, run)))
 
 
 @router.post("/{model}/undeploy")
-def undeploy(model: str, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
+def undeploy(model: Model, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
     """Let no version serve."""
     return JSONResponse(_content(repository.undeploy(model, user, run)))
 

@@ -19,7 +19,7 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
 from when_ml_pipeline_meets_hydra.serving.refusals import documented
 
@@ -48,7 +48,7 @@ rows_of = cache(ROWS.labels)
 router = APIRouter(responses=documented())
 
 
-@router.get("/metrics", response_class=PlainTextResponse)
+@router.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
 def expose() -> Response:
     """All numbers of all workers in Prometheus' text format."""
     registry: CollectorRegistry = REGISTRY

@@ -15,11 +15,11 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 from when_ml_pipeline_meets_hydra import durable
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.serving.versions import USERS
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-FILE = "users.json"
 LOCK_SECONDS = 30
 SHORTEST_PASSWORD = 8
 
@@ -70,7 +70,7 @@ class Users:
     """The users of the repository below ``root``; ``sole`` is the only one where there is no ``users.json``."""
 
     def __init__(self, root: Path, sole: Mapping[str, User] | None = None) -> None:
-        self._file, self._sole = root / FILE, sole or {}
+        self._file, self._sole = root / USERS, sole or {}
         self._path = str(self._file)
 
     def stamp(self) -> tuple[int, int] | None:
@@ -135,7 +135,7 @@ class Users:
 
     def _change(self, change: Callable[[Mapping[str, User]], Mapping[str, User]]) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(self._file.with_name(f".{FILE}.lock"), timeout=LOCK_SECONDS):
+        with filelock.FileLock(self._file.with_name(f".{USERS}.lock"), timeout=LOCK_SECONDS):
             users = change(self.all() if self._file.exists() else {})
             before = os.umask(0o077)
             try:

@@ -12,9 +12,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
 
+USERS = "users.json"  # beside the models in a repository
 RUN_HEADER = "Pipeline-Run"  # of a request that changes something: the id of the run that asks
 RUN_PATTERN = r"^[A-Za-z0-9._-]{1,100}$"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+_NAME = re.compile(NAME_PATTERN)
 
 
 def model_name(name: str) -> str:
@@ -25,6 +27,8 @@ def model_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise ValueError("only letters, digits, '.', '_' and '-', at most 100, the first a letter or digit")
+    if name == USERS:
+        raise ValueError("is the name of the file of the server's users")
     return name
 
 
