@@ -26,7 +26,7 @@ def value_of(name: str, hint: Any, job: Job, allowed: Iterable[str]) -> Any:
 
 
 def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str]) -> Any:
-    problems = _faults(name, job)
+    problems = faults_of(name, job)
     faulty = {p.key for p in problems}
     wanted = hint
     if isinstance(data, dict) and "_target_" in data:
@@ -124,8 +124,8 @@ def _members(
     return found
 
 
-def _faults(name: str, job: Job) -> list[Problem]:
-    """The keys of an option that have no value."""
+def faults_of(name: str, job: Job) -> list[Problem]:
+    """The keys of an option, or the key of a single value, that have no value."""
     return [
         Problem(key=key, message=message, origin=job.origins.of(key), remedy=f"Give it: {key}=…")
         for key, message in job.faults.items()

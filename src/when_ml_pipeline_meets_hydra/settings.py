@@ -12,6 +12,7 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.comparison import Objective
 from when_ml_pipeline_meets_hydra.compose import LOCAL_LAUNCHER, Composed
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.options import faults_of
 from when_ml_pipeline_meets_hydra.outcomes import OnError
 from when_ml_pipeline_meets_hydra.validation import validate
 
@@ -61,8 +62,8 @@ def _setting(composed: Composed, key: str, hint: Any, problems: list[Problem]) -
     first, *others = composed.jobs
     if any(job.config.get(key) != first.config.get(key) for job in others):
         problems.append(Problem(key=key, message="has to be the same for all jobs of a run"))
-    elif fault := first.faults.get(key):
-        problems.append(Problem(key=key, message=fault, origin=first.origins.of(key), remedy=f"Give it: {key}=…"))
+    elif faults := faults_of(key, first):
+        problems += faults
     else:
         try:
             return validate(hint, first.config.get(key), key=key, origin=first.origins.of)
