@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import run
+from when_ml_pipeline_meets_hydra.datasets.table import TARGET, Table, column
+from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.profiles import columns
+from when_ml_pipeline_meets_hydra.profiles.parallel import describe_all
+from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType, Task
 
 PROFILE = ("c=preprocessing", "c/preprocessing_sub=profile")
 
@@ -49,8 +58,8 @@ def test_each_column_is_described() -> None:
     assert columns["who"]["missing"] == 0.2
     assert columns["who"]["histogram"] == [{"value": "a", "count": 60}, {"value": "b", "count": 20}]
     assert (columns["when"]["min"], columns["when"]["max"]) == ("2026-01-01", "2026-01-30")
-    for column in profile["columns"]:
-        assert sum(b["count"] for b in column["histogram"]) == round(100 * (1 - column["missing"]))
+    for about in profile["columns"]:
+        assert sum(b["count"] for b in about["histogram"]) == round(100 * (1 - about["missing"]))
 
 
 class _Page(HTMLParser):
@@ -90,3 +99,59 @@ def test_a_column_without_values() -> None:
     code, _, err = inside(*PROFILE, "preprocessing/dataset=csv", "dataset.path=data.csv", "dataset.target=y")
     assert code == 2, "as preprocessing would say"
     assert "the column 'b' has no value at all" in err
+
+
+def mixed_table(columns: int = 6) -> Table:
+    """A table of numbers, texts, dates and truth values, with missing ones among them."""
+    kinds: dict[DType, Callable[[int], object]] = {
+        DType.FLOAT: lambda k: (k * 37 % 101) / 7,
+        DType.STRING: lambda k: f"v{k * k % 13}",
+        DType.DATE: lambda k: date(2026, 1, 1 + k % 28),
+        DType.BOOL: lambda k: k % 3 == 0,
+        DType.INT: lambda k: k % 11,
+    }
+    dtypes = [list(kinds)[k % len(kinds)] for k in range(columns)]
+    values = {
+        column(k): [None if row % (k + 5) == 0 else kinds[dtype](row) for row in range(200)]
+        for k, dtype in enumerate(dtypes)
+    }
+    return Table(
+        frame=pl.DataFrame({**values, TARGET: [float(row) for row in range(200)]}).lazy(),
+        columns=tuple(Column(name=f"{dtype}-{k}", dtype=dtype) for k, dtype in enumerate(dtypes)),
+        target=Column(name="y", dtype=DType.FLOAT),
+        task=Task.REGRESSION,
+    )
+
+
+def test_columns_are_described_at_the_same_time_and_each_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    both, describe = threading.Barrier(2), columns.describe
+
+    def met(*about: Any) -> dict[str, Any]:
+        both.wait(timeout=60)  # nobody passes alone
+        return describe(*about)
+
+    monkeypatch.setattr(columns, "describe", met)
+    told: list[tuple[float, float | None, str]] = []
+    found = describe_all(mixed_table(5), 200, lambda *progress: told.append(progress))
+    assert [c["name"] for c in found] == ["float-0", "string-1", "date-2", "bool-3", "int-4", "y"]
+    assert told == [(0, 6, "columns"), *((k, 6, c["name"]) for k, c in enumerate(found, start=1))]
+
+
+def test_a_profile_is_the_same_for_any_number_of_workers() -> None:
+    table, silent = mixed_table(23), lambda *_: None
+    one, many = (describe_all(table, 200, silent, workers=workers) for workers in (1, 8))
+    assert json.dumps(one) == json.dumps(many)
+    assert len(one) == 24
+
+
+def test_a_column_that_cannot_be_described_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = mixed_table(20)
+    broken = table.frame.drop(column(7), column(12))
+    begun: list[str] = []
+    describe = columns.describe
+    monkeypatch.setattr(
+        columns, "describe", lambda f, about, *more: begun.append(about.name) or describe(f, about, *more)
+    )
+    with pytest.raises(StepFailed, match="The column 'date-7' cannot be described: "):
+        describe_all(replace(table, frame=broken), 200, lambda *_: None, workers=2)
+    assert len(begun) < 21, "what had not begun is left"

@@ -29,8 +29,11 @@ class Profile(Artifact):
 def profile(dataset: Dataset, *, out: Path, progress: Progress) -> Profile:
     """Look at each column: type, missing values, range, histogram; as a page and as JSON.
 
+    The rows are read once; then the columns are described in parallel, each by itself.
+
     Raises:
         BadInput: a column is not there.
+        StepFailed: a column cannot be described.
     """
     from when_ml_pipeline_meets_hydra.datasets.table import table as read
     from when_ml_pipeline_meets_hydra.preparation import write
@@ -44,19 +47,14 @@ def profile(dataset: Dataset, *, out: Path, progress: Progress) -> Profile:
     return Profile(path=out, dataset=dataset.name, rows=content["rows"], columns=len(content["columns"]))
 
 
-def _content(name: str, table: Table, progress: Progress) -> dict[str, Any]:
+def _content(name: str, table: Table, progress: Progress, workers: int | None = None) -> dict[str, Any]:
+    """The profile as JSON; the same for any number of ``workers`` (none: as many as Polars has threads)."""
     import polars as pl
 
-    from when_ml_pipeline_meets_hydra.datasets.table import TARGET, column
-    from when_ml_pipeline_meets_hydra.profiles import columns
+    from when_ml_pipeline_meets_hydra.profiles.parallel import describe_all
 
-    named = [*((column(k), c, "feature") for k, c in enumerate(table.columns)), (TARGET, table.target, "target")]
     rows: int = table.frame.select(pl.len()).collect(engine="streaming").item()
-    found = []
-    for done, (key, described, role) in enumerate(named):
-        progress(done, len(named), described.name)
-        found.append(columns.describe(table.frame.select(pl.col(key).alias("x")), described, role, rows))
-    progress(len(named), len(named), "described")
+    found = describe_all(table, rows, progress, workers)
     return {"dataset": name, "rows": rows, "task": table.task.value, "columns": found}
 
 
