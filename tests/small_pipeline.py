@@ -76,7 +76,8 @@ def wrong(*overrides: str, multirun: bool = False, dirs: Sequence[str] = ()) -> 
     """What is wrong with a command: key → the whole problem in one line. Fails where nothing is wrong."""
     with pytest.raises(BadInput) as caught:
         prepare(overrides, multirun=multirun, config_dirs=[CONF, *dirs])
-    return {problem.key: str(problem) for problem in caught.value.problems}
+    found = caught.value.problems
+    return {key: "\n".join(str(p) for p in found if p.key == key) for key in dict.fromkeys(p.key for p in found)}
 
 
 def write(folder: Path, files: dict[str, str]) -> str:

@@ -94,7 +94,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "a list for a group": (["c=fit", "knobs=[1]"], ["knobs"]),
     "across fields": (
         ["c=fit", "knobs.shape=parabola", "knobs.rounds=1"],
-        ["knobs: a parabola needs at least two rounds", "fit/knobs/gentle.yaml"],
+        [
+            "knobs: a parabola needs at least two rounds",
+            "(from the override knobs.rounds=1 and the override knobs.shape=parabola)",
+        ],
     ),
     "a mandatory value": (
         ["c=gather", "gather/source=file"],
@@ -104,7 +107,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["c=fit", "~knobs.rate"],
         ["knobs.rate: a value is needed (a number, 0 < x < 1)", "~knobs.rate"],
     ),
-    "a deleted group": (["c=fit", "~knobs"], ["fit_sub: its parameter 'knobs' is neither a config key nor a stage"]),
+    "a deleted group": (["c=fit", "~knobs"], ["knobs: a value is needed: fit reads it (from the override ~knobs)"]),
     "a file that is not there": (
         ["c=gather", "gather/source=file", "source.path=nowhere.txt"],
         ["source.path=nowhere.txt: there is no such file (from the override source.path=nowhere.txt)"],
@@ -132,7 +135,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "a target that is not there": (["c=fit", "+knobs._target_=small.options.Nob"], ["small.options has no 'Nob'"]),
     "a module that is not there": (["c=fit", "+knobs._target_=small.nowhere.X"], ["cannot import small.nowhere"]),
     "a target without module": (["c=fit", "+knobs._target_=Knobs"], ["Write package.module.Name"]),
-    "no target": (["c=fit", "+knobs._target_=null"], ["knobs._target_=None"]),
+    "no target": (["c=fit", "+knobs._target_=null"], ["knobs._target_=null: has to be a class or function"]),
     "a module as target": (["c=fit", "+knobs._target_=small.options"], ["neither a class nor a function"]),
     "a function for an option": (
         ["c=fit", "+knobs._target_=small.steps.fit"],
