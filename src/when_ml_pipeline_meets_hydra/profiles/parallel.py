@@ -25,7 +25,7 @@ def describe_all(table: Table, rows: int, progress: Progress, workers: int | Non
         StepFailed: a column cannot be described; of several the first one.
     """
     named = [*((column(k), c, "feature") for k, c in enumerate(table.columns)), (TARGET, table.target, "target")]
-    threads = workers or max(2, min(MOST_WORKERS, pl.thread_pool_size()))
+    threads = workers or min(MOST_WORKERS, 2 * pl.thread_pool_size())
     found: list[dict[str, Any]] = []
     progress(0, len(named), "columns")
     with ThreadPoolExecutor(threads, thread_name_prefix="column") as pool:

@@ -48,7 +48,7 @@ def profile(dataset: Dataset, *, out: Path, progress: Progress) -> Profile:
 
 
 def _content(name: str, table: Table, progress: Progress, workers: int | None = None) -> dict[str, Any]:
-    """The profile as JSON; the same for any number of ``workers`` (none: as many as Polars has threads)."""
+    """The profile as JSON; the same for any number of ``workers`` (none: by the threads that Polars has)."""
     import polars as pl
 
     from when_ml_pipeline_meets_hydra.profiles.parallel import describe_all
