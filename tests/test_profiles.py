@@ -147,11 +147,13 @@ def test_a_profile_is_the_same_for_any_number_of_workers() -> None:
 def test_a_column_that_cannot_be_described_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     table = mixed_table(20)
     broken = table.frame.drop(column(7), column(12))
-    begun: list[str] = []
-    describe = columns.describe
-    monkeypatch.setattr(
-        columns, "describe", lambda f, about, *more: begun.append(about.name) or describe(f, about, *more)
-    )
+    begun, describe = [], columns.describe
+
+    def noted(frame: pl.LazyFrame, about: Column, *more: Any) -> dict[str, Any]:
+        begun.append(about.name)
+        return describe(frame, about, *more)
+
+    monkeypatch.setattr(columns, "describe", noted)
     with pytest.raises(StepFailed, match="The column 'date-7' cannot be described: "):
         describe_all(replace(table, frame=broken), 200, lambda *_: None, workers=2)
     assert len(begun) < 21, "what had not begun is left"
