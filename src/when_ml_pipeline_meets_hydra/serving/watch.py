@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 WHO = "server"
 PAUSE = 1.0  # s between two looks
-SAVES = 5  # looks between two additions to the day's file
+SAVES = 2  # looks between two additions to the day's file
 
 
 class Watch:
