@@ -74,7 +74,7 @@ def running(repository: Path, log: Path, *more: str, **environment: str) -> Iter
 
 def _port(process: subprocess.Popen[str], log: Path) -> int:
     for _ in range(600):
-        if found := re.search(r"at http://127\.0\.0\.1:(\d+)", log.read_text()):
+        if found := re.search(r"at https?://127\.0\.0\.1:(\d+)", log.read_text()):
             return int(found[1])
         assert process.poll() is None, log.read_text()
         time.sleep(0.05)

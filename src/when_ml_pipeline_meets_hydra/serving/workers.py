@@ -10,12 +10,14 @@ import asyncio
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import sys
 import threading
 import time
 from functools import partial
+from multiprocessing import connection
 from pathlib import Path
 
 import uvicorn
@@ -123,6 +125,16 @@ class _Worker(multiprocess.Process):
         if self._server is None:
             self._server = _Server(self.config)
         return self._server
+
+    def _healthcheck(self, timeout: float) -> bool | None:
+        # Both ends of its pipe are open here, so that one that dies before it answers would be waited for.
+        try:
+            self.parent_conn.send(b"ping")
+            if self.parent_conn in connection.wait([self.parent_conn, self.process.sentinel], timeout):
+                return bool(self.parent_conn.recv())
+        except (OSError, EOFError, pickle.UnpicklingError):
+            pass
+        return None
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         threading.Thread(target=_stop_without_supervisor, daemon=True).start()
