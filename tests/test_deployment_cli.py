@@ -28,7 +28,7 @@ def test_from_nothing_to_a_served_model(cli: Cli, own_home: Path, tmp_path: Path
     smoke = read_smoke(bundle)
     stored = own_home / "store"
     provenance = read_manifest(bundle)[0].provenance
-    (predictions,) = stored.glob(f"**/{provenance.modeling}/**/predictions.parquet")
+    predictions = stored / provenance.modeling[:2] / provenance.modeling / "files" / "predictions.parquet"
     trained = pl.read_parquet(predictions)["prediction"].head(len(smoke.rows)).to_list()
     with running(own_home / "models", tmp_path / "log") as server:
         status, answer = server.call("POST", "/v2/models/cars/predict", {"rows": smoke.rows})

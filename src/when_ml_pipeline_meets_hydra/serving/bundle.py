@@ -123,8 +123,8 @@ def _manifest(preprocessing: PreparedData, modeling: TrainedModel, outputs: tupl
         source=source_digest(preprocessing, modeling),
         files=describe_files(out),
         provenance=Provenance(
-            preprocessing=preprocessing.path.name,
-            modeling=modeling.path.name,
+            preprocessing=preprocessing.path.parent.name,
+            modeling=modeling.path.parent.name,
             package=importlib.metadata.version("when_ml_pipeline_meets_hydra"),
             created=datetime.now(UTC),
         ),
