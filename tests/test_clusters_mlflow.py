@@ -13,20 +13,18 @@ import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 import tiny_models as tiny
+from cluster_life import ROWS, live, regressions
 from conftest import Cli
 from mlflow_server import ID, INSTALLED, PASSWORD, MlflowServer, mlflow_server
-from when_ml_pipeline_meets_hydra.clusters.interface import Cluster
 from when_ml_pipeline_meets_hydra.clusters.mlflow import Mlflow
 from when_ml_pipeline_meets_hydra.clusters.replay import previous
 from when_ml_pipeline_meets_hydra.errors import Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving import bundle
 from when_ml_pipeline_meets_hydra.serving.rows import feeds_from_rows
-from when_ml_pipeline_meets_hydra.serving.versions import Action, Event, Terms
+from when_ml_pipeline_meets_hydra.serving.versions import Action, Event
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
 
 pytestmark = pytest.mark.xdist_group("mlflow")
-ROWS = [tiny.json_row(row) for row in tiny.ROWS]
-TERMS = Terms(share=0.1, requests=10, minutes=0, errors=0, latency=None, agreement=None, sample=0, tolerance=0)
 
 
 @pytest.fixture(scope="module")
@@ -39,62 +37,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Regressions with the slopes 1 and 2, and a classification."""
+    """Two regressions, and a classification."""
     root = tmp_path_factory.mktemp("bundles")
-    data, classes = tiny.prepared(root / "data"), tiny.prepared(root / "classes", task=Task.CLASSIFICATION)
-    folders = [root / "0", root / "1", root / "2"]
-    for folder in folders:
-        folder.mkdir()
-    bundle.build(data, tiny.regression(root / "m1", slope=1.0), folders[0])
-    bundle.build(data, tiny.regression(root / "m2", slope=2.0), folders[1])
-    bundle.build(classes, tiny.classification(root / "m3"), folders[2])
-    return folders
+    (root / "classes").mkdir()
+    data = tiny.prepared(root / "classes-data", task=Task.CLASSIFICATION)
+    bundle.build(data, tiny.classification(root / "m3"), root / "classes")
+    return [*regressions(root), root / "classes"]
 
 
 def registry(url: str, pw: str = PASSWORD, **options: Any) -> Mlflow:
     return Mlflow(url=url, id=ID, pw=SecretStr(pw), **options)
 
 
-def prices(slope: float) -> Any:
-    return pytest.approx([tiny.price(row, slope) for row in tiny.ROWS], rel=1e-6)
-
-
 def test_life_of_a_model(server: MlflowServer, bundles: list[Path]) -> None:
-    cluster = registry(server.url)
-    assert isinstance(cluster, Cluster)
-    assert cluster.status("things").versions == ()
-    for number, slope in enumerate((1.0, 2.0), start=1):
-        assert cluster.push("things", bundles[number - 1], run="run-1") == number
-        assert cluster.status("things").active == (number - 1 or None)
-        assert cluster.predict("things", ROWS, number).values == prices(slope)
-        assert cluster.activate("things", number).active == number
-    assert cluster.push("things", bundles[0]) == 1, "the same bundle twice is one version"
-    assert cluster.activate("things", 2).active == 2
-    after = cluster.rollback("things", run="run-2")
-    assert (after.active, after.previous) == (1, ())
-    assert cluster.predict("things", ROWS).values == prices(1.0)
-    with pytest.raises(Refused, match="no earlier version"):
-        cluster.rollback("things")
-    with pytest.raises(Refused, match="answers no requests"):
-        cluster.canary("things", 2, TERMS)
-    for _ in range(2):
-        assert cluster.undeploy("things").active is None
-    with pytest.raises(Refused, match="no version of 'things' is active"):
-        cluster.predict("things", ROWS)
-    found = cluster.rollback("things")
-    assert found.active == 1
-    done = [(event.action.value, event.version, event.run) for event in found.history]
-    assert done == [
-        ("push", 1, "run-1"),
-        ("activate", 1, None),
-        ("push", 2, "run-1"),
-        ("activate", 2, None),
-        ("rollback", 1, "run-2"),
-        ("undeploy", 1, None),
-        ("rollback", 1, None),
-    ]
+    found = live(registry(server.url), bundles, no_canary="answers no requests")
     assert {event.who for event in found.history} == {ID}
-    assert found.versions[0].metrics == {"r2": 1.0}
 
 
 def test_what_is_not_there_is_refused(server: MlflowServer) -> None:

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdap
 from when_ml_pipeline_meets_hydra.clusters import mlmodel
 from when_ml_pipeline_meets_hydra.clusters.addresses import given_password, server_url, user_id
 from when_ml_pipeline_meets_hydra.clusters.mlflow_registry import Missing, Registered, Registry
-from when_ml_pipeline_meets_hydra.clusters.replay import previous
+from when_ml_pipeline_meets_hydra.clusters.replay import none_active, previous, version_before
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import Refused
 from when_ml_pipeline_meets_hydra.serving.manifest import (
@@ -92,18 +92,14 @@ class Mlflow:
     def rollback(self, model: str, *, run: str | None = None) -> Status:
         """Let the alias name the version again that it named before."""
         before = self.status(model)
-        if before.active is None and not before.previous:
-            raise Missing("model_name", f"no version of '{model}' is active")
-        if not before.previous:
-            raise Refused("model_name", f"'{model}' has no earlier version to go back to")
-        return self._move(before, before.previous[0], Action.ROLLBACK, run)
+        return self._move(before, version_before(before), Action.ROLLBACK, run)
 
     def undeploy(self, model: str, *, run: str | None = None) -> Status:
         """Delete the alias; the versions stay."""
         before = self.status(model)
+        if before.active is None and not before.previous:
+            raise none_active(model)
         if before.active is None:
-            if not before.previous:
-                raise Missing("model_name", f"no version of '{model}' is active")
             return before
         self._registry.delete_alias(model, self.alias)
         return self._noted(before, None, self._event(Action.UNDEPLOY, before.active, run))
@@ -130,7 +126,7 @@ class Mlflow:
 
         number = self.active(model) if version is None else version
         if number is None:
-            raise Missing("model_name", f"no version of '{model}' is active")
+            raise none_active(model)
         with self.downloaded(model, number) as folder:
             return scorer.load(folder).predict(rows)
 

@@ -114,7 +114,7 @@ class Registry:
     def upload(self, logged: Logged, files: Iterable[Path]) -> None:
         """Bring the files to where the server keeps those of a logged model."""
         if not logged.uri.startswith(PROXIED):
-            Storage(logged.uri).put(files)
+            Storage(logged.uri).put({file.name: file for file in files})
             return
         for file in files:
             with file.open("rb") as content:
@@ -128,7 +128,7 @@ class Registry:
         """
         uri = self._get("model-versions/get-download-uri", name=model, version=version)["artifact_uri"]
         if not uri.startswith(PROXIED):
-            Storage(uri).get(names, into)
+            Storage(uri).get({name: into / name for name in names})
             return
         for name in names:
             (into / name).write_bytes(self._send("GET", f"{self._artifacts(uri)}/{name}").content)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from when_ml_pipeline_meets_hydra.serving.versions import Action, Event
+from when_ml_pipeline_meets_hydra.errors import Refused
+from when_ml_pipeline_meets_hydra.serving.versions import Action, Event, Status
 
 
 def previous(history: Iterable[Event], active: int | None) -> tuple[int, ...]:
@@ -23,6 +24,24 @@ def previous(history: Iterable[Event], active: int | None) -> tuple[int, ...]:
         elif event.action is Action.UNDEPLOY:
             served, before = None, _without(None, served, before)
     return before if served == active else _without(active, served, before)
+
+
+def version_before(status: Status) -> int:
+    """The version that a rollback makes active.
+
+    Raises:
+        Refused: there is none.
+    """
+    if status.active is None and not status.previous:
+        raise none_active(status.model)
+    if not status.previous:
+        raise Refused("model_name", f"'{status.model}' has no earlier version to go back to")
+    return status.previous[0]
+
+
+def none_active(model: str) -> Refused:
+    """What is said to who asks for the active version of a model that has none."""
+    return Refused("model_name", f"no version of '{model}' is active")
 
 
 def _without(version: int | None, served: int | None, before: tuple[int, ...]) -> tuple[int, ...]:

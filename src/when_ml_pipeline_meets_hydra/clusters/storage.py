@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,19 +21,21 @@ class Storage:
         """``filesystem`` has the credentials, where they are not those of the environment."""
         self.uri, self._given = uri.rstrip("/"), filesystem
 
-    def put(self, files: Iterable[Path]) -> None:
-        """Write the files into the folder."""
+    def put(self, files: Mapping[str, Path]) -> None:
+        """Write files into the folder: path inside it → file of this machine."""
         with self._reached() as (filesystem, folder):
-            filesystem.create_dir(folder, recursive=True)
-            for file in files:
-                with file.open("rb") as source, filesystem.open_output_stream(f"{folder}/{file.name}") as target:
+            for name, file in files.items():
+                path = f"{folder}/{name}"
+                if filesystem.type_name == "local":  # object stores have no folders
+                    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+                with file.open("rb") as source, filesystem.open_output_stream(path) as target:
                     shutil.copyfileobj(source, target)
 
-    def get(self, names: Iterable[str], into: Path) -> None:
-        """Copy files of the folder into the directory ``into``."""
+    def get(self, files: Mapping[str, Path]) -> None:
+        """Copy files of the folder: path inside it → file of this machine."""
         with self._reached() as (filesystem, folder):
-            for name in names:
-                with filesystem.open_input_stream(f"{folder}/{name}") as source, (into / name).open("wb") as target:
+            for name, file in files.items():
+                with filesystem.open_input_stream(f"{folder}/{name}") as source, file.open("wb") as target:
                     shutil.copyfileobj(source, target)
 
     @contextmanager
