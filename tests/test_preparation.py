@@ -26,6 +26,7 @@ from when_ml_pipeline_meets_hydra.preparation import matrix
 from when_ml_pipeline_meets_hydra.preparation.fit import Category, Fitted, Number, fit
 from when_ml_pipeline_meets_hydra.preparation.graph import build
 from when_ml_pipeline_meets_hydra.preparation.param import Imputation, PreparationParam, Scaling
+from when_ml_pipeline_meets_hydra.preparation.quantiles import quantiles
 from when_ml_pipeline_meets_hydra.preparation.split import Split, split
 from when_ml_pipeline_meets_hydra.preparation.write import compare
 from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType, PreparedData, Task
@@ -247,9 +248,27 @@ def test_identifiers_are_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPat
     data, frame = one_column(values, pl.String())
     exact = fit(frame, data.columns, 1000, PreparationParam(min_frequency=0.01))
     monkeypatch.setattr("when_ml_pipeline_meets_hydra.preparation.fit.TEXTS_AT_ONCE", 10)
-    monkeypatch.setattr("when_ml_pipeline_meets_hydra.preparation.fit.VALUES_AT_ONCE", 10)
     assert fit(frame, data.columns, 1000, PreparationParam(min_frequency=0.01)) == exact
     assert exact.categories == (Category(index=0, values=("often",)),)
+
+
+@given(
+    values=st.lists(st.none() | st.integers(-3, 3) | st.floats(-1e9, 1e9), min_size=1, max_size=300),
+    in_order=st.booleans(),
+    few=st.integers(1, 40),
+)
+def test_quantiles_are_exact_whatever_the_sample_says(values: list[float | None], in_order: bool, few: int) -> None:
+    column = sorted(values, key=lambda v: (v is None, v or 0)) if in_order else values
+    frame = pl.DataFrame({"x": column, "y": [7.0] * len(column)}, schema={"x": pl.Float64, "y": pl.Float64})
+    expected = [[frame[name].quantile(q, "linear") for q in (0.25, 0.5, 0.75)] for name in ("x", "y")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("when_ml_pipeline_meets_hydra.preparation.quantiles.SAMPLE_ROWS", few)
+        patch.setattr("when_ml_pipeline_meets_hydra.preparation.quantiles.VALUES_AT_ONCE", 1)
+        rows = frame.lazy().with_row_index("row")
+        found = quantiles(rows, len(column), [pl.col("x"), pl.col("y")], (0.25, 0.5, 0.75))
+    assert [[q is None for q in own] for own in found] == [[q is None for q in own] for own in expected]
+    for own, exact in zip(found, expected, strict=True):
+        assert [q or 0 for q in own] == pytest.approx([q or 0 for q in exact], rel=1e-12, abs=1e-6)
 
 
 def test_features_have_names_of_their_own() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
@@ -12,6 +13,19 @@ if TYPE_CHECKING:
     import onnx
 
     Array = np.ndarray[Any, Any]
+
+
+class Rows(Protocol):
+    """Features that stay in a file, [N, F]."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and F."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self) -> Iterator[Array]:
+        """All rows in order, each time some of them: float32 [n, F], finite."""
 
 
 class Estimator(Protocol):
@@ -25,7 +39,8 @@ class Estimator(Protocol):
 class Model(Protocol):
     """A kind of model and its own options.
 
-    A class attribute ``takes`` names the class of its hyperparameters, where that is not ``TrainingParam``.
+    A class attribute ``takes`` names the class of its hyperparameters, where that is not ``TrainingParam``; one that
+    says ``in_batches = True`` is given ``Rows`` instead of a matrix that holds all features in memory.
     """
 
     @property

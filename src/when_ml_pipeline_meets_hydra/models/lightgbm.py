@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.training.param import Loss, TrainingParam
 if TYPE_CHECKING:
     import onnx
 
-    from when_ml_pipeline_meets_hydra.models.interface import Array, Estimator
+    from when_ml_pipeline_meets_hydra.models.interface import Array, Estimator, Rows
 
 _PACKAGES = ("lightgbm", "onnxmltools")
 _MOST_LEAVES = 4096  # a tree of depth 12; LightGBM itself stops at 131072
@@ -32,6 +32,8 @@ _OBJECTIVES = {
 @frozen
 class LightGBM:
     """Boosted trees over binned features (Ke et al., "LightGBM", 2017)."""
+
+    in_batches: ClassVar[bool] = True
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "lightgbm"
     subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn anew for each tree")] = 0.5
@@ -49,16 +51,15 @@ class LightGBM:
                 remedy="pip install 'when_ml_pipeline_meets_hydra[lightgbm]'",
             )
 
-    def fit(self, task: Task, m_param: TrainingParam, features: Array, target: Array, progress: Progress) -> Estimator:
+    def fit(
+        self, task: Task, m_param: TrainingParam, features: Rows | Array, target: Array, progress: Progress
+    ) -> Estimator:
         """Train; see ``Model.fit``."""
+        from when_ml_pipeline_meets_hydra.models.lightgbm_training import boost
+
         total = m_param.n_estimators
-
-        def callback(environment: Any) -> None:
-            progress(environment.iteration + 1, total, "trees")
-
-        estimator = self._build(task, m_param, target)
-        estimator.fit(features, target, callbacks=[callback])
-        return estimator  # type: ignore[no-any-return]
+        param = self._param(task, m_param, target)
+        return boost(task, param, total, features, target, lambda done: progress(done, total, "trees"))
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """The fitted model as ONNX; see ``Model.export``."""
@@ -66,28 +67,26 @@ class LightGBM:
 
         return to_graph(estimator, n_features)
 
-    def _build(self, task: Task, m_param: TrainingParam, target: Array) -> Any:
-        from lightgbm import LGBMClassifier, LGBMRegressor
-
+    def _param(self, task: Task, m_param: TrainingParam, target: Array) -> dict[str, Any]:
+        """LightGBM's own parameters."""
         shared = {
             "learning_rate": m_param.learning_rate,
-            "n_estimators": m_param.n_estimators,
             "max_depth": m_param.max_depth,
             "num_leaves": min(2**m_param.max_depth, _MOST_LEAVES),
             # Two leaves of this size are a node of min_samples_split rows.
-            "min_child_samples": -(-m_param.min_samples_split // 2),
-            "subsample": self.subsample,
-            "subsample_freq": 1,
-            "colsample_bytree": self.max_features,
-            "random_state": m_param.seed,
-            "n_jobs": self.n_jobs,
+            "min_data_in_leaf": -(-m_param.min_samples_split // 2),
+            "bagging_fraction": self.subsample,
+            "bagging_freq": 1,
+            "feature_fraction": self.max_features,
+            "seed": m_param.seed,
+            "num_threads": self.n_jobs,
             "deterministic": True,
             "force_row_wise": True,
             "verbosity": -1,
         }
         if task is Task.CLASSIFICATION:
-            return LGBMClassifier(**shared)
-        return LGBMRegressor(**shared, objective=_OBJECTIVES[m_param.loss], alpha=_alpha(m_param, target))
+            return shared
+        return {**shared, "objective": _OBJECTIVES[m_param.loss], "alpha": _alpha(m_param, target)}
 
 
 def _alpha(m_param: TrainingParam, target: Array) -> float:

@@ -11,10 +11,9 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.datasets.table import column
 from when_ml_pipeline_meets_hydra.preparation.param import Imputation, PreparationParam, Scaling
+from when_ml_pipeline_meets_hydra.preparation.quantiles import quantiles
 from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType, Image
 
-# A median needs all values of its column at once: as many columns at a time as make this many values (8 bytes each).
-VALUES_AT_ONCE = 20_000_000
 # Beyond this many different texts, those that are too rare are left out before any are counted exactly.
 TEXTS_AT_ONCE = 200_000
 _BUCKETS = 65_536
@@ -98,10 +97,8 @@ def _numbers(
 ) -> Iterator[Number]:
     values = {k: number(column(k), columns[k].dtype) for k in indices}
     moments = _measure(train, values, ("count", "mean", "std", "low", "high"))
-    needed = param.imputation is Imputation.MEDIAN or param.scaling is Scaling.ROBUST
-    at_once = max(1, VALUES_AT_ONCE // max(rows, 1)) if needed else 0
-    quantiles = _quantiles(train, values, at_once)
-    for k, (count, mean, deviation, low, high), (median, lower, upper) in zip(indices, moments, quantiles, strict=True):
+    quartiles = _quartiles(train, rows, list(values.values()), param)
+    for k, (count, mean, deviation, low, high), (lower, median, upper) in zip(indices, moments, quartiles, strict=True):
         center, scale = {
             Scaling.NONE: (0.0, 1.0),
             Scaling.STANDARD: (mean, deviation),
@@ -134,9 +131,6 @@ _STATISTICS = {
     "std": lambda x: x.std(ddof=0),
     "low": lambda x: x.min(),
     "high": lambda x: x.max(),
-    "median": lambda x: x.quantile(0.5, "linear"),
-    "lower": lambda x: x.quantile(0.25, "linear"),
-    "upper": lambda x: x.quantile(0.75, "linear"),
 }
 
 
@@ -148,20 +142,12 @@ def _measure(train: pl.LazyFrame, values: dict[int, pl.Expr], statistics: Sequen
     return [flat[k : k + len(statistics)] for k in range(0, len(flat), len(statistics))]
 
 
-def _quantiles(train: pl.LazyFrame, values: dict[int, pl.Expr], at_once: int) -> list[list[float]]:
-    """For each column median and quartiles, of ``at_once`` columns in a pass; zeros where nothing is asked for."""
-    statistics = ("median", "lower", "upper")
-    if not at_once:
-        return [[0.0] * len(statistics) for _ in values]
-    measured: list[list[float]] = []
-    for start in range(0, len(values), at_once):
-        batch = {k: values[k].alias(column(k)) for k in list(values)[start : start + at_once]}
-        # Polars' streaming engine would copy all columns for each quantile.
-        table = train.select(batch.values()).collect(engine="streaming")
-        row = [_STATISTICS[name](table[column(k)]) for k in batch for name in statistics]
-        flat = [_rounded(value) for value in row]
-        measured += [flat[k : k + len(statistics)] for k in range(0, len(flat), len(statistics))]
-    return measured
+def _quartiles(train: pl.LazyFrame, rows: int, values: Sequence[pl.Expr], param: PreparationParam) -> list[list[float]]:
+    """For each column lower quartile, median and upper quartile; 0 for what nothing asks for."""
+    every = (0.25, 0.5, 0.75)
+    asked = every if param.scaling is Scaling.ROBUST else (0.5,) if param.imputation is Imputation.MEDIAN else ()
+    found = [dict(zip(asked, own, strict=True)) for own in quantiles(train, rows, values, asked)]
+    return [[_rounded(own.get(share)) for share in every] for own in found]
 
 
 def _rounded(value: float | None) -> float:

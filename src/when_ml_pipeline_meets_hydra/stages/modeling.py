@@ -48,23 +48,25 @@ def train(
 
     data, task, n_classes = preprocessing, preprocessing.task, len(preprocessing.classes)
     known, held_out = read_split(data, "train"), read_split(data, "test")
-    if task is Task.CLASSIFICATION and len(set(known.target.tolist())) < 2:
+    if task is Task.CLASSIFICATION and known.target.min() == known.target.max():
         raise StepFailed(f"The training split of {data.dataset} has a single class; nothing can be learnt from it")
 
     fit: Any = model.fit
     further = {"image": data.image, "checkpoints": checkpoints}
     named = {name: further[name] for name in inspect.signature(fit).parameters.keys() & further.keys()}
-    estimator = fit(task, m_param, known.features, known.target, progress, **named)
-    predicted = predictions.predict(estimator, held_out.features, n_classes)
-    naive = predictions.naive(task, known.features, known.target)
+    features = known.rows if getattr(model, "in_batches", False) else known.rows.matrix()
+    estimator = fit(task, m_param, features, known.target, progress, **named)
+    del features
+    predicted = predictions.predict(estimator, held_out.rows, n_classes)
     metrics = predictions.evaluate(held_out.target, predicted)
-    baseline = predictions.evaluate(held_out.target, predictions.predict(naive, held_out.features, n_classes))
+    naive = predictions.naive(task, known.target, len(held_out.target), n_classes)
+    baseline = predictions.evaluate(held_out.target, naive)
 
     n_features = len(data.features)
     classes = getattr(estimator, "classes_", None)
     exported = graph.finish(model.export(estimator, n_features), n_features, classes, n_classes)
     serialised = exported.SerializeToString(deterministic=True)
-    graph.refuse_mismatch(serialised, held_out.features, predicted)
+    graph.refuse_mismatch(serialised, held_out.rows, predicted)
 
     (out / "model.onnx").write_bytes(serialised)
     predictions.write(out / "predictions.parquet", held_out.target, predicted, data.classes)

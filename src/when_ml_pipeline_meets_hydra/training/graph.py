@@ -11,6 +11,7 @@ from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.stages.artifacts import ONNX_IR_VERSION, ONNX_ML_OPSET, ONNX_OPSET
+from when_ml_pipeline_meets_hydra.training.matrices import Rows, batches
 from when_ml_pipeline_meets_hydra.training.predictions import Array, Predictions
 
 # Part of the largest prediction. The graph adds hundreds of trees in 32-bit floats (each sum may be off by 6e-8 of
@@ -54,7 +55,7 @@ def finish(
     return _model(helper.make_graph(nodes, "model", [features], outputs, tensors))
 
 
-def refuse_mismatch(model: bytes, features: Array, expected: Predictions) -> None:
+def refuse_mismatch(model: bytes, features: Rows | Array, expected: Predictions) -> None:
     """Compare a graph with the predictions of the trained estimator, on every row.
 
     Args:
@@ -68,10 +69,11 @@ def refuse_mismatch(model: bytes, features: Array, expected: Predictions) -> Non
     try:
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
-        found = dict(zip(names, session.run(names, {"features": features}), strict=True))
+        runs = [session.run(names, {"features": rows}) for rows in batches(features)]
     # onnxruntime's exceptions share no base of their own.
     except Exception as problem:
         raise StepFailed(f"The exported model cannot be used, so nothing is stored: {problem}") from problem
+    found = {name: np.concatenate(parts) for name, parts in zip(names, zip(*runs, strict=True), strict=True)}
     if expected.probabilities is None:
         wrong: Array = _far(found["prediction"].reshape(-1), expected.values)
     else:

@@ -1,8 +1,11 @@
-"""The prepared data as matrices."""
+"""The prepared data as matrices: whole, or in batches of rows where all at once would take too much memory."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,44 +15,103 @@ from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, Task
 
 Array = np.ndarray[Any, Any]
+BATCH = 16_384  # rows, so that the batch stays in the processor's cache while its columns are put side by side
 _TARGET = "__target__"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrices:
-    """One split: ``features``, float32 [N, F], and ``target``, [N], float64 or int64 indices of classes."""
+class Rows:
+    """The features of a split, float32 [N, F] and finite, in a file; ``where`` names the split in messages."""
 
-    features: Array
+    file: Path
+    names: tuple[str, ...]
+    count: int
+    where: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and F."""
+        return self.count, len(self.names)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batches(self) -> Iterator[Array]:
+        """All rows in order, ``BATCH`` at a time (the last time: what is left), row by row in memory.
+
+        Raises:
+            StepFailed: a value is no finite number.
+        """
+        from pyarrow.parquet import ParquetFile
+
+        made, filled = self._empty(), 0
+        with ParquetFile(self.file) as file:
+            for part in file.iter_batches(BATCH, columns=list(self.names)):
+                columns = [part.column(name).to_numpy(zero_copy_only=False) for name in self.names]
+                start = 0
+                while start < part.num_rows:
+                    count = min(BATCH - filled, part.num_rows - start)
+                    for k, values in enumerate(columns):
+                        made[filled : filled + count, k] = values[start : start + count]
+                    filled, start = filled + count, start + count
+                    if filled == BATCH:
+                        yield self._finite(made)
+                        made, filled = self._empty(), 0
+        if filled:
+            yield self._finite(made[:filled])
+
+    def matrix(self) -> Array:
+        """All rows, float32 [N, F], row by row in memory, as onnxruntime wants it."""
+        made, filled = np.empty(self.shape, dtype=np.float32), 0
+        for batch in self.batches():
+            made[filled : filled + len(batch)] = batch
+            filled += len(batch)
+        return made
+
+    def _empty(self) -> Array:
+        return np.empty((BATCH, len(self.names)), dtype=np.float32)
+
+    def _finite(self, batch: Array) -> Array:
+        if not np.isfinite(batch).all():
+            asked = [pl.col(name).cast(pl.Float32).is_finite().fill_null(False).all() for name in self.names]
+            fine = pl.scan_parquet(self.file, glob=False).select(asked).collect(engine="streaming").row(0)
+            raise _not_finite(self.where, [name for name, ok in zip(self.names, fine, strict=True) if not ok])
+        return batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrices:
+    """One split: ``rows``, its features in a file, and ``target``, [N], float64 or int64 indices of classes."""
+
+    rows: Rows
     target: Array
+
+    @cached_property
+    def features(self) -> Array:
+        """All features at once, float32 [N, F]."""
+        return self.rows.matrix()
 
 
 def read_split(data: PreparedData, split: str) -> Matrices:
     """The split ``train`` or ``test``.
 
     Raises:
-        StepFailed: it has no rows, or a value that is no finite number.
+        StepFailed: it has no rows, or a target that is no finite number.
     """
-    table = pl.read_parquet(data.path / f"{split}.parquet", columns=[*data.features, _TARGET])
-    if not table.height:
-        raise StepFailed(f"The {split} split of {data.dataset} has no rows; change p_param or the data")
-    features = table.select(pl.col(name).cast(pl.Float32) for name in data.features)
+    file, where = data.path / f"{split}.parquet", f"The {split} split of {data.dataset}"
     dtype = pl.Int64 if data.task is Task.CLASSIFICATION else pl.Float64
-    matrices = Matrices(features=_matrix(features), target=table[_TARGET].cast(dtype).to_numpy())
-    _refuse_not_finite(matrices, split, data)
-    return matrices
+    target = pl.read_parquet(file, columns=[_TARGET])[_TARGET].cast(dtype).to_numpy()
+    if not len(target):
+        raise StepFailed(f"{where} has no rows; change p_param or the data")
+    if not np.isfinite(target).all():
+        raise _not_finite(where, [data.target.name])
+    return Matrices(rows=Rows(file=file, names=data.features, count=len(target), where=where), target=target)
 
 
-def _matrix(table: pl.DataFrame) -> Array:
-    # Row by row in memory, as onnxruntime wants it.
-    return np.ascontiguousarray(table.to_numpy(), dtype=np.float32)
+def batches(features: Rows | Array) -> Iterator[Array]:
+    """The rows that lie in a file, batch by batch; a matrix at once."""
+    return features.batches() if isinstance(features, Rows) else iter((features,))
 
 
-def _refuse_not_finite(matrices: Matrices, split: str, data: PreparedData) -> None:
-    columns = zip(data.features, matrices.features.T, strict=True)
-    wrong = [name for name, column in columns if not np.isfinite(column).all()]
-    if not np.isfinite(matrices.target).all():
-        wrong.append(data.target.name)
-    if wrong:
-        raise StepFailed(
-            f"The {split} split of {data.dataset} has values that are no finite numbers: {', '.join(wrong)}"
-        )
+def _not_finite(where: str, names: list[str]) -> StepFailed:
+    return StepFailed(f"{where} has values that are no finite numbers: {', '.join(names)}")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 from sklearn import metrics
-from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
+from when_ml_pipeline_meets_hydra.training.matrices import Rows, batches
 
 Array = np.ndarray[Any, Any]
 Metrics = Mapping[str, float]
@@ -26,7 +26,7 @@ class Predictions:
     probabilities: Array | None = None
 
 
-def predict(estimator: Any, features: Array, n_classes: int) -> Predictions:
+def predict(estimator: Any, features: Rows | Array, n_classes: int) -> Predictions:
     """What a fitted estimator says.
 
     Args:
@@ -35,18 +35,27 @@ def predict(estimator: Any, features: Array, n_classes: int) -> Predictions:
         n_classes: K, or 0 for a regression.
     """
     if not n_classes:
-        return Predictions(values=np.asarray(estimator.predict(features), dtype=np.float64).reshape(-1))
-    probabilities = np.zeros((len(features), n_classes))
-    probabilities[:, estimator.classes_] = estimator.predict_proba(features)
+        parts = [np.asarray(estimator.predict(part), dtype=np.float64).reshape(-1) for part in batches(features)]
+        return Predictions(values=np.concatenate(parts))
+    probabilities, done = np.zeros((len(features), n_classes)), 0
+    for part in batches(features):
+        probabilities[done : done + len(part), estimator.classes_] = estimator.predict_proba(part)
+        done += len(part)
+    return _likely(probabilities)
+
+
+def naive(task: Task, target: Array, rows: int, n_classes: int) -> Predictions:
+    """What is said of ``rows`` rows without looking at them: the mean of ``target``, or the classes' frequencies."""
+    if task is Task.REGRESSION:
+        return Predictions(values=np.full(rows, target.mean()))
+    frequencies = np.bincount(target, minlength=n_classes) / len(target)
+    return _likely(np.tile(frequencies, (rows, 1)))
+
+
+def _likely(probabilities: Array) -> Predictions:
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # some are 32-bit floats, whose sum is not quite 1
     # The exported graph takes the first of equally likely classes; not every estimator's own predict does.
     return Predictions(values=probabilities.argmax(axis=1), probabilities=probabilities)
-
-
-def naive(task: Task, features: Array, target: Array) -> Any:
-    """An estimator that looks at no feature: the mean, or the frequencies of the classes."""
-    dummy = DummyClassifier(strategy="prior") if task is Task.CLASSIFICATION else DummyRegressor()
-    return dummy.fit(features, target)
 
 
 def evaluate(target: Array, predicted: Predictions) -> Metrics:
