@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import io
 import math
 import os
 import random
@@ -19,20 +21,21 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter
 
 import tiny_models as tiny
 from model_server import ID, PASSWORD, Server, running
 from test_serving_repository import check_consistent
 from traffic import traffic
 from when_ml_pipeline_meets_hydra.clusters.http import Http
-from when_ml_pipeline_meets_hydra.errors import Refused, StepFailed
-from when_ml_pipeline_meets_hydra.serving import bundle, latencies
+from when_ml_pipeline_meets_hydra.errors import Refused
+from when_ml_pipeline_meets_hydra.serving import archive, bundle, latencies
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
 from when_ml_pipeline_meets_hydra.serving.trial import Verdict, judge
 from when_ml_pipeline_meets_hydra.serving.versions import Canary, Measured, Status, Terms
 
 SECONDS = float(os.environ.get("TRAFFIC_SECONDS", "8"))  # about how long there is traffic in the longest test
+KILLS = int(os.environ.get("KILLS", "3"))
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 TERMS = Terms(share=0.3, requests=40, minutes=0, errors=0, latency=None, agreement=0.9, sample=1.0, tolerance=0.1)
 SLOPES = (1.0, 1.01, 2.0, 1e36)  # the second is nearly the first, the last is beyond all bounds for heavy things
@@ -199,65 +202,84 @@ def test_the_server_is_killed(tmp_path: Path, bundles: list[Path]) -> None:
     root, chance = tmp_path / "models", random.Random(11)
     repository = pushed(root, "things", bundles)
     unfinished = unwritten = 0
-    for number in range(int(os.environ.get("KILLS", "3"))):
-        new = f"new-{number}"
+    for number in range(KILLS):
         with running(root, tmp_path / f"log-{number}", "--workers", "2") as server:
             check_answer(server, repository)
-            cluster = client(server)
-            do = (upload if number % 2 else change)(cluster, new, bundles, random.Random(number))
-            worker = threading.Thread(target=until_refused, args=[do])
+            done: list[float] = []
+            do = (upload if number % 2 else change)(server, f"new-{number}", bundles, random.Random(number))
+            worker = threading.Thread(target=until_it_is_gone, args=[do, done])
             worker.start()
-            time.sleep(chance.uniform(0, 0.4))
+            until_is(lambda done=done: len(done) > 2)  # type: ignore[misc]
+            time.sleep(chance.uniform(0, 5 * (done[2] - done[1])))
             for pid in (server.process.pid, *server.workers()):
                 os.kill(pid, signal.SIGKILL)
             worker.join()
             server.process.wait()
-        for model in repository.models():
+        unfinished += any(root.glob("*/incoming"))
+        unwritten += lines_of(root / "things") < len(repository.status("things").history)
+        for model in [folder.name for folder in root.iterdir() if folder.is_dir()]:
             check_consistent(repository, model)
-        folders = [root / "things", root / new]
-        unfinished += any((folder / "incoming").exists() for folder in folders)
-        lines = len((root / "things" / "history.jsonl").read_text().splitlines())
-        unwritten += lines < len(repository.status("things").history)
-        assert repository.add(new, bundles[0], "bob") == repository.add(new, bundles[0], "bob") <= 4
-        repository.canary("things", 4 if repository.active("things") != 4 else 3, TERMS, "bob")
-        for model in ("things", new):
+            repository.add(model, bundles[0], "bob")
             check_consistent(repository, model, finished=True)
-    print(f"{number + 1} kills; {unfinished} left a version unfinished, {unwritten} the history a line behind")
+            if model != "things":
+                shutil.rmtree(root / model)
+    print(f"{KILLS} kills; {unfinished} left a version unfinished, {unwritten} the history a line behind")
 
 
-def upload(cluster: Http, model: str, bundles: list[Path], _: random.Random) -> Iterator[object]:
-    """Push one bundle after the other as a new model."""
-    for one in bundles:
-        yield cluster.push(model, one)
-    while True:
-        yield cluster.status(model)
+def lines_of(folder: Path) -> int:
+    return len((folder / "history.jsonl").read_bytes().splitlines())
 
 
-def change(cluster: Http, _: str, bundles: list[Path], chance: random.Random) -> Iterator[object]:
+def upload(server: Server, model: str, bundles: list[Path], _: random.Random) -> Iterator[int]:
+    """Push one bundle after the other as a new model, all the time."""
+    archives = [packed(one) for one in bundles]
+    yield server.call("GET", f"/v2/repository/models/{model}")[0]
+    for number in range(1000):
+        yield server.upload(f"{model}-{number // len(archives)}", archives[number % len(archives)])[0]
+
+
+def change(server: Server, _: str, bundles: list[Path], chance: random.Random) -> Iterator[int]:
     """Let others serve, all the time."""
-    while True:
-        status, version = cluster.status("things"), chance.randint(1, len(bundles))
-        if status.active is None or chance.random() < 0.3:
-            yield cluster.activate("things", version)
-        elif chance.random() < 0.5:
-            yield cluster.canary("things", version, TERMS)
-        elif status.canary or status.previous:
-            yield cluster.rollback("things")
+    terms = TypeAdapter(Terms).dump_python(TERMS, mode="json")
+    for _turn in range(10_000):
+        what = chance.choice(["activate", "activate", "canary", "canary", "rollback", "undeploy"])
+        body = {"activate": {"version": chance.randint(1, len(bundles))}, "rollback": None, "undeploy": None}
+        body["canary"] = {"version": chance.randint(1, len(bundles)), "terms": terms}
+        yield server.call("POST", f"/v2/repository/models/things/{what}", body[what])[0]
 
 
-def until_refused(do: Iterator[object]) -> None:
-    with suppress(StepFailed):
-        for _ in do:
-            pass
+def packed(one: Path) -> bytes:
+    target = io.BytesIO()
+    archive.pack(one, target)
+    return target.getvalue()
+
+
+def until_it_is_gone(do: Iterator[int], done: list[float]) -> None:
+    """Go on until the server is gone, and note when each thing was done."""
+    with suppress(OSError, http.client.HTTPException, ValueError):
+        for status in do:
+            assert status in (200, 201, 404, 409), status
+            done.append(time.monotonic())
 
 
 def check_answer(server: Server, repository: Repository) -> None:
+    """The server answers as what the repository says."""
+    until_is(lambda: is_ready(server))
     status, answer = server.call("POST", "/v2/models/things/predict", {"rows": ROWS[:1]})
     found = repository.status("things")
-    serving = {found.active, found.canary.version if found.canary else None}
+    if found.active is None:
+        assert status == 404
+        return
     version = int(answer["model_version"])
-    assert (status, version in serving) == (200, True)
+    assert version in (found.active, found.canary.version if found.canary else None)
     assert answer["predictions"] == pytest.approx([expected(version, 0)], rel=1e-5)
+
+
+def is_ready(server: Server) -> bool:
+    try:
+        return server.call("GET", "/v2/health/ready", auth=None)[0] == 200
+    except OSError:
+        return False
 
 
 def damaged(folder: Path, one: Path) -> Path:
@@ -271,7 +293,7 @@ def until_is(is_so: Callable[[], bool]) -> None:
     end = time.monotonic() + 180
     while not is_so():
         assert time.monotonic() < end
-        time.sleep(0.1)
+        time.sleep(0.01)
 
 
 def measured(**changes: Any) -> Measured:

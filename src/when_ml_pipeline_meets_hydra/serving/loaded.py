@@ -58,6 +58,8 @@ class Loaded:
         for model in self.repository.models():
             try:
                 self.active(model)
+            except Unknown:
+                continue  # none shall serve
             except Refused as problem:
                 log.error("%s cannot be served: %s", model, problem.message)
 

@@ -64,7 +64,12 @@ def read_history(folder: Path) -> tuple[Event, ...]:
 
 
 def finish_history(folder: Path) -> None:
-    """Append what a killed predecessor did but could not write down. Needs the lock of the writers."""
+    """Append what a killed predecessor did but could not write down, and remove what it has not finished.
+
+    Needs the lock of the writers.
+    """
+    for left in folder.glob(f".{POINTER}.*"):
+        left.unlink()
     for event in _unwritten(folder, _written(folder)):
         append(folder, event)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, np.ndarray[Any, Any]]
 
 T = TypeVar("T")
-MOST_ROWS = 2000  # that are kept between two looks of the watch
+MOST_ROWS = 500  # that are kept between two looks of the watch
 
 
 class Rows(NamedTuple):
@@ -40,6 +40,7 @@ class Seen:
         self._failures: list[None] = []
         self._rows: list[Rows] = []
         self._room = MOST_ROWS
+        self._runs, self._every = 0, 1
 
     def answered(self, seconds: float) -> None:
         """A request was answered."""
@@ -50,8 +51,9 @@ class Seen:
         self._failures.append(None)
 
     def rows(self, feeds: dict[str, np.ndarray[Any, Any]], outputs: list[np.ndarray[Any, Any]]) -> None:
-        """The graph has run; of more rows than there is room for, some are kept that are spread over all of them."""
-        if self._room <= 0 or not (count := len(outputs[0])):
+        """The graph has run. Of more rows than there is room for, those are kept that are spread over all of them."""
+        self._runs += 1
+        if self._runs % self._every or self._room <= 0 or not (count := len(outputs[0])):
             return
         step = -(-count // self._room)
         if step > 1:  # copies, so that the rest can go
@@ -65,6 +67,7 @@ class Seen:
         seconds, self._seconds = self._seconds, []
         failures, self._failures = self._failures, []
         rows, self._rows = self._rows, []
+        self._runs, self._every = 0, max(1, self._runs // MOST_ROWS)
         self._room = MOST_ROWS
         return Noted(seconds, len(failures), rows)
 

@@ -76,6 +76,8 @@ def read_counts(folder: Path, canary: Canary) -> Counts:
 
 def add_counts(folder: Path, canary: Canary, counts: Counts) -> None:
     """Add to what was counted. Needs a lock around it."""
+    for left in folder.glob(f".{TRIAL}.*"):  # of somebody who was killed
+        left.unlink()
     trial = _Trial(version=canary.version, since=canary.since, counts=read_counts(folder, canary) + counts)
     durable.write(folder / TRIAL, _trials.dump_json(trial))
 
