@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, Task
 
 Array = np.ndarray[Any, Any]
-BATCH = 16_384  # rows, so that the batch stays in the processor's cache while its columns are put side by side
+BATCH = 16_384  # rows
 _TARGET = "__target__"
 
 
@@ -42,23 +42,16 @@ class Rows:
         Raises:
             StepFailed: a value is no finite number.
         """
-        from pyarrow.parquet import ParquetFile
-
-        made, filled = self._empty(), 0
-        with ParquetFile(self.file) as file:
-            for part in file.iter_batches(BATCH, columns=list(self.names)):
-                columns = [part.column(name).to_numpy(zero_copy_only=False) for name in self.names]
-                start = 0
-                while start < part.num_rows:
-                    count = min(BATCH - filled, part.num_rows - start)
-                    for k, values in enumerate(columns):
-                        made[filled : filled + count, k] = values[start : start + count]
-                    filled, start = filled + count, start + count
-                    if filled == BATCH:
-                        yield self._finite(made)
-                        made, filled = self._empty(), 0
-        if filled:
-            yield self._finite(made[:filled])
+        scan = pl.scan_parquet(self.file, glob=False).select(pl.col(name).cast(pl.Float32) for name in self.names)
+        left = np.empty((0, len(self.names)), dtype=np.float32)
+        for part in scan.collect_batches(chunk_size=BATCH, maintain_order=True):
+            rows = part.to_numpy(order="c")
+            left = np.concatenate((left, rows)) if len(left) else rows
+            for end in range(BATCH, len(left) + 1, BATCH):
+                yield self._finite(left[end - BATCH : end])
+            left = left[len(left) - len(left) % BATCH :]
+        if len(left):
+            yield self._finite(left)
 
     def matrix(self) -> Array:
         """All rows, float32 [N, F], row by row in memory, as onnxruntime wants it."""
@@ -67,9 +60,6 @@ class Rows:
             made[filled : filled + len(batch)] = batch
             filled += len(batch)
         return made
-
-    def _empty(self) -> Array:
-        return np.empty((BATCH, len(self.names)), dtype=np.float32)
 
     def _finite(self, batch: Array) -> Array:
         if not np.isfinite(batch).all():
