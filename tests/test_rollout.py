@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,9 +31,12 @@ from traffic import traffic
 from when_ml_pipeline_meets_hydra.clusters.http import Http
 from when_ml_pipeline_meets_hydra.errors import Refused
 from when_ml_pipeline_meets_hydra.serving import archive, bundle, latencies
+from when_ml_pipeline_meets_hydra.serving.loaded import Loaded
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
+from when_ml_pipeline_meets_hydra.serving.seen import MOST_ROWS, Seen, asked
 from when_ml_pipeline_meets_hydra.serving.trial import Verdict, judge
 from when_ml_pipeline_meets_hydra.serving.versions import Canary, Measured, Status, Terms
+from when_ml_pipeline_meets_hydra.serving.watch import Watch
 
 SECONDS = float(os.environ.get("TRAFFIC_SECONDS", "8"))  # about how long there is traffic in the longest test
 KILLS = int(os.environ.get("KILLS", "3"))
@@ -89,9 +93,12 @@ def client(server: Server) -> Http:
 def test_a_canary_that_agrees_is_promoted(server: Server, bundles: list[Path]) -> None:
     repository, cluster = pushed(server.log.parent / "models", "good", bundles), client(server)
     with traffic(server, "good", ROWS, expected, rate=100) as seen:
-        cluster.canary("good", 2, replace(TERMS, requests=100))
+        cluster.canary("good", 2, replace(TERMS, requests=100_000))
         stands = until(lambda: cluster.status("good"), lambda s: bool(s.measured and s.measured.compared))
         assert stands.active == 1
+        assert stands.measured is not None
+        assert stands.measured.agreed == stands.measured.compared
+        cluster.canary("good", 2, TERMS)
         done = until(lambda: cluster.status("good"), lambda s: s.canary is None)
     assert (done.active, done.previous) == (2, (1,))
     last = done.history[-1]
@@ -294,6 +301,35 @@ def until_is(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_more_versions_than_are_kept_in_memory(tmp_path: Path, bundles: list[Path]) -> None:
+    """What serves is watched also where others have taken its place among the loaded versions."""
+    repository = pushed(tmp_path, "things", bundles)
+    loaded = Loaded(repository, capacity=1)
+    served = loaded.chosen("things")
+    loaded.version("things", 2)
+    asked(served, lambda one: one.scorer.predict(ROWS))
+    Watch(loaded).look(last=True)
+    found = repository.observation("things").observed
+    assert found is not None
+    assert (found.requests, found.prediction.total) == (1, len(ROWS))
+
+
+def test_of_many_rows_some_are_noted_that_are_spread_over_all() -> None:
+    seen = Seen()
+    for _ in range(2):
+        for turn in range(5000):
+            seen.rows({"x": np.array([[turn]])}, [np.array([[turn]])])
+        kept = [int(rows.outputs[0][0, 0]) for rows in seen.take().rows]
+        assert len(kept) <= MOST_ROWS
+    assert max(kept) > 4900
+    seen = Seen()
+    seen.rows({"x": np.arange(7000)[:, None]}, [np.arange(7000)[:, None]])
+    (rows,) = seen.take().rows
+    assert len(rows.outputs[0]) <= MOST_ROWS
+    assert rows.outputs[0].max() > 6900
+    assert (rows.feeds["x"] == rows.outputs[0]).all()
 
 
 def measured(**changes: Any) -> Measured:

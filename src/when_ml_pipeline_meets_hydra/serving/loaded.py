@@ -68,8 +68,10 @@ class Loaded:
         return tuple(name for name in self.repository.models() if self._cannot_serve(name))
 
     def in_memory(self) -> tuple[Served, ...]:
-        """All versions that are loaded."""
-        return tuple(self._versions.copy().values())
+        """All versions that are loaded, each once; waits for one that is being loaded."""
+        with self._loading:
+            serving = [one for entry in self._serving.values() for one in (entry.active, entry.canary) if one]
+            return tuple({id(one.seen): one for one in (*serving, *self._versions.values())}.values())
 
     def active_in_memory(self, model: str) -> Served | None:
         """The active version, if it is loaded and still the active one. Costs one ``stat``."""

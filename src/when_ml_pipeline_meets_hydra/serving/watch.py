@@ -12,9 +12,6 @@ from contextlib import asynccontextmanager, suppress
 from random import random
 from weakref import WeakKeyDictionary
 
-import filelock
-
-from when_ml_pipeline_meets_hydra.errors import PipelineError
 from when_ml_pipeline_meets_hydra.profiles.distributions import Distribution, Summary
 from when_ml_pipeline_meets_hydra.serving import latencies, observed
 from when_ml_pipeline_meets_hydra.serving.agreement import agreement
@@ -69,7 +66,7 @@ class Watch:
                 self._save()
             for model in self._repository.models():
                 self._judge(model)
-        except (OSError, PipelineError, filelock.Timeout):
+        except Exception:  # the next look may do better, and answers do not depend on it
             log.exception("what was seen cannot be written down")
 
     def _note(self, served: Served, noted: Noted) -> None:
@@ -84,7 +81,9 @@ class Watch:
             counts = self._counts(served, noted, pointer)
             folder = self._repository.root / served.model
             with observed.adding(folder):
-                add_counts(folder, pointer.canary, counts)
+                now = self._repository.pointer(served.model)
+                if now and now.canary == pointer.canary:  # not into the counts of the next one
+                    add_counts(folder, pointer.canary, counts)
 
     def _counts(self, served: Served, noted: Noted, pointer: Pointer) -> Counts:
         assert pointer.canary
