@@ -43,7 +43,7 @@ BY_FUNCTION: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 # What the validators of whole classes say: the class's name → whether its values, as a config has them, may be.
 RULES: Mapping[str, Callable[[Mapping[str, Any]], bool | None]] = {
-    "TrainingParam": lambda v: v["max_depth"] + v["n_estimators"] >= 4,
+    "TrainingParam": lambda v: v.get("max_depth", 3) + v.get("n_estimators", 80) >= 4,
     "MetricBound": lambda v: (
         (v.get("min"), v.get("max")) != (None, None)
         and (v.get("min") is None or v.get("max") is None or v["min"] <= v["max"])

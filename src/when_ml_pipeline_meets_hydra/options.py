@@ -48,7 +48,8 @@ def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str]) ->
             message = f"{wanted.__name__} is no {getattr(hint, '__name__', hint)}"
             problems.append(Problem(key=f"{name}._target_", message=message, origin=job.origins.of(name)))
     except BadInput as error:
-        problems += [p for p in error.problems if p.key not in faulty]
+        # What holds a key without a value is not judged.
+        problems += [p for p in error.problems if not any(f"{k}.".startswith(f"{p.key}.") for k in faulty)]
     if problems:
         raise BadInput(*problems)
     return value
