@@ -30,13 +30,16 @@ from test_serving_repository import check_consistent
 from traffic import traffic
 from when_ml_pipeline_meets_hydra.clusters.http import Http
 from when_ml_pipeline_meets_hydra.errors import Refused
-from when_ml_pipeline_meets_hydra.serving import archive, bundle, latencies
+from when_ml_pipeline_meets_hydra.serving import archive, bundle, latencies, scorer
+from when_ml_pipeline_meets_hydra.serving.agreement import agreement
 from when_ml_pipeline_meets_hydra.serving.loaded import Loaded
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
-from when_ml_pipeline_meets_hydra.serving.seen import MOST_ROWS, Seen, asked
+from when_ml_pipeline_meets_hydra.serving.rows import feeds_from_rows
+from when_ml_pipeline_meets_hydra.serving.seen import MOST_ROWS, Rows, Seen, asked
 from when_ml_pipeline_meets_hydra.serving.trial import Verdict, judge
 from when_ml_pipeline_meets_hydra.serving.versions import Canary, Measured, Status, Terms
 from when_ml_pipeline_meets_hydra.serving.watch import Watch
+from when_ml_pipeline_meets_hydra.stages.artifacts import Task
 
 SECONDS = float(os.environ.get("TRAFFIC_SECONDS", "8"))  # about how long there is traffic in the longest test
 KILLS = int(os.environ.get("KILLS", "3"))
@@ -314,6 +317,36 @@ def test_more_versions_than_are_kept_in_memory(tmp_path: Path, bundles: list[Pat
     found = repository.observation("things").observed
     assert found is not None
     assert (found.requests, found.prediction.total) == (1, len(ROWS))
+
+
+def test_agreement(tmp_path: Path, bundles: list[Path]) -> None:
+    first, near, far = (scorer.load(bundles[number]) for number in (0, 1, 2))
+    feeds = feeds_from_rows(first.manifest.inputs, ROWS)
+    mine = [Rows(feeds, first.answers(feeds))]
+    assert agreement(mine, first.manifest, near, 0.05) == (len(ROWS), len(ROWS))
+    assert agreement(mine, first.manifest, near, 0.0) == (len(ROWS), 0)
+    assert agreement(mine, first.manifest, far, 0.05) == (len(ROWS), 0)
+    # A column that this version does not know is missing to the other one.
+    columns = tuple(column for column in first.manifest.inputs if column.name not in ("maker", "weight"))
+    without = {column.name: feeds[column.name] for column in columns}
+    missing = first.answers(
+        feeds_from_rows(first.manifest.inputs, [{**row, "maker": None, "weight": None} for row in ROWS])
+    )
+    fewer = replace(first.manifest, inputs=columns)
+    assert agreement([Rows(without, missing)], fewer, first, 0.0) == (len(ROWS), len(ROWS))
+
+
+def test_agreement_of_classes(tmp_path: Path, bundles: list[Path]) -> None:
+    data = tiny.prepared(tmp_path / "data", task=Task.CLASSIFICATION)
+    (tmp_path / "bundle").mkdir()
+    bundle.build(data, tiny.classification(tmp_path / "model"), tmp_path / "bundle")
+    classes, number = scorer.load(tmp_path / "bundle"), scorer.load(bundles[0])
+    feeds = feeds_from_rows(classes.manifest.inputs, ROWS)
+    label, probabilities = classes.answers(feeds)
+    assert agreement([Rows(feeds, [label, probabilities])], classes.manifest, classes, 0.0) == (len(ROWS), len(ROWS))
+    wrong = np.array(["fair" if name == "cheap" else "cheap" for name in label], dtype=object)
+    assert agreement([Rows(feeds, [wrong, probabilities])], classes.manifest, classes, 0.0) == (len(ROWS), 0)
+    assert agreement([Rows(feeds, [label, probabilities])], classes.manifest, number, 0.0) == (len(ROWS), 0)
 
 
 def test_of_many_rows_some_are_noted_that_are_spread_over_all() -> None:
