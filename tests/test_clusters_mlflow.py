@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ import tiny_models as tiny
 from cluster_life import ROWS, live, regressions
 from conftest import Cli
 from mlflow_server import ID, INSTALLED, PASSWORD, MlflowServer, mlflow_server
+from model_server import Server, running
 from when_ml_pipeline_meets_hydra.clusters.mlflow import Mlflow
 from when_ml_pipeline_meets_hydra.clusters.replay import previous
 from when_ml_pipeline_meets_hydra.errors import Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving import bundle
+from when_ml_pipeline_meets_hydra.serving.repository import Repository
 from when_ml_pipeline_meets_hydra.serving.rows import feeds_from_rows
 from when_ml_pipeline_meets_hydra.serving.versions import Action, Event
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
@@ -172,6 +175,85 @@ def test_from_the_command_line(server: MlflowServer, cli: Cli, own_home: Path) -
     written = [path.read_bytes() for path in own_home.rglob("*") if path.is_file()]
     assert written
     assert not any(secret in content for content in written for secret in (PASSWORD.encode(), b"wr0ng-secret"))
+
+
+def eventually(look: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if look():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come to that")
+
+
+def test_a_server_serves_straight_from_the_registry(
+    server: MlflowServer, bundles: list[Path], tmp_path: Path, cli: Cli
+) -> None:
+    cluster = registry(server.url, alias="live")
+    for folder in bundles[:2]:
+        cluster.push("mirrored", folder)
+    cluster.activate("mirrored", 2)
+    words = ["--registry", server.url, "--model", "mirrored", "--alias", "live", "--every", "0.2"]
+    row = {"rows": [tiny.json_row(tiny.ROWS[0])]}
+
+    def serves(asked: Server, version: int, slope: float) -> bool:
+        code, answer = asked.call("POST", "/v2/models/mirrored/predict", row)
+        if code != 200 or answer["model_version"] != str(version):
+            return False
+        assert answer["predictions"] == pytest.approx([tiny.price(tiny.ROWS[0], slope)], rel=1e-6)
+        return True
+
+    with running(tmp_path / "copy", tmp_path / "log", *words, **server.environment) as started:
+        assert serves(started, 2, slope=2.0), "from its first request on"
+        cluster.activate("mirrored", 1)
+        eventually(lambda: serves(started, 1, slope=1.0))
+        cluster.rollback("mirrored")
+        eventually(lambda: serves(started, 2, slope=2.0))
+        cluster.undeploy("mirrored")
+        eventually(lambda: started.call("POST", "/v2/models/mirrored/predict", row)[0] == 404)
+        assert started.call("POST", "/v2/repository/models/mirrored/rollback")[0] == 403, "the registry decides"
+    cluster.rollback("mirrored")
+    log = (tmp_path / "log").read_text()
+    assert PASSWORD not in log
+
+    gone = {**server.environment, "MLFLOW_TRACKING_URI": "", "WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW": "x" * 12}
+    words[1] = "http://127.0.0.1:1"
+    refused = cli("serve", "--repository", str(tmp_path / "new"), *words, env=gone)
+    assert refused.code == 1
+    assert "cluster.url=http://127.0.0.1:1 cannot be reached" in refused.err
+    words[1] = server.url
+    wrong = cli(
+        "serve", "--repository", str(tmp_path / "new"), *words, env=gone | {"MLFLOW_TRACKING_PASSWORD": "wr0ng-one"}
+    )
+    assert wrong.code == 3
+    assert "refused the password of the id 'admin'" in wrong.err
+
+
+def test_a_registry_that_cannot_be_reached_leaves_what_was_active(bundles: list[Path], tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "copy")
+    repository.add("mirrored", bundles[1], "ann", number=7)
+    repository.activate("mirrored", 7, "ann")
+    words = ["--registry", "http://127.0.0.1:1", "--model", "mirrored", "--every", "0.1"]
+    with running(tmp_path / "copy", tmp_path / "log", *words) as started:
+        code, answer = started.call("POST", "/v2/models/mirrored/predict", {"rows": ROWS})
+        assert (code, answer["model_version"]) == (200, "7")
+        eventually(lambda: "cannot be reached" in started.log.read_text().partition("Try: ")[2])
+    assert "mirrored version 7 is served, as it was active last" in started.log.read_text()
+    assert started.log.read_text().partition("Try: ")[2].count("cannot be reached") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--registry", "http://127.0.0.1:1"], "--model: name at least one"),
+        (["--model", "mpg"], "--registry says which"),
+        (["--registry", "mlflow", "--model", "mpg"], "--registry=mlflow: expected a URL"),
+        (["--registry", "http://127.0.0.1:1", "--model", "mpg", "--alias", "a b"], "--alias=a b"),
+    ],
+)
+def test_a_registry_that_is_not_well_named(words: list[str], said: str, cli: Cli) -> None:
+    code, _, err = cli("serve", *words, env={"WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW": "x" * 12})
+    assert code == 2
+    assert said in err
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from when_ml_pipeline_meets_hydra.cli.cluster import RepositoryOption, root_of
+from when_ml_pipeline_meets_hydra.cli.exit import home
+from when_ml_pipeline_meets_hydra.cli.registry import mirrored
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -38,39 +40,47 @@ def serve(
     concurrency: Annotated[int, typer.Option(min=1, help="Requests that a worker works on at once")] = 64,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may take")] = 30,
     failed_logins: Annotated[int, typer.Option(min=1, help="Wrong passwords from an address in a minute")] = 10,
+    registry: Annotated[str, typer.Option(help="Serve what is active in the registry of this MLflow server")] = "",
+    model: Annotated[list[str] | None, typer.Option(help="Model of the registry; may be given several times")] = None,
+    alias: Annotated[str, typer.Option(help="Alias of the version that is active in the registry")] = "champion",
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks into the registry")] = 10,
 ) -> None:
     """Serve the models of a repository over HTTP, to those who have an id and a password.
 
     'cluster user add' says who has. Where it was never used there is one user, with the password in the environment
     variable WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW. Versions that are pushed, activated or rolled back, and users that
     come or go, are noticed without a restart; SIGHUP starts the workers anew, one after the other.
+
+    With --registry the repository follows an MLflow registry, whose id and password are in MLFLOW_TRACKING_USERNAME and
+    MLFLOW_TRACKING_PASSWORD; where it cannot be reached, what was active last is served.
     """
     from when_ml_pipeline_meets_hydra.serving import server
     from when_ml_pipeline_meets_hydra.serving.settings import Settings
 
-    root = root_of(repository)
+    root = repository or home() / "registry" if registry else root_of(repository)
     settings = Settings(
         root=root,
-        sole=_sole_user(user, root),
+        sole=_sole_user(user, root, may_deploy=not registry),
         request_limit=request_limit * MEGABYTE,
         upload_limit=upload_limit * MEGABYTE,
         concurrency=concurrency,
         timeout=timeout,
         failed_logins=failed_logins,
     )
-    server.serve(
-        settings,
-        host=host,
-        port=port,
-        count=workers,
-        announce=_say,
-        certificate=certificate,
-        key=key,
-        proxy=proxy,
-    )
+    with mirrored(registry, model or [], alias, every, root, _say):
+        server.serve(
+            settings,
+            host=host,
+            port=port,
+            count=workers,
+            announce=_say,
+            certificate=certificate,
+            key=key,
+            proxy=proxy,
+        )
 
 
-def _sole_user(name: str, root: Path) -> Mapping[str, User]:
+def _sole_user(name: str, root: Path, *, may_deploy: bool) -> Mapping[str, User]:
     from when_ml_pipeline_meets_hydra.serving.users import Role, new_user, user_name
     from when_ml_pipeline_meets_hydra.serving.versions import USERS
 
@@ -82,7 +92,7 @@ def _sole_user(name: str, root: Path) -> Mapping[str, User]:
         user_name(name)
     except ValueError as wrong:
         raise BadInput(Problem(key="--id", value=name, message=str(wrong))) from None
-    return {name: new_user(Role.DEPLOY, password or _new_password())}
+    return {name: new_user(Role.DEPLOY if may_deploy else Role.PREDICT, password or _new_password())}
 
 
 def _new_password() -> str:

@@ -106,10 +106,7 @@ class Mlflow:
 
     def status(self, model: str) -> Status:
         """What the registry has."""
-        try:
-            active = self.active(model)
-        except Missing:
-            return Status(model=model)
+        active = self.active(model)
         found = sorted(self._registry.versions(model), key=lambda version: version.number)
         history = sorted((event for version in found for event in _history(version)), key=lambda event: event.when)
         return Status(
@@ -131,15 +128,11 @@ class Mlflow:
             return scorer.load(folder).predict(rows)
 
     def active(self, model: str) -> int | None:
-        """The version that the alias names.
-
-        Raises:
-            Missing: there is no such model.
-        """
+        """The version that the alias names; None where it names none."""
         try:
             return self._registry.aliases(model).get(self.alias)
         except Missing:
-            raise Missing("model_name", f"{self.url} has no model '{model}'") from None
+            return None
 
     @contextmanager
     def downloaded(self, model: str, version: int) -> Iterator[Path]:
