@@ -36,7 +36,7 @@ class LightGBM:
     in_batches: ClassVar[bool] = True
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "lightgbm"
-    subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn anew for each tree")] = 0.5
+    subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn anew for each tree")] = 0.8
     max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried in each tree")] = 0.3
     n_jobs: Annotated[int, Field(ge=1, le=1024, description="Processor cores to train on"), Unkeyed()] = 1
 
