@@ -23,8 +23,6 @@ from when_ml_pipeline_meets_hydra.record import Record, Recorder, Request, exit_
 from when_ml_pipeline_meets_hydra.runners import InProcess, Runner
 from when_ml_pipeline_meets_hydra.settings import HINTS, Settings, settings_of
 from when_ml_pipeline_meets_hydra.store import Store
-from when_ml_pipeline_meets_hydra.waves import Waves
-from when_ml_pipeline_meets_hydra.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +153,13 @@ def run_prepared(prepared: Prepared, observer: RunObserver) -> Run:
 def _runner(prepared: Prepared, jobs: Jobs) -> Runner:
     n_jobs = prepared.settings.n_jobs
     if n_jobs is not None:
-        return InProcess() if n_jobs == 1 else Workers(n_jobs)
+        if n_jobs == 1:
+            return InProcess()
+        from when_ml_pipeline_meets_hydra.workers import Workers
+
+        return Workers(n_jobs)
     from when_ml_pipeline_meets_hydra.hydra_running import HydraLauncher
+    from when_ml_pipeline_meets_hydra.waves import Waves
 
     return Waves(HydraLauncher(jobs.whole(jobs.first)))
 
