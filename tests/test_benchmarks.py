@@ -36,3 +36,18 @@ def test_sweeps_prints_its_tables() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     tables = "36 jobs of 12 combinations", "3 jobs that do nothing", "ms per further job", "A typo in the last of 3"
     assert all(table in done.stdout for table in tables)
+
+
+@pytest.mark.slow
+@pytest.mark.lightgbm
+def test_tables_compares_ours_with_plain_scripts(tmp_path: Path) -> None:
+    pytest.importorskip("lightgbm")
+    pytest.importorskip("pandas", reason="the plain scripts need pandas")
+    words = [sys.executable, str(BENCHMARKS / "tables.py"), "--rows", "30000", "-n", "1", "--keep", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[1:]] == ["ours", "same", "least"]
+    assert all(float(number) > 0 for row in rows[1:] for number in row[1:])
+    assert done.stdout.rstrip().endswith("which is close")
+    assert [file.name for file in tmp_path.iterdir()] == ["houses-30000.parquet"]

@@ -14,10 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from prepared_tables import prepared, written
 from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.models.lightgbm import LightGBM
 from when_ml_pipeline_meets_hydra.models.linear import Linear
 from when_ml_pipeline_meets_hydra.stages.modeling import train
+from when_ml_pipeline_meets_hydra.training.matrices import read_split
 from when_ml_pipeline_meets_hydra.training.param import TrainingParam
-from when_ml_pipeline_meets_hydra.training.predictions import Predictions, evaluate
+from when_ml_pipeline_meets_hydra.training.predictions import Predictions, evaluate, predict
 
 PARAM = TypeAdapter(TrainingParam)
 
@@ -107,6 +109,36 @@ def test_data_that_cannot_be_trained_on(
     data = written(tmp_path / "data", features, np.array(train_target), rows, np.arange(test_rows), ("no", "yes"))
     with pytest.raises(StepFailed, match=message):
         train(Linear(), TrainingParam(), data, out=tmp_path, progress=silent)
+
+
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 200])
+def test_rows_in_a_file_are_read_in_batches(rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.training.matrices.BATCH", 64)
+    features = np.random.default_rng(0).normal(size=(rows, 3)).astype(np.float32)
+    known = read_split(written(tmp_path / "data", features, np.zeros(rows), features, np.zeros(rows)), "train")
+    assert [len(batch) for batch in known.rows.batches()] == [64] * (rows // 64) + ([rows % 64] if rows % 64 else [])
+    np.testing.assert_array_equal(np.concatenate(list(known.rows.batches())), features)
+    np.testing.assert_array_equal(known.features, features)
+
+
+@pytest.mark.lightgbm
+@pytest.mark.parametrize("classes", [(), ("a", "b"), ("a", "b", "c")])
+def test_batches_make_the_same_trees_as_a_matrix(
+    classes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.training.matrices.BATCH", 64)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(500, 3)).astype(np.float32)
+    target = rng.integers(0, len(classes), 500) if classes else features[:, 0] + rng.normal(size=500)
+    data = written(tmp_path / "data", features, target, features, target, classes)
+    known, model = read_split(data, "train"), LightGBM()
+    fitted = [model.fit(data.task, TrainingParam(), f, known.target, silent) for f in (known.rows, known.features)]
+    one = predict(fitted[0], known.rows, len(classes))
+    other = predict(fitted[1], known.features, len(classes))
+    np.testing.assert_array_equal(one.values, other.values)
+    if one.probabilities is not None and other.probabilities is not None:
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    assert bool(classes) == (one.probabilities is not None)
 
 
 def test_a_baseline_stands_beside_every_metric(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -10,6 +9,7 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Progress, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.models.packages import missing
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
 from when_ml_pipeline_meets_hydra.training.param import Loss, TrainingParam
 
@@ -42,14 +42,7 @@ class LightGBM:
 
     def check(self) -> Iterable[Problem]:
         """The packages that are missing; they come with an extra."""
-        missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
-            yield Problem(
-                key="",
-                value=self.name,
-                message=f"needs {' and '.join(missing)}, which the base install leaves out",
-                remedy="pip install 'when_ml_pipeline_meets_hydra[lightgbm]'",
-            )
+        yield from missing(self.name, _PACKAGES, "lightgbm")
 
     def fit(
         self, task: Task, m_param: TrainingParam, features: Rows | Array, target: Array, progress: Progress

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Progress, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.models.packages import missing
 from when_ml_pipeline_meets_hydra.stages.artifacts import Image, Task
 from when_ml_pipeline_meets_hydra.training.network_param import NetworkParam
 
@@ -59,14 +59,8 @@ class Network(ABC):
 
     def check(self) -> Iterable[Problem]:
         """The packages and the device that are missing."""
-        missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-        if missing:
-            yield Problem(
-                key="",
-                value=self.name,
-                message=f"needs {' and '.join(missing)}, which the base install leaves out",
-                remedy="pip install 'when_ml_pipeline_meets_hydra[torch]'",
-            )
+        if problems := list(missing(self.name, _PACKAGES, "torch")):
+            yield from problems
         elif self.device not in ("auto", "cpu") and (problem := _no_device(self.device)):
             yield Problem(key="device", value=self.device, message=problem, remedy="Choose auto or cpu")
 
