@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 5  # to write down what happened, where somebody else writes as well
 POLL_SECONDS = 2.0
-NAME = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
+NAME = r"^[a-z]$|^[a-z][-a-z0-9]{0,38}[a-z0-9]$"
 VERSION, EVENT = "version.", "event."
 _versions = TypeAdapter(Version)
 _events = TypeAdapter(Event)
