@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,19 @@ def test_tables_compares_ours_with_plain_scripts(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows[1:]] == ["ours", "same", "least"]
-    assert all(float(number) > 0 for row in rows[1:] for number in row[1:])
+    assert all(float(number) >= 0 for row in rows[1:] for number in row[1:])
     assert done.stdout.rstrip().endswith("which is close")
     assert [file.name for file in tmp_path.iterdir()] == ["houses-30000.parquet"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("h2load") is None, reason="needs h2load")
+def test_serving_prints_a_row_for_each_server(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    words = ["--environments", str(tmp_path), "--seconds", "1", "-n", "1", "--only", "plain"]
+    command = [sys.executable, str(BENCHMARKS / "serving/compare.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert [row[0].partition(",")[0] for row in rows] == ["server", "this server", "plain FastAPI handler"]
+    assert all(float(number) >= 0 for row in rows[1:] for number in row[1:])

@@ -1,0 +1,134 @@
+"""One scikit-learn pipeline, in the forms that the servers take: joblib, MLflow's model, and a bundle of ours."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import onnx
+import pandas as pd
+import polars as pl
+from onnx import helper
+from pydantic import TypeAdapter
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import FloatTensorType, StringTensorType
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+import when_ml_pipeline_meets_hydra
+from when_ml_pipeline_meets_hydra.models.sklearn_export import to_graph
+from when_ml_pipeline_meets_hydra.profiles.distributions import Summary, of_numbers, of_texts
+from when_ml_pipeline_meets_hydra.serving import bundle
+from when_ml_pipeline_meets_hydra.serving.repository import Repository
+from when_ml_pipeline_meets_hydra.stages.artifacts import (
+    ONNX_IR_VERSION,
+    ONNX_ML_OPSET,
+    ONNX_OPSET,
+    Column,
+    DType,
+    PreparedData,
+    Task,
+    TrainedModel,
+)
+
+CARS = Path(when_ml_pipeline_meets_hydra.__file__).parent / "datasets/files/cars.csv"
+TARGET = "Miles_per_Gallon"
+NUMBERS = ("Cylinders", "Displacement", "Horsepower", "Weight_in_lbs", "Acceleration", "Year")
+TEXT = "Origin"
+NAME = "mpg"
+
+
+def rows() -> list[dict[str, Any]]:
+    """All cars of which the target is known; numbers are numbers, missing ones None."""
+    with CARS.open(encoding="utf-8", newline="") as file:
+        found = [row for row in csv.DictReader(file) if row[TARGET]]
+    kept = (*NUMBERS, TARGET)
+    return [{name: float(row[name]) if row[name] else None for name in kept} | {TEXT: row[TEXT]} for row in found]
+
+
+def fitted() -> Pipeline:
+    """Median, scaling, one-hot categories, and 200 trees of depth 3."""
+    numbers = Pipeline([("impute", SimpleImputer(strategy="median")), ("scale", StandardScaler())])
+    texts = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    columns = ColumnTransformer([("numbers", numbers, list(NUMBERS)), ("texts", texts, [TEXT])])
+    model = GradientBoostingRegressor(n_estimators=200, max_depth=3, learning_rate=0.08, random_state=0)
+    table = pd.DataFrame(rows())
+    return Pipeline([("columns", columns), ("model", model)]).fit(table[[*NUMBERS, TEXT]], table[TARGET])
+
+
+def write(folder: Path) -> Pipeline:
+    """The pipeline as ``model.joblib``, and as the active version of a repository ``models`` of ours.
+
+    Building the bundle fails unless it predicts what the pipeline predicts.
+    """
+    pipeline = fitted()
+    joblib.dump(pipeline, folder / "model.joblib")
+    built = folder / "bundle"
+    built.mkdir()
+    bundle.build(_prepared(pipeline, folder / "prepared"), _trained(pipeline, folder / "trained"), built)
+    repository = Repository(folder / "models")
+    repository.activate(NAME, repository.add(NAME, built, "benchmark"), "benchmark")
+    return pipeline
+
+
+def _prepared(pipeline: Pipeline, folder: Path) -> PreparedData:
+    folder.mkdir()
+    onnx.save(_preprocessing(pipeline), folder / "preprocessing.onnx")
+    table = pl.DataFrame(rows())
+    table.write_parquet(folder / "holdout.parquet")
+    spread = {name: of_numbers(table[name].to_numpy().astype(float)) for name in NUMBERS}
+    texts = {TEXT: of_texts(table[TEXT].to_numpy().astype(object))}
+    (folder / "summary.json").write_bytes(TypeAdapter(Summary).dump_json(Summary(columns=spread | texts)))
+    return PreparedData(
+        path=folder,
+        dataset="cars",
+        task=Task.REGRESSION,
+        target=Column(name=TARGET, dtype=DType.FLOAT),
+        classes=(),
+        columns=(*(Column(name=name, dtype=DType.FLOAT) for name in NUMBERS), Column(name=TEXT, dtype=DType.STRING)),
+        features=tuple(pipeline["columns"].get_feature_names_out()),
+        rows_train=len(table),
+        rows_test=len(table),
+    )
+
+
+def _preprocessing(pipeline: Pipeline) -> onnx.ModelProto:
+    inputs = [(name, FloatTensorType([None, 1])) for name in NUMBERS] + [(TEXT, StringTensorType([None, 1]))]
+    opsets = {"": ONNX_OPSET, "ai.onnx.ml": ONNX_ML_OPSET}
+    made: onnx.ModelProto = to_onnx(pipeline["columns"], initial_types=inputs, target_opset=opsets)
+    made.ir_version = ONNX_IR_VERSION
+    # A bundle takes raw numbers in 64 bits.
+    for node in made.graph.node:
+        node.input[:] = [f"{name}_32" if name in NUMBERS else name for name in node.input]
+    casts = [helper.make_node("Cast", [name], [f"{name}_32"], to=onnx.TensorProto.FLOAT) for name in NUMBERS]
+    nodes = [*casts, *made.graph.node]
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    for found in made.graph.input:
+        if found.name in NUMBERS:
+            found.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    return made
+
+
+def _trained(pipeline: Pipeline, folder: Path) -> TrainedModel:
+    folder.mkdir()
+    table = pd.DataFrame(rows())
+    width = len(pipeline["columns"].get_feature_names_out())
+    graph = to_graph(pipeline["model"], width)
+    graph.ir_version = ONNX_IR_VERSION
+    graph.graph.output[0].name, old = "prediction", graph.graph.output[0].name
+    for node in graph.graph.node:
+        node.output[:] = ["prediction" if name == old else name for name in node.output]
+    onnx.save(graph, folder / "model.onnx")
+    predicted: np.ndarray[Any, Any] = pipeline.predict(table[[*NUMBERS, TEXT]])
+    answers = pl.DataFrame({"target": table[TARGET].to_numpy(), "prediction": predicted})
+    answers.write_parquet(folder / "predictions.parquet")
+    return TrainedModel(
+        path=folder, model="gradient_boosting", task=Task.REGRESSION, metrics={"r2": 1.0}, baseline={"r2": 0.0}
+    )
