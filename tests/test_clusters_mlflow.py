@@ -53,7 +53,7 @@ def registry(url: str, pw: str = PASSWORD, **options: Any) -> Mlflow:
 
 
 def test_life_of_a_model(server: MlflowServer, bundles: list[Path]) -> None:
-    found = live(registry(server.url), bundles, no_canary="answers no requests")
+    found = live(registry(server.url), bundles)
     assert {event.who for event in found.history} == {ID}
 
 

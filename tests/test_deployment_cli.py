@@ -72,3 +72,11 @@ def test_what_is_wrong_with_a_cluster_is_said_before_anything_runs(cli: Cli, own
     for key in ("cluster.url", "cluster.pw", "model_name"):
         assert key in done.err
     assert not (own_home / "store").exists()
+
+
+def test_a_canary_needs_a_cluster_that_judges(cli: Cli, own_home: Path) -> None:
+    words = ["deployment/cluster=mlflow", "cluster.url=http://127.0.0.1:1", "cluster.id=ann", "cluster.pw=of-mine"]
+    done = cli("c=deployment", *words, "deployment/strategy=canary")
+    assert done.code == 2
+    assert "strategy: the cluster mlflow does not judge versions" in done.err
+    assert not (own_home / "store").exists()

@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError
@@ -15,15 +15,16 @@ from when_ml_pipeline_meets_hydra.clusters.addresses import given_password, serv
 from when_ml_pipeline_meets_hydra.clusters.calls import content_of, send
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
-from when_ml_pipeline_meets_hydra.serving.observed import Observation
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
 from when_ml_pipeline_meets_hydra.serving.versions import RUN_HEADER, Status, Terms
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.serving.observed import Observation
 
 T = TypeVar("T")
 _statuses = TypeAdapter(Status)
 _predictions = TypeAdapter(Predictions)
 _terms = TypeAdapter(Terms)
-_observations = TypeAdapter(Observation)
 
 
 @frozen
@@ -72,8 +73,10 @@ class Http:
 
     def observation(self, model: str, version: int | None, days: int) -> Observation:
         """What the server has noted."""
+        from when_ml_pipeline_meets_hydra.serving.observed import Observation
+
         query = {"days": days} if version is None else {"days": days, "version": version}
-        return _understood(_observations, self._call("GET", f"{_managed(model)}/observed", params=query))
+        return _understood(TypeAdapter(Observation), self._call("GET", f"{_managed(model)}/observed", params=query))
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
         """Ask the server for the answers."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from when_ml_pipeline_meets_hydra.serving.observed import Observation
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
 from when_ml_pipeline_meets_hydra.serving.versions import Status, Terms
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.serving.observed import Observation
 
 
 @runtime_checkable
@@ -31,14 +33,8 @@ class Cluster(Protocol):
     def activate(self, model: str, version: int, *, run: str | None = None) -> Status:
         """Let ``version`` serve alone; the one that served before is kept for ``rollback``, a canary is over."""
 
-    def canary(self, model: str, version: int, terms: Terms, *, run: str | None = None) -> Status:
-        """Let ``version`` answer a share of the requests beside the active one, until it has proved ``terms``.
-
-        The cluster itself promotes it or takes it back.
-        """
-
     def rollback(self, model: str, *, run: str | None = None) -> Status:
-        """Take the canary back; where there is none, let the version serve that served before."""
+        """Take the canary back, if there is one; otherwise let the version serve that served before."""
 
     def undeploy(self, model: str, *, run: str | None = None) -> Status:
         """Let no version serve; ``rollback`` puts the one back that did."""
@@ -48,6 +44,17 @@ class Cluster(Protocol):
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
         """The answers for raw rows by ``version``, active or not, or by the active one."""
+
+
+@runtime_checkable
+class Judging(Cluster, Protocol):
+    """A cluster that divides requests between two versions, and finds out whether the new one is good enough."""
+
+    def canary(self, model: str, version: int, terms: Terms, *, run: str | None = None) -> Status:
+        """Let ``version`` answer a share of the requests beside the active one, until it has proved ``terms``.
+
+        The cluster itself promotes it or takes it back.
+        """
 
 
 @runtime_checkable

@@ -36,7 +36,7 @@ from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving.manifest import BundleRefused, read_manifest
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
-from when_ml_pipeline_meets_hydra.serving.versions import Action, Event, Status, Terms, Version
+from when_ml_pipeline_meets_hydra.serving.versions import Action, Event, Status, Version
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -48,6 +48,7 @@ VERSION, EVENT = "version.", "event."
 _versions = TypeAdapter(Version)
 _events = TypeAdapter(Event)
 Secret = Annotated[SecretStr, BeforeValidator(given_password)]
+Password = Annotated[Secret, Field(min_length=8)]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi)?$")]
 
 
@@ -80,7 +81,7 @@ class Kserve:
     ] = None
     region: Annotated[str | None, Field(description="Region of the storage")] = None
     id: Annotated[str, AfterValidator(user_id), Field(description="Who may ask the model that is served")] = "pipeline"
-    pw: Annotated[Secret, Field(description="The password of that id")]
+    pw: Annotated[Password, Field(description="The password of that id")]
     url: Annotated[
         Annotated[str, AfterValidator(server_url)] | None,
         Field(description="Where the service is asked; null: where Kubernetes says it is"),
@@ -131,11 +132,6 @@ class Kserve:
             return self._shown(model)
         before = self.status(model)
         return before if before.active == version else self._switch(before, version, Action.ACTIVATE, run)
-
-    def canary(self, model: str, version: int, terms: Terms, *, run: str | None = None) -> Status:
-        """Refuse: KServe can divide requests, but does not judge who answers them."""
-        message = "KServe promotes no canary and takes none back by itself"
-        raise Refused("strategy", f"{message}; use deployment/strategy=replace")
 
     def rollback(self, model: str, *, run: str | None = None) -> Status:
         """Apply the objects for the version that was active before."""
@@ -280,7 +276,9 @@ class Kserve:
             return None
         from pyarrow.fs import S3FileSystem
 
-        options: dict[str, Any] = {"region": self.region, "endpoint_override": self.endpoint}
+        options: dict[str, Any] = {"region": self.region}
+        if self.endpoint is not None:
+            options["scheme"], _, options["endpoint_override"] = self.endpoint.partition("://")
         if self.access_key is not None and self.secret_key is not None:
             options["access_key"] = self.access_key.get_secret_value()
             options["secret_key"] = self.secret_key.get_secret_value()

@@ -21,7 +21,6 @@ from when_ml_pipeline_meets_hydra.clusters.addresses import given_password, serv
 from when_ml_pipeline_meets_hydra.clusters.mlflow_registry import Missing, Registered, Registry
 from when_ml_pipeline_meets_hydra.clusters.replay import none_active, previous, version_before
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.errors import Refused
 from when_ml_pipeline_meets_hydra.serving.manifest import (
     FILES,
     MANIFEST,
@@ -31,7 +30,7 @@ from when_ml_pipeline_meets_hydra.serving.manifest import (
     verify_files,
 )
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
-from when_ml_pipeline_meets_hydra.serving.versions import Action, Event, Status, Terms, Version
+from when_ml_pipeline_meets_hydra.serving.versions import Action, Event, Status, Version
 
 TAG = "when_ml_pipeline_meets_hydra."
 EVENT = f"{TAG}event."
@@ -83,11 +82,6 @@ class Mlflow:
         if before.active == version:
             return before
         return self._move(before, version, Action.ACTIVATE, run)
-
-    def canary(self, model: str, version: int, terms: Terms, *, run: str | None = None) -> Status:
-        """Refuse: a registry answers no requests, so it has no share of them to give."""
-        message = "an MLflow registry answers no requests, of which a canary could get a share"
-        raise Refused("strategy", f"{message}; use deployment/strategy=replace")
 
     def rollback(self, model: str, *, run: str | None = None) -> Status:
         """Let the alias name the version again that it named before."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.clusters.interface import Cluster
-from when_ml_pipeline_meets_hydra.contracts import Progress, effect
-from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
+from when_ml_pipeline_meets_hydra.contracts import Progress, agreed, effect
+from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving.smoke import Smoke, difference
-from when_ml_pipeline_meets_hydra.serving.trial import told
 from when_ml_pipeline_meets_hydra.serving.versions import Event, ModelName, Status
 from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.stages.evaluation import Verdict
 from when_ml_pipeline_meets_hydra.strategies.interface import Strategy
 
 
+def _possible(cluster: Cluster, strategy: Strategy) -> Iterable[Problem]:
+    return strategy.problems(cluster)
+
+
+@agreed(_possible)
 @effect
 def push(
     preprocessing: PreparedData,
@@ -146,6 +151,8 @@ def status(cluster: Cluster, model_name: ModelName) -> None:
         return
     print(_active(cluster, found))
     if found.canary:
+        from when_ml_pipeline_meets_hydra.serving.trial import told
+
         print(_canary(cluster, found))
         for line in told(found.canary, found.measured):
             print(f"  {line}")
