@@ -13,7 +13,8 @@ Then the programs run in turn, each in a process of its own:
   LightGBM, metrics on the held-out rows. It checks, compares and keeps nothing.
 * least: what LightGBM asks for at least: categories as pandas has them, numbers as they are.
 
-Time is wall-clock time of the whole process, memory the most that was resident at once in any process of it.
+Time is wall-clock time of the whole process, and CPU time (user and system) beside it, since others may use the machine
+too; memory is the most that was resident at once in the largest of its processes.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ ROWS_AT_ONCE = 1_000_000
 TEXTS = {"region": [f"region {k}" for k in range(12)], "kind": ["flat", "house", "loft", "studio", "villa"]}
 TEXTS |= {"colour": ["black", "blue", "brown", "green", "grey", "red", "white", "yellow"]}
 CLOSE = 0.01  # of R²
+COSTS = ("wall", "cpu", "memory")
 
 START = """
     import json
@@ -103,6 +105,7 @@ class Cost:
     """What a program took and found: seconds, GB, and the metrics on the held-out rows."""
 
     wall: float
+    cpu: float
     memory: float
     r2: float
     mae: float
@@ -218,7 +221,8 @@ class Programs:
         if process.returncode:
             raise SystemExit(f"{' '.join(command)}\nexit code {process.returncode}\n{output}")
         found = self._stored() if name == "ours" else json.loads(output.splitlines()[-1])
-        return Cost(wall=wall, memory=used.ru_maxrss * 1024 / 1e9, **found)
+        cpu = used.ru_utime + used.ru_stime
+        return Cost(wall=wall, cpu=cpu, memory=used.ru_maxrss * 1024 / 1e9, **found)
 
     def _stored(self) -> dict[str, float]:
         """The metrics of the only model in the store."""
@@ -256,18 +260,18 @@ def main() -> None:
 def report(costs: dict[str, list[Cost]]) -> None:
     """The table, and whether the models are equally good."""
     ours = costs["ours"]
-    print("| | s | GB | R² | ours: of its time | of its memory |\n|---|---:|---:|---:|---:|---:|")
+    print("| | s | CPU s | GB | R² | ours: of s | of CPU s | of GB |\n|---|---:|---:|---:|---:|---:|---:|---:|")
     for name, measured in costs.items():
-        wall, memory = statistics.median(c.wall for c in measured), statistics.median(c.memory for c in measured)
-        ratios = [statistics.median(a / b for a, b in zip(*pairs, strict=True)) for pairs in _pairs(ours, measured)]
-        print(f"| {name} | {wall:.1f} | {memory:.2f} | {measured[0].r2:.4f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
+        wall, cpu, memory = (statistics.median(getattr(c, what) for c in measured) for what in COSTS)
+        ratios = (statistics.median(_ratios(ours, measured, what)) for what in COSTS)
+        shown = f"{wall:.1f} | {cpu:.1f} | {memory:.2f} | {measured[0].r2:.4f}"
+        print(f"| {name} | {shown} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
     apart = abs(ours[0].r2 - costs["same"][0].r2)
     print(f"\nR² of ours and same: {apart:.4f} apart, which is {'close' if apart <= CLOSE else 'NOT CLOSE'}")
 
 
-def _pairs(ours: Sequence[Cost], other: Sequence[Cost]) -> Iterator[tuple[list[float], list[float]]]:
-    yield [c.wall for c in ours], [c.wall for c in other]
-    yield [c.memory for c in ours], [c.memory for c in other]
+def _ratios(ours: Sequence[Cost], other: Sequence[Cost], what: str) -> list[float]:
+    return [getattr(a, what) / getattr(b, what) for a, b in zip(ours, other, strict=True)]
 
 
 if __name__ == "__main__":
