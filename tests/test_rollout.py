@@ -319,6 +319,16 @@ def test_more_versions_than_are_kept_in_memory(tmp_path: Path, bundles: list[Pat
     assert (found.requests, found.prediction.total) == (1, len(ROWS))
 
 
+def test_a_canary_gets_its_share(tmp_path: Path, bundles: list[Path]) -> None:
+    repository = pushed(tmp_path, "things", bundles)
+    repository.canary("things", 2, TERMS, "ann")
+    loaded = Loaded(repository)
+    found = [loaded.chosen("things").number for _ in range(3000)]
+    assert 0.26 < found.count(2) / 3000 < 0.34
+    assert set(found) == {1, 2}
+    assert {loaded.active("things").number for _ in range(50)} == {1}
+
+
 def test_agreement(tmp_path: Path, bundles: list[Path]) -> None:
     first, near, far = (scorer.load(bundles[number]) for number in (0, 1, 2))
     feeds = feeds_from_rows(first.manifest.inputs, ROWS)
