@@ -92,17 +92,21 @@ def test_samples_of_the_same_values_are_stable() -> None:
     assert set(found[100:]) == {Level.STABLE}
 
 
-def seen(training: Distribution, values: np.ndarray) -> Level:
-    now = datetime.now(UTC)
-    live = Observed(
-        first=now,
-        last=now,
+def one_request(day: datetime, found: Distribution) -> Observed:
+    """That on a day the column ``x``, and the prediction, had values of that distribution."""
+    return Observed(
+        first=day,
+        last=day,
         requests=1,
         failures=0,
         seconds=latencies.NONE,
-        columns={"x": training.of(values)},
-        prediction=training.of(values),
+        columns={"x": found},
+        prediction=found,
     )
+
+
+def seen(training: Distribution, values: np.ndarray) -> Level:
+    live = one_request(datetime.now(UTC), training.of(values))
     summary = Summary(columns={"x": training}, prediction=training)
     return compare(Observation(model="m", version=1, training=summary, observed=live)).features[0].level
 
@@ -130,18 +134,8 @@ def test_days_are_kept_for_a_while(tmp_path: Path) -> None:
     training = of_numbers(np.arange(10.0))
     now = datetime.now(UTC)
     for age in (200, 100, 30, 3, 3, 0):
-        day = now - timedelta(days=age)
-        noted = Observed(
-            first=day,
-            last=day,
-            requests=1,
-            failures=0,
-            seconds=latencies.NONE,
-            columns={"x": training},
-            prediction=training,
-        )
         with observed.adding(tmp_path):
-            observed.add(tmp_path, 1, noted)
+            observed.add(tmp_path, 1, one_request(now - timedelta(days=age), training))
     found = {days: one.requests for days in (90, 7, 1) if (one := observed.read(tmp_path, 1, days))}
     assert found == {90: 4, 7: 3, 1: 1}
     assert len(list((tmp_path / "observed" / "1").iterdir())) == 3
