@@ -30,7 +30,7 @@ WITH = {
     "prediction/rows=parquet": ["new_rows.path=rows.parquet"],
     "prediction/rows=data_set": ["preprocessing/dataset@new_rows=wine"],
     **{f"deployment/cluster={c}": SERVER for c in ("http", "staging", "production", "mlflow")},
-    "deployment/cluster=kserve": ["cluster.image=models:1", "cluster.storage=s3://models", "cluster.pw=of-mine"],
+    "deployment/cluster=kserve": ["cluster.image=models:1", "cluster.storage=s3://models", "cluster.pw=of-ours-only"],
     "exptests/gate=metric": ["gates.tests.metric.metric=r2", "gates.tests.metric.min=0"],
     "exptests/gate=deployed": ["gates.tests.deployed.metric=r2"],
 }

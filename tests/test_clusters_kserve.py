@@ -54,7 +54,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return regressions(tmp_path_factory.mktemp("bundles"))
 
 
-def kserve(storage: Path, **options: Any) -> Kserve:
+def kserve(storage: Path, /, **options: Any) -> Kserve:
     values: dict[str, Any] = {"image": IMAGE, "storage": str(storage), "storage_uri": "pvc://models", "ready": 60}
     return Kserve(pw=SecretStr(PASSWORD), **{**values, **options})
 

@@ -5,6 +5,7 @@ A ConfigMap beside it holds the versions and the history; what the InferenceServ
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -276,9 +277,11 @@ class Kserve:
             return None
         from pyarrow.fs import S3FileSystem
 
-        options: dict[str, Any] = {"region": self.region}
+        options: dict[str, Any] = {"region": self.region, "allow_delayed_open": True}
         if self.endpoint is not None:
             options["scheme"], _, options["endpoint_override"] = self.endpoint.partition("://")
+            # Amazon's newest checksums come in a way that few others understand.
+            os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
         if self.access_key is not None and self.secret_key is not None:
             options["access_key"] = self.access_key.get_secret_value()
             options["secret_key"] = self.secret_key.get_secret_value()

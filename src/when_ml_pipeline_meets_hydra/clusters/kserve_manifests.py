@@ -16,13 +16,18 @@ GROUP, API_VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 OWNER = "when-ml-pipeline-meets-hydra"
 VERSION, DIGEST = f"{OWNER}/version", f"{OWNER}/digest"
 PORT = 8080
-PASSWORD = "WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW"
+PASSWORD = "SERVE_PW"
 MASK = "**********"
-# What KServe mounts cannot be written to, and a repository is: so a copy of it is served.
-COMMAND = (
-    "mkdir -p /tmp/models && cp -r /mnt/models/. /tmp/models && "
-    f'exec when_ml_pipeline_meets_hydra serve --repository /tmp/models --host 0.0.0.0 --port {PORT} --id "$SERVE_ID"'
-)
+# What KServe mounts cannot be written to, and a repository is: so a copy of it is served. Clients may only ask.
+COMMAND = """\
+set -e
+mkdir -p /tmp/models
+cp -r /mnt/models/. /tmp/models
+printf '%s\\n' "$SERVE_PW" \\
+  | when_ml_pipeline_meets_hydra cluster user add "$SERVE_ID" --role predict --replace --repository /tmp/models
+unset SERVE_PW
+exec when_ml_pipeline_meets_hydra serve --repository /tmp/models --host 0.0.0.0 --port 8080
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
