@@ -13,6 +13,7 @@ from when_ml_pipeline_meets_hydra.serving import scorer
 from when_ml_pipeline_meets_hydra.serving.repository import Repository, Unknown
 from when_ml_pipeline_meets_hydra.serving.scorer import Scorer
 from when_ml_pipeline_meets_hydra.serving.seen import Seen
+from when_ml_pipeline_meets_hydra.serving.versions import Canary
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Loaded:
 
     def __init__(self, repository: Repository, capacity: int = 16) -> None:
         self.repository = repository
-        self.broken: dict[str, str] = {}  # model → why its canary cannot be loaded
+        self._broken: dict[str, tuple[Canary, str]] = {}
         self._capacity = capacity
         # One load at a time: a switch under load must not load the same version a hundred times.
         self._loading = threading.Lock()
@@ -72,6 +73,12 @@ class Loaded:
         with self._loading:
             serving = [one for entry in self._serving.values() for one in (entry.active, entry.canary) if one]
             return tuple({id(one.seen): one for one in (*serving, *self._versions.values())}.values())
+
+    def canaries(self) -> dict[str, tuple[Canary, str] | None]:
+        """The models of which a canary stands, each with that and why it cannot be loaded, if so."""
+        with self._loading:
+            standing = [model for model, entry in self._serving.items() if entry.canary]
+            return dict.fromkeys(standing) | self._broken
 
     def active_in_memory(self, model: str) -> Served | None:
         """The active version, if it is loaded and still the active one. Costs one ``stat``."""
@@ -150,14 +157,14 @@ class Loaded:
             log.error("%s: the active version cannot be served, the one before goes on: %s", model, problem.message)
             return self._serving[model]._replace(canary=None)
         canary = pointer.canary if pointer else None
-        self.broken.pop(model, None)
+        self._broken.pop(model, None)
         if canary is None:
             return _Serving(None, active)
         try:
             stand_by = self._watched(model, canary.version)._replace(stand_in=active)
         except Refused as problem:
             log.error("%s: the canary cannot be served: %s", model, problem.message)
-            self.broken[model] = problem.message
+            self._broken[model] = canary, problem.message
             return _Serving(None, active)
         return _Serving(None, active, stand_by, canary.terms.share)
 

@@ -241,10 +241,10 @@ class Repository:
                 write_pointer(folder, Pointer(active=None, previous=previous, event=event))
         return self.status(model)
 
-    def settle(self, model: str, who: str, problem: str | None = None) -> Event | None:
+    def settle(self, model: str, who: str, broken: tuple[Canary, str] | None = None) -> Event | None:
         """Promote the canary or take it back, where it is time to; returns what was done.
 
-        ``problem`` says why it cannot serve at all, if so. Does nothing where somebody else is writing.
+        ``broken`` says of a canary why it cannot serve at all. Does nothing where somebody else is writing.
         """
         if (pointer := self.pointer(model)) is None or pointer.canary is None:
             return None
@@ -252,6 +252,7 @@ class Repository:
             if (pointer := self.pointer(model)) is None or (canary := pointer.canary) is None:
                 return None
             found = judge(canary, read_counts(folder, canary).measured, datetime.now(UTC))
+            problem = broken[1] if broken and broken[0] == canary else None
             if found.verdict is Verdict.WAIT and problem is None:
                 return None
             damaged = problem or self._version(model, canary.version, verify=True).problem

@@ -21,6 +21,7 @@ from when_ml_pipeline_meets_hydra.serving.pointer import Pointer
 from when_ml_pipeline_meets_hydra.serving.seen import Noted, Seen
 from when_ml_pipeline_meets_hydra.serving.training import read_training
 from when_ml_pipeline_meets_hydra.serving.trial import Counts, add_counts
+from when_ml_pipeline_meets_hydra.serving.versions import Canary
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,8 @@ class Watch:
             self._looks += 1
             if last or self._looks % SAVES == 0:
                 self._save()
-            for model in self._repository.models():
-                self._judge(model)
+            for model, broken in self._loaded.canaries().items():
+                self._judge(model, broken)
         except Exception:  # the next look may do better, and answers do not depend on it
             log.exception("what was seen cannot be written down")
 
@@ -104,7 +105,7 @@ class Watch:
                     observed.add(folder, number, found)
             del self._unsaved[model, number]
 
-    def _judge(self, model: str) -> None:
-        event = self._repository.settle(model, WHO, self._loaded.broken.get(model))
+    def _judge(self, model: str, broken: tuple[Canary, str] | None) -> None:
+        event = self._repository.settle(model, WHO, broken)
         if event:
             log.info("%s version %d: %s: %s", model, event.version, event.action.value, event.why)
