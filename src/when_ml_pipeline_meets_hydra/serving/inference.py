@@ -176,7 +176,7 @@ async def _answer(
     state["asked"] = served.model, served.number, question.count
     state["route"] = _ROUTES[action, version is None]
     ask = _ask if version is not None else _ask_chosen
-    if question.count * len(served.scorer.manifest.inputs) <= INLINE_VALUES:
+    if not served.scorer.slow and question.count * len(served.scorer.manifest.inputs) <= INLINE_VALUES:
         return ask(served, question)
     return await run_in_threadpool(ask, served, question)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.serving.batching import MOST_ROWS, Together
 from when_ml_pipeline_meets_hydra.serving.manifest import (
     MODEL,
     BundleRefused,
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     Arrays = list[np.ndarray[Any, Any]]
 
+SLOW_SECONDS = 0.0003  # a run of one row that takes longer is worth a thread, and company
+
 
 class Scorer:
     """One bundle in memory; several threads may call it at once. ``watch`` is told of each run's tensors."""
@@ -32,7 +36,15 @@ class Scorer:
     def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
         self.manifest, self._session = manifest, session
         self.watch: Callable[[Feeds, Arrays], None] | None = None
+        self.slow = False
         self._outputs = [output.name for output in manifest.outputs]
+        self._together = Together(self._run)
+
+    def measure(self, row: Mapping[str, Any]) -> None:
+        """See how long one row takes; where that is long, calls from several threads at once are answered together."""
+        feeds = feeds_from_rows(self.manifest.inputs, [row])
+        self._run(feeds)
+        self.slow = min(timeit.repeat(lambda: self._run(feeds), number=1, repeat=3)) > SLOW_SECONDS
 
     def run(self, feeds: Feeds) -> Arrays:
         """The graph's outputs, in the order of the manifest, for tensors of N rows."""
@@ -43,7 +55,13 @@ class Scorer:
 
     def answers(self, feeds: Feeds) -> Arrays:
         """The same, and nobody is told."""
-        arrays: Arrays = self._session.run(self._outputs, feeds) if _rows(feeds) else self._no_rows()
+        rows = _rows(feeds)
+        if not rows:
+            return self._no_rows()
+        return self._together(feeds, rows) if self.slow and rows < MOST_ROWS else self._run(feeds)
+
+    def _run(self, feeds: Feeds) -> Arrays:
+        arrays: Arrays = self._session.run(self._outputs, feeds)
         return arrays
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
@@ -93,7 +111,9 @@ def load(folder: Path) -> Scorer:
     Raises:
         BundleRefused: it is damaged, or onnxruntime does not take it.
     """
-    return _scorer(folder, _verified(folder))
+    scorer = _scorer(folder, _verified(folder))
+    scorer.measure(read_smoke(folder).rows[0])
+    return scorer
 
 
 def check(folder: Path) -> Scorer:
