@@ -36,7 +36,7 @@ from when_ml_pipeline_meets_hydra.serving.loaded import Loaded
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
 from when_ml_pipeline_meets_hydra.serving.rows import feeds_from_rows
 from when_ml_pipeline_meets_hydra.serving.seen import MOST_ROWS, Rows, Seen, asked
-from when_ml_pipeline_meets_hydra.serving.trial import Verdict, judge
+from when_ml_pipeline_meets_hydra.serving.trial import Verdict, judge, told
 from when_ml_pipeline_meets_hydra.serving.versions import Canary, Measured, Status, Terms
 from when_ml_pipeline_meets_hydra.serving.watch import Watch
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
@@ -405,6 +405,18 @@ def canary(**terms: Any) -> Canary:
 def test_the_rules(found: dict[str, Any], verdict: str, why: str) -> None:
     judged = judge(canary(), measured(**found), NOW)
     assert (judged.verdict.value, why in judged.why) == (verdict, True), judged
+
+
+def test_how_a_canary_does_is_told() -> None:
+    assert list(told(canary(), measured(errors=1))) == [
+        "since 2026-11-21 11:45:00 UTC, judged after 100 requests and 10 minutes",
+        "100 requests, the active version had 900",
+        "1 failed, allowed 2.0%",
+        "95th percentile 2 ms, of the active version 1.5 ms, allowed 2 times",
+        "99 of 100 rows answered alike (99.0%, at least 90.0%)",
+    ]
+    assert list(told(canary(), Measured()))[1:] == ["no request has reached it: is a server running?"]
+    assert list(told(canary(), None))[1:] == ["the cluster does not say how it does"]
 
 
 def test_a_canary_has_to_serve_for_a_while() -> None:
