@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import onnx
 import pytest
 
@@ -28,7 +30,11 @@ from model_server import ID, PASSWORD, Server, running
 from test_serving_bundle import sign
 from traffic import Traffic, traffic
 from when_ml_pipeline_meets_hydra.serving import archive, bundle
+from when_ml_pipeline_meets_hydra.serving.app import create_app
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
+from when_ml_pipeline_meets_hydra.serving.scorer import Scorer
+from when_ml_pipeline_meets_hydra.serving.settings import Settings
+from when_ml_pipeline_meets_hydra.serving.users import Role, new_user
 
 ROWS = [tiny.json_row(row) for row in tiny.ROWS]
 VERSIONS = "/v2/repository/models/things/versions"
@@ -252,7 +258,8 @@ def test_slow_requests_and_too_many_at_once(tmp_path: Path, good: Path) -> None:
     head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nAuthorization: {TOKEN}\r\nContent-Length: 100\r\n\r\n".encode()
     with running(tmp_path / "models", tmp_path / "log", "--concurrency", "2", "--timeout", "3") as server:
         assert server.call("POST", PREDICT, {"rows": ROWS})[0] == 200
-        slow = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(2)]
+        quiet, unfinished, *slow = (socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(4))
+        unfinished.sendall(head[:20])
         for connection in slow:
             connection.sendall(head + b"{")
         answers = set()
@@ -268,3 +275,30 @@ def test_slow_requests_and_too_many_at_once(tmp_path: Path, good: Path) -> None:
             assert json.loads(answer.partition(b"\r\n\r\n")[2] or connection.recv(1000))["error"].endswith("within 3 s")
             connection.close()
         assert server.call("POST", PREDICT, {"rows": ROWS})[0] == 200
+        for connection in (quiet, unfinished):
+            assert connection.recv(100) == b""
+            connection.close()
+
+
+def test_an_answer_that_takes_too_long(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = Repository(tmp_path / "models")
+    repository.activate("things", repository.add("things", good, ID), ID)
+    app = create_app(Settings(root=repository.root, sole={ID: new_user(Role.PREDICT, PASSWORD)}, timeout=0.5))
+    done = threading.Event()
+    slowly = Scorer.answers
+
+    def answers(scorer: Scorer, feeds: Any) -> Any:
+        assert done.wait(30)
+        return slowly(scorer, feeds)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, auth=(ID, PASSWORD), base_url="http://server") as client:
+            return await client.post(PREDICT, json={"rows": ROWS * 30})
+
+    assert asyncio.run(ask()).status_code == 200
+    monkeypatch.setattr(Scorer, "answers", answers)
+    threading.Timer(2, done.set).start()
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()["error"]) == (503, "there was no answer within 0.5 s")
+    assert answer.headers["retry-after"] == "1"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from anyio import to_thread
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
@@ -178,7 +179,8 @@ async def _answer(
     ask = _ask if version is not None else _ask_chosen
     if not served.scorer.slow and question.count * len(served.scorer.manifest.inputs) <= INLINE_VALUES:
         return ask(served, question)
-    return await run_in_threadpool(ask, served, question)
+    # Whoever waits is told when it takes too long, and does not wait for the thread.
+    return await to_thread.run_sync(ask, served, question, abandon_on_cancel=True)
 
 
 async def _body(receive: Receive) -> bytes:

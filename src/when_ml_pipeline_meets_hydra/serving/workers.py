@@ -19,9 +19,11 @@ import time
 from functools import partial
 from multiprocessing import connection
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess, multiprocess
 
 from when_ml_pipeline_meets_hydra.errors import StepFailed
@@ -54,7 +56,7 @@ def run(
     config = uvicorn.Config(
         partial(_create_app, settings),
         factory=True,
-        http="httptools",
+        http=partial(_Connection, settings.timeout),  # type: ignore[arg-type]  # it only calls it
         loop="uvloop",
         ws="none",
         log_config=None,
@@ -147,6 +149,40 @@ def _stop_without_supervisor() -> None:
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+class _Connection(HttpToolsProtocol):
+    """Closes a connection of which no request comes: uvicorn itself only looks after those that had an answer."""
+
+    def __init__(self, seconds: float, **protocol: Any) -> None:
+        super().__init__(**protocol)
+        self._seconds = seconds
+        self._headers_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._wait_for_headers()
+
+    def on_headers_complete(self) -> None:
+        self._headers_came()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_came()
+        super().connection_lost(exc)
+
+    def _wait_for_headers(self) -> None:
+        if self._headers_due is None:
+            self._headers_due = self.loop.call_later(self._seconds, self.timeout_keep_alive_handler)
+
+    def _headers_came(self) -> None:
+        if self._headers_due is not None:
+            self._headers_due.cancel()
+            self._headers_due = None
 
 
 class _Server(uvicorn.Server):
