@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,23 @@ def regressions(root: Path) -> list[Path]:
 def prices(slope: float) -> Any:
     """What a regression answers for ``ROWS``."""
     return pytest.approx([tiny.price(row, slope) for row in tiny.ROWS], rel=1e-6)
+
+
+class Killed(BaseException):
+    """Ends a change in the middle."""
+
+
+@contextmanager
+def killed_at(owner: type, step: str) -> Iterator[None]:
+    """Kill whoever comes to that step."""
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, step, die)
+        with pytest.raises(Killed):
+            yield
 
 
 def live(cluster: Cluster, bundles: list[Path]) -> Status:

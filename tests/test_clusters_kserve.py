@@ -18,10 +18,11 @@ import pytest
 import yaml
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from cluster_life import ROWS, live, prices, regressions
+from cluster_life import ROWS, killed_at, live, prices, regressions
 from conftest import Cli
 from when_ml_pipeline_meets_hydra.clusters.kserve import Kserve
 from when_ml_pipeline_meets_hydra.clusters.kserve_bundles import Bundles
+from when_ml_pipeline_meets_hydra.clusters.kubernetes_api import Kubernetes as Api
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
 
 pytest.importorskip("kubernetes")
@@ -91,6 +92,24 @@ def test_a_version_that_does_not_become_ready_is_taken_back(
         .objects["inferenceservices", "steady"]["spec"]["predictor"]["containers"][0]["env"][0]["value"]
         .endswith(f"/1-{good.status('steady').versions[0].digest[:12]}")
     )
+
+
+def test_whatever_is_interrupted_what_was_active_stays(
+    api: tuple[Kubernetes, Path], storage: Path, bundles: list[Path]
+) -> None:
+    cluster = kserve(storage)
+    cluster.activate("killed", cluster.push("killed", bundles[0]))
+    for where, step in ((Bundles, "put"), (Api, "write_notes")):
+        with killed_at(where, step):
+            cluster.push("killed", bundles[1])
+        found = cluster.status("killed")
+        assert (found.active, len(found.versions)) == (1, 1)
+    assert cluster.push("killed", bundles[1]) == 2
+    with killed_at(Api, "write_notes"):  # it is applied and ready, and nobody wrote it down
+        cluster.activate("killed", 2)
+    found = cluster.status("killed")
+    assert (found.active, found.previous) == (2, (1,))
+    assert cluster.predict("killed", ROWS).values == prices(2.0)
 
 
 def test_what_cannot_be_is_refused(api: tuple[Kubernetes, Path], storage: Path, bundles: list[Path]) -> None:

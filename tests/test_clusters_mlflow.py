@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +15,12 @@ import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 import tiny_models as tiny
-from cluster_life import ROWS, live, regressions
+from cluster_life import ROWS, killed_at, live, prices, regressions
 from conftest import Cli
 from mlflow_server import ID, INSTALLED, PASSWORD, MlflowServer, mlflow_server
 from model_server import Server, running
 from when_ml_pipeline_meets_hydra.clusters.mlflow import Mlflow
+from when_ml_pipeline_meets_hydra.clusters.mlflow_registry import Registry
 from when_ml_pipeline_meets_hydra.clusters.replay import previous
 from when_ml_pipeline_meets_hydra.errors import Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving import bundle
@@ -126,6 +128,39 @@ def test_a_damaged_version_is_not_taken_for_the_bundle(server: MlflowServer, bun
     with pytest.raises(Refused, match="checksum"):
         cluster.predict("damaged", ROWS, 1)
     assert cluster.push("damaged", bundles[0]) == 2
+
+
+def test_whatever_is_interrupted_what_was_active_stays(server: MlflowServer, bundles: list[Path]) -> None:
+    cluster = registry(server.url)
+    cluster.activate("killed", cluster.push("killed", bundles[0]))
+    for step in ("log_model", "upload", "finish", "create_version"):
+        with killed_at(Registry, step):
+            cluster.push("killed", bundles[1])
+        found = cluster.status("killed")
+        assert (found.active, len(found.versions)) == (1, 1)
+    assert cluster.push("killed", bundles[1]) == 2
+    with killed_at(Registry, "tag"):  # the alias has moved, and nobody wrote it down
+        cluster.activate("killed", 2)
+    found = cluster.status("killed")
+    assert (found.active, found.previous) == (2, (1,))
+    assert cluster.rollback("killed").active == 1
+
+
+def test_files_may_lie_elsewhere(
+    server: MlflowServer, bundles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    mlflow.MlflowClient().create_experiment("elsewhere", artifact_location=(tmp_path / "files").as_uri())
+    cluster = registry(server.url, experiment="elsewhere")
+    assert cluster.push("elsewhere", bundles[0]) == 1
+    (model,) = (tmp_path / "files").rglob("model.onnx")
+    assert model.read_bytes() == (bundles[0] / "model.onnx").read_bytes()
+    assert cluster.predict("elsewhere", ROWS, 1).values == prices(1.0)
+    shutil.rmtree(tmp_path / "files")
+    with pytest.raises(StepFailed, match="cannot be read or written"):
+        cluster.predict("elsewhere", ROWS, 1)
 
 
 def test_a_bad_bundle_is_refused(server: MlflowServer, bundles: list[Path], tmp_path: Path) -> None:
