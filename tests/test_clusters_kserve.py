@@ -22,10 +22,11 @@ from cluster_life import ROWS, killed_at, live, prices, regressions
 from conftest import Cli
 from when_ml_pipeline_meets_hydra.clusters.kserve import Kserve
 from when_ml_pipeline_meets_hydra.clusters.kserve_bundles import Bundles
+from when_ml_pipeline_meets_hydra.clusters.kserve_manifests import Access, Service, render
 from when_ml_pipeline_meets_hydra.clusters.kubernetes_api import Kubernetes as Api
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
 
-pytest.importorskip("kubernetes")
+kubernetes_client = pytest.importorskip("kubernetes.client")
 jsonschema = pytest.importorskip("jsonschema")
 
 from kserve_schema import schema  # noqa: E402
@@ -221,6 +222,32 @@ def test_a_dry_run_needs_no_cluster_and_shows_no_secret(cli: Cli) -> None:
     assert {made["metadata"]["namespace"] for made in (server, keys_of_storage, account, service)} == {"models"}
     assert service["spec"]["predictor"]["serviceAccountName"] == account["metadata"]["name"]
     jsonschema.validate(service, schema())
+
+
+def test_kubernetes_own_types_take_what_is_rendered() -> None:
+    """Types of the official client, made from Kubernetes' own description: what they do not know is lost on the way."""
+    access = Access(access_key="a", secret_key="b", endpoint="https://s3.example.org", region="eu-west-1")
+    service = Service(
+        model="mpg",
+        version=3,
+        digest="0" * 64,
+        namespace="models",
+        image=IMAGE,
+        storage_uri="s3://ours/mpg/3",
+        service_account=None,
+        access=access,
+        id="ann",
+        pw=PASSWORD,
+        replicas=2,
+        cpu="500m",
+        memory="1Gi",
+    )
+    *plain, made = render(service)
+    (container,) = made["spec"]["predictor"]["containers"]
+    for name, body in [*((f"V1{body['kind']}", body) for body in plain), ("V1Container", container)]:
+        understood = getattr(kubernetes_client, name).from_dict(body)
+        assert kubernetes_client.ApiClient().sanitize_for_serialization(understood) == body
+    jsonschema.validate(made, schema())
 
 
 def test_the_schema_refuses_what_kserve_would() -> None:
