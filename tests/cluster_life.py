@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ def regressions(root: Path) -> list[Path]:
 def prices(slope: float) -> Any:
     """What a regression answers for ``ROWS``."""
     return pytest.approx([tiny.price(row, slope) for row in tiny.ROWS], rel=1e-6)
+
+
+def eventually(look: Callable[[], bool]) -> None:
+    """Wait until it is so."""
+    for _ in range(300):
+        if look():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come to that")
 
 
 class Killed(BaseException):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 import tiny_models as tiny
-from cluster_life import ROWS, killed_at, live, prices, regressions
+from cluster_life import ROWS, eventually, killed_at, live, prices, regressions
 from conftest import Cli
 from mlflow_server import ID, INSTALLED, PASSWORD, MlflowServer, mlflow_server
 from model_server import Server, running
@@ -210,14 +209,6 @@ def test_from_the_command_line(server: MlflowServer, cli: Cli, own_home: Path) -
     written = [path.read_bytes() for path in own_home.rglob("*") if path.is_file()]
     assert written
     assert not any(secret in content for content in written for secret in (PASSWORD.encode(), b"wr0ng-secret"))
-
-
-def eventually(look: Callable[[], bool]) -> None:
-    for _ in range(300):
-        if look():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not come to that")
 
 
 def test_a_server_serves_straight_from_the_registry(
