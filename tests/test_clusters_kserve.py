@@ -106,6 +106,9 @@ def test_whatever_is_interrupted_what_was_active_stays(
         found = cluster.status("killed")
         assert (found.active, len(found.versions)) == (1, 1)
     assert cluster.push("killed", bundles[1]) == 2
+    with killed_at(Kserve, "_wait"):
+        cluster.activate("killed", 2)
+    assert cluster.status("killed").active == 1
     with killed_at(Api, "write_notes"):  # it is applied and ready, and nobody wrote it down
         cluster.activate("killed", 2)
     found = cluster.status("killed")

@@ -52,6 +52,7 @@ LIBRARIES = (
     *("onnx", "onnxruntime", "skl2onnx", "onnxmltools", "fastapi", "starlette", "uvicorn", "uvloop", "httpx"),
     *("argon2", "limits", "prometheus_client"),
     *("torch", "onnxscript"),
+    *("mlflow", "kubernetes"),
 )
 
 

@@ -34,7 +34,7 @@ from when_ml_pipeline_meets_hydra.clusters.kserve_manifests import Access, Servi
 from when_ml_pipeline_meets_hydra.clusters.kubernetes_api import Conflict, Kubernetes
 from when_ml_pipeline_meets_hydra.clusters.replay import none_active, previous, version_before
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
+from when_ml_pipeline_meets_hydra.errors import Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving.manifest import BundleRefused, read_manifest
 from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
 from when_ml_pipeline_meets_hydra.serving.versions import Action, Event, Status, Version
@@ -240,7 +240,7 @@ class Kserve:
             for made in objects:
                 self._kubernetes.apply(made)
             self._wait(before.model, number)
-        except PipelineError:
+        except BaseException:  # also where somebody does not want to wait any longer
             self._put_back(before)
             raise
         self._note(before.model, action, run, lambda _: version)
