@@ -227,10 +227,11 @@ def test_every_flag_and_command_is_explained() -> None:
 
 
 def test_every_route_is_explained() -> None:
-    from when_ml_pipeline_meets_hydra.serving import inference, management
+    from when_ml_pipeline_meets_hydra.serving import index, inference, management, metrics
 
     page = _reference("rest-api").replace("NAME", "{model}")
-    routes = [r for router in (inference.router, management.router) for r in router.routes if isinstance(r, APIRoute)]
+    routers = (index.router, inference.router, management.router, metrics.router)
+    routes = [r for router in routers for r in router.routes if isinstance(r, APIRoute)]
     said = [(m, r.path.replace("/versions/{version}", "")) for r in routes for m in r.methods or ()]
     assert said
     assert not {f"{method} {path}" for method, path in said if f"{method} {path}`" not in page}
