@@ -234,7 +234,7 @@ for turn in range(1000):
 def test_kill_at_any_moment(tmp_path: Path, bundles: list[Path]) -> None:
     chance = random.Random(7)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    for number in range(int(os.environ.get("KILLS", "6"))):
+    for number in range(int(os.environ.get("KILLS", "3"))):
         root = tmp_path / str(number)
         words = [sys.executable, "-c", PUSHER, str(root), *map(str, bundles)]
         killed = subprocess.Popen(words, stdout=subprocess.PIPE, env=environment)
