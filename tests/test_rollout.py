@@ -360,6 +360,25 @@ def test_agreement_of_classes(tmp_path: Path, bundles: list[Path]) -> None:
     assert agreement([Rows(feeds, [label, probabilities])], classes.manifest, number, 0.0) == (len(ROWS), 0)
 
 
+def test_one_model_keeps_the_watch_from_no_other(
+    tmp_path: Path, bundles: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    for model in ("bad", "good"):
+        repository = pushed(tmp_path, model, bundles)
+    loaded = Loaded(repository)
+    watch = Watch(loaded)
+    versions = [loaded.chosen(model) for model in ("bad", "good")]
+    (tmp_path / "bad" / "versions" / "1" / "training.json").write_text("{")
+    for _ in range(2):
+        for served in versions:
+            asked(served, lambda one: one.scorer.predict(ROWS))
+        watch.look(last=True)
+    found = repository.observation("good").observed
+    assert found is not None
+    assert found.requests == 2
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["bad"], "said once"
+
+
 def test_of_many_rows_some_are_noted_that_are_spread_over_all() -> None:
     seen = Seen()
     for _ in range(2):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from random import random
 from weakref import WeakKeyDictionary
 
@@ -37,7 +38,9 @@ class Watch:
         self._loaded, self._repository = loaded, loaded.repository
         self._training: WeakKeyDictionary[Seen, tuple[Summary, Distribution]] = WeakKeyDictionary()
         self._unsaved: dict[tuple[str, int], Observed] = {}
+        self._said: set[str] = set()
         self._looks = 0
+        self._looking = threading.Lock()  # the last look may find the one before it still at work
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -58,17 +61,28 @@ class Watch:
 
     def look(self, *, last: bool = False) -> None:
         """Add what was seen since the last time, and judge the canaries. Whatever goes wrong is logged."""
-        try:
+        with self._looking:
             for served in self._loaded.in_memory():
                 if any(noted := served.seen.take()):
-                    self._note(served, noted)
+                    with self._going_on(served.model):
+                        self._note(served, noted)
             self._looks += 1
             if last or self._looks % SAVES == 0:
                 self._save()
             for model, broken in self._loaded.canaries().items():
-                self._judge(model, broken)
-        except Exception:  # the next look may do better, and answers do not depend on it
-            log.exception("what was seen cannot be written down")
+                with self._going_on(model):
+                    self._judge(model, broken)
+
+    @contextmanager
+    def _going_on(self, model: str) -> Iterator[None]:
+        """What goes wrong with one model keeps nobody from the others, and is logged when it is new."""
+        try:
+            yield
+        except Exception as problem:
+            said = f"{model}: what was seen cannot be written down: {type(problem).__name__}: {problem}"
+            if said not in self._said:
+                self._said.add(said)
+                log.exception(said)
 
     def _note(self, served: Served, noted: Noted) -> None:
         if served.seen not in self._training:
@@ -98,12 +112,13 @@ class Watch:
         return Counts(canary=times, errors=noted.failures, compared=compared, agreed=agreed)
 
     def _save(self) -> None:
-        for (model, number), found in list(self._unsaved.items()):
+        for model, number in list(self._unsaved):
+            found = self._unsaved.pop((model, number))
             folder = self._repository.root / model
-            if (folder / "versions" / str(number)).is_dir():  # it may have been removed
-                with observed.adding(folder):
-                    observed.add(folder, number, found)
-            del self._unsaved[model, number]
+            with self._going_on(model):
+                if (folder / "versions" / str(number)).is_dir():  # it may have been removed
+                    with observed.adding(folder):
+                        observed.add(folder, number, found)
 
     def _judge(self, model: str, broken: tuple[Canary, str] | None) -> None:
         event = self._repository.settle(model, WHO, broken)
