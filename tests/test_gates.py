@@ -213,7 +213,7 @@ def test_the_time_of_one_row_is_measured() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["gates.tests.latency.p99_ms=-1"], "gates.tests.latency.p99_ms=-1: expected a number, more than 0"),
+        (["gates.tests.latency.p99_ms=-1"], "gates.tests.latency.p99_ms=-1: expected a number, 0 < x ≤ 3600000"),
         (["gates.tests.latency.p99=1"], "gates.tests.latency.p99: there is no such key"),
         (["gates.tests.leakage.max_share=2"], "gates.tests.leakage.max_share=2: expected a number, 0 ≤ x ≤ 1"),
         (["+exptests/gate=metric"], "gates.tests.metric.metric"),
@@ -240,7 +240,7 @@ def test_a_gate_can_be_taken_out_and_put_in() -> None:
 def test_help_shows_the_keys_of_each_gate() -> None:
     done = inside("c=exptests", "--help", "exptests/gates=classification")
     assert done.code == 0
-    for text in ("gates.tests.accuracy.min=0.9", "gates.tests.latency.p99_ms=50.0   a number, more than 0"):
+    for text in ("gates.tests.accuracy.min=0.9", "gates.tests.latency.p99_ms=50.0   a number, 0 < x ≤ 3600000"):
         assert text in done.out
     assert "receives exptests's Verdict" in inside("c=deployment", "--help").out
 

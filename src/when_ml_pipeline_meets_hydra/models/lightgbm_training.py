@@ -1,8 +1,8 @@
-"""LightGBM at work: it bins rows batch by batch, so that they need not all be in memory."""
+"""LightGBM at work: it bins the columns of a file as they are, so that no matrix of them is made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import lightgbm
@@ -57,36 +57,10 @@ def boost(
         classes, target = np.unique(target, return_inverse=True)
         several = {"objective": "multiclass", "num_class": len(classes)}
         param = {**param, **(several if len(classes) > 2 else {"objective": "binary"})}
-    data = features if isinstance(features, np.ndarray) else _Batches(features)
+    data = features if isinstance(features, np.ndarray) else features.frame()
     names = [f"Column_{k}" for k in range(features.shape[1])]
     rows = lightgbm.Dataset(data, label=target, params=dict(param), feature_name=names)
     booster = lightgbm.train(dict(param), rows, num_boost_round=trees, callbacks=[callback])
     if classes is None:
         return Trained(booster, param["num_threads"])
     return TrainedClassifier(booster, param["num_threads"], classes)
-
-
-class _Batches(lightgbm.Sequence):
-    """Rows in a file, asked for in order: first some, to find the bins of each feature, then all in batches."""
-
-    def __init__(self, rows: Rows) -> None:
-        from when_ml_pipeline_meets_hydra.training.matrices import BATCH
-
-        self.batch_size, self._rows = BATCH, rows
-        self._start, self._batch = 0, np.empty((0, 0), dtype=np.float32)
-        self._batches: Iterator[Array] = rows.batches()
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> Array:
-        first: int = index.start if isinstance(index, slice) else index
-        if first < self._start:
-            self._start, self._batch, self._batches = 0, self._batch[:0], self._rows.batches()
-        while first >= self._start + len(self._batch):
-            self._start += len(self._batch)
-            self._batch = next(self._batches)
-        if isinstance(index, slice):
-            return self._batch[first - self._start : index.stop - self._start]
-        row: Array = self._batch[first - self._start].astype(np.float64)
-        return row

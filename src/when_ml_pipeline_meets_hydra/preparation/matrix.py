@@ -19,14 +19,14 @@ LARGEST = 3.4028234663852886e38
 
 
 def features(fitted: Fitted, names: Sequence[str]) -> list[pl.Expr]:
-    """The features, each Float32 and without a missing value, under ``names``."""
+    """The features, none with a missing value, under ``names``: numbers as Float32, all others as Boolean."""
     made = []
     for n in fitted.numbers:
         x = number(column(n.index), fitted.columns[n.index].dtype).fill_null(n.fill)
-        made.append(((x - n.center) / n.scale).clip(-LARGEST, LARGEST))
+        made.append(((x - n.center) / n.scale).clip(-LARGEST, LARGEST).cast(pl.Float32))
     made += [pl.col(column(n.index)).is_null() for n in fitted.indicators]
     made += [text(column(c.index)) == pl.lit(value) for c in fitted.categories for value in c.values]
-    return [expression.cast(pl.Float32).alias(name) for expression, name in zip(made, names, strict=True)]
+    return [expression.alias(name) for expression, name in zip(made, names, strict=True)]
 
 
 def feeds(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray[Any, Any]]:

@@ -111,7 +111,7 @@ def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], model: Pa
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     made: Any = session.run(None, matrix.feeds(raw, fitted.columns))[0]
-    expected = pl.read_parquet(written, n_rows=raw.height).drop(TARGET_FEATURE).to_numpy()
+    expected = pl.read_parquet(written, n_rows=raw.height).drop(TARGET_FEATURE).cast(pl.Float32).to_numpy()
     agrees = np.isclose(made, expected, rtol=1e-6, atol=1e-6) if made.shape == expected.shape else np.zeros((1, 1))
     if not agrees.all():
         row, feature = (int(k) for k in np.argwhere(~agrees.astype(bool))[0])

@@ -53,6 +53,18 @@ class Rows:
         if len(left):
             yield self._finite(left)
 
+    def frame(self) -> pl.DataFrame:
+        """All rows, column by column: Float32, and Boolean for what is 0 or 1.
+
+        Raises:
+            StepFailed: a value is no finite number.
+        """
+        found = pl.read_parquet(self.file, columns=list(self.names), glob=False)
+        fine = found.select(pl.all().cast(pl.Float32).is_finite().fill_null(False).all())
+        if not all(fine.row(0)):
+            raise _not_finite(self.where, [name for name in self.names if not fine[name][0]])
+        return found
+
     def matrix(self) -> Array:
         """All rows, float32 [N, F], row by row in memory, as onnxruntime wants it."""
         made, filled = np.empty(self.shape, dtype=np.float32), 0
