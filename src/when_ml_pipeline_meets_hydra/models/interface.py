@@ -11,6 +11,7 @@ from when_ml_pipeline_meets_hydra.stages.artifacts import Task
 if TYPE_CHECKING:
     import numpy as np
     import onnx
+    import polars as pl
 
     Array = np.ndarray[Any, Any]
 
@@ -26,6 +27,9 @@ class Rows(Protocol):
 
     def batches(self) -> Iterator[Array]:
         """All rows in order, each time some of them: float32 [n, F], finite."""
+
+    def frame(self) -> pl.DataFrame:
+        """All rows, column by column: finite Float32, or Boolean for what is 0 or 1."""
 
 
 class Estimator(Protocol):
