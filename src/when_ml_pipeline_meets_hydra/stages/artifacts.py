@@ -66,9 +66,10 @@ class PreparedData(Artifact):
 
     Files: ``train.parquet`` and ``test.parquet`` (the columns ``features`` in order, Float32, or Boolean for what
     is 0 or 1, then ``__target__``: Float64 for regression, Int64 index into ``classes`` for classification);
-    ``holdout.parquet`` (the raw columns of the first rows, at most 1,000, of ``test.parquet``, in the same order); ``summary.json`` (how the values of each raw
-    column spread over at most about 100,000 training rows); ``preprocessing.onnx`` (one input per raw
-    column, named as the column, shape [N, 1]: double for float, int and date (NaN: missing), string ("" : missing),
+    ``holdout.parquet`` (the raw columns of the first rows, at most 1,000, of ``test.parquet``, in the same order);
+    ``summary.json`` (how the values of each raw column spread over at most about 100,000 training rows);
+    ``preprocessing.onnx`` (one input per raw column, named as the column, shape [N, 1]: double for float, int and date
+    (NaN: missing), string ("" : missing),
     string for bool too ("true", "false"); one output, float32 [N, F]: ``features``, unless a column has that name).
     Where the rows are images, ``features`` are their pixels in the order of ``image``.
     """
