@@ -58,7 +58,10 @@ def test_what_is_out_of_range_is_refused(kind: Any, wrong: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["modeling/model=cnn", "modeling/param=medium", "preprocessing/dataset=digits"], r"m_param: .*not those of the model cnn"),
+        (
+            ["modeling/model=cnn", "modeling/param=medium", "preprocessing/dataset=digits"],
+            r"m_param: .*not those of the model cnn",
+        ),
         (["modeling/model=linear", ADAMW], r"m_param: .*not those of the model linear[\s\S]*small, medium or large"),
         (["modeling/model=cnn", ADAMW], "model=cnn: takes images, and this data set has none"),
         ([*DIGITS, "model.hidden_dim=10"], r"model\.hidden_dim: there is no such key"),
