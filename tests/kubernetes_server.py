@@ -40,7 +40,7 @@ class Kubernetes:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.pods: dict[str, subprocess.Popen[str]] = {}
         self.asked: list[str] = []
-        self.lock = Lock()
+        self.lock, self._working = Lock(), Lock()
         self._check = jsonschema.Draft202012Validator(schema())
         self._count = 0
 
@@ -80,21 +80,27 @@ class Kubernetes:
             self.pods[name].wait(timeout=20)
 
     def _run(self, name: str, generation: int) -> None:
-        with self.lock:
-            service = self.objects["inferenceservices", name]
-        container = service["spec"]["predictor"]["containers"][0]
-        ready: dict[str, Any] = {"type": "Ready", "status": "False", "message": f"cannot pull {container['image']}"}
-        url = None
-        if "broken" not in container["image"]:
-            pod, url = self._start(name, generation, container)
-            before, self.pods[name] = self.pods.get(name), pod
-            if before:
-                before.terminate()
-                before.wait(timeout=20)
-            ready = {"type": "Ready", "status": "True"}
-        status = {"observedGeneration": generation, "conditions": [ready], **({"url": url} if url else {})}
-        with self.lock:
-            self.objects["inferenceservices", name] |= {"status": status}
+        with self._working:  # one after the other; what is outdated meanwhile is left out
+            with self.lock:
+                service = self.objects.get(("inferenceservices", name))
+            if service is None or service["metadata"]["generation"] != generation:
+                return
+            status = self._served(name, generation, service["spec"]["predictor"]["containers"][0])
+            with self.lock:
+                if found := self.objects.get(("inferenceservices", name)):
+                    found["status"] = {"observedGeneration": generation, **status}
+
+    def _served(self, name: str, generation: int, container: Mapping[str, Any]) -> dict[str, Any]:
+        if "broken" in container["image"]:
+            return {
+                "conditions": [{"type": "Ready", "status": "False", "message": f"cannot pull {container['image']}"}]
+            }
+        pod, url = self._start(name, generation, container)
+        before, self.pods[name] = self.pods.get(name), pod
+        if before:
+            before.terminate()
+            before.wait(timeout=20)
+        return {"conditions": [{"type": "Ready", "status": "True"}], "url": url}
 
     def _start(self, name: str, generation: int, container: Mapping[str, Any]) -> tuple[subprocess.Popen[str], str]:
         environment = {
