@@ -158,7 +158,7 @@ COMPLETIONS = {
     "runs show la": ["last"],
     "store ": ["list", "verify", "gc"],
     "store gc --": ["--unused-for", "--dry-run"],
-    "serve --p": ["--port"],
+    "serve --po": ["--port"],
     "--mul": ["--multirun"],
     "--": ["--help", "--cfg", "--info", "--config-dir", "--version"],
     f"--config-dir {CONF} c=ga": ["c=gather"],
