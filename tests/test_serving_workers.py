@@ -136,6 +136,17 @@ def test_what_cannot_start_says_so_and_ends(models: Path, tmp_path: Path) -> Non
     assert (done.returncode, "users.json" in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
 
 
+def test_a_server_whose_workers_cannot_start_ends(tmp_path: Path) -> None:
+    """A worker that fails before it serves would fail the same way each time."""
+    (tmp_path / "limits.py").write_text("raise ImportError('a library that is broken')")  # only workers import it
+    variables = {**os.environ, "WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW": PASSWORD, "PYTHONPATH": str(tmp_path)}
+    words: list[str | Path] = [*COMMAND, "serve", "--repository", str(tmp_path / "models"), "--port", "0"]
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done.stderr
+    assert "a worker cannot start" in done.stderr
+    assert "The server could not start" in done.stderr
+
+
 def test_users_roles_and_the_metrics_of_all_workers(models: Path, tmp_path: Path) -> None:
     """Users that come, change and go are noticed by every worker at once."""
     root = tmp_path / "models"

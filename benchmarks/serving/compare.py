@@ -6,7 +6,8 @@ Needs pandas and h2load (Debian: nghttp2-client). The others are installed into 
 servers run at once and are asked in turn, so that whatever else the machine does hits each of them alike; medians over
 the rounds. Ours asks for an id and a password, the others for none; each has as many workers as there are processors.
 
-* peak: one row per request, 8 connections, each asks again as soon as it has its answer.
+* peak: one row per request, 8 connections, each asks again as soon as it has its answer. CPU time (user and system) is
+  that of all processes of the server meanwhile.
 * p99: the same at a steady rate of half of the server's own peak.
 * batches: the same with 1,000 rows per request.
 """
@@ -28,16 +29,17 @@ from pathlib import Path
 import one_model
 import pandas as pd
 
-from servers import OTHERS, OURS, Server, ask, environment, running
+from servers import OTHERS, OURS, Server, ask, cpu_seconds, environment, running
 
 CONNECTIONS, BATCH = 8, 1000
 
 
 @dataclass(kw_only=True)
 class Measured:
-    """Requests a second, and the 99th percentile of their times in ms, one for each round."""
+    """Requests a second, CPU time for each in ms, and the 99th percentile of their times in ms; one for each round."""
 
     peak: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     p99: list[float] = field(default_factory=list)
     batches: list[float] = field(default_factory=list)
 
@@ -45,14 +47,14 @@ class Measured:
 class Load:
     """One server, and the bodies that it is asked with."""
 
-    def __init__(self, server: Server, url: str, folder: Path, rows: Sequence[dict[str, object]]) -> None:
-        self.server, self._url, self._folder = server, url, folder
+    def __init__(self, server: Server, url: str, process: int, folder: Path, rows: Sequence[dict[str, object]]) -> None:
+        self.server, self._url, self._process, self._folder = server, url, process, folder
         many = [rows[number % len(rows)] for number in range(BATCH)]
         for name, body in {"one": [rows[0]], "many": many}.items():
             (folder / name).write_text(json.dumps(server.body(body)))
 
-    def run(self, body: str, seconds: float, connections: int, rate: float = 0.0) -> tuple[float, float]:
-        """Requests a second, and the 99th percentile of their times in ms."""
+    def run(self, body: str, seconds: float, connections: int, rate: float = 0.0) -> tuple[float, float, float]:
+        """Requests a second, CPU time for each in ms, and the 99th percentile of their times in ms."""
         log = self._folder / "times"
         log.unlink(missing_ok=True)
         words = ["h2load", "--h1", "-t", "1", "-c", str(connections), "-D", str(seconds), "--log-file", str(log)]
@@ -60,12 +62,14 @@ class Load:
         words += [word for name, value in self.server.headers.items() for word in ("-H", f"{name}: {value}")]
         if rate:
             words += ["--rps", str(max(1, round(rate / connections)))]
+        before = cpu_seconds(self._process)
         done = subprocess.run([*words, self._url], capture_output=True, text=True, check=True)
+        cpu = cpu_seconds(self._process) - before
         lines = [line.split() for line in log.read_text().splitlines()]
         if wrong := [line for line in lines if line[1] != "200"]:
             raise SystemExit(f"{self.server.name}: {len(wrong)} of {len(lines)} failed, {wrong[0]}\n{done.stdout}")
         times = sorted(int(line[2]) / 1000 for line in lines)
-        return len(lines) / seconds, times[int(len(times) * 0.99)]
+        return len(lines) / seconds, cpu * 1000 / len(lines), times[int(len(times) * 0.99)]
 
 
 def main() -> None:
@@ -89,12 +93,12 @@ def main() -> None:
         for number, server in enumerate([OURS, *others]):
             programs = environment(server, options.environments)
             place = folder / f"server-{number}"
-            url = stack.enter_context(running(server, programs, place, 18_700 + number, rows[:1]))
+            url, process = stack.enter_context(running(server, programs, place, 18_700 + number, rows[:1]))
             found = ask(server, url, rows[:50])
             worst = max(abs(a - b) for a, b in zip(found, expected, strict=True))
             if worst > 1e-3:
                 sys.exit(f"{server.name} answers otherwise than the model, by up to {worst}")
-            loads.append(Load(server, url, place, rows))
+            loads.append(Load(server, url, process, place, rows))
         _print([load.server for load in loads], _measure(loads, options.rounds, options.seconds))
 
 
@@ -102,23 +106,25 @@ def _measure(loads: Sequence[Load], rounds: int, seconds: int) -> list[Measured]
     found = [Measured() for _ in loads]
     for turn in range(rounds + 1):
         for load, measured in zip(loads, found, strict=True):
-            peak, _ = load.run("one", seconds, CONNECTIONS)
-            _, p99 = load.run("one", seconds, CONNECTIONS, rate=peak / 2)
-            batches, _ = load.run("many", seconds, CONNECTIONS)
+            peak, cpu, _ = load.run("one", seconds, CONNECTIONS)
+            _, _, p99 = load.run("one", seconds, CONNECTIONS, rate=peak / 2)
+            batches, _, _ = load.run("many", seconds, CONNECTIONS)
             if turn:  # the first round warms up
                 measured.peak.append(peak)
+                measured.cpu.append(cpu)
                 measured.p99.append(p99)
                 measured.batches.append(batches)
     return found
 
 
 def _print(servers: Sequence[Server], found: Sequence[Measured]) -> None:
-    print("| server | requests/s | of ours | p99 at half of it, ms | batches of 1,000 rows/s |")
-    print("|---|---:|---:|---:|---:|")
+    print("| server | requests/s | of ours | CPU ms for each | p99 at half of it, ms | batches of 1,000 rows/s |")
+    print("|---|---:|---:|---:|---:|---:|")
     ours = statistics.median(found[0].peak)
     for server, measured in zip(servers, found, strict=True):
-        peak, p99, batches = map(statistics.median, (measured.peak, measured.p99, measured.batches))
-        print(f"| {server.name} | {peak:.0f} | {peak / ours:.2f} | {p99:.1f} | {batches:.1f} |")
+        numbers = (measured.peak, measured.cpu, measured.p99, measured.batches)
+        peak, cpu, p99, batches = map(statistics.median, numbers)
+        print(f"| {server.name} | {peak:.0f} | {peak / ours:.2f} | {cpu:.2f} | {p99:.1f} | {batches:.1f} |")
 
 
 if __name__ == "__main__":

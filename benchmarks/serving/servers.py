@@ -178,8 +178,8 @@ def environment(server: Server, below: Path) -> Path:
 
 
 @contextmanager
-def running(server: Server, programs: Path, folder: Path, port: int, row: Rows) -> Iterator[str]:
-    """The URL that answers, once it does; ``folder`` holds what the server reads and writes."""
+def running(server: Server, programs: Path, folder: Path, port: int, row: Rows) -> Iterator[tuple[str, int]]:
+    """The URL that answers, once it does, and the server's process; ``folder`` holds what it reads and writes."""
     folder.mkdir()
     (folder / "model.joblib").symlink_to(folder.parent / "model.joblib")
     for name, content in server.files.items():
@@ -200,7 +200,7 @@ def running(server: Server, programs: Path, folder: Path, port: int, row: Rows) 
     try:
         url = f"http://127.0.0.1:{port}{server.path}"
         _wait(server, url, row, process, folder / "log")
-        yield url
+        yield url, process.pid
     finally:
         process.terminate()
         try:
@@ -215,6 +215,23 @@ def ask(server: Server, url: str, rows: Rows) -> Sequence[float]:
     request = urllib.request.Request(url, json.dumps(server.body(rows)).encode(), headers)
     with urllib.request.urlopen(request, timeout=30) as response:
         return [float(value) for value in server.answers(json.load(response))]
+
+
+def cpu_seconds(process: int) -> float:
+    """User and system time so far of a process and all that it has started, and they in turn."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = file.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has just ended
+        number = int(file.parent.name)
+        parents[number], ticks[number] = int(fields[1]), int(fields[11]) + int(fields[12])
+    family = {process}
+    while more := {number for number, parent in parents.items() if parent in family} - family:
+        family |= more
+    return sum(ticks[number] for number in family & set(ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def _wait(server: Server, url: str, row: Rows, process: subprocess.Popen[bytes], log: Path) -> None:

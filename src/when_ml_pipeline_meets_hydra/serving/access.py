@@ -17,8 +17,8 @@ from when_ml_pipeline_meets_hydra.serving.refusals import Refusal
 from when_ml_pipeline_meets_hydra.serving.settings import Settings
 
 HEALTH = "/v2/health/"
-UPLOAD = "/versions"
-UPLOADS_AT_ONCE = 2
+MANAGEMENT, UPLOAD = "/v2/repository/", "/versions"
+CHANGES_AT_ONCE = 4
 STDERR = 2
 FOREIGN = Refusal(403, "a page of another site must not call this server")
 FULL = Refusal(503, "the server works on as much as it can at once", {"retry-after": "1"})
@@ -56,22 +56,23 @@ class Limits:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
-        self._requests = self._uploads = 0
+        self._requests = self._changes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what is within the limits."""
         if scope["type"] != "http" or scope["path"].startswith(HEALTH):
             await self._app(scope, receive, send)
             return
-        is_upload = scope["method"] == "POST" and scope["path"].endswith(UPLOAD)
+        is_change = scope["method"] == "POST" and scope["path"].startswith(MANAGEMENT)
+        is_upload = is_change and scope["path"].endswith(UPLOAD)
         limit = self._settings.upload_limit if is_upload else self._settings.request_limit
         announced = _header(scope, b"content-length")
         if _header(scope, b"content-encoding") not in (b"", b"identity"):
             await COMPRESSED.send(send)
         elif announced.isdigit() and int(announced[:20]) > limit:
             await _too_large(limit).send(send)
-        elif is_upload:
-            await self._upload(scope, _counted(receive, limit), send)
+        elif is_change:
+            await self._change(scope, _counted(receive, limit), send)
         else:
             await self._request(scope, _counted(receive, limit), send)
 
@@ -102,8 +103,9 @@ class Limits:
         finally:
             self._requests -= 1
 
-    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._uploads >= UPLOADS_AT_ONCE:
+    async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Only waits so long for each part: a change that has begun is brought to its end, however long it takes."""
+        if self._changes >= CHANGES_AT_ONCE:
             await FULL.send(send)
             return
 
@@ -114,11 +116,11 @@ class Limits:
                 refused = self._no_request()
                 raise HTTPException(refused.status, refused.error, dict(refused.headers)) from None
 
-        self._uploads += 1
+        self._changes += 1
         try:
             await self._app(scope, coming, send)
         finally:
-            self._uploads -= 1
+            self._changes -= 1
 
     def _no_request(self) -> Refusal:
         return Refusal(408, f"the request did not come within {self._settings.timeout:g} s", {"connection": "close"})

@@ -21,6 +21,7 @@ from when_ml_pipeline_meets_hydra.serving.smoke import read_smoke
 from when_ml_pipeline_meets_hydra.serving.users import Users
 
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
+SHARED_MEMORY = "/dev/shm"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -57,7 +58,7 @@ def serve(
         raise BadInput(Problem(key="--repository", value=str(settings.root), message="is no directory"))
     users = Users(settings.root, settings.sole).all()
     tls = _certificate(certificate, key)
-    with _listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="metrics-") as folder:
+    with _listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="metrics-", dir=_memory()) as folder:
         url = _url(host, listener.getsockname()[1], "https" if tls else "http")
         for line in _welcome(repository, url, next(iter(users), "ID")):
             announce(line)
@@ -67,6 +68,11 @@ def serve(
         workers.log_to_stderr()
         workers.run(settings, listener, workers=count, tls=tls, proxy=proxy)
     announce("Stopped.")
+
+
+def _memory() -> str | None:
+    """A folder in memory, where there is one: every request counts in files, and a disk that is busy would stop it."""
+    return SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
 
 
 def _certificate(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:

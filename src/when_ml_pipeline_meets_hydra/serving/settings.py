@@ -21,7 +21,8 @@ class Settings:
         request_limit: largest body of a request, in bytes.
         upload_limit: largest body of an upload, in bytes.
         concurrency: requests that a worker works on at once; more of them are told to come again.
-        timeout: seconds in which a request has to come and its answer to begin, uploads excepted.
+        timeout: seconds in which a request has to come and its answer to begin; of what changes the repository, seconds
+            between any two parts of the request.
         failed_logins: wrong passwords that an address may bring in a minute, for each worker.
     """
 

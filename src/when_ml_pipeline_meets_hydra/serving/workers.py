@@ -7,6 +7,7 @@ each, one after the other. The listening socket is its own, so that connections 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS = 10
 LINGER_SECONDS = 2
 KEEP_ALIVE_SECONDS = 65  # longer than the pools of clients and proxies usually keep a connection that is not used
+SWITCH_SECONDS = 0.0005
 START_SECONDS = 60
 
 
@@ -83,10 +85,16 @@ def _create_app(settings: Settings) -> object:
     try:
         from when_ml_pipeline_meets_hydra.serving.app import create_app
 
-        return create_app(settings)
+        app = create_app(settings)
     except Exception:
         log.exception("a worker cannot start")
         sys.exit(STARTUP_FAILURE)
+    # Threads that count and check must not hold up the one that answers for as long as Python's 5 ms.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    # What is there now stays; looking through it for garbage would hold up a request now and then.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def log_to_stderr() -> None:
