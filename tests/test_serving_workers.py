@@ -127,6 +127,10 @@ def test_workers_stop_when_their_supervisor_was_killed(models: Path, tmp_path: P
         server.process.wait(timeout=20)
         until(lambda: refuses(server.port))
         until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        left = f"*/model_server_metrics-{server.process.pid}-*"
+        assert [*Path("/dev").glob(left), *Path("/").glob(left)]
+    with running(models, tmp_path / "log"):
+        assert not [*Path("/dev").glob(left), *Path("/").glob(left)]
 
 
 def test_what_cannot_start_says_so_and_ends(models: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import socket
 import ssl
 import tempfile
@@ -21,7 +22,7 @@ from when_ml_pipeline_meets_hydra.serving.smoke import read_smoke
 from when_ml_pipeline_meets_hydra.serving.users import Users
 
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
-SHARED_MEMORY = "/dev/shm"
+SHARED_MEMORY, METRICS = "/dev/shm", "model_server_metrics"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -58,7 +59,7 @@ def serve(
         raise BadInput(Problem(key="--repository", value=str(settings.root), message="is no directory"))
     users = Users(settings.root, settings.sole).all()
     tls = _certificate(certificate, key)
-    with _listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="metrics-", dir=_memory()) as folder:
+    with _listening(host, port) as listener, _metrics_folder() as folder:
         url = _url(host, listener.getsockname()[1], "https" if tls else "http")
         for line in _welcome(repository, url, next(iter(users), "ID")):
             announce(line)
@@ -70,9 +71,23 @@ def serve(
     announce("Stopped.")
 
 
-def _memory() -> str | None:
-    """A folder in memory, where there is one: every request counts in files, and a disk that is busy would stop it."""
-    return SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+def _metrics_folder() -> tempfile.TemporaryDirectory[str]:
+    """In memory, where that can be: every request counts in its files, and a disk that is busy would stop it."""
+    place = Path(SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else tempfile.gettempdir())
+    for left in place.glob(f"{METRICS}-*-*"):
+        if not _runs(int(left.name.split("-")[1])):
+            shutil.rmtree(left, ignore_errors=True)  # of a server that was killed
+    return tempfile.TemporaryDirectory(prefix=f"{METRICS}-{os.getpid()}-", dir=place)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
 
 
 def _certificate(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
