@@ -163,15 +163,25 @@ def _categories(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: P
         return
     distinct = train.select(pl.col(column(k)).approx_n_unique() for k in indices).collect(engine="streaming").row(0)
     least = max(1, math.ceil(rows * param.min_frequency))
+    for together in _passes(indices, distinct):
+        asked = []
+        for k, many in together:
+            values = train.select(text(column(k)).alias("text"))
+            frequent = values if many <= TEXTS_AT_ONCE else _without_rare(values, least)
+            asked.append(frequent.group_by("text").len().filter(pl.col("len") >= least))
+        for (k, _), counted in zip(together, pl.collect_all(asked, engine="streaming"), strict=True):
+            yield Category(index=k, values=tuple(sorted(_most_frequent(counted.iter_rows(), param.max_categories))))
+
+
+def _passes(indices: Sequence[int], distinct: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
+    """Columns, each with its number of different texts, that are counted in one pass over the rows."""
+    together: list[tuple[int, int]] = []
     for k, many in zip(indices, distinct, strict=True):
-        values = train.select(text(column(k)).alias("text"))
-        counted = _count(values if many <= TEXTS_AT_ONCE else _without_rare(values, least), least)
-        yield Category(index=k, values=tuple(sorted(_most_frequent(counted, param.max_categories))))
-
-
-def _count(values: pl.LazyFrame, least: int) -> Iterable[tuple[str, int]]:
-    counted = values.group_by("text").len().filter(pl.col("len") >= least).collect(engine="streaming")
-    return counted.iter_rows()
+        if together and sum(m for _, m in together) + many > TEXTS_AT_ONCE:
+            yield together
+            together = []
+        together.append((k, many))
+    yield together
 
 
 def _without_rare(values: pl.LazyFrame, least: int) -> pl.LazyFrame:

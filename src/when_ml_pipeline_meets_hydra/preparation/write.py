@@ -77,7 +77,7 @@ def write_matrix(rows: pl.LazyFrame, table: Table, fitted: Fitted, names: tuple[
     regression = table.task is Task.REGRESSION
     target = number(TARGET, table.target.dtype) if regression else pl.col(LABEL)
     selected = rows.select(*matrix.features(fitted, names), target.alias(TARGET_FEATURE))
-    selected.sink_parquet(file, compression="zstd", compression_level=1, engine="streaming")
+    selected.sink_parquet(file, compression="lz4", engine="streaming")
 
 
 def first_rows(rows: pl.LazyFrame, table: Table) -> pl.DataFrame:
