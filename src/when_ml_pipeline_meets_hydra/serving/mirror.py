@@ -98,8 +98,11 @@ class Mirror:
             self.refresh(model)
         except PipelineError as problem:
             said = str(problem)
-        except Exception:
-            log.exception("%s cannot be looked up", model)
+        except Exception as problem:  # such as a full disk; the next look may find it mended
+            said = f"{type(problem).__name__}: {problem}"
+            if said != self._said.get(model):
+                log.exception("%s cannot be looked up", model)
+            self._said[model] = said
             return
         else:
             said = ""
