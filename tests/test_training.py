@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,7 +18,7 @@ from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.models.lightgbm import LightGBM
 from when_ml_pipeline_meets_hydra.models.linear import Linear
 from when_ml_pipeline_meets_hydra.stages.modeling import train
-from when_ml_pipeline_meets_hydra.training.matrices import read_split
+from when_ml_pipeline_meets_hydra.training.matrices import Rows, read_split
 from when_ml_pipeline_meets_hydra.training.param import TrainingParam
 from when_ml_pipeline_meets_hydra.training.predictions import Predictions, evaluate, predict
 
@@ -121,9 +122,22 @@ def test_rows_in_a_file_are_read_in_batches(rows: int, tmp_path: Path, monkeypat
     np.testing.assert_array_equal(known.features, features)
 
 
+def test_columns_in_a_file_are_read_as_they_are(tmp_path: Path) -> None:
+    file, flags = tmp_path / "rows.parquet", [True, False]
+    for numbers, wrong in (([0.5, 1.5], None), ([0.5, float("nan")], "size"), ([0.5, None], "size"), (None, None)):
+        columns = {"new": flags} if numbers is None else {"new": flags, "size": numbers}
+        pl.DataFrame(columns).write_parquet(file)
+        rows = Rows(file=file, names=tuple(columns), count=2, where="The train split")
+        if wrong:
+            with pytest.raises(StepFailed, match=f"The train split has values that are no finite numbers: {wrong}"):
+                rows.frame()
+        else:
+            assert rows.frame().equals(pl.DataFrame(columns))
+
+
 @pytest.mark.lightgbm
 @pytest.mark.parametrize("classes", [(), ("a", "b"), ("a", "b", "c")])
-def test_batches_make_the_same_trees_as_a_matrix(
+def test_columns_make_the_same_trees_as_a_matrix(
     classes: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("when_ml_pipeline_meets_hydra.training.matrices.BATCH", 64)

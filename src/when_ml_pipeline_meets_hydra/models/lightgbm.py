@@ -33,7 +33,7 @@ _OBJECTIVES = {
 class LightGBM:
     """Boosted trees over binned features (Ke et al., "LightGBM", 2017)."""
 
-    in_batches: ClassVar[bool] = True
+    from_file: ClassVar[bool] = True
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "lightgbm"
     subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn anew for each tree")] = 0.8

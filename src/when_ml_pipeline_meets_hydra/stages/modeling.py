@@ -54,7 +54,7 @@ def train(
     fit: Any = model.fit
     further = {"image": data.image, "checkpoints": checkpoints}
     named = {name: further[name] for name in inspect.signature(fit).parameters.keys() & further.keys()}
-    features = known.rows if getattr(model, "in_batches", False) else known.rows.matrix()
+    features = known.rows if getattr(model, "from_file", False) else known.rows.matrix()
     estimator = fit(task, m_param, features, known.target, progress, **named)
     del features
     predicted = predictions.predict(estimator, held_out.rows, n_classes)

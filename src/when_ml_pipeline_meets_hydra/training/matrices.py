@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, Task
@@ -60,9 +61,8 @@ class Rows:
             StepFailed: a value is no finite number.
         """
         found = pl.read_parquet(self.file, columns=list(self.names), glob=False)
-        fine = found.select(pl.all().cast(pl.Float32).is_finite().fill_null(False).all())
-        if not all(fine.row(0)):
-            raise _not_finite(self.where, [name for name in self.names if not fine[name][0]])
+        if wrong := [x.name for x in found.select(cs.float()) if not x.is_finite().fill_null(False).all()]:
+            raise _not_finite(self.where, wrong)
         return found
 
     def matrix(self) -> Array:
