@@ -9,6 +9,11 @@ from when_ml_pipeline_meets_hydra.bind import bind
 from when_ml_pipeline_meets_hydra.compose import compose
 from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import BadInput
+from when_ml_pipeline_meets_hydra.masking import is_secret_name
+from when_ml_pipeline_meets_hydra.secrecy import try_locate
+from when_ml_pipeline_meets_hydra.signature import signature_of
+from when_ml_pipeline_meets_hydra.targets import allowed_packages
+from when_ml_pipeline_meets_hydra.validation import secret_keys
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +33,10 @@ def test_an_option_is_described_composes_and_binds(option: Option) -> None:
     (job, call), *more = bound.calls
     assert not more
     assert call.stage == job.stage
+    # Where nobody said anything, secrets are told by their names alone.
+    hints = {name: try_locate(node, allowed_packages()) for name, node in job.config.items()}
+    hints = {**signature_of(call.function).parameters, **{name: hint for name, hint in hints.items() if hint}}
+    assert all(is_secret_name(key) for name, hint in hints.items() for key in secret_keys(hint, name))
 
 
 def test_what_an_option_needs_is_said() -> None:

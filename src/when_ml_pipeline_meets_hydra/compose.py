@@ -244,8 +244,10 @@ def _size(override: Override) -> int:
 
 def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
     group = override.key_or_group
-    allowed = [*loader.options(group), *(() if group == STAGES else _nested_options(group, loader))]
-    for name in _chosen(override):
+    allowed, chosen = loader.options(group), list(_chosen(override))
+    if group != STAGES and not set(chosen) <= set(allowed):
+        allowed = [*allowed, *_nested_options(group, loader)]
+    for name in chosen:
         if name not in allowed and not (override.is_delete() and override.value() is None):
             yield Problem(
                 key=override.key_or_group,

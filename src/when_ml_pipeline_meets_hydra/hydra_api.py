@@ -28,10 +28,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from when_ml_pipeline_meets_hydra import hydra_resolvers
+from when_ml_pipeline_meets_hydra import hydra_quicker, hydra_resolvers
 from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, Stage, broken_file, folder_of, read_stages
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.hydra_quicker import only_where_needed, yaml_in_c
+from when_ml_pipeline_meets_hydra.hydra_quicker import Defaults, yaml_in_c
 
 __all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedString", "ResultDefault", "parse"]
 
@@ -107,7 +107,7 @@ class _Repository(ConfigRepository):
         result: ConfigResult | None = pickle.loads(read[key])
         if result is not None and config_path == CONFIG_NAME:
             subcommands = [GroupDefault(group=s.group, value=s.subcommand) for s in self.stages]
-            result.defaults_list = [*subcommands, *(result.defaults_list or ())]
+            result.defaults_list = Defaults([*subcommands, *(result.defaults_list or ())])
         return result
 
     def file_of(self, config_path: str) -> Path | None:
@@ -130,9 +130,12 @@ class _Repository(ConfigRepository):
     def _load(self, config_path: str) -> ConfigResult | None:
         try:
             with yaml_in_c():
-                return super().load_config(config_path)
+                result = super().load_config(config_path)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
             raise BadInput(self._broken(config_path, error)) from error
+        if result is not None and result.defaults_list is not None:
+            result.defaults_list = Defaults(result.defaults_list)
+        return result
 
     def _broken(self, config_path: str, error: Exception) -> Problem:
         group, _, name = config_path.rpartition("/")
@@ -171,7 +174,7 @@ class Loader:
 
     def __init__(self, search_path: Sequence[str] = ()) -> None:
         hydra_resolvers.register()
-        only_where_needed()
+        hydra_quicker.install()
         path = create_config_search_path(str(PRIMARY))
         schema = path.get_path().pop()
         for entry in search_path:
