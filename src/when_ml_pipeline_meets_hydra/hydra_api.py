@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from when_ml_pipeline_meets_hydra import hydra_quicker, hydra_resolvers
 from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, Stage, broken_file, folder_of, read_stages
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.hydra_quicker import Defaults, yaml_in_c
+from when_ml_pipeline_meets_hydra.hydra_quicker import Defaults, parents_left_alone, yaml_in_c
 
 __all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedString", "ResultDefault", "parse"]
 
@@ -149,7 +149,10 @@ class _RememberingLoader(ConfigLoaderImpl):
 
     def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
         self.last = tuple(d for d in defaults if d.config_path and not d.config_path.startswith("hydra/"))
-        return super()._compose_config_from_defaults_list(defaults, repo)
+        with parents_left_alone():
+            cfg = super()._compose_config_from_defaults_list(defaults, repo)
+        cfg._re_parent()
+        return cfg
 
 
 @dataclass(frozen=True, kw_only=True)

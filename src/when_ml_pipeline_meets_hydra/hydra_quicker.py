@@ -6,7 +6,7 @@ import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +14,7 @@ import yaml
 from hydra._internal import defaults_list
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType, ValueType
-from omegaconf import OmegaConf, _utils
+from omegaconf import OmegaConf, _utils, base
 
 _ORIGINAL: Any = getattr(_utils, "get_yaml_loader", None)  # OmegaConf 2.4 has another one, which counts nodes
 
@@ -50,9 +50,29 @@ def plain_override(line: str) -> Override | None:
 
 
 def install() -> None:
-    """Make what follows quicker: parsing overrides of the usual form, and going through defaults lists."""
+    """Make what follows quicker: parsing overrides and interpolations, and going through defaults lists."""
     _grammar_only_where_needed()
     _map_only_where_needed()
+    _each_interpolation_parsed_once()
+
+
+def _each_interpolation_parsed_once() -> None:
+    """Keep the trees of texts with interpolations; nobody changes a tree."""
+    for module in (base, _utils):
+        original: Any = getattr(module, "parse", None)
+        if original is not None and not hasattr(original, "__wrapped__"):
+            module.parse = lru_cache(maxsize=1024)(original)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def parents_left_alone() -> Iterator[None]:
+    """Within it, a merge does not set the parent of every node in the whole config; its user does so at the end."""
+    original = base.Box._re_parent
+    base.Box._re_parent = lambda self: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        base.Box._re_parent = original  # type: ignore[method-assign]
 
 
 def _grammar_only_where_needed() -> None:

@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -292,10 +293,11 @@ def _new_folder(runs: Path) -> Path:
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for name in (str(__package__), *_LIBRARIES):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+        with suppress(metadata.PackageNotFoundError):
+            # The first lines say it; ``metadata.version`` parses the whole text, with the package's README.
+            known = metadata.distribution(name)
+            text = known.read_text("METADATA") or known.read_text("PKG-INFO") or ""
+            found[name] = text.partition("\nVersion: ")[2].partition("\n")[0].strip()
     return found
 
 
