@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from when_ml_pipeline_meets_hydra.record import dump_yaml
 
 # What differs from job to job; each stands in the text of hydra.yaml until it is known.
 _NUMBER, _NAME, _TASK, _FOLDER = "THE-JOBS-NUMBER", "THE-JOBS-OVERRIDES-AS-A-NAME", "THE-JOBS-OVERRIDES", "THE-FOLDER"
+_CHOICE = "THE-JOBS-CHOICES"
 
 Resolve = Callable[[Mapping[str, Any], Mapping[str, Any], str], str]
 
@@ -148,22 +149,24 @@ class JobFolders:
         return {}
 
     def _hydra_text(self, job: Job, overrides: list[str], folder: Path) -> str:
-        choices = tuple(job.chosen.items())
-        if choices not in self._hydra_texts:
+        """``hydra.yaml``: what is the same for all jobs as YAML, once, and in it what is the job's own."""
+        text = self._shared_text(job)
+        text = _with_lines(text, f"- {_TASK}", [f"- {_scalar(line)}" for line in overrides] or ["[]"])
+        chosen = (f"{_scalar(group)}: {_scalar(self.masks.text(name))}" for group, name in job.chosen.items())
+        text = _with_lines(text, f"{_CHOICE}: null", [*chosen])
+        text = text.replace(_NUMBER, str(job.number)).replace(_NAME, _scalar(self._dirname(job)))
+        return text.replace(_FOLDER, _scalar(str(folder)))
+
+    def _shared_text(self, job: Job) -> str:
+        if not self._hydra_texts:
             content = self._named(job)
             number = {"num": _NUMBER, "id": _NUMBER} if self.is_multirun else {}
             content["job"] |= {"override_dirname": _NAME, **number}
             content["overrides"] |= {"task": [_TASK]}
-            content["runtime"] = {**self._runtime(job), "output_dir": _FOLDER}
+            content["runtime"] = {**self.hydra["runtime"], "choices": {_CHOICE: None}, "output_dir": _FOLDER}
             text = dump_yaml({"hydra": self.masks.tree(content, self.secret_keys)})
-            self._hydra_texts[choices] = text.replace(f"id: {_NUMBER}", f"id: '{_NUMBER}'")
-        text = self._hydra_texts[choices]
-        end = text.index(f"- {_TASK}\n")
-        begin = text.rindex("\n", 0, end) + 1
-        lines = [f"{text[begin:end]}- {_scalar(line)}\n" for line in overrides] or [f"{text[begin:end]}[]\n"]
-        text = text[:begin] + "".join(lines) + text[end + len(_TASK) + 3 :]
-        text = text.replace(_NUMBER, str(job.number)).replace(_NAME, _scalar(self._dirname(job)))
-        return text.replace(_FOLDER, _scalar(str(folder)))
+            self._hydra_texts.append(text.replace(f"id: {_NUMBER}", f"id: '{_NUMBER}'"))
+        return self._hydra_texts[0]
 
     @cached_property
     def _written(self) -> set[int]:
@@ -174,8 +177,8 @@ class JobFolders:
         return cache(lambda line: self.masks.override(line, self.secret_keys))
 
     @cached_property
-    def _hydra_texts(self) -> dict[tuple[tuple[str, str], ...], str]:
-        return {}
+    def _hydra_texts(self) -> list[str]:
+        return []
 
 
 def _filled(node: Any, folder: str) -> Any:
@@ -186,16 +189,24 @@ def _filled(node: Any, folder: str) -> Any:
     return node.replace(RUN_FOLDER, folder) if isinstance(node, str) else node
 
 
+def _with_lines(text: str, line: str, lines: list[str]) -> str:
+    """``text`` with some lines in the place of one, each indented as that one is."""
+    end = text.index(f"{line}\n")
+    begin = text.rindex("\n", 0, end) + 1
+    return "".join([text[:begin], *(f"{text[begin:end]}{new}\n" for new in lines), text[end + len(line) + 1 :]])
+
+
 def _write(file: str, text: str) -> None:
     with open(file, "w", encoding="utf-8") as stream:  # noqa: PTH123
         stream.write(text)
 
 
 # What is the same in YAML as without it.
-_SIMPLE = re.compile(r"[+~]{0,2}[A-Za-z_/][\w/.=,+-]*(?<!\.)")
+_SIMPLE = re.compile(r"[+~]{0,2}[A-Za-z_/][\w/.=,+@-]*(?<!\.)")
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
+@lru_cache(maxsize=4096)
 def _scalar(text: str) -> str:
     """A text as one YAML value on one line."""
     if _SIMPLE.fullmatch(text) and text.lower() not in _WORDS:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import NamedPath, frozen
-from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
-from when_ml_pipeline_meets_hydra.serving.versions import Status, Terms
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.serving.observed import Observation
     from when_ml_pipeline_meets_hydra.serving.repository import Repository
+    from when_ml_pipeline_meets_hydra.serving.smoke import Predictions, Row
+    from when_ml_pipeline_meets_hydra.serving.versions import Status, Terms
 
 
 @frozen

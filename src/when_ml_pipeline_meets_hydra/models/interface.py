@@ -54,8 +54,9 @@ class Model(Protocol):
     def fit(self, task: Task, m_param: Any, features: Array, target: Array, progress: Progress) -> Estimator:
         """Train.
 
-        Two further parameters are given where they are named: ``image``, the shape (``Image``, or None) of the rows,
-        and ``checkpoints``, a folder where an earlier attempt of the same training left what it had reached.
+        Further parameters are given where they are named: ``image``, the shape (``Image``, or None) of the rows;
+        ``one_hot``, which features are made of one column (see ``PreparedData``); and ``checkpoints``, a folder where
+        an earlier attempt of the same training left what it had reached.
 
         Args:
             task: what to predict.

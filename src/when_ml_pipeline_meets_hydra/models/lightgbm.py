@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _PACKAGES = ("lightgbm", "onnxmltools")
 _MOST_LEAVES = 4096  # a tree of depth 12; LightGBM itself stops at 131072
 _HUBER_INLIERS = 0.9
+# Of LightGBM's own values (100, 10, 10) small tables learn little from categories; large ones do not mind.
+_CATEGORIES = {"min_data_per_group": 10, "cat_smooth": 5, "cat_l2": 5}
+# Largest change of a class's log-odds by one leaf, before the learning rate: without it rare classes have no bound.
+_MAX_STEP = 10
 _OBJECTIVES = {
     Loss.SQUARED_ERROR: "regression",
     Loss.ABSOLUTE_ERROR: "regression_l1",
@@ -37,7 +41,7 @@ class LightGBM:
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "lightgbm"
     subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn anew for each tree")] = 0.8
-    max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried in each tree")] = 0.3
+    max_features: Annotated[float, Field(gt=0, le=1, description="Part of the columns tried in each tree")] = 0.5
     n_jobs: Annotated[int, Field(ge=1, le=1024, description="Processor cores to train on"), Unkeyed()] = 1
 
     def check(self) -> Iterable[Problem]:
@@ -45,14 +49,20 @@ class LightGBM:
         yield from missing(self.name, _PACKAGES, "lightgbm")
 
     def fit(
-        self, task: Task, m_param: TrainingParam, features: Rows | Array, target: Array, progress: Progress
+        self,
+        task: Task,
+        m_param: TrainingParam,
+        features: Rows | Array,
+        target: Array,
+        progress: Progress,
+        one_hot: Sequence[tuple[int, int]] = (),
     ) -> Estimator:
-        """Train; see ``Model.fit``."""
+        """Train; see ``Model.fit``. One-hot features are put together again, as categories of LightGBM's own."""
         from when_ml_pipeline_meets_hydra.models.lightgbm_training import boost
 
         total = m_param.n_estimators
         param = self._param(task, m_param, target)
-        return boost(task, param, total, features, target, lambda done: progress(done, total, "trees"))
+        return boost(task, param, total, features, one_hot, target, lambda done: progress(done, total, "trees"))
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """The fitted model as ONNX; see ``Model.export``."""
@@ -76,9 +86,10 @@ class LightGBM:
             "deterministic": True,
             "force_row_wise": True,
             "verbosity": -1,
+            **_CATEGORIES,
         }
         if task is Task.CLASSIFICATION:
-            return shared
+            return {**shared, "max_delta_step": _MAX_STEP}
         return {**shared, "objective": _OBJECTIVES[m_param.loss], "alpha": _alpha(m_param, target)}
 
 

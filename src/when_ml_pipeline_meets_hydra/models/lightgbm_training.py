@@ -1,12 +1,13 @@
-"""LightGBM at work: it bins the columns of a file as they are, so that no matrix of them is made."""
+"""LightGBM at work: it bins the columns of a file as they are, and has categories of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightgbm
 import numpy as np
+import polars as pl
 
 from when_ml_pipeline_meets_hydra.stages.artifacts import Task
 
@@ -14,23 +15,60 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.models.interface import Array, Rows
 
 
+class Columns:
+    """What LightGBM gets of F features: all but the ``one_hot`` ones, then each group of one-hot features as a column.
+
+    Its values are the place, from 1, of the feature that is 1, or 0 where none is.
+    """
+
+    def __init__(self, n_features: int, one_hot: Sequence[tuple[int, int]]) -> None:
+        grouped = {k for group in one_hot for k in range(*group)}
+        self.alone = [k for k in range(n_features) if k not in grouped]
+        self.one_hot = one_hot
+
+    def __len__(self) -> int:
+        return len(self.alone) + len(self.one_hot)
+
+    @property
+    def categorical(self) -> list[int]:
+        """The indices of the columns that are groups."""
+        return list(range(len(self.alone), len(self)))
+
+    def of(self, features: Array) -> Array:
+        """The columns, float32 [N, C], of features, float32 [N, F]."""
+        if not self.one_hot:
+            return features
+        codes = [
+            features[:, start:end] @ np.arange(1, end - start + 1, dtype=np.float32) for start, end in self.one_hot
+        ]
+        return np.column_stack((features[:, self.alone], *codes))
+
+    def of_frame(self, features: pl.DataFrame) -> pl.DataFrame:
+        """The columns, by LightGBM's own names, of as many rows."""
+        made = [pl.nth(k) for k in self.alone]
+        for start, end in self.one_hot:
+            made.append(pl.sum_horizontal(pl.nth(k).cast(pl.UInt16) * (k - start + 1) for k in range(start, end)))
+        named = [x.alias(f"Column_{k}") for k, x in enumerate(made)]
+        return features.lazy().select(named).collect(engine="streaming")
+
+
 class Trained:
     """Boosted trees that predict numbers."""
 
-    def __init__(self, booster: lightgbm.Booster, n_jobs: int) -> None:
-        self.booster_, self._n_jobs = booster, n_jobs
+    def __init__(self, booster: lightgbm.Booster, columns: Columns, n_jobs: int) -> None:
+        self.booster_, self.columns, self._n_jobs = booster, columns, n_jobs
 
     def predict(self, features: Array) -> Array:
         """The predictions, [N]; or what LightGBM says of classes."""
-        found: Array = np.asarray(self.booster_.predict(features, num_threads=self._n_jobs))
+        found: Array = np.asarray(self.booster_.predict(self.columns.of(features), num_threads=self._n_jobs))
         return found
 
 
 class TrainedClassifier(Trained):
     """Boosted trees that predict classes; ``classes_`` are the indices of those that they know."""
 
-    def __init__(self, booster: lightgbm.Booster, n_jobs: int, classes: Array) -> None:
-        super().__init__(booster, n_jobs)
+    def __init__(self, booster: lightgbm.Booster, columns: Columns, n_jobs: int, classes: Array) -> None:
+        super().__init__(booster, columns, n_jobs)
         self.classes_ = classes
 
     def predict(self, features: Array) -> Array:
@@ -45,7 +83,13 @@ class TrainedClassifier(Trained):
 
 
 def boost(
-    task: Task, param: Mapping[str, Any], trees: int, features: Rows | Array, target: Array, told: Callable[[int], None]
+    task: Task,
+    param: Mapping[str, Any],
+    trees: int,
+    features: Rows | Array,
+    one_hot: Sequence[tuple[int, int]],
+    target: Array,
+    told: Callable[[int], None],
 ) -> Trained:
     """Train ``trees`` trees with LightGBM's own parameters; ``told`` receives how many there are."""
 
@@ -57,10 +101,10 @@ def boost(
         classes, target = np.unique(target, return_inverse=True)
         several = {"objective": "multiclass", "num_class": len(classes)}
         param = {**param, **(several if len(classes) > 2 else {"objective": "binary"})}
-    data = features if isinstance(features, np.ndarray) else features.frame()
-    names = [f"Column_{k}" for k in range(features.shape[1])]
-    rows = lightgbm.Dataset(data, label=target, params=dict(param), feature_name=names)
+    columns = Columns(features.shape[1], one_hot)
+    data = columns.of(features) if isinstance(features, np.ndarray) else columns.of_frame(features.frame())
+    rows = lightgbm.Dataset(data, label=target, params=dict(param), categorical_feature=columns.categorical)
     booster = lightgbm.train(dict(param), rows, num_boost_round=trees, callbacks=[callback])
     if classes is None:
-        return Trained(booster, param["num_threads"])
-    return TrainedClassifier(booster, param["num_threads"], classes)
+        return Trained(booster, columns, param["num_threads"])
+    return TrainedClassifier(booster, columns, param["num_threads"], classes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from statistics import fmean
 
 import polars as pl
@@ -53,6 +54,12 @@ class Fitted:
     def indicators(self) -> tuple[Number, ...]:
         """The numbers whose absence is a feature."""
         return tuple(n for n in self.numbers if n.indicator)
+
+    @property
+    def one_hot(self) -> tuple[tuple[int, int], ...]:
+        """The features of each column of texts that has any: the first and the end."""
+        ends = list(accumulate((len(c.values) for c in self.categories), initial=len(self.numbers + self.indicators)))
+        return tuple((start, end) for start, end in pairwise(ends) if start < end)
 
     def features(self, reserved: Sequence[str]) -> tuple[str, ...]:
         """The names of the features: all different, none of the ``reserved`` ones, none a pattern to Polars."""

@@ -71,7 +71,8 @@ class PreparedData(Artifact):
     ``preprocessing.onnx`` (one input per raw column, named as the column, shape [N, 1]: double for float, int and date
     (NaN: missing), string ("" : missing),
     string for bool too ("true", "false"); one output, float32 [N, F]: ``features``, unless a column has that name).
-    Where the rows are images, ``features`` are their pixels in the order of ``image``.
+    Where the rows are images, ``features`` are their pixels in the order of ``image``. ``one_hot`` says for each raw
+    column of texts which features are made of it: the index of the first one, and the end. At most one is 1 in a row.
     """
 
     dataset: str
@@ -80,6 +81,7 @@ class PreparedData(Artifact):
     classes: tuple[str, ...] = ()
     columns: tuple[Column, ...]
     features: tuple[str, ...]
+    one_hot: tuple[tuple[int, int], ...] = ()
     image: Image | None = None
     rows_train: int
     rows_test: int

@@ -52,7 +52,7 @@ def train(
         raise StepFailed(f"The training split of {data.dataset} has a single class; nothing can be learnt from it")
 
     fit: Any = model.fit
-    further = {"image": data.image, "checkpoints": checkpoints}
+    further = {"image": data.image, "one_hot": data.one_hot, "checkpoints": checkpoints}
     named = {name: further[name] for name in inspect.signature(fit).parameters.keys() & further.keys()}
     features = known.rows if getattr(model, "from_file", False) else known.rows.matrix()
     estimator = fit(task, m_param, features, known.target, progress, **named)

@@ -66,6 +66,7 @@ def _prepare(
         classes=parts.classes,
         columns=table.columns,
         features=features,
+        one_hot=fitted.one_hot,
         image=image,
         rows_train=rows_train,
         rows_test=rows_test,
