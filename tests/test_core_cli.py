@@ -149,6 +149,8 @@ COMPLETIONS = {
     "~modeling/mo": ["~modeling/model="],
     "m_param.lear": ["m_param.learning_rate="],
     "++m_param.lear": ["++m_param.learning_rate="],
+    "modeling/model=cnn m_param.l": ["m_param.loss=", "m_param.lr="],
+    "modeling/model=cnn modeling/param=small m_param.le": ["m_param.learning_rate="],
     "modeling/model=random_forest model.": ["model.name="],
     "deployment/cluster=http cluster.": ["cluster.url=", "cluster.pw="],
     "pl": ["plan "],

@@ -167,9 +167,13 @@ def default_choices(subcommands: Iterable[Option] = ()) -> dict[str, str]:
     content = load_yaml((PRIMARY / "config.yaml").read_text(encoding="utf-8"))
     choices = _choices(content["defaults"])
     for option in subcommands:
-        if "defaults:" in option.text():
-            choices |= _choices(load_yaml(option.text()).get("defaults"))
+        choices |= choices_by(option)
     return choices
+
+
+def choices_by(option: Option) -> dict[str, str]:
+    """The options of other groups that an option's own defaults list chooses."""
+    return _choices(load_yaml(option.text()).get("defaults")) if "defaults:" in option.text() else {}
 
 
 def load_yaml(text: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
 from when_ml_pipeline_meets_hydra.cli.overview import choices_of
-from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, read_options
+from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, choices_by, read_options
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 _INSTALL = {
@@ -118,7 +118,9 @@ def _keys(groups: Mapping[str, Mapping[str, Option]], words: list[str]) -> Itera
     """The keys of the chosen options, each with its value."""
     import yaml
 
-    chosen = {**choices_of(groups), **{k: v for k, _, v in (w.partition("=") for w in words)}}
+    said = {k.lstrip("+"): v for k, _, v in (w.partition("=") for w in words)}
+    options = (option for group, name in said.items() if (option := groups.get(group, {}).get(name)))
+    chosen = {**choices_of(groups), **{g: o for option in options for g, o in choices_by(option).items()}, **said}
     yield from _leaves(yaml.safe_load((PRIMARY / "config.yaml").read_text(encoding="utf-8")), "")
     for group, name in chosen.items():
         if group != STAGES and (option := groups.get(group, {}).get(name)):
