@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
@@ -47,14 +46,22 @@ def describe_job(
     whole: DictConfig, overrides: Sequence[Override], chosen: Mapping[str, str], number: int | None
 ) -> None:
     """Let Hydra's own config in ``whole`` tell of one job; ``number`` is that in a sweep."""
-    how = whole.hydra.job.config.override_dirname
-    name = get_overrides_dirname(
-        list(overrides), kv_sep=how.kv_sep, item_sep=how.item_sep, exclude_keys=list(how.exclude_keys)
-    )
+    lines = [str(o.input_line) for o in overrides]
+    name = override_dirname(lines, whole.hydra.job.config.override_dirname)
     with open_dict(whole.hydra):
-        whole.hydra.overrides.task = [str(o.input_line) for o in overrides]
+        whole.hydra.overrides.task = lines
         whole.hydra.runtime.choices = dict(chosen)
         whole.hydra.runtime.output_dir = "${not_before_it_runs:}"
         whole.hydra.job.override_dirname = name
         if number is not None:
             whole.hydra.job.num, whole.hydra.job.id = number, str(number)
+
+
+def override_dirname(lines: Iterable[str], how: Mapping[str, Any]) -> str:
+    """Overrides as the name of a folder, as ``hydra.job.config.override_dirname`` says."""
+    named = (line for line in lines if _key(line) not in how["exclude_keys"])
+    return str(how["item_sep"]).join(sorted(named)).replace("=", str(how["kv_sep"]))
+
+
+def _key(line: str) -> str:
+    return line.partition("=")[0].lstrip("+~").partition("@")[0]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.compose import JOB_NUMBER, RUN_FOLDER, Job
+from when_ml_pipeline_meets_hydra.hydra_resolvers import override_dirname
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.record import dump_yaml
 
@@ -132,11 +133,7 @@ class JobFolders:
         return {**self.hydra, "mode": "MULTIRUN" if self.is_multirun else "RUN", "job": own, "overrides": overrides}
 
     def _dirname(self, job: Job) -> str:
-        """The overrides as the name of a folder, as ``hydra.job.config.override_dirname`` says."""
-        how = self.hydra["job"]["config"]["override_dirname"]
-        named = (line for line in job.overrides if line.partition("=")[0].lstrip("+~") not in how["exclude_keys"])
-        shown = sorted(map(self._shown, named))
-        return str(how["item_sep"]).join(shown).replace("=", str(how["kv_sep"]))
+        return override_dirname(map(self._shown, job.overrides), self.hydra["job"]["config"]["override_dirname"])
 
     def _part(self, key: str, value: Any) -> str:
         """One top-level key as YAML; jobs share these."""
