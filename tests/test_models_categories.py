@@ -106,8 +106,9 @@ def test_columns_with_categories_make_the_same_trees_as_a_matrix(tmp_path: Path)
 def test_codes_are_the_place_of_the_feature_that_is_one() -> None:
     columns = lightgbm_training.Columns(7, ((1, 3), (4, 6)))
     rows = np.array([[5, 0, 1, 6, 0, 0, 7], [8, 1, 0, 9, 0, 1, 4]], dtype=np.float32)
-    assert columns.of(rows).tolist() == [[5, 6, 7, 2, 0], [8, 9, 4, 1, 2]]
-    assert columns.categorical == [3, 4]
+    made = dict(zip(columns.sources, columns.of(rows).T.tolist(), strict=True))
+    assert made == {0: [5, 8], 3: [6, 9], 6: [7, 4], (1, 3): [2, 1], (4, 6): [0, 2]}
+    assert [columns.sources[k] for k in columns.categorical] == [source for source in made if isinstance(source, tuple)]
 
 
 def test_prepared_data_say_which_features_are_of_one_column(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TREE = re.compile(r"^Tree=.*\n(?:.+\n)*", re.MULTILINE)
 # The sizes in bytes of the trees are an index that may be left out; it is wrong once a tree is written anew.
 _TREE_SIZES = re.compile(r"^tree_sizes=.*\n", re.MULTILINE)
-_IS_CATEGORICAL, _NUMERICAL = 1, "0"  # LightGBM's decision types: a bit, and one without any
+_NUMERICAL = "0"  # LightGBM's decision type of a split by a threshold
 
 
 def to_graph(estimator: Any, n_features: int) -> onnx.ModelProto:
@@ -61,18 +61,18 @@ class _Trees:
         names = ("split_feature", "threshold", "decision_type")
         nodes = []
         for column, threshold, decision in zip(*(fields[name].split() for name in names), strict=True):
-            if int(decision) & _IS_CATEGORICAL:
-                at = int(threshold)
-                nodes.append((*self._sum(int(column), _members(words[ends[at] : ends[at + 1]])), _NUMERICAL))
+            source = self._columns.sources[int(column)]
+            if isinstance(source, int):
+                nodes.append((source, _rounded_down(float(threshold)), decision))
             else:
-                nodes.append((self._columns.alone[int(column)], _rounded_down(float(threshold)), decision))
+                at = int(threshold)
+                nodes.append((*self._sum(*source, _members(words[ends[at] : ends[at + 1]])), _NUMERICAL))
         for name, values in zip(names, zip(*nodes, strict=True), strict=False):
             fields[name] = " ".join(map(str, values))
         return "".join(f"{name}={value}\n" for name, value in {**fields, "num_cat": 0}.items())
 
-    def _sum(self, column: int, members: set[int]) -> tuple[int, float]:
+    def _sum(self, start: int, end: int, members: set[int]) -> tuple[int, float]:
         """The feature, and the threshold up to which it tells that the code of a group is one of ``members``."""
-        start, end = self._columns.one_hot[column - len(self._columns.alone)]
         # No feature says that none is 1: where that is a member, it is the others that the sum is made of.
         sign = 1.0 if 0 in members else -1.0
         summed = tuple(k for k in range(start, end) if (k - start + 1 in members) == (sign < 0))

@@ -16,40 +16,52 @@ if TYPE_CHECKING:
 
 
 class Columns:
-    """What LightGBM gets of F features: all but the ``one_hot`` ones, then each group of one-hot features as a column.
+    """What LightGBM gets of F features: each group of ``one_hot`` ones as one column, all others as they are.
 
-    Its values are the place, from 1, of the feature that is 1, or 0 where none is.
+    The values of a group are the place, from 1, of the feature that is 1, or 0 where none is. ``sources`` are the
+    index of a feature, or the first and the end of a group, for each column.
     """
 
     def __init__(self, n_features: int, one_hot: Sequence[tuple[int, int]]) -> None:
         grouped = {k for group in one_hot for k in range(*group)}
-        self.alone = [k for k in range(n_features) if k not in grouped]
-        self.one_hot = one_hot
+        alone = [k for k in range(n_features) if k not in grouped]
+        self.sources: list[int | tuple[int, int]] = [*alone, *one_hot]
+        if one_hot:
+            # Each thread of LightGBM bins columns that are neighbours. Numbers take longest, so they are spread evenly:
+            # the bits of their places are reversed.
+            places = sorted(range(len(self.sources)), key=lambda k: f"{k:b}"[::-1])
+            self.sources = [self.sources[k] for k in places]
 
     def __len__(self) -> int:
-        return len(self.alone) + len(self.one_hot)
+        return len(self.sources)
 
     @property
     def categorical(self) -> list[int]:
         """The indices of the columns that are groups."""
-        return list(range(len(self.alone), len(self)))
+        return [k for k, source in enumerate(self.sources) if not isinstance(source, int)]
 
     def of(self, features: Array) -> Array:
         """The columns, float32 [N, C], of features, float32 [N, F]."""
-        if not self.one_hot:
+        if not self.categorical:
             return features
-        codes = [
-            features[:, start:end] @ np.arange(1, end - start + 1, dtype=np.float32) for start, end in self.one_hot
-        ]
-        return np.column_stack((features[:, self.alone], *codes))
+        made = np.empty((len(features), len(self)), dtype=np.float32)
+        for k, source in enumerate(self.sources):
+            if isinstance(source, int):
+                made[:, k] = features[:, source]
+            else:
+                start, end = source
+                made[:, k] = features[:, start:end] @ np.arange(1, end - start + 1, dtype=np.float32)
+        return made
 
     def of_frame(self, features: pl.DataFrame) -> pl.DataFrame:
         """The columns, by LightGBM's own names, of as many rows."""
-        made = [pl.nth(k) for k in self.alone]
-        for start, end in self.one_hot:
-            made.append(pl.sum_horizontal(pl.nth(k).cast(pl.UInt16) * (k - start + 1) for k in range(start, end)))
+        made = [pl.nth(source) if isinstance(source, int) else _code(*source) for source in self.sources]
         named = [x.alias(f"Column_{k}") for k, x in enumerate(made)]
         return features.lazy().select(named).collect(engine="streaming")
+
+
+def _code(start: int, end: int) -> pl.Expr:
+    return pl.sum_horizontal(pl.nth(k).cast(pl.UInt16) * (k - start + 1) for k in range(start, end))
 
 
 class Trained:
