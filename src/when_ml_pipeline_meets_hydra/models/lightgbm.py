@@ -41,7 +41,7 @@ class LightGBM:
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "lightgbm"
     subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn anew for each tree")] = 0.8
-    max_features: Annotated[float, Field(gt=0, le=1, description="Part of the columns tried in each tree")] = 0.5
+    max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried in each tree")] = 0.3
     n_jobs: Annotated[int, Field(ge=1, le=1024, description="Processor cores to train on"), Unkeyed()] = 1
 
     def check(self) -> Iterable[Problem]:

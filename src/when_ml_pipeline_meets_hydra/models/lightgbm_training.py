@@ -114,6 +114,9 @@ def boost(
         several = {"objective": "multiclass", "num_class": len(classes)}
         param = {**param, **(several if len(classes) > 2 else {"objective": "binary"})}
     columns = Columns(features.shape[1], one_hot)
+    # As many are tried in a tree as would be of the features.
+    tried = min(1.0, param["feature_fraction"] * features.shape[1] / len(columns))
+    param = {**param, "feature_fraction": tried}
     data = columns.of(features) if isinstance(features, np.ndarray) else columns.of_frame(features.frame())
     rows = lightgbm.Dataset(data, label=target, params=dict(param), categorical_feature=columns.categorical)
     booster = lightgbm.train(dict(param), rows, num_boost_round=trees, callbacks=[callback])
