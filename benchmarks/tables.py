@@ -268,7 +268,7 @@ def report(costs: dict[str, list[Cost]]) -> None:
         shown = f"{wall:.1f} | {cpu:.1f} | {memory:.2f} | {measured[0].r2:.4f}"
         print(f"| {name} | {shown} | {' | '.join(f'{ratio:.2f}' for ratio in ratios)} |")
     above = ours[0].r2 - costs["same"][0].r2
-    print(f"\nR² of ours is that of same {above:+.4f}, which is {'NOT ' if above < -CLOSE else ''}as good")
+    print(f"\nR² of ours is that of same {above:+.4f}, which is {'worse' if above < -CLOSE else 'no worse'}")
 
 
 def _ratios(ours: Sequence[Cost], other: Sequence[Cost], what: str) -> list[float]:

@@ -59,7 +59,7 @@ def test_tables_compares_ours_with_plain_scripts(tmp_path: Path) -> None:
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows[1:]] == ["ours", "same", "least"]
     assert all(float(number) > 0 for row in rows[1:] for number in row[1:])
-    assert done.stdout.rstrip().endswith("which is as good")
+    assert done.stdout.rstrip().endswith("which is no worse")
     assert [file.name for file in (tmp_path / "kept").iterdir()] == ["houses-30000.parquet"]
 
 

@@ -19,7 +19,7 @@ class Columns:
     """What LightGBM gets of F features: each group of ``one_hot`` ones as one column, all others as they are.
 
     The values of a group are the place, from 1, of the feature that is 1, or 0 where none is. ``sources`` are the
-    index of a feature, or the first and the end of a group, for each column.
+    index of a feature, or the first and the end of a group, for each column; ``groups`` those of them that are groups.
     """
 
     def __init__(self, n_features: int, one_hot: Sequence[tuple[int, int]]) -> None:
@@ -31,26 +31,18 @@ class Columns:
             # the bits of their places are reversed.
             places = sorted(range(len(self.sources)), key=lambda k: f"{k:b}"[::-1])
             self.sources = [self.sources[k] for k in places]
+        self.groups = {k: source for k, source in enumerate(self.sources) if not isinstance(source, int)}
 
     def __len__(self) -> int:
         return len(self.sources)
 
-    @property
-    def categorical(self) -> list[int]:
-        """The indices of the columns that are groups."""
-        return [k for k, source in enumerate(self.sources) if not isinstance(source, int)]
-
     def of(self, features: Array) -> Array:
         """The columns, float32 [N, C], of features, float32 [N, F]."""
-        if not self.categorical:
+        if not self.groups:
             return features
-        made = np.empty((len(features), len(self)), dtype=np.float32)
-        for k, source in enumerate(self.sources):
-            if isinstance(source, int):
-                made[:, k] = features[:, source]
-            else:
-                start, end = source
-                made[:, k] = features[:, start:end] @ np.arange(1, end - start + 1, dtype=np.float32)
+        made = features.take([source if isinstance(source, int) else source[0] for source in self.sources], axis=1)
+        for k, (start, end) in self.groups.items():
+            made[:, k] = features[:, start:end] @ np.arange(1, end - start + 1, dtype=np.float32)
         return made
 
     def of_frame(self, features: pl.DataFrame) -> pl.DataFrame:
@@ -118,7 +110,7 @@ def boost(
     tried = min(1.0, param["feature_fraction"] * features.shape[1] / len(columns))
     param = {**param, "feature_fraction": tried}
     data = columns.of(features) if isinstance(features, np.ndarray) else columns.of_frame(features.frame())
-    rows = lightgbm.Dataset(data, label=target, params=dict(param), categorical_feature=columns.categorical)
+    rows = lightgbm.Dataset(data, label=target, params=dict(param), categorical_feature=list(columns.groups))
     booster = lightgbm.train(dict(param), rows, num_boost_round=trees, callbacks=[callback])
     if classes is None:
         return Trained(booster, columns, param["num_threads"])
