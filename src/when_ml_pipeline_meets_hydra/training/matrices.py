@@ -61,7 +61,8 @@ class Rows:
             StepFailed: a value is no finite number.
         """
         found = pl.read_parquet(self.file, columns=list(self.names), glob=False)
-        if wrong := [x.name for x in found.select(cs.float()) if not x.is_finite().fill_null(False).all()]:
+        fine = found.select(cs.float().is_finite().fill_null(False).all())
+        if wrong := [x.name for x in fine if not x.all()]:
             raise _not_finite(self.where, wrong)
         return found
 
