@@ -19,6 +19,7 @@ from prepared_tables import written
 from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.models.lightgbm import LightGBM
 from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, Task
+from when_ml_pipeline_meets_hydra.training import graph
 from when_ml_pipeline_meets_hydra.training.matrices import Rows, read_split
 from when_ml_pipeline_meets_hydra.training.param import TrainingParam
 
@@ -48,8 +49,8 @@ def groups(alone: int, sizes: list[int]) -> tuple[tuple[int, int], ...]:
 
 
 def by_graph(model: LightGBM, estimator: Any, features: Array) -> Array:
-    graph = model.export(estimator, features.shape[1]).SerializeToString()
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    exported = model.export(estimator, features.shape[1]).SerializeToString()
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     found: Array = session.run(None, {"features": features})[-1]
     return found
 
@@ -81,13 +82,23 @@ def test_every_set_of_categories_is_summed_once() -> None:
     model = LightGBM(max_features=1.0)
     one_hot = groups(1, [40])
     estimator = model.fit(Task.REGRESSION, TrainingParam(n_estimators=40), features, target, silent, one_hot)
-    graph = model.export(estimator, 41).graph
-    (summed,) = [x for x in graph.initializer if x.name == "summed"]
+    exported = model.export(estimator, 41).graph
+    (summed,) = [x for x in exported.initializer if x.name == "summed"]
     matrix = np.frombuffer(summed.raw_data, dtype=np.float32).reshape(summed.dims)
     assert len(np.unique(matrix, axis=1).T) == matrix.shape[1] > 1
     assert not matrix[0].any()
     without = model.fit(Task.REGRESSION, TrainingParam(n_estimators=40), features, target, silent)
     assert not [x for x in model.export(without, 41).graph.initializer if x.name == "summed"]
+
+
+def test_the_same_inputs_give_the_same_bytes_on_any_number_of_threads() -> None:
+    features, target = table(np.random.default_rng(0), 3000, 2, [5, 40])
+    made = []
+    for n_jobs in (1, 1, 2):
+        model = LightGBM(n_jobs=n_jobs)
+        estimator = model.fit(Task.REGRESSION, TrainingParam(), features, target, silent, groups(2, [5, 40]))
+        made.append(graph.finish(model.export(estimator, 47), 47, None, 0).SerializeToString(deterministic=True))
+    assert made[0] == made[1] == made[2]
 
 
 def test_columns_with_categories_make_the_same_trees_as_a_matrix(tmp_path: Path) -> None:
