@@ -72,6 +72,20 @@ BARE_APP = """
     main()
 """
 
+# About the least that such an app can be: six groups of three options.
+SMALL_GROUPS = ("dataset", "p_param", "model", "m_param", "cluster")
+SMALL_APP = """
+    import hydra
+
+
+    @hydra.main(version_base=None, config_path="small", config_name="config")
+    def main(cfg):
+        print(cfg.stage)
+
+
+    main()
+"""
+
 
 @dataclass
 class Pair:
@@ -99,6 +113,9 @@ class Playground:
         self.conf, self.app = folder / "conf", folder / "app.py"
         (folder / "noop.py").write_text(dedent(STEPS))
         self.app.write_text(dedent(BARE_APP))
+        self.small_app = folder / "small_app.py"
+        self.small_app.write_text(dedent(SMALL_APP))
+        self._write_small_tree(folder / "small")
         self._copy_tree(folder / "config")
         for root in (self.conf, folder / "config"):
             for stage in STAGES:
@@ -122,6 +139,18 @@ class Playground:
         del content["hydra"]
         (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
+    @staticmethod
+    def _write_small_tree(folder: Path) -> None:
+        options: dict[str, dict[str, object]]
+        options = {group: {name: {group: {"name": name, "size": 1}} for name in "abc"} for group in SMALL_GROUPS}
+        options["c"] = {stage: {"stage": stage} for stage in STAGES}
+        for group, contents in options.items():
+            (folder / group).mkdir(parents=True)
+            for name, content in contents.items():
+                (folder / group / f"{name}.yaml").write_text(f"# @package _global_\n{yaml.safe_dump(content)}")
+        defaults = [{group: next(iter(contents))} for group, contents in options.items()]
+        (folder / "config.yaml").write_text(yaml.safe_dump({"defaults": [*defaults, "_self_"]}))
+
     def pairs(self) -> list[Pair]:
         """All that is measured."""
         bare = (sys.executable, str(self.app))
@@ -130,13 +159,17 @@ class Playground:
         ours = (*OURS, *subcommands, *three, f"--config-dir={self.conf}")
         other = (*bare, *(f"+{s}" for s in subcommands), *three)
         imports = (sys.executable, "-c", "import rich.console, yaml")
-        name = "bare Hydra"
+        name, small_name, small = "bare Hydra", "bare Hydra, small tree", (sys.executable, str(self.small_app))
+        small_three = (*small, f"c={','.join(STAGES)}", "--multirun")
         return [
             Pair("`--help`", (*OURS, "--help"), '`python -c "import rich.console, yaml"`', imports),
             Pair("`--help`", (*OURS, "--help"), name, (*bare, *CHOICES, "--help")),
             Pair("`c=help`", (*OURS, "c=help"), name, (*bare, *CHOICES, "c=help")),
             Pair("three no-op steps, nothing stored", ours, name, other, is_cold=True),
             Pair("three no-op steps, unchanged", ours, name, other),
+            Pair("`--help`", (*OURS, "--help"), small_name, (*small, "--help")),
+            Pair("three no-op steps, nothing stored", ours, small_name, small_three, is_cold=True),
+            Pair("three no-op steps, unchanged", ours, small_name, small_three),
         ]
 
     def measure(self, pair: Pair) -> tuple[float, float]:

@@ -74,8 +74,15 @@ class Sweeps(Playground):
 
     def bare(self, *words: str) -> Cost:
         """Run the app on bare Hydra."""
+        return self._hydras(self.app, words)
+
+    def small(self, *words: str) -> Cost:
+        """Run the app on bare Hydra with the small config tree."""
+        return self._hydras(self.small_app, words)
+
+    def _hydras(self, app: Path, words: Sequence[str]) -> Cost:
         shutil.rmtree(self.folder / "multirun", ignore_errors=True)
-        return self._cost((sys.executable, str(self.app), *words), 0)
+        return self._cost((sys.executable, str(app), *words), 0)
 
     def _cost(self, command: Sequence[str], expected: int) -> Cost:
         began = time.perf_counter()
@@ -124,12 +131,15 @@ def combinations(sweeps: Sweeps, rounds: int) -> None:
         (sweeps.ours(*subcommands, *words), sweeps.bare(*(f"+{s}" for s in subcommands), *words)) for _ in range(rounds)
     ]
     again = [sweeps.ours(*subcommands, *words, is_cold=False) for _ in range(rounds)]
+    fewest = ("model=a,b", "m_param=a,b", "cluster=a,b,c", f"c={','.join(STAGES)}", "--multirun")
+    small = statistics.median(sweeps.small(*fewest).cpu for _ in range(rounds))
     bare = statistics.median(b.cpu for _, b in pairs)
-    print("\n| 36 jobs of 12 combinations | CPU s | of bare Hydra |\n|---|---:|---:|")
-    print(f"| bare Hydra: 12, 12 and 12 calls | {bare:.2f} | 1 |")
+    print("\n| 36 jobs of 12 combinations | CPU s | of bare Hydra | of bare Hydra, small tree |\n|---|---:|---:|---:|")
+    print(f"| bare Hydra: 12, 12 and 12 calls | {bare:.2f} | 1 | |")
+    print(f"| bare Hydra, small tree | {small:.2f} | | 1 |")
     for name, costs in (("ours: 1, 4 and 12 calls", [o for o, _ in pairs]), ("ours, once more", again)):
         cpu = statistics.median(c.cpu for c in costs)
-        print(f"| {name} | {cpu:.2f} | {cpu / bare:.2f} |")
+        print(f"| {name} | {cpu:.2f} | {cpu / bare:.2f} | {cpu / small:.2f} |")
 
 
 def typo(sweeps: Sweeps, jobs: int) -> None:

@@ -25,6 +25,9 @@ def test_startup_prints_a_row_for_each_pair() -> None:
         "`c=help`",
         "three no-op steps, nothing stored",
         "three no-op steps, unchanged",
+        "`--help`",
+        "three no-op steps, nothing stored",
+        "three no-op steps, unchanged",
     ]
     for name, ours, _, other, ratio in rows[1:]:
         assert min(float(ours), float(other), float(ratio)) > 0, name
