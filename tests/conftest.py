@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
+for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # people have not set them
+    os.environ.pop(name, None)
+
 HOME = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
 PROGRAM = Path(sys.executable).parent / "when_ml_pipeline_meets_hydra"
 

@@ -183,6 +183,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "no key": (["c=fit", "=3"], ["this does not follow Hydra's grammar"]),
     "no value": (["c=fit", "rate"], ["rate: neither a command nor key=value. See --help"]),
     "something that is there already": (["c=fit", "+knobs.rate=0.1"], ["knobs.rate: Could not append to config"]),
+    "a choice that is left out by a list": (
+        ["c=fit", "~gather/source@gather_sub.gather.source=[]"],
+        ["gather/source: what is left out is named by one name, or by none", "Write ~gather/source"],
+    ),
     "something to delete that is not there": (["c=fit", "~knobs.raet"], ["knobs.raet: there is no such key"]),
     "a group at another place": (
         ["c=fit", "fit/knobs@elsewhere=gentle"],

@@ -187,6 +187,13 @@ def test_a_reader_that_goes_away_stops_nothing(own_home: Path) -> None:
     assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.parametrize("words", ["--help", "plan c=modeling", "c=modeling --cfg job", "runs list", "store list"])
+def test_a_reader_that_reads_nothing_is_no_error(words: str) -> None:
+    command = f"{PROGRAM} {words} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 def test_sigterm_ends_it_and_the_same_command_goes_on() -> None:
     process = started(*WORDS, "source.seconds=20")
     while not steps_run():

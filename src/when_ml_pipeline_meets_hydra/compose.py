@@ -217,6 +217,9 @@ def _illegal(override: Override, loader: Loader, problems: list[Problem]) -> boo
     elif key.partition("/")[0] == STAGES and isinstance(override.value(), list):
         remedy = f"For one job each write {key}={','.join(_chosen(override))} --multirun"
         problems.append(Problem(key=key, message="takes one name, no list", remedy=remedy))
+    elif override.is_delete() and loader.is_choice(override) and not isinstance(override.value(), str | None):
+        message = "what is left out is named by one name, or by none"
+        problems.append(Problem(key=key, message=message, remedy=f"Write ~{key}"))
     elif loader.is_group(key) and (loader.options(key) or "/" in key):
         problems += _wrong_options(override, loader)
     elif "/" in key or override.package is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,18 @@ HOME_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
 
 def exit_code(work: Callable[[], int], words: Sequence[str]) -> int:
     """Run ``work``; show what a person did wrong as a message, and keep what nobody expected in a file."""
+    from when_ml_pipeline_meets_hydra.cli.streams import let_go
+
+    try:
+        return _ended(work, words)
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            let_go(1, 2)  # the reader has gone; Python must not complain when it ends
+
+
+def _ended(work: Callable[[], int], words: Sequence[str]) -> int:
     try:
         return work()
     except PipelineError as error:
@@ -24,8 +37,7 @@ def exit_code(work: Callable[[], int], words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         _say(f"Interrupted. {GOES_ON}")
         return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has gone; Python must not complain when it ends
+    except BrokenPipeError:  # nobody reads any more
         return int(ExitCode.DONE)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_BUG:
