@@ -55,3 +55,14 @@ def read_lines(path: Path) -> list[bytes]:
 def _lines(path: Path) -> Iterable[bytes]:
     content = path.read_bytes() if path.exists() else b""
     return (line for line in content.splitlines(keepends=True) if line.endswith(b"\n"))
+
+
+def is_running(process: int) -> bool:
+    """Whether the process of this machine that left something behind still runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True

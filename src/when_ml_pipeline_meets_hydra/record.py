@@ -199,7 +199,7 @@ class Record:
         """``done``, ``failed``, ``interrupted``, ``running``, or ``killed`` where its process is gone."""
         status = str(self.head["status"])
         process = self.head["process"]
-        if status == "running" and process["host"] == socket.gethostname() and not _is_alive(process["pid"]):
+        if status == "running" and process["host"] == socket.gethostname() and not durable.is_running(process["pid"]):
             return "killed"
         return status
 
@@ -335,13 +335,3 @@ def _whole_lines(path: Path) -> Iterator[str]:
     """The lines of a file that is appended to, without a last one that a killed process has not ended."""
     with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         yield from (line for line in file if line.endswith("\n"))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

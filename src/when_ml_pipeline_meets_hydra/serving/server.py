@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from when_ml_pipeline_meets_hydra.durable import is_running
 from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError, Problem
 from when_ml_pipeline_meets_hydra.serving import workers
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
@@ -75,19 +77,10 @@ def _metrics_folder() -> tempfile.TemporaryDirectory[str]:
     """In memory, where that can be: every request counts in its files, and a disk that is busy would stop it."""
     place = Path(SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else tempfile.gettempdir())
     for left in place.glob(f"{METRICS}-*-*"):
-        if not _runs(int(left.name.split("-")[1])):
+        number = left.name.split("-")[1]
+        if re.fullmatch(r"\d{1,9}", number) and not is_running(int(number)):
             shutil.rmtree(left, ignore_errors=True)  # of a server that was killed
     return tempfile.TemporaryDirectory(prefix=f"{METRICS}-{os.getpid()}-", dir=place)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's
-    return True
 
 
 def _certificate(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
