@@ -130,7 +130,11 @@ class JobFolders:
         number = {"num": job.number, "id": str(job.number)} if self.is_multirun else {}
         own = {**self.hydra["job"], "override_dirname": self._dirname(job), **number}
         overrides = {**self.hydra["overrides"], "task": list(job.overrides)}
-        return {**self.hydra, "mode": "MULTIRUN" if self.is_multirun else "RUN", "job": own, "overrides": overrides}
+        return {**self.hydra, "mode": self._mode, "job": own, "overrides": overrides}
+
+    @property
+    def _mode(self) -> str:
+        return "MULTIRUN" if self.is_multirun else "RUN"
 
     def _dirname(self, job: Job) -> str:
         return override_dirname(map(self._shown, job.overrides), self.hydra["job"]["config"]["override_dirname"])
@@ -146,24 +150,28 @@ class JobFolders:
         return {}
 
     def _hydra_text(self, job: Job, overrides: list[str], folder: Path) -> str:
-        """``hydra.yaml``: what is the same for all jobs as YAML, once, and in it what is the job's own."""
-        text = self._shared_text(job)
+        """``hydra.yaml``: what jobs share as YAML, once, and in it what is the job's own."""
+        if (state := id(job.chosen)) not in self._hydra_texts:
+            chosen = (f"{_scalar(group)}: {_scalar(self.masks.text(name))}" for group, name in job.chosen.items())
+            text = _with_lines(self._shared_text, f"{_CHOICE}: null", [*chosen])
+            self._hydra_texts[state] = job.chosen, text
+        text = self._hydra_texts[state][1]
         text = _with_lines(text, f"- {_TASK}", [f"- {_scalar(line)}" for line in overrides] or ["[]"])
-        chosen = (f"{_scalar(group)}: {_scalar(self.masks.text(name))}" for group, name in job.chosen.items())
-        text = _with_lines(text, f"{_CHOICE}: null", [*chosen])
         text = text.replace(_NUMBER, str(job.number)).replace(_NAME, _scalar(self._dirname(job)))
         return text.replace(_FOLDER, _scalar(str(folder)))
 
-    def _shared_text(self, job: Job) -> str:
-        if not self._hydra_texts:
-            content = self._named(job)
-            number = {"num": _NUMBER, "id": _NUMBER} if self.is_multirun else {}
-            content["job"] |= {"override_dirname": _NAME, **number}
-            content["overrides"] |= {"task": [_TASK]}
-            content["runtime"] = {**self.hydra["runtime"], "choices": {_CHOICE: None}, "output_dir": _FOLDER}
-            text = dump_yaml({"hydra": self.masks.tree(content, self.secret_keys)})
-            self._hydra_texts.append(text.replace(f"id: {_NUMBER}", f"id: '{_NUMBER}'"))
-        return self._hydra_texts[0]
+    @cached_property
+    def _shared_text(self) -> str:
+        number = {"num": _NUMBER, "id": _NUMBER} if self.is_multirun else {}
+        content = {
+            **self.hydra,
+            "mode": self._mode,
+            "job": {**self.hydra["job"], "override_dirname": _NAME, **number},
+            "overrides": {**self.hydra["overrides"], "task": [_TASK]},
+            "runtime": {**self.hydra["runtime"], "choices": {_CHOICE: None}, "output_dir": _FOLDER},
+        }
+        text = dump_yaml({"hydra": self.masks.tree(content, self.secret_keys)})
+        return text.replace(f"id: {_NUMBER}", f"id: '{_NUMBER}'")
 
     @cached_property
     def _written(self) -> set[int]:
@@ -174,8 +182,8 @@ class JobFolders:
         return cache(lambda line: self.masks.override(line, self.secret_keys))
 
     @cached_property
-    def _hydra_texts(self) -> list[str]:
-        return []
+    def _hydra_texts(self) -> dict[int, tuple[Mapping[str, str], str]]:
+        return {}
 
 
 def _filled(node: Any, folder: str) -> Any:

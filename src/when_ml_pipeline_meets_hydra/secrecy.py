@@ -50,16 +50,25 @@ class _Said:
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
         self._places: dict[tuple[str, str], str | None] = {}
+        self._changed: dict[int, tuple[Mapping[str, str], frozenset[str] | None]] = {}
 
     def parts(self, job: Job) -> Mapping[str, Any]:
         """The parts (by top-level key) that overrides or other option files may have changed."""
-        options = ((group, name) for group, name in job.chosen.items() if not group.startswith("hydra/"))
+        if id(job.chosen) not in self._changed:  # jobs share them
+            self._changed[id(job.chosen)] = job.chosen, self._by_options(job.chosen)
+        tops = self._changed[id(job.chosen)][1]
+        if tops is None:
+            return job.config
+        tops |= {_top(line.partition("=")[0].lstrip("+~")) for line in job.values}
+        return {key: node for key, node in job.config.items() if key in tops}
+
+    def _by_options(self, chosen: Mapping[str, str]) -> frozenset[str] | None:
+        """The top-level keys that other option files may have changed; None where it may be any."""
+        options = ((group, name) for group, name in chosen.items() if not group.startswith("hydra/"))
         packages = [place for option in options if (place := self._place(*option)) is not None]
         if any(place.startswith("_") or not place for place in packages):
-            return job.config
-        values = (line.partition("=")[0].lstrip("+~") for line in job.values)
-        tops = {re.split(r"[.\[]", key, maxsplit=1)[0] for key in (*packages, *values)}
-        return {key: node for key, node in job.config.items() if key in tops}
+            return None
+        return frozenset(map(_top, packages))
 
     def _place(self, group: str, option: str) -> str | None:
         """Where an option lands, "" for anywhere; None where its file is the program's own."""
@@ -75,6 +84,10 @@ class _Said:
                 place = package or self._loader.package(path)
             self._places[group, option] = place
         return self._places[group, option]
+
+
+def _top(key: str) -> str:
+    return re.split(r"[.\[]", key, maxsplit=1)[0]
 
 
 def named_packages(job: Job) -> list[str]:
