@@ -194,6 +194,15 @@ def test_a_reader_that_reads_nothing_is_no_error(words: str) -> None:
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
+@pytest.mark.parametrize("words", ["--help", "plan c=modeling", "c=modeling --cfg job"])
+def test_output_that_cannot_be_written_is_said(words: str) -> None:
+    done = subprocess.run(["bash", "-c", f"{PROGRAM} {words} > /dev/full"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == ExitCode.STEP_FAILED
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
 def test_sigterm_ends_it_and_the_same_command_goes_on() -> None:
     process = started(*WORDS, "source.seconds=20")
     while not steps_run():

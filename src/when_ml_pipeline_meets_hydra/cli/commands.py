@@ -44,5 +44,8 @@ store.command("gc")(gc)
 
 def run_command(words: list[str]) -> int:
     """Run one of our own commands; returns its exit code."""
-    result = typer.main.get_command(app).main(words, prog_name=PROGRAM, standalone_mode=True)
-    return result if isinstance(result, int) else 0
+    try:
+        typer.main.get_command(app).main(words, prog_name=PROGRAM)
+    except SystemExit as ended:  # so it ends in any case
+        return int(ended.code or 0)
+    return 0

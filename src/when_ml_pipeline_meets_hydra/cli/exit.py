@@ -19,13 +19,15 @@ def exit_code(work: Callable[[], int], words: Sequence[str]) -> int:
     """Run ``work``; show what a person did wrong as a message, and keep what nobody expected in a file."""
     from when_ml_pipeline_meets_hydra.cli.streams import let_go
 
+    code = _ended(work, words)
     try:
-        return _ended(work, words)
-    finally:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            let_go(1, 2)  # the reader has gone; Python must not complain when it ends
+        sys.stdout.flush()
+    except OSError as error:
+        let_go(1)  # Python would try again, and complain, when it ends
+        if not isinstance(error, BrokenPipeError):
+            _say(f"The output cannot be written: {error.strerror}")
+            return code or int(ExitCode.STEP_FAILED)
+    return code
 
 
 def _ended(work: Callable[[], int], words: Sequence[str]) -> int:
