@@ -96,6 +96,11 @@ class Refused(PipelineError):
         return f"{self.key}: {self.message}"
 
 
+def briefly(error: Exception) -> str:
+    """The kind of an error and what it says, the same for the same trouble with another (temporary) file."""
+    return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+
+
 def did_you_mean(word: str, allowed: Iterable[str], *, most: int = 3) -> str | None:
     """The remedy for a misspelt word: its close matches, otherwise all that is allowed."""
     import difflib  # only where something is wrong: `--help` does not pay for it

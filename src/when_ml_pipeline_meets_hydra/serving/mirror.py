@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from when_ml_pipeline_meets_hydra.errors import PipelineError
+from when_ml_pipeline_meets_hydra.errors import PipelineError, briefly
 from when_ml_pipeline_meets_hydra.serving import scorer
 from when_ml_pipeline_meets_hydra.serving.manifest import read_manifest
 from when_ml_pipeline_meets_hydra.serving.repository import Repository
@@ -99,7 +99,7 @@ class Mirror:
         except PipelineError as problem:
             said = str(problem)
         except Exception as problem:  # such as a full disk; the next look may find it mended
-            said = f"{type(problem).__name__}: {problem}"
+            said = briefly(problem)
             if said != self._said.get(model):
                 log.exception("%s cannot be looked up", model)
             self._said[model] = said

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from random import random
 from weakref import WeakKeyDictionary
 
+from when_ml_pipeline_meets_hydra.errors import briefly
 from when_ml_pipeline_meets_hydra.profiles.distributions import Distribution, Summary
 from when_ml_pipeline_meets_hydra.serving import latencies, observed
 from when_ml_pipeline_meets_hydra.serving.agreement import agreement
@@ -79,7 +80,7 @@ class Watch:
         try:
             yield
         except Exception as problem:
-            said = f"{model}: what was seen cannot be written down: {type(problem).__name__}: {problem}"
+            said = f"{model}: what was seen cannot be written down: {briefly(problem)}"
             if said not in self._said:
                 self._said.add(said)
                 log.exception(said)
