@@ -15,7 +15,8 @@ import pytest
 from conftest import Finished
 from when_ml_pipeline_meets_hydra.bind import Bound, bind
 from when_ml_pipeline_meets_hydra.cli import main
-from when_ml_pipeline_meets_hydra.compose import Composed, compose
+from when_ml_pipeline_meets_hydra.compose import compose
+from when_ml_pipeline_meets_hydra.composition import Composed
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.pipeline import Prepared, Run, RunObserver, prepare, run
 

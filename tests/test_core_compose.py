@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from small_pipeline import CONF, SMALL, install, small_jobs, write
 from when_ml_pipeline_meets_hydra import hydra_api
-from when_ml_pipeline_meets_hydra.compose import Job, compose, compose_as_far_as_it_goes
+from when_ml_pipeline_meets_hydra.compose import compose, compose_as_far_as_it_goes
+from when_ml_pipeline_meets_hydra.composition import Job
 from when_ml_pipeline_meets_hydra.config_tree import (
     Stage,
     all_before,
@@ -181,7 +182,7 @@ def test_an_option_file_that_changed_is_read_again(tmp_path: Path) -> None:
 
 
 def test_composing_again_with_other_values_starts_from_the_same_config() -> None:
-    loader = small_jobs("c=fit").loader
+    loader = small_jobs("c=fit").loader()
     first, second = loader.compose(["c=fit"]), loader.compose(["c=fit"])
     first.knobs.rounds = 77
     assert second.knobs.rounds == 10

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from when_ml_pipeline_meets_hydra.bind import Call
-from when_ml_pipeline_meets_hydra.compose import Job
+from when_ml_pipeline_meets_hydra.composition import Job
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.keys import digest
 from when_ml_pipeline_meets_hydra.plan import Action, Inputs, Plan, Step, differences, inputs_of, make_plan
@@ -51,6 +51,7 @@ def job(number: int, stage: str = "a", combination: str = "") -> Job:
         combination=(combination,),
         choices=(),
         values=(),
+        said=None,
         origins=None,  # type: ignore[arg-type]
     )
 

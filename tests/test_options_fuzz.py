@@ -22,7 +22,7 @@ from when_ml_pipeline_meets_hydra import compose as composing
 from when_ml_pipeline_meets_hydra import pipeline
 from when_ml_pipeline_meets_hydra.combine import Combiner
 from when_ml_pipeline_meets_hydra.comparison import Objective
-from when_ml_pipeline_meets_hydra.compose import Composed, Job
+from when_ml_pipeline_meets_hydra.composition import Composed, Job
 from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.hydra_api import Loader

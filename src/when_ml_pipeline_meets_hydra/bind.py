@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.compose import Composed, Job
+from when_ml_pipeline_meets_hydra.composition import FOLLOWS, Composed, Job
 from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
 from when_ml_pipeline_meets_hydra.keys import chosen_fields, follows, keyed, parts_of, several_fields
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.nodes import FOLLOWS
 from when_ml_pipeline_meets_hydra.options import below, below_chosen, value_of
 from when_ml_pipeline_meets_hydra.secrecy import find_secrets, named_packages, try_locate
 from when_ml_pipeline_meets_hydra.signature import Signature, artifact_kind, signature_of
@@ -267,7 +266,8 @@ class _Binder:
             return None
         function, signature = found
         before = len(self.problems)
-        self.problems += misplaced(self.stages[stage], self.stages, self.job.origins.stage_file(stage))
+        wrong = misplaced(self.stages[stage], self.stages)
+        self.problems += (replace(p, origin=self.job.origins.stage_file(stage)) for p in wrong)
         arguments, needs, prints = self._arguments(stage, signature, asking)
         if len(self.problems) == before:
             self.problems += _disagreements(function, arguments, needs, self.job)

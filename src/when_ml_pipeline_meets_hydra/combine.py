@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
+from when_ml_pipeline_meets_hydra.composition import override_dirname
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.exchange import Option, exchangeable, is_like, node_at
 from when_ml_pipeline_meets_hydra.hydra_api import CompositionError, Loader, Override
@@ -178,7 +179,7 @@ class _Base:
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with its files and with the values of Hydra's own keys."""
-        wrong, cfg = list(Origins(self._loader, self._lines, (), Redactor()).misplaced()), None
+        wrong, cfg = list(Origins(lambda: self._loader, self._lines, (), Redactor()).misplaced()), None
         for value in self._hydra_values:
             cfg = cfg or self._loader.compose(self._lines)
             wrong += filter(None, [set_value(value, cfg, self._loader)])
@@ -247,7 +248,9 @@ class _Base:
         self._parts |= {keys[top]: part for top, part in worked_out.items()}
         if volatile:
             self.is_constant = False
-            describe_job(self.whole, words, self._chosen, number)
+            told = [str(w.input_line) for w in words]
+            name = override_dirname(told, self.whole.hydra.job.config.override_dirname)
+            describe_job(self.whole, told, name, self._chosen, number)
             with hydra_config(self.whole):
                 worked_out |= self._work_out(volatile, values)
         parts = {top: worked_out.get(top) or self._parts[key] for top, key in keys.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from math import prod
 from typing import Any
@@ -12,60 +12,16 @@ from omegaconf import OmegaConf
 
 from when_ml_pipeline_meets_hydra import hydra_api
 from when_ml_pipeline_meets_hydra.combine import Combiner
-from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Stage, folder_of
+from when_ml_pipeline_meets_hydra.composition import JOB_NUMBER, LOCAL_LAUNCHER, NO_SUCH_KEY, RUN_FOLDER, Composed, Job
+from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, folder_of
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
 from when_ml_pipeline_meets_hydra.hydra_api import HydraException, Loader, Override, QuotedString
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.nodes import NO_SUCH_KEY, chain_of, first_line
-from when_ml_pipeline_meets_hydra.origins import Origins
+from when_ml_pipeline_meets_hydra.nodes import chain_of, first_line
+from when_ml_pipeline_meets_hydra.origins import Origins, Said
 
 MOST_JOBS = 100_000
 SWEEPER = "plan"
-RUN_FOLDER = "${run_folder:}"  # the config's words for the folder of the run's record
-JOB_NUMBER = "${hydra.job.num}"
-LOCAL_LAUNCHER = "hydra_plugins.when_ml_pipeline_meets_hydra.LocalLauncher"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One composed config.
-
-    ``config`` is plain and resolved; ``faults`` says for each key that has no value why (mandatory and not given,
-    or an interpolation that leads nowhere). Jobs with equal ``combination`` differ in their stage only.
-    ``choices`` and ``values`` are the overrides of groups and of keys; ``chosen`` maps each group to its option.
-    ``raw`` is the config as it was written, with its interpolations. Jobs share the parts in which they do not differ:
-    nothing in them may be changed.
-    """
-
-    number: int
-    overrides: tuple[str, ...]
-    stage: str
-    config: Mapping[str, Any]
-    raw: Mapping[str, Any] = field(compare=False, repr=False)
-    faults: Mapping[str, str]
-    combination: tuple[str, ...]
-    choices: tuple[str, ...]
-    values: tuple[str, ...]
-    chosen: Mapping[str, str]
-    origins: Origins = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Composed:
-    """All jobs of one command, and the stages that its search path knows.
-
-    ``problems`` is what is wrong with the overrides; the jobs are then composed as far as it goes, so that what is
-    wrong with their values can be said as well. ``spoiled`` are the keys whose option is not the one asked for.
-    """
-
-    jobs: tuple[Job, ...]
-    stages: Mapping[str, Stage]
-    loader: Loader
-    hydra: Mapping[str, Any] = field(default_factory=dict)
-    search_path: tuple[str, ...] = ()
-    is_constant: bool = False
-    problems: tuple[Problem, ...] = ()
-    spoiled: frozenset[str] = frozenset()
 
 
 def compose(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str] = ()) -> Composed:
@@ -85,7 +41,8 @@ def compose_as_far_as_it_goes(
 ) -> Composed:
     """Compose one config per job, without the overrides that are wrong; these are in ``problems``."""
     problems: list[Problem] = []
-    loader = Loader([*config_dirs, *_search_path(overrides)])
+    folders = (*config_dirs, *_search_path(overrides))
+    loader = Loader(folders)
     stages = {stage.name: stage for stage in loader.stages}
     parsed = list(_parse(overrides, loader, problems))
     legal = [o for o in parsed if not _illegal(o, loader, problems)]
@@ -107,8 +64,9 @@ def compose_as_far_as_it_goes(
     return Composed(
         jobs=tuple(jobs),
         stages=stages,
-        loader=loader,
+        loader=lambda: loader,
         hydra=hydra,
+        folders=folders,
         search_path=loader.search_path,
         is_constant=combiner.is_constant and _is_plain(hydra),
         problems=merged(told),
@@ -282,6 +240,7 @@ def _filled_groups(loader: Loader) -> list[str]:
 def _jobs(
     overrides: Sequence[Override], loader: Loader, combiner: Combiner, problems: list[Problem], *, multirun: bool
 ) -> Iterator[Job]:
+    said = Said(loader)
     for number, words in enumerate(hydra_api.expand(overrides)):
         try:
             combined = combiner.combine(words, number if multirun else None)
@@ -305,7 +264,8 @@ def _jobs(
             values=combined.values,
             chosen=combined.chosen,
             combination=tuple(line for line in lines if not line.startswith(f"{STAGES}=")),
-            origins=Origins(loader, combined.choices, lines, Redactor()),
+            said=said.parts(combined.chosen, combined.values),
+            origins=Origins(lambda: loader, combined.choices, lines, Redactor()),
         )
     problems += combiner.problems()
 

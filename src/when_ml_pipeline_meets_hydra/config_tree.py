@@ -144,15 +144,15 @@ def all_before(stage: str, stages: Mapping[str, Stage]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def misplaced(stage: Stage, stages: Mapping[str, Stage], file: str | None) -> Iterator[Problem]:
+def misplaced(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[Problem]:
     """What a stage comes after has to exist, and not to be the stage itself."""
     key = f"{STAGES}={stage.name}"
     if stage.name in all_before(stage.name, stages):
-        yield Problem(key=key, message="the stage comes after itself", origin=file, remedy="Correct its 'after: …'")
+        yield Problem(key=key, message="the stage comes after itself", remedy="Correct its 'after: …'")
     for name in stage.after:
         if name not in stages:
             message = f"it comes after '{name}', which is no stage"
-            yield Problem(key=key, message=message, origin=file, remedy=did_you_mean(name, stages))
+            yield Problem(key=key, message=message, remedy=did_you_mean(name, stages))
 
 
 def broken_file(key: str, file: Path, error: Exception) -> Problem:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -43,25 +42,13 @@ def hydra_config(whole: DictConfig) -> Iterator[None]:
 
 
 def describe_job(
-    whole: DictConfig, overrides: Sequence[Override], chosen: Mapping[str, str], number: int | None
+    whole: DictConfig, lines: Sequence[str], name: str, chosen: Mapping[str, str], number: int | None
 ) -> None:
-    """Let Hydra's own config in ``whole`` tell of one job; ``number`` is that in a sweep."""
-    lines = [str(o.input_line) for o in overrides]
-    name = override_dirname(lines, whole.hydra.job.config.override_dirname)
+    """Let Hydra's own config in ``whole`` tell of one job: its overrides, also as a name, and its number in a sweep."""
     with open_dict(whole.hydra):
-        whole.hydra.overrides.task = lines
+        whole.hydra.overrides.task = list(lines)
         whole.hydra.runtime.choices = dict(chosen)
         whole.hydra.runtime.output_dir = "${not_before_it_runs:}"
         whole.hydra.job.override_dirname = name
         if number is not None:
             whole.hydra.job.num, whole.hydra.job.id = number, str(number)
-
-
-def override_dirname(lines: Iterable[str], how: Mapping[str, Any]) -> str:
-    """Overrides as the name of a folder, as ``hydra.job.config.override_dirname`` says."""
-    named = (line for line in lines if _key(line) not in how["exclude_keys"])
-    return str(how["item_sep"]).join(sorted(named)).replace("=", str(how["kv_sep"]))
-
-
-def _key(line: str) -> str:
-    return line.partition("=")[0].lstrip("+~").partition("@")[0]

@@ -15,8 +15,7 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.compose import JOB_NUMBER, RUN_FOLDER, Job
-from when_ml_pipeline_meets_hydra.hydra_resolvers import override_dirname
+from when_ml_pipeline_meets_hydra.composition import JOB_NUMBER, RUN_FOLDER, Job, override_dirname
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.record import dump_yaml
 

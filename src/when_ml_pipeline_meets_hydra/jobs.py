@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.bind import Bound
-from when_ml_pipeline_meets_hydra.compose import Job
+from when_ml_pipeline_meets_hydra.composition import Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.job_context import JobContext
 from when_ml_pipeline_meets_hydra.job_folders import JobFolders

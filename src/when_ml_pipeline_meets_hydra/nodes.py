@@ -9,13 +9,11 @@ from typing import Any
 from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
+from when_ml_pipeline_meets_hydra.composition import FOLLOWS, NEEDED, NO_SUCH_KEY
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.hydra_api import CompositionError, Loader, Override
 
 MISSING = "???"
-NEEDED = "a value is needed"
-FOLLOWS = "it is made from a key that has no value"
-NO_SUCH_KEY = "there is no such key"
 _NO_VARIABLE = re.compile(r".*Environment variable '([^']*)' not found.*")
 # What an interpolation may be made from, so that its value can be kept: other keys, and resolvers that are constant.
 _REFERENCE = re.compile(r"\$\{\s*(?:\.*([A-Za-z_]\w*)[\w.\[\]]*\s*\}|(?:oc\.env|oc\.create|oc\.decode|stem)\s*:)")

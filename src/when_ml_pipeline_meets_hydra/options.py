@@ -8,14 +8,16 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_origin
+from typing import TYPE_CHECKING, Any, get_origin
 
-from when_ml_pipeline_meets_hydra.compose import Composed, Job
+from when_ml_pipeline_meets_hydra.composition import Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.hydra_api import Loader
 from when_ml_pipeline_meets_hydra.keys import chosen_fields, several_fields
 from when_ml_pipeline_meets_hydra.targets import locate
 from when_ml_pipeline_meets_hydra.validation import validate
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.hydra_api import Loader
 
 NO_CLASS = "is a function, and an option is a class"
 
@@ -63,8 +65,8 @@ def idle_choices(composed: Composed, received: Collection[str]) -> Iterator[Prob
     added = {(choice, job.overrides) for job in composed.jobs for choice in job.choices if choice.startswith("+")}
     for choice, overrides in sorted(added):
         group, _, name = choice.lstrip("+").partition("=")
-        key = composed.loader.package(f"{group}/{name}")
-        if choice not in overrides and key not in received and (owners := list(_owners(group, composed.loader))):
+        key = composed.loader().package(f"{group}/{name}")
+        if choice not in overrides and key not in received and (owners := list(_owners(group, composed.loader()))):
             message = f"no step of this command reads '{key}'"
             remedy = f"It belongs to {' or '.join(owners)}: choose that as well"
             yield Problem(key=group, value=name, message=message, remedy=remedy)

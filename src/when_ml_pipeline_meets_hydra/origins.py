@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 class Origins:
     """Answers for one job where a key's value comes from; looks it up only when it is asked."""
 
-    def __init__(self, loader: Loader, choices: Sequence[str], overrides: Sequence[str], masks: Redactor) -> None:
-        self._loader, self._overrides, self._masks = loader, overrides, masks
+    def __init__(
+        self, loader: Callable[[], Loader], choices: Sequence[str], overrides: Sequence[str], masks: Redactor
+    ) -> None:
+        self._get_loader, self._overrides, self._masks = loader, overrides, masks
         self.choices = tuple(choices)
 
     def of(self, key: str) -> str | None:
@@ -61,6 +63,10 @@ class Origins:
         """The file that describes a stage."""
         return self._loader.source_file(f"{STAGES}/{stage}")
 
+    @property
+    def _loader(self) -> Loader:
+        return self._get_loader()
+
     def _override(self, key: str) -> str | None:
         for line in reversed(self._overrides):
             name = line.partition("=")[0].lstrip("+~")
@@ -84,6 +90,48 @@ class Origins:
     def _files(self) -> list[tuple[str, str, str | None]]:
         found = self._loader.defaults(self.choices)
         return [(str(d.config_path), d.package or "", self._loader.source_file(str(d.config_path))) for d in found]
+
+
+class Said:
+    """Tells what of a config does not come from the program's own option files alone."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._places: dict[tuple[str, str], str | None] = {}
+        self._changed: dict[int, tuple[Mapping[str, str], frozenset[str] | None]] = {}
+
+    def parts(self, chosen: Mapping[str, str], values: Sequence[str]) -> frozenset[str] | None:
+        """The top-level keys that overrides or other option files may have changed; None where it may be any."""
+        if id(chosen) not in self._changed:  # jobs share them
+            self._changed[id(chosen)] = chosen, self._by_options(chosen)
+        tops = self._changed[id(chosen)][1]
+        return None if tops is None else tops | {_top(line.partition("=")[0].lstrip("+~")) for line in values}
+
+    def _by_options(self, chosen: Mapping[str, str]) -> frozenset[str] | None:
+        options = ((group, name) for group, name in chosen.items() if not group.startswith("hydra/"))
+        packages = [place for option in options if (place := self._place(*option)) is not None]
+        if any(place.startswith("_") or not place for place in packages):
+            return None
+        return frozenset(map(_top, packages))
+
+    def _place(self, group: str, option: str) -> str | None:
+        """Where an option lands, "" for anywhere; None where its file is the program's own."""
+        if (group, option) not in self._places:
+            name, _, package = group.partition("@")
+            path = f"{name}/{option}"
+            file = self._loader.source_file(path)
+            if file is not None and Path(file).is_relative_to(PRIMARY):
+                place = None
+            elif file is None or ((read := self._loader.read(path)) and read.defaults_list):
+                place = ""
+            else:
+                place = package or self._loader.package(path)
+            self._places[group, option] = place
+        return self._places[group, option]
+
+
+def _top(key: str) -> str:
+    return re.split(r"[.\[]", key, maxsplit=1)[0]
 
 
 def _dotted(key: str) -> str:

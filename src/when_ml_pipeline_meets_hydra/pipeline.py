@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.bind import Bound, Call, bind, check
-from when_ml_pipeline_meets_hydra.compose import Composed, compose_as_far_as_it_goes
+from when_ml_pipeline_meets_hydra.compose import compose_as_far_as_it_goes
+from when_ml_pipeline_meets_hydra.composition import Composed
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
 from when_ml_pipeline_meets_hydra.execute import Outcome, Surroundings, execute

@@ -12,7 +12,7 @@ from when_ml_pipeline_meets_hydra.keys import FORMAT, digest
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.bind import Call
-    from when_ml_pipeline_meets_hydra.compose import Job
+    from when_ml_pipeline_meets_hydra.composition import Job
 
 Inputs = Mapping[str, Any]
 

@@ -29,7 +29,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.bind import Bound
-    from when_ml_pipeline_meets_hydra.compose import Job
+    from when_ml_pipeline_meets_hydra.composition import Job
     from when_ml_pipeline_meets_hydra.execute import Outcome
     from when_ml_pipeline_meets_hydra.masking import Redactor
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.compose import Composed, Job
-from when_ml_pipeline_meets_hydra.config_tree import PRIMARY
+from when_ml_pipeline_meets_hydra.composition import Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput
-from when_ml_pipeline_meets_hydra.hydra_api import Loader
 from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
 from when_ml_pipeline_meets_hydra.signature import signature_of
 from when_ml_pipeline_meets_hydra.targets import allowed_packages, locate
@@ -24,7 +20,6 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
     for what somebody said: in the program's own option files each secret has a name that tells.
     """
     nodes = {(key, id(node)): node for job in composed.jobs for key, node in job.config.items()}
-    said = _Said(composed.loader)
     keys: set[str] = set()
     asked: set[tuple[Any, ...]] = set()
     read: dict[tuple[Any, ...], Mapping[str, Any]] = {}
@@ -32,8 +27,9 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
         subcommands = [job.config.get(f"{stage}_sub") for stage in composed.stages]
         allowed = allowed_packages(named_packages(job))
         state = (*map(id, subcommands), allowed)
-        for key, node in said.parts(job).items():
-            if (key, id(node), state) not in asked:
+        for key, node in job.config.items():
+            is_said = job.said is None or key in job.said
+            if is_said and (key, id(node), state) not in asked:
                 asked.add((key, id(node), state))
                 hint = try_locate(node, allowed)
                 if hint is None:
@@ -42,52 +38,6 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
                     hint = read[state].get(key)
                 keys |= set() if hint is None else set(secret_keys(hint, key, node))
     return frozenset(keys), Redactor(v for (key, _), node in nodes.items() for v in secret_values(node, keys, key))
-
-
-class _Said:
-    """Tells what of a config does not come from the program's own option files alone."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-        self._places: dict[tuple[str, str], str | None] = {}
-        self._changed: dict[int, tuple[Mapping[str, str], frozenset[str] | None]] = {}
-
-    def parts(self, job: Job) -> Mapping[str, Any]:
-        """The parts (by top-level key) that overrides or other option files may have changed."""
-        if id(job.chosen) not in self._changed:  # jobs share them
-            self._changed[id(job.chosen)] = job.chosen, self._by_options(job.chosen)
-        tops = self._changed[id(job.chosen)][1]
-        if tops is None:
-            return job.config
-        tops |= {_top(line.partition("=")[0].lstrip("+~")) for line in job.values}
-        return {key: node for key, node in job.config.items() if key in tops}
-
-    def _by_options(self, chosen: Mapping[str, str]) -> frozenset[str] | None:
-        """The top-level keys that other option files may have changed; None where it may be any."""
-        options = ((group, name) for group, name in chosen.items() if not group.startswith("hydra/"))
-        packages = [place for option in options if (place := self._place(*option)) is not None]
-        if any(place.startswith("_") or not place for place in packages):
-            return None
-        return frozenset(map(_top, packages))
-
-    def _place(self, group: str, option: str) -> str | None:
-        """Where an option lands, "" for anywhere; None where its file is the program's own."""
-        if (group, option) not in self._places:
-            name, _, package = group.partition("@")
-            path = f"{name}/{option}"
-            file = self._loader.source_file(path)
-            if file is not None and Path(file).is_relative_to(PRIMARY):
-                place = None
-            elif file is None or ((read := self._loader.read(path)) and read.defaults_list):
-                place = ""
-            else:
-                place = package or self._loader.package(path)
-            self._places[group, option] = place
-        return self._places[group, option]
-
-
-def _top(key: str) -> str:
-    return re.split(r"[.\[]", key, maxsplit=1)[0]
 
 
 def named_packages(job: Job) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.comparison import Objective
-from when_ml_pipeline_meets_hydra.compose import LOCAL_LAUNCHER, Composed
+from when_ml_pipeline_meets_hydra.composition import LOCAL_LAUNCHER, Composed
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.options import faults_of
 from when_ml_pipeline_meets_hydra.outcomes import OnError

@@ -34,7 +34,7 @@ def graph(
     from when_ml_pipeline_meets_hydra.compose import compose
 
     composed = compose(overrides or [], config_dirs=config_dir or [])
-    root = composed.loader.imports(composed.jobs[0].choices)
+    root = composed.loader().imports(composed.jobs[0].choices)
     if form is Format.JSON:
         json.dump(_plain(root), sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")

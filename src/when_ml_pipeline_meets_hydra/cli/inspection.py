@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.compose import RUN_FOLDER, Composed, Job, compose
+from when_ml_pipeline_meets_hydra.compose import compose
+from when_ml_pipeline_meets_hydra.composition import FOLLOWS, NEEDED, RUN_FOLDER, Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.hydra_running import resolve
 from when_ml_pipeline_meets_hydra.job_folders import JobFolders
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.nodes import FOLLOWS, NEEDED
 from when_ml_pipeline_meets_hydra.record import dump_yaml
 from when_ml_pipeline_meets_hydra.secrecy import find_secrets
 
@@ -27,7 +27,7 @@ def show(args: Namespace) -> int:
     if args.info:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            composed.loader.describe(args.info, composed.jobs[0].choices, composed.jobs[0].values)
+            composed.loader().describe(args.info, composed.jobs[0].choices, composed.jobs[0].values)
         sys.stdout.write(masks.text(printed.getvalue()))
         return 0
     for job in composed.jobs:

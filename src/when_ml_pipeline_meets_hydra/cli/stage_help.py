@@ -12,7 +12,8 @@ from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.bind import describe
 from when_ml_pipeline_meets_hydra.cli.consoles import console
-from when_ml_pipeline_meets_hydra.compose import Job, compose
+from when_ml_pipeline_meets_hydra.compose import compose
+from when_ml_pipeline_meets_hydra.composition import Job
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.secrecy import find_secrets
 from when_ml_pipeline_meets_hydra.validation import allowed, field_schema
@@ -30,7 +31,7 @@ def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, mul
         name = f"{job.stage} {job.chosen.get(composed.stages[job.stage].group, '')}"
         out.print(Text.assemble((name, "bold"), f": {described.summary}"))
         group = composed.stages[job.stage].group
-        out.print(f"c={job.stage} {group}={'|'.join(composed.loader.options(group))}", style="dim")
+        out.print(f"c={job.stage} {group}={'|'.join(composed.loader().options(group))}", style="dim")
         for stage, kind in described.artifacts.items():
             out.print(Text.assemble(("  receives ", "dim"), (stage, "cyan"), f"'s {kind}"))
         config = masks.tree(dict(job.config), keys)
