@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra.types import RunMode
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from small_pipeline import write
+from when_ml_pipeline_meets_hydra import compositions
 from when_ml_pipeline_meets_hydra.compose import compose, compose_as_far_as_it_goes
 from when_ml_pipeline_meets_hydra.composition import Composed, Job
 from when_ml_pipeline_meets_hydra.hydra_api import CompositionError, Loader
+from when_ml_pipeline_meets_hydra.record import Request
 
 TREE = {
     # An option without a header, options that inherit, that reach into others, that have packages of two levels.
@@ -112,6 +116,29 @@ def test_a_sweep_composes_what_hydra_composes(tree: str, choice: dict[str, list[
         else:
             if not told:  # a few things that Hydra lets pass are refused here
                 assert_as_hydra(job, composed.loader())
+
+
+@settings(max_examples=25, deadline=None)
+@given(choice=choices)
+@example(choice={"modeling/param": ["follows", "empty"], "+added.key": ["${dataset.name}"], "~force": []})
+def test_what_is_kept_of_a_sweep_reads_as_what_was_composed(tree: str, choice: dict[str, list[str]]) -> None:
+    request = Request(overrides=tuple(swept(choice)), multirun=True, config_dirs=(tree,))
+    composed = compose_as_far_as_it_goes(request.overrides, multirun=True, config_dirs=[tree])
+    compositions.keep(request, composed, (), time.time() + 2)
+    known = compositions.known(request)
+    assert (known is None) == bool(composed.problems)
+    if known:
+        assert replace(known, loader=composed.loader) == composed
+        for read, job in zip(known.jobs, composed.jobs, strict=True):
+            assert (list(read.config), read.said) == (list(job.config), job.said)
+            assert repr(read.raw) == repr(job.raw)
+        assert shared(known) == shared(composed)
+
+
+def shared(composed: Composed) -> list[list[int]]:
+    """Which jobs share which part with which."""
+    first: dict[int, int] = {}
+    return [[first.setdefault(id(part), len(first)) for part in job.config.values()] for job in composed.jobs]
 
 
 def test_a_big_sweep_composes_what_hydra_composes(tree: str) -> None:

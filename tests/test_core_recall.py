@@ -6,9 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,16 @@ from typing import Any
 import pytest
 
 from conftest import HOME, Cli
-from small_pipeline import SMALL, install, steps_run, write
+from old_pipeline import (
+    add_an_option,
+    command,
+    copy_of_small,
+    edit_an_option,
+    edit_the_code,
+    set_a_variable,
+    wait_until_old,
+)
+from small_pipeline import steps_run
 from terminal import Terminal
 from when_ml_pipeline_meets_hydra.record import read_records
 
@@ -25,19 +31,8 @@ WORDS = ("c=gather,fit", "knobs.rounds=2,3", "--multirun", "target.name=${oc.env
 
 @pytest.fixture
 def conf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A copy of the small pipeline that is old enough to be remembered."""
-    package = tmp_path / "py"
-    for file in SMALL.rglob("*"):
-        if file.suffix in (".py", ".yaml"):
-            write(package, {str(file.relative_to(SMALL)): file.read_text()})
-    install(monkeypatch)
-    monkeypatch.setenv("PYTHONPATH", str(package))
-    return package
-
-
-def wait_until_old() -> None:
-    """Files that changed within the last second are not trusted."""
-    time.sleep(1.3)
+    """The pipeline that is run."""
+    return copy_of_small(monkeypatch, tmp_path)
 
 
 FILES = """
@@ -47,23 +42,12 @@ FILES = """
 """
 
 
-LOADED = """
-import sys
-from when_ml_pipeline_meets_hydra.cli import main
-code = main(sys.argv[1:])
-print("loaded", sorted({"hydra", "pydantic", "omegaconf"} & set(sys.modules)), file=sys.stderr)
-raise SystemExit(code)
-"""
-
-
 def run(conf: Path, *words: str) -> tuple[str, str, bool]:
     """What a command prints, run ids as ``RUN``, and whether it was recalled."""
-    command = [sys.executable, "-c", LOADED, *(words or WORDS), "--config-dir", str(conf / "conf")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    err, _, loaded = done.stderr.rpartition("loaded ")
+    done = command(*(words or WORDS), "--config-dir", str(conf / "conf"))
+    assert done.code == 0, done.err
     run_id = list(read_records(Path(os.environ[HOME])))[-1].id
-    return done.stdout.replace(run_id, "RUN"), err.replace(run_id, "RUN"), loaded.strip() == "[]"
+    return done.out.replace(run_id, "RUN"), done.err.replace(run_id, "RUN"), not done.loaded
 
 
 def test_what_is_recalled_reads_as_what_is_run(conf: Path) -> None:
@@ -118,24 +102,6 @@ def test_what_is_recalled_has_a_record_of_its_own(conf: Path, own_home: Path, cl
     one, two = ((r.folder / "3" / ".hydra" / "hydra.yaml").read_text() for r in (first, last))
     assert one.replace(first.id, last.id) == two
     assert cli("runs", "diff", first.id, last.id).out == "no differences\n"
-
-
-def edit_an_option(conf: Path) -> None:
-    file = conf / "conf" / "fit" / "knobs" / "gentle.yaml"
-    file.write_text(file.read_text().replace("0.5", "0.6"))
-
-
-def add_an_option(conf: Path) -> None:
-    write(conf / "conf", {"fit/knobs/another.yaml": "# @package knobs\n"})
-
-
-def edit_the_code(conf: Path) -> None:
-    for file in (conf / "small").glob("*.py"):
-        file.write_text(file.read_text() + "\n# changed\n")
-
-
-def set_a_variable(conf: Path) -> None:
-    os.environ["WHO"] = "somebody"
 
 
 def remove_a_result(conf: Path) -> None:
@@ -229,6 +195,4 @@ def test_a_result_that_was_exchanged_is_noticed(conf: Path) -> None:
     run(conf)
     assert run(conf)[2]
     change_a_result(conf)
-    command = [sys.executable, "-c", LOADED, *WORDS, "--config-dir", str(conf / "conf")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert "hydra" in done.stderr.rpartition("loaded ")[2]
+    assert command(*WORDS, "--config-dir", str(conf / "conf")).loaded

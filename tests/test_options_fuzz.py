@@ -19,7 +19,7 @@ from option_oracle import STRANGE, Place, edges, fits, is_limited, is_same, plac
 from option_words import OPTIONS, set_up, words_for
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import compose as composing
-from when_ml_pipeline_meets_hydra import pipeline
+from when_ml_pipeline_meets_hydra import compositions, pipeline
 from when_ml_pipeline_meets_hydra.combine import Combiner
 from when_ml_pipeline_meets_hydra.comparison import Objective
 from when_ml_pipeline_meets_hydra.composition import Composed, Job
@@ -69,7 +69,9 @@ class Bench:
 
         monkeypatch.setattr(composing, "Loader", lambda _: loader)
         monkeypatch.setattr(composing, "Combiner", combiner)
-        monkeypatch.setattr(pipeline, "compose_as_far_as_it_goes", composed)
+        monkeypatch.setattr(composing, "compose_as_far_as_it_goes", composed)
+        monkeypatch.setattr(compositions, "known", lambda _: None)
+        monkeypatch.setattr(compositions, "keep", lambda *_: None)
         monkeypatch.setattr(pipeline, "check", lambda *_: None)
 
     def __call__(self, *words: str, multirun: bool = False) -> Came:

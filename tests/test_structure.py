@@ -28,7 +28,7 @@ LAYERS = (
     ("nodes", "exchange"),
     ("combine",),
     ("compose",),
-    ("options", "secrecy"),
+    ("options", "secrecy", "freshness"),
     ("bind",),
     ("plan",),
     ("outcomes",),
@@ -38,7 +38,7 @@ LAYERS = (
     ("record",),
     ("comparison", "hydra_running", "job_folders"),
     ("job_context", "settings"),
-    ("jobs", "recall"),
+    ("jobs", "recall", "compositions"),
     ("report", "pipeline", "frames", "pictures"),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}

@@ -8,18 +8,15 @@ store any more, nothing is recalled and the command takes its ordinary way. Losi
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
-import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from when_ml_pipeline_meets_hydra import durable
+from when_ml_pipeline_meets_hydra import durable, freshness
 from when_ml_pipeline_meets_hydra.config_tree import folder_of
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.masking import Redactor
@@ -30,11 +27,9 @@ if TYPE_CHECKING:
 
 HOME_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
 PACKAGES_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES"
-FORMAT = 2
+FORMAT = 3
 REASON = "nothing changed"
 MOST_JOBS = 200
-MOST_FILES = 2_000  # of a folder of option files or of code
-_VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
 
 
 def home_of(words: Sequence[str]) -> Path:
@@ -43,11 +38,30 @@ def home_of(words: Sequence[str]) -> Path:
     return Path((said or [os.environ.get(HOME_VARIABLE) or ".pipeline"])[-1]).absolute()
 
 
-def recall(words: Sequence[str], observer: Any) -> ExitCode | None:
-    """Tell ``observer`` of the run that the words of a command line come to; None where it has to be run."""
+class Recalled(NamedTuple):
+    """A command of which nothing has changed, with a record of its own for what it comes to."""
+
+    prepared: Any
+    outcomes: Sequence[Any]
+    recorder: Recorder
+
+    def tell(self, observer: Any) -> ExitCode:
+        """Tell ``observer`` of the run as if it had run."""
+        observer.run_started(self.prepared, self.recorder.folder)
+        for outcome in self.outcomes:
+            self.recorder.add(outcome)
+            observer.step_ended(outcome)
+        self.recorder.close(ExitCode.DONE)
+        record = Record(self.recorder.folder)
+        observer.run_ended(SimpleNamespace(record=record, outcomes=self.outcomes, exit_code=ExitCode.DONE))
+        return ExitCode.DONE
+
+
+def recall(words: Sequence[str]) -> Recalled | None:
+    """The run that the words of a command line come to; None where it has to be run."""
     try:
         known = json.loads(_file(words).read_bytes())
-        if known["depends on"] != _state(known["looked at"], home_of(words) / "recall") or not _is_stored(
+        if known["depends on"] != freshness.state(known["looked at"], home_of(words) / "recall") or not _is_stored(
             known["steps"], home_of(words)
         ):
             return None
@@ -59,13 +73,7 @@ def recall(words: Sequence[str], observer: Any) -> ExitCode | None:
         _copy_job_folders(before.folder, recorder.folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    observer.run_started(prepared, recorder.folder)
-    for outcome in outcomes:
-        recorder.add(outcome)
-        observer.step_ended(outcome)
-    recorder.close(ExitCode.DONE)
-    observer.run_ended(SimpleNamespace(record=Record(recorder.folder), outcomes=outcomes, exit_code=ExitCode.DONE))
-    return ExitCode.DONE
+    return Recalled(prepared, outcomes, recorder)
 
 
 def remember(words: Sequence[str], prepared: Prepared, run: Run, started: float) -> None:
@@ -79,15 +87,22 @@ def remember(words: Sequence[str], prepared: Prepared, run: Run, started: float)
         return
     if len(run.outcomes) < len(prepared.plan.steps):  # a result that nothing needed is not there
         return
+    jobs = [job for job, _ in prepared.bound.calls]
+    try:
+        named = freshness.variables(jobs, prepared.hydra, prepared.search_path)
+    except OSError:  # an option file that cannot be read any more
+        return
+    if named is None:
+        return
     looked_at = {
-        "variables": sorted({HOME_VARIABLE, PACKAGES_VARIABLE, *(_variables(prepared) or ())}),
+        "variables": sorted({HOME_VARIABLE, PACKAGES_VARIABLE, *named}),
         "options": [str(folder_of(path)) for path in prepared.search_path],
         "packages": sorted(_packages(prepared)),
         "data": sorted({str(file.absolute()) for file in _data_files(prepared) or ()}),
     }
     try:
-        _make_key(home / "recall")
-        state = _state(looked_at, home / "recall")
+        freshness.make_key(home / "recall")
+        state = freshness.state(looked_at, home / "recall")
         if state is None or state["newest"] >= started - 1:
             return
         steps = [_known_step(outcome, home) for outcome in run.outcomes]
@@ -107,26 +122,7 @@ def remember(words: Sequence[str], prepared: Prepared, run: Run, started: float)
 
 
 def _file(words: Sequence[str]) -> Path:
-    said = json.dumps([FORMAT, sys.version, str(Path.cwd()), *words])
-    folder = home_of(words) / "recall"
-    return folder / f"{_hasher(folder, said).hexdigest()[:32]}.json"
-
-
-def _hasher(folder: Path, said: str = "") -> hashlib.blake2b:
-    """A digest with a key of its own in this folder, since there may be passwords in what it is made from."""
-    return hashlib.blake2b(said.encode(), key=(folder / "key").read_bytes())
-
-
-def _make_key(folder: Path) -> None:
-    if (folder / "key").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    made = folder / f".key.{os.getpid()}"
-    made.touch(mode=0o600)
-    made.write_bytes(os.urandom(32))
-    with suppress(FileExistsError):
-        os.link(made, folder / "key")  # the first one counts
-    made.unlink()
+    return freshness.file_of(home_of(words) / "recall", FORMAT, *words)
 
 
 def _is_constant(prepared: Prepared) -> bool:
@@ -134,7 +130,6 @@ def _is_constant(prepared: Prepared) -> bool:
         len(prepared.bound.calls) <= MOST_JOBS
         and prepared.is_constant
         and _data_files(prepared) is not None
-        and _variables(prepared) is not None
         and not prepared.settings.force
         and not prepared.settings.show_secrets
         and all(step.is_storable for step in prepared.plan.steps)
@@ -162,57 +157,6 @@ def _data_files(prepared: Prepared) -> set[Path] | None:
             elif follows(value, Fingerprinted):
                 return None
     return found
-
-
-def _variables(prepared: Prepared) -> set[str] | None:
-    """The environment variables that the configs name; None where a name is worked out itself."""
-    parts = {id(part): part for job, _ in prepared.bound.calls for part in job.raw.values()}
-    text = json.dumps([*parts.values(), prepared.hydra], default=str)
-    found = _VARIABLE.findall(text)
-    return set(found) if len(found) == text.count("oc.env") else None
-
-
-def _state(looked_at: Mapping[str, list[str]], folder: Path) -> dict[str, Any] | None:
-    """A digest of all that a command looked at, and when (s) the newest of it changed; None where it is too much."""
-    digest = _hasher(folder)
-    newest = 0.0
-    for name in looked_at["variables"]:
-        digest.update(f"{name} {os.environ.get(name)!r}\n".encode())
-    found: list[Iterable[tuple[str, os.stat_result]]] = [_tree(Path(o), ".yaml") for o in looked_at["options"]]
-    found += [_tree(place, ".py") for package in looked_at["packages"] for place in _places(package)]
-    found += [((path, os.stat(path)) for path in looked_at["data"])]  # noqa: PTH116 - of what a link leads to
-    for entries in found:
-        count = 0
-        for path, state in entries:
-            count += 1
-            digest.update(f"{path} {state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}\n".encode())
-            newest = max(newest, state.st_mtime, state.st_ctime)
-        if count > MOST_FILES:
-            return None
-    for place in sys.path:
-        if place.endswith(("site-packages", "dist-packages")):
-            with suppress(OSError):
-                digest.update(f"{place} {os.stat(place).st_mtime_ns}\n".encode())  # noqa: PTH116
-    return {"digest": digest.hexdigest(), "newest": newest}
-
-
-def _tree(folder: Path, ending: str) -> Iterator[tuple[str, os.stat_result]]:
-    todo, count = [str(folder)], 0
-    while todo and count <= MOST_FILES:
-        with os.scandir(todo.pop()) as entries:
-            for entry in sorted(entries, key=lambda e: e.name):
-                if entry.is_dir():
-                    todo += [] if entry.name.startswith((".", "__pycache__")) else [entry.path]
-                elif entry.name.endswith(ending):
-                    count += 1
-                    yield entry.path, entry.stat()
-
-
-def _places(package: str) -> list[Path]:
-    spec = importlib.util.find_spec(package.partition(".")[0])
-    if spec is None:
-        return []
-    return [Path(p) for p in spec.submodule_search_locations or ()] or [Path(spec.origin or ".").parent]
 
 
 def _shown(overrides: Iterable[str], prepared: Prepared) -> list[str]:

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
-import socket
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +64,7 @@ class Recorder:
             "folder": str(Path.cwd()),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": None,
-            "process": {"pid": os.getpid(), "host": socket.gethostname()},
+            "process": {"pid": os.getpid(), "host": os.uname().nodename},
             "git": _git(Path.cwd()),
         }
         self._write()
@@ -199,7 +195,7 @@ class Record:
         """``done``, ``failed``, ``interrupted``, ``running``, or ``killed`` where its process is gone."""
         status = str(self.head["status"])
         process = self.head["process"]
-        if status == "running" and process["host"] == socket.gethostname() and not durable.is_running(process["pid"]):
+        if status == "running" and process["host"] == os.uname().nodename and not durable.is_running(process["pid"]):
             return "killed"
         return status
 
@@ -291,6 +287,9 @@ def _new_folder(runs: Path) -> Path:
 
 @cache
 def _versions() -> dict[str, str]:
+    import platform
+    from importlib import metadata
+
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for name in (str(__package__), *_LIBRARIES):
         with suppress(metadata.PackageNotFoundError):
@@ -305,6 +304,8 @@ def _git(folder: Path) -> dict[str, Any] | None:
     """Commit and state of the repository that we stand in; None outside of one."""
     if "GIT_DIR" not in os.environ and not any((f / ".git").exists() for f in (folder, *folder.parents)):
         return None
+    import subprocess
+
     words = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind"]
     try:
         said = subprocess.run(

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -203,7 +202,7 @@ class Store:
 
 
 _REMOVE = ". Remove {} to compute it again"
-_HOST = socket.gethostname()
+_HOST = os.uname().nodename
 
 
 def _to_place(path: Path, make: Callable[[], object]) -> None:

@@ -1,0 +1,272 @@
+"""A command that was composed before is not composed again; whatever it was composed from is noticed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import HOME
+from old_pipeline import (
+    Ended,
+    add_an_option,
+    command,
+    copy_of_small,
+    edit_an_option,
+    edit_the_code,
+    set_a_variable,
+    wait_until_old,
+)
+from small_pipeline import steps_run, write
+from when_ml_pipeline_meets_hydra import compositions
+from when_ml_pipeline_meets_hydra.record import read_records
+
+WORDS = ("c=gather,fit,ship", "knobs.rounds=2,3", "--multirun", "+target.note=${oc.env:WHO,nobody}")
+FIT = ("c=fit", "knobs.rounds=2", "fit/knobs=glob(gen*)", "--multirun")
+PHRASE = "open-sesame-123"
+HYDRA = {"hydra", "omegaconf"}
+
+
+@pytest.fixture
+def conf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The pipeline that is run; its secret is in an environment variable."""
+    monkeypatch.setenv("SMALL_PHRASE", PHRASE)
+    return copy_of_small(monkeypatch, tmp_path)
+
+
+def run(conf: Path, *words: str, code: int = 0) -> Ended:
+    """Run a command with nothing stored and nothing to recall."""
+    shutil.rmtree(os.environ[HOME], ignore_errors=True)
+    done = command(*words, "--config-dir", str(conf / "conf"))
+    assert done.code == code, done.err
+    return done
+
+
+def is_known(done: Ended) -> bool:
+    """Whether a command was run without being composed."""
+    assert "pydantic" in done.loaded, "it was not even run"
+    return not done.loaded & HYDRA
+
+
+def kept() -> list[Path]:
+    return sorted(Path(os.environ["XDG_CACHE_HOME"]).rglob("*.json"))
+
+
+def written() -> dict[str, str]:
+    """Everything that a run wrote into its record, without what differs each time."""
+    (record,) = read_records(Path(os.environ[HOME]))
+    found = {
+        str(file.relative_to(record.folder)): file.read_text().replace(record.id, "RUN")
+        for file in sorted(record.folder.rglob("*"))
+        if file.is_file()
+    }
+    head = json.loads(found.pop("run.json"))
+    differs = {"seconds", "started", "process"}
+    found["run.json"] = json.dumps({k: v for k, v in head.items() if k not in differs})
+    return {name: re.sub(r'"seconds": [\d.]+', "", text) for name, text in found.items()}
+
+
+def test_a_known_command_runs_as_one_that_is_composed(conf: Path) -> None:
+    words = ("c=gather,fit", "knobs.rounds=2,3", "--multirun", "hydra.job.name=${oc.env:WHO,nobody}")
+    wait_until_old()
+    composed = run(conf, *words)
+    first = written()
+    again = run(conf, *words)
+    assert (is_known(composed), is_known(again)) == (False, True)
+    assert steps_run() == {"gather": 2, "fit": 4}
+    assert sorted(first) == sorted(record := written())
+    assert [name for name in first if first[name] != record[name]] == []
+    assert {name.rpartition("/")[2] for name in first} > {"config.yaml", "hydra.yaml", "overrides.yaml", "jobs.jsonl"}
+    assert list(lines(composed)) == list(lines(again))
+
+
+def lines(done: Ended) -> Iterator[str]:
+    """What a command printed, without the id of its run and the time that it took."""
+    for line in [*done.out.splitlines(), *done.err.splitlines()]:
+        yield re.sub(r"\d{8}-\d{6}-\d{4}|^\[.*?\]|[\d.]+ m?s\b", "", line)
+
+
+def test_a_plan_is_enough_for_a_command_to_be_known(conf: Path) -> None:
+    wait_until_old()
+    assert "hydra" in command("plan", *FIT, "--config-dir", str(conf / "conf")).loaded
+    assert is_known(run(conf, *FIT))
+
+
+def edit_in_the_search_path(conf: Path) -> None:
+    write(conf / "more", {"gather/source/few.yaml": "# @package source\nnumbers: [7]\n"})
+
+
+def name_another_folder(conf: Path) -> None:
+    os.chdir(conf)
+
+
+def edit_what_a_link_leads_to(conf: Path) -> None:
+    file = conf / "elsewhere.yaml"
+    file.write_text(file.read_text() + "\n")
+
+
+def set_what_chooses_an_option(conf: Path) -> None:
+    os.environ["WHICH"] = "few"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        edit_an_option,
+        add_an_option,
+        set_a_variable,
+        edit_in_the_search_path,
+        edit_what_a_link_leads_to,
+        name_another_folder,
+        set_what_chooses_an_option,
+    ],
+    ids=lambda change: change.__name__,
+)
+def test_whatever_changes_is_noticed(
+    conf: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHO", "nobody")
+    monkeypatch.setenv("WHICH", "other")
+    chooses = "# @package gather_sub\ndefaults:\n  - /gather/source: ${oc.env:WHICH}\n_target_: small.steps.gather\n"
+    write(conf / "conf", {"c/gather_sub/chosen.yaml": chooses, "gather/source/other.yaml": "# @package source\n"})
+    shutil.copyfile(conf / "conf" / "gather" / "source" / "few.yaml", conf / "elsewhere.yaml")
+    (conf / "conf" / "gather" / "source" / "other.yaml").unlink()
+    (conf / "conf" / "gather" / "source" / "other.yaml").symlink_to(conf / "elsewhere.yaml")
+    write(conf / "more", {"gather/source/many.yaml": "# @package source\nnumbers: [1, 2]\n"})
+    words = (*WORDS[:-1], f"hydra.searchpath=[{conf / 'more'}]", "target.name=${oc.env:WHO}", "c/gather_sub=chosen")
+    wait_until_old()
+    run(conf, *words)
+    assert is_known(run(conf, *words))
+    change(conf)
+    assert not is_known(run(conf, *words))
+
+
+def test_code_may_change(conf: Path) -> None:
+    """It is read each time; only what comes of the words stays."""
+    wait_until_old()
+    run(conf, *FIT)
+    edit_the_code(conf)
+    options = conf / "small" / "options.py"
+    text = options.read_text()
+    options.write_text(text.replace("rounds: Annotated[int, Field(ge=1", "rounds: Annotated[int, Field(ge=5"))
+    refused = run(conf, *FIT, code=2)
+    assert "knobs.rounds" in refused.err
+    for file in kept():
+        file.unlink()
+    assert run(conf, *FIT, code=2).err == refused.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("c=fit", "++model_name=${now:%f}"),
+        ("c=fit", "hydra.run.dir=elsewhere"),
+        ("c=fit", "+extra=nan"),
+        ("c=fit", "+extra.password=hunter2-hunter2"),
+        ("c=fit", "+extra.url=http://me:hunter2-hunter2@host"),
+        ("c=fit", "+extra.api_key=${oc.env:NO_VARIABLE,hunter2-hunter2}"),
+        ("c=fit", "+extra.api_key=${oc.env:PASS_PHRASE}", "+extra.told=${.api_key}"),
+        ("c=fit", "+extra.api_key=x${oc.env:PASS_PHRASE}"),
+        ("c=ship", "target.login.phrase=hunter2-hunter2"),
+        ("c=ship", "target.login=${other}", "+other={user: me, phrase: '${oc.env:PASS_PHRASE}'}"),
+        ("c=ship", "deployment/cluster=cluster_1", "cluster.pw=hunter2-hunter2"),
+        ("c=fit", "+extra='${oc.env:${model_name}_x,1}'"),
+    ],
+    ids=lambda words: words[-1].partition("=")[0] + words[-1][-8:],
+)
+def test_what_may_differ_each_time_or_is_secret_is_not_kept(
+    conf: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASS_PHRASE", "hunter2-hunter2")
+    wait_until_old()
+    run(conf, *words)
+    assert kept() == []
+    run(conf, "c=fit")
+    assert len(kept()) == 1
+
+
+def test_the_programs_own_examples_of_passwords_are_no_secrets(conf: Path) -> None:
+    code = "from typing import Any\n\n\ndef deployment(cluster: Any) -> None:\n    print(cluster['id'])\n"
+    option = "# @package deployment_sub\n_target_: small.own.deployment\n"
+    write(conf, {"small/own.py": code, "own/c/deployment_sub/own.yaml": option})
+    words = ("c=deployment", "c/deployment_sub=own", "deployment/cluster=cluster_1", "--config-dir", str(conf / "own"))
+    wait_until_old()
+    first, again = command(*words), command(*words)
+    assert (first.code, again.code, first.out) == (0, 0, again.out)
+    assert (is_known(first), is_known(again)) == (False, True)
+
+
+def test_a_secret_of_the_environment_is_read_again(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    more = ("+keys.api_key=${oc.env:SMALL_PHRASE,none}", "+api_key=${oc.env:SMALL_PHRASE}")
+    words = ("c=ship", *more, "target.mode=leak", "show_secrets=true")
+    wait_until_old()
+    first = run(conf, *words)
+    (file,) = kept()
+    assert PHRASE not in file.read_text()
+    again = run(conf, *words)
+    assert (is_known(again), PHRASE in again.out) == (True, True)
+    assert list(lines(again)) == list(lines(first))
+    monkeypatch.setenv("SMALL_PHRASE", "another-phrase")
+    other = run(conf, *words)
+    assert (is_known(other), PHRASE in other.out, "another-phrase" in other.out) == (False, False, True)
+
+
+def test_only_its_owner_reads_what_is_kept(conf: Path) -> None:
+    wait_until_old()
+    run(conf, "c=fit")
+    (file,) = kept()
+    assert file.parent.stat().st_mode & 0o077 == 0
+    assert (file.parent / "key").stat().st_mode & 0o077 == 0
+
+
+def test_files_that_have_just_changed_are_not_trusted(conf: Path) -> None:
+    edit_an_option(conf)
+    run(conf, "c=fit")
+    assert kept() == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"depends on": {}}'])
+def test_what_is_damaged_is_composed_again(conf: Path, content: str) -> None:
+    wait_until_old()
+    run(conf, "c=fit")
+    (file,) = kept()
+    file.write_text(content)
+    assert not is_known(run(conf, "c=fit"))
+    assert is_known(run(conf, "c=fit"))
+
+
+def test_a_part_that_is_missing_is_composed_again(conf: Path) -> None:
+    wait_until_old()
+    run(conf, "c=fit")
+    (file,) = kept()
+    content = json.loads(file.read_text())
+    for key in content:
+        file.write_text(json.dumps({k: v for k, v in content.items() if k != key}))
+        assert not is_known(run(conf, "c=fit")), key
+
+
+@pytest.mark.parametrize("place", ["a-file", "relative", "/proc/no-such-place"])
+def test_without_a_place_everything_is_composed(conf: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a-file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("a-file").absolute()) if place == "a-file" else place)
+    wait_until_old()
+    run(conf, "c=fit")
+    assert not is_known(run(conf, "c=fit"))
+    assert not Path("relative").exists()
+
+
+def test_the_older_ones_are_taken_away(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_until_old()
+    run(conf, "c=fit")
+    (file,) = kept()
+    for number in range(compositions.MOST_KEPT):
+        (file.parent / f"{number}.json").write_text("{}")
+        os.utime(file.parent / f"{number}.json", (number, number))
+    run(conf, "c=gather")
+    assert len(kept()) == compositions.MOST_KEPT + 2 - compositions.MOST_KEPT // 2
+    assert is_known(run(conf, "c=fit"))
