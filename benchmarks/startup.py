@@ -39,6 +39,9 @@ CHOICES = (
     "deployment/cluster=cluster_1",
 )
 
+COLD = ("home",)  # no result is stored
+NEW = ("home", "cache")  # nor was the command ever composed
+
 # Three steps that do nothing but can be stored; each receives what the real ones receive.
 STEPS = """
     from pathlib import Path
@@ -95,7 +98,7 @@ class Pair:
     ours: Sequence[str]
     other_name: str
     other: Sequence[str]
-    is_cold: bool = False
+    without: tuple[str, ...] = ()  # the folders of the playground that are removed before
     seconds: list[tuple[float, float]] = field(default_factory=list)
 
     def row(self) -> str:
@@ -127,6 +130,7 @@ class Playground:
             **{k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")},
             "PYTHONPATH": str(folder),
             "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME": str(self.home),
+            "XDG_CACHE_HOME": str(folder / "cache"),
             "WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES": "noop",
         }
 
@@ -165,18 +169,24 @@ class Playground:
             Pair("`--help`", (*OURS, "--help"), '`python -c "import rich.console, yaml"`', imports),
             Pair("`--help`", (*OURS, "--help"), name, (*bare, *CHOICES, "--help")),
             Pair("`c=help`", (*OURS, "c=help"), name, (*bare, *CHOICES, "c=help")),
-            Pair("three no-op steps, nothing stored", ours, name, other, is_cold=True),
+            Pair("three no-op steps, for the first time", ours, name, other, without=NEW),
+            Pair("three no-op steps, nothing stored", ours, name, other, without=COLD),
             Pair("three no-op steps, unchanged", ours, name, other),
             Pair("`--help`", (*OURS, "--help"), small_name, (*small, "--help")),
-            Pair("three no-op steps, nothing stored", ours, small_name, small_three, is_cold=True),
+            Pair("three no-op steps, for the first time", ours, small_name, small_three, without=NEW),
+            Pair("three no-op steps, nothing stored", ours, small_name, small_three, without=COLD),
             Pair("three no-op steps, unchanged", ours, small_name, small_three),
         ]
 
     def measure(self, pair: Pair) -> tuple[float, float]:
         """Run both programs of a pair once; returns their CPU seconds."""
-        if pair.is_cold:
-            shutil.rmtree(self.home, ignore_errors=True)
+        self.remove(pair.without)
         return self._cpu_seconds(pair.ours), self._cpu_seconds(pair.other)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Let there be no result, or no known composition either."""
+        for name in names:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _cpu_seconds(self, command: Sequence[str]) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

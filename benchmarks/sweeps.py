@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
-from startup import CHOICES, OURS, STAGES, Playground, machine
+from startup import CHOICES, COLD, NEW, OURS, STAGES, Playground, machine
 
 NOTHING = """
     from pathlib import Path
@@ -66,10 +66,9 @@ class Sweeps(Playground):
             file.write_text(f"# @package modeling_sub\n# Do nothing: {what}\n_target_: nothing.{name}\n")
         self.environment["WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES"] = "noop,nothing"
 
-    def ours(self, *words: str, is_cold: bool = True, expected: int = 0) -> Cost:
-        """Run our program."""
-        if is_cold:
-            shutil.rmtree(self.home, ignore_errors=True)
+    def ours(self, *words: str, without: Sequence[str] = NEW, expected: int = 0) -> Cost:
+        """Run our program, for the first time if nothing else is said."""
+        self.remove(without)
         return self._cost((*OURS, *words, f"--config-dir={self.conf}"), expected)
 
     def bare(self, *words: str) -> Cost:
@@ -130,16 +129,18 @@ def combinations(sweeps: Sweeps, rounds: int) -> None:
     pairs = [
         (sweeps.ours(*subcommands, *words), sweeps.bare(*(f"+{s}" for s in subcommands), *words)) for _ in range(rounds)
     ]
-    again = [sweeps.ours(*subcommands, *words, is_cold=False) for _ in range(rounds)]
+    cold = [sweeps.ours(*subcommands, *words, without=COLD) for _ in range(rounds)]
+    again = [sweeps.ours(*subcommands, *words, without=()) for _ in range(rounds)]
     fewest = ("model=a,b", "m_param=a,b", "cluster=a,b,c", f"c={','.join(STAGES)}", "--multirun")
     small = statistics.median(sweeps.small(*fewest).cpu for _ in range(rounds))
     bare = statistics.median(b.cpu for _, b in pairs)
     print("\n| 36 jobs of 12 combinations | CPU s | of bare Hydra | of bare Hydra, small tree |\n|---|---:|---:|---:|")
     print(f"| bare Hydra: 12, 12 and 12 calls | {bare:.2f} | 1 | |")
     print(f"| bare Hydra, small tree | {small:.2f} | | 1 |")
-    for name, costs in (("ours: 1, 4 and 12 calls", [o for o, _ in pairs]), ("ours, once more", again)):
+    first = [ours for ours, _ in pairs]
+    for name, costs in (("for the first time", first), ("nothing stored", cold), ("once more", again)):
         cpu = statistics.median(c.cpu for c in costs)
-        print(f"| {name} | {cpu:.2f} | {cpu / bare:.2f} | {cpu / small:.2f} |")
+        print(f"| ours, {name} | {cpu:.2f} | {cpu / bare:.2f} | {cpu / small:.2f} |")
 
 
 def typo(sweeps: Sweeps, jobs: int) -> None:
@@ -155,7 +156,7 @@ def trainings(sweeps: Sweeps) -> None:
     for n_jobs in (1, 2):
         shutil.rmtree(sweeps.home, ignore_errors=True)
         sweeps.ours("c=preprocessing", "preprocessing/dataset=digits")
-        took[n_jobs] = sweeps.ours(*TRAININGS, f"hydra.launcher.n_jobs={n_jobs}", is_cold=False).wall
+        took[n_jobs] = sweeps.ours(*TRAININGS, f"hydra.launcher.n_jobs={n_jobs}", without=()).wall
     print(f"\n12 trainings: n_jobs=1 {took[1]:.1f} s, n_jobs=2 {took[2]:.1f} s, ratio {took[2] / took[1]:.2f}")
 
 

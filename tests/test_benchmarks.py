@@ -23,9 +23,11 @@ def test_startup_prints_a_row_for_each_pair() -> None:
         "`--help`",
         "`--help`",
         "`c=help`",
+        "three no-op steps, for the first time",
         "three no-op steps, nothing stored",
         "three no-op steps, unchanged",
         "`--help`",
+        "three no-op steps, for the first time",
         "three no-op steps, nothing stored",
         "three no-op steps, unchanged",
     ]
