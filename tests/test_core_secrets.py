@@ -262,6 +262,28 @@ def test_secrets_inside_of_containers_are_found() -> None:
     assert found == {*nested, "all"}
 
 
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("+a={pw: x, n: 1}", f"+a={{pw: {MASK}, n: 1}}"),
+        ("a={b: {token:'x, y'}, n: 1}", f"a={{b: {{token:{MASK}}}, n: 1}}"),
+        ('a=[{api_key: "q\\"r"}]', f"a=[{{api_key: {MASK}}}]"),
+        ("m.b={c: {d: e, f: g}}", f"m.b={{c: {{d: {MASK}, f: g}}}}"),
+        ("url=http://host:80/path", "url=http://host:80/path"),
+        ("~a", "~a"),
+    ],
+)
+def test_a_secret_inside_of_an_override_is_masked(line: str, shown: str) -> None:
+    assert Redactor().override(line, {"m.b.c.d"}) == shown
+
+
+def test_a_secret_that_was_taken_back_is_masked_as_well(own_home: Path, cli: Cli) -> None:
+    done = cli("c=preprocessing", "+extra={token: hunter2-hunter2}", "~extra")
+    assert done.code == 0, done.err
+    assert "hunter2" not in done.out + done.err
+    assert not [file for file in own_home.rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()]
+
+
 def test_unmasked_shows_what_there_is() -> None:
     assert Unmasked().override("cluster.pw=x") == "cluster.pw=x"
     assert Unmasked().text("x") == "x"

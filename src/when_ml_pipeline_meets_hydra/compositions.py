@@ -44,7 +44,7 @@ def known(request: Request) -> Composed | None:
         for place, name in kept["from variables"]:
             _put(kept["parts"], place, os.environ[name])
         return _composed(kept)
-    except (OSError, ValueError, LookupError, TypeError, RuntimeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
         return None
 
 
@@ -109,41 +109,42 @@ def _content(composed: Composed, secret_keys: Collection[str]) -> dict[str, Any]
         }
         for job in composed.jobs
     ]
-    from_variables: dict[int, list[_FromVariable]] = {}
+    from_variables: list[tuple[list[Any], str]] = []
+    seen: set[tuple[str, int, bool]] = set()
     for job in composed.jobs:
         for key, part in job.config.items():
             is_own = job.said is not None and key not in job.said and job.raw.get(key) == part
-            if not is_own and (n := parts.of(part)) not in from_variables:  # the program's own examples are no secrets
-                from_variables[n] = found = list(_from_variables(part, job.raw.get(key), secret_keys, key))
-                if found:
-                    parts.values[n] = json.loads(json.dumps(part))
+            if (state := (key, n := parts.of(part), is_own)) not in seen:
+                seen.add(state)
+                found = list(_from_variables(part, job.raw.get(key), secret_keys, key))
+                from_variables += (([n, *place], name) for place, name in found)
+                parts.values[n] = json.loads(json.dumps(parts.values[n])) if found else parts.values[n]
                 for place, _ in found:
                     _put(parts.values, [n, *place], None)
-                if any(secret_values(parts.values[n], secret_keys, key)):
-                    return None
+                if not is_own and any(secret_values(parts.values[n], secret_keys, key)):
+                    return None  # (the program's own examples of passwords are no secrets)
     content = {
         "jobs": jobs,
         "parts": parts.values,
-        "from variables": [[[n, *place], name] for n, found in from_variables.items() for place, name in found],
+        "from variables": [[place, name] for place, name in from_variables],
         "chosen": chosen.values,
         "stages": [[s.name, [*s.after], s.subcommand] for s in composed.stages.values()],
         "hydra": composed.hydra,
         "folders": [*composed.folders],
         "search path": [*composed.search_path],
     }
-    return None if _tells(content, [name for _, name in content["from variables"]], secret_keys) else content
+    return None if _tells(content, {name for _, name in from_variables}, secret_keys) else content
 
 
-_FromVariable = tuple[list[Any], str]
 _VARIABLE = re.compile(r"\$\{oc\.env:(\w+)(,[^{}]*)?\}")
 
 
-def _from_variables(part: Any, raw: Any, secret_keys: Collection[str], key: str) -> Iterator[_FromVariable]:
+def _from_variables(part: Any, raw: Any, secret_keys: Collection[str], key: str) -> Iterator[tuple[list[Any], str]]:
     """The places of secrets below ``key`` that are the values of environment variables, with the names of these."""
     if isinstance(part, dict) and isinstance(raw, dict):
         inner = [(name, value, raw.get(name), f"{key}.{name}") for name, value in part.items()]
     elif isinstance(part, list) and isinstance(raw, list):
-        inner = [(n, value, raw[n], key) for n, value in enumerate(part)]
+        inner = [(n, value, written, key) for n, (value, written) in enumerate(zip(part, raw, strict=False))]
     else:
         inner = []
         named = _VARIABLE.fullmatch(raw) if isinstance(raw, str) else None
@@ -163,11 +164,19 @@ def _put(part: Any, place: Sequence[Any], value: str | None) -> None:
 
 
 def _tells(content: Mapping[str, Any], variables: Iterable[str], secret_keys: Collection[str]) -> bool:
-    """Whether a text in it holds the secret of a variable, or an id and password of a URL, or Hydra's part a secret."""
+    """Whether a secret stands in an override, in Hydra's part, in a URL, or that of a variable anywhere."""
+    if any(_says(line, secret_keys) for job in content["jobs"] for line in job["overrides"]):
+        return True
     text, hydra = json.dumps(content, default=str, ensure_ascii=False), content["hydra"]
     if Redactor().text(text) != text or Redactor().tree(hydra, secret_keys) != hydra:
         return True
     return bool(Redactor(os.environ[name] for name in variables).marked(content) != content)
+
+
+def _says(line: str, secret_keys: Collection[str]) -> bool:
+    """Whether an override holds a secret, and not only the name of a variable that does."""
+    is_variable = _VARIABLE.fullmatch(line.partition("=")[2]) is not None
+    return not is_variable and Redactor().override(line, secret_keys) != line
 
 
 class _Numbers:

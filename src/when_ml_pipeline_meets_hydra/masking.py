@@ -15,6 +15,8 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 _IN_URL = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")  # id and password before the host
+# ``pw: value`` in the value of an override.
+_INSIDE = re.compile(r"""([\w.-]+)(\s*:\s*)((?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\$\{[^{}]*\}|[^,{}\[\]'"])+)""")
 _LONG = 8  # a shorter secret is only replaced where it stands as a word of its own
 
 
@@ -93,7 +95,12 @@ class Redactor:
         name = key.lstrip("+~")
         if equals and value and value != "???" and (name in secret or is_secret_name(name)):
             return f"{key}={MASK}"
-        return self.text(line)
+
+        def masked(inside: re.Match[str]) -> str:
+            inner = any(s.startswith(f"{name}.") and s.endswith(f".{inside[1]}") for s in secret)
+            return f"{inside[1]}{inside[2]}{MASK}" if inner or is_secret_name(inside[1]) else inside[0]
+
+        return self.text(f"{key}{equals}{_INSIDE.sub(masked, value)}")
 
 
 class Unmasked(Redactor):
