@@ -23,7 +23,7 @@ from old_pipeline import (
     wait_until_old,
 )
 from small_pipeline import steps_run, write
-from when_ml_pipeline_meets_hydra import compositions
+from when_ml_pipeline_meets_hydra import compositions, freshness
 from when_ml_pipeline_meets_hydra.record import read_records
 
 WORDS = ("c=gather,fit,ship", "knobs.rounds=2,3", "--multirun", "+target.note=${oc.env:WHO,nobody}")
@@ -229,6 +229,14 @@ def test_only_its_owner_reads_what_is_kept(conf: Path) -> None:
 
 def test_files_that_have_just_changed_are_not_trusted(conf: Path) -> None:
     edit_an_option(conf)
+    run(conf, "c=fit")
+    assert kept() == []
+
+
+def test_a_folder_with_very_much_in_it_is_not_looked_through(conf: Path) -> None:
+    for number in range(freshness.MOST_ENTRIES):
+        (conf / "conf" / f"{number}.csv").touch()
+    wait_until_old()
     run(conf, "c=fit")
     assert kept() == []
 

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, folder_of
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composition import Job
 
-MOST_FILES = 2_000  # of a folder of option files or of code
+MOST_ENTRIES = 5_000  # of a folder of option files or of code, with all that lies in it
 _VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
 
 
@@ -43,14 +44,18 @@ def make_key(folder: Path) -> None:
 def variables(jobs: Iterable[Job], hydra: Mapping[str, Any], search_path: Sequence[str]) -> set[str] | None:
     """The environment variables that configs name, and the option files that they may be made from.
 
-    None where a name is worked out itself. Raises ``OSError`` where a file cannot be read.
+    None where a name is worked out itself, or it is too much. Raises ``OSError`` where a file cannot be read.
     """
     parts: dict[int, Any] = {}
     for job in jobs:
         parts |= {id(part): part for part in job.raw.values()}
     folders = (folder for entry in search_path if (folder := folder_of(entry)) and folder != PRIMARY)
     files = (Path(file) for folder in folders for file, _ in _tree(folder, ".yaml"))
-    texts = [json.dumps([*parts.values(), hydra], default=str), *(f.read_text(errors="replace") for f in files)]
+    texts = [json.dumps([*parts.values(), hydra], default=str)]
+    try:
+        texts += (file.read_text(errors="replace") for file in files)
+    except _TooMuch:
+        return None
     found = [name for text in texts for name in _VARIABLE.findall(text)]
     return set(found) if len(found) == sum(text.count("oc.env") for text in texts) else None
 
@@ -68,14 +73,12 @@ def state(looked_at: Mapping[str, list[str]], folder: Path) -> dict[str, Any] | 
     found: list[Iterable[tuple[str, os.stat_result]]] = [_tree(Path(o), ".yaml") for o in looked_at["options"]]
     found += [_tree(place, ".py") for package in looked_at["packages"] for place in _places(package)]
     found += [((path, os.stat(path)) for path in looked_at["data"])]  # noqa: PTH116 - of what a link leads to
-    for entries in found:
-        count = 0
-        for path, at in entries:
-            count += 1
+    try:
+        for path, at in chain.from_iterable(found):
             digest.update(f"{path} {at.st_ino} {at.st_size} {at.st_mtime_ns} {at.st_ctime_ns}\n".encode())
             newest = max(newest, at.st_mtime, at.st_ctime)
-        if count > MOST_FILES:
-            return None
+    except _TooMuch:
+        return None
     for place in sys.path:
         digest.update(f"{place}\n".encode())
         if place.endswith(("site-packages", "dist-packages")):
@@ -88,16 +91,23 @@ def _hasher(folder: Path, said: str = "") -> hashlib.blake2b:
     return hashlib.blake2b(said.encode(), key=(folder / "key").read_bytes())
 
 
+class _TooMuch(Exception):
+    """A folder has so much in it that looking at all of it takes longer than it spares."""
+
+
 def _tree(folder: Path, ending: str) -> Iterator[tuple[str, os.stat_result]]:
+    """The files below a folder, each with its state. Raises ``_TooMuch``."""
     todo, count = [str(folder)], 0
-    while todo and count <= MOST_FILES:
-        with os.scandir(todo.pop()) as entries:
-            for entry in sorted(entries, key=lambda e: e.name):
-                if entry.is_dir():
-                    todo += [] if entry.name.startswith((".", "__pycache__")) else [entry.path]
-                elif entry.name.endswith(ending):
-                    count += 1
-                    yield entry.path, entry.stat()
+    while todo:
+        with os.scandir(todo.pop()) as found:
+            entries = sorted(islice(found, MOST_ENTRIES), key=lambda e: e.name)
+        if (count := count + len(entries)) >= MOST_ENTRIES:
+            raise _TooMuch
+        for entry in entries:
+            if entry.is_dir():
+                todo += [] if entry.name.startswith((".", "__pycache__")) else [entry.path]
+            elif entry.name.endswith(ending):
+                yield entry.path, entry.stat()
 
 
 def _places(package: str) -> list[Path]:
