@@ -97,6 +97,15 @@ def test_a_plan_is_enough_for_a_command_to_be_known(conf: Path) -> None:
     assert is_known(run(conf, *FIT))
 
 
+def test_a_known_config_is_shown_without_hydra() -> None:
+    words = ("c=modeling", "modeling/model=random_forest", "--cfg", "job")
+    first, again = command(*words), command(*words)
+    assert first.out == again.out
+    assert (is_known(first), is_known(again)) == (False, True)
+    words = ("c=modeling", "modeling/model=random_forest", "--cfg", "all")
+    assert command(*words).out.endswith(first.out)
+
+
 def edit_in_the_search_path(conf: Path) -> None:
     write(conf / "more", {"gather/source/few.yaml": "# @package source\nnumbers: [7]\n"})
 

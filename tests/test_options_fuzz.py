@@ -27,6 +27,7 @@ from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.hydra_api import Loader
 from when_ml_pipeline_meets_hydra.keys import hints_of, is_secret
+from when_ml_pipeline_meets_hydra.record import Request
 from when_ml_pipeline_meets_hydra.settings import HINTS
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -63,15 +64,14 @@ class Bench:
             lines = tuple(str(o.input_line) for o in hydra_values)
             return combiners.get(lines) or combiners.setdefault(lines, Combiner(loader, hydra_values))
 
-        def composed(*words: Any, **how: Any) -> Composed:
-            self.composed.append(compose(*words, **how))
+        def composed(request: Request) -> Composed:
+            words, dirs = request.overrides, request.config_dirs
+            self.composed.append(compose(words, multirun=request.multirun, config_dirs=dirs))
             return self.composed[-1]
 
         monkeypatch.setattr(composing, "Loader", lambda _: loader)
         monkeypatch.setattr(composing, "Combiner", combiner)
-        monkeypatch.setattr(composing, "compose_as_far_as_it_goes", composed)
-        monkeypatch.setattr(compositions, "known", lambda _: None)
-        monkeypatch.setattr(compositions, "keep", lambda *_: None)
+        monkeypatch.setattr(compositions, "composed", composed)
         monkeypatch.setattr(pipeline, "check", lambda *_: None)
 
     def __call__(self, *words: str, multirun: bool = False) -> Came:

@@ -30,10 +30,7 @@ def compose(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
     ``overrides`` follow Hydra's grammar; ``config_dirs`` are further folders of option files. Raises ``BadInput``
     with every override that does not parse, names no option or key, or sweeps without ``multirun``.
     """
-    composed = compose_as_far_as_it_goes(overrides, multirun=multirun, config_dirs=config_dirs)
-    if composed.problems:
-        raise BadInput(*composed.problems)
-    return composed
+    return compose_as_far_as_it_goes(overrides, multirun=multirun, config_dirs=config_dirs).without_problems()
 
 
 def compose_as_far_as_it_goes(

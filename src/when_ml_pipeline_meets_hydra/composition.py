@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.config_tree import Stage
-from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.origins import Origins
 
 if TYPE_CHECKING:
@@ -69,6 +69,12 @@ class Composed:
     is_constant: bool = False
     problems: tuple[Problem, ...] = ()
     spoiled: frozenset[str] = frozenset()
+
+    def without_problems(self) -> Composed:
+        """The same. Raises ``BadInput`` with every override that is wrong."""
+        if self.problems:
+            raise BadInput(*self.problems)
+        return self
 
 
 def override_dirname(lines: Iterable[str], how: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from when_ml_pipeline_meets_hydra.config_tree import Stage, folder_of
 from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
 from when_ml_pipeline_meets_hydra.origins import Origins
 from when_ml_pipeline_meets_hydra.record import Request
+from when_ml_pipeline_meets_hydra.secrecy import find_secrets
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.hydra_api import Loader
@@ -32,6 +34,18 @@ MOST_JOBS = 200
 MOST_KEPT = 500
 # Whose code decides about what is composed: this program, and Hydra's plugins.
 _PACKAGES = (str(__package__), "hydra_plugins")
+
+
+def composed(request: Request) -> Composed:
+    """What a command is composed to, as far as it goes: as it is known from before, otherwise by Hydra."""
+    if before := known(request):
+        return before
+    from when_ml_pipeline_meets_hydra.compose import compose_as_far_as_it_goes
+
+    started = time.time()
+    found = compose_as_far_as_it_goes(request.overrides, multirun=request.multirun, config_dirs=request.config_dirs)
+    _keep(request, found, started)
+    return found
 
 
 def known(request: Request) -> Composed | None:
@@ -48,7 +62,7 @@ def known(request: Request) -> Composed | None:
         return None
 
 
-def keep(request: Request, composed: Composed, secret_keys: Collection[str], started: float) -> None:
+def _keep(request: Request, composed: Composed, started: float) -> None:
     """Keep what a command was composed to, where it would come to the same again and holds no secret.
 
     What changed less than a second before ``started`` (s), or later, may have been read before: then it is not kept.
@@ -56,7 +70,7 @@ def keep(request: Request, composed: Composed, secret_keys: Collection[str], sta
     if not composed.is_constant or composed.problems or len(composed.jobs) > MOST_JOBS:
         return
     try:
-        content = _content(composed, secret_keys)
+        content = _content(composed, find_secrets(composed)[0])
         names = freshness.variables(composed.jobs, composed.hydra, composed.search_path)
         if content is None or names is None or json.loads(json.dumps(content)) != content:  # JSON does not have it all
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -193,8 +192,7 @@ def _received(calls: Iterable[Call]) -> set[str]:
 def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str | Path] = ()) -> Prepared:
     """Compose, bind, plan and check; runs nothing. Raises ``BadInput`` with all that is wrong."""
     request = Request(overrides=tuple(overrides), multirun=multirun, config_dirs=tuple(map(str, config_dirs)))
-    known, started = compositions.known(request), time.time()
-    composed = known or _composed(request)
+    composed = compositions.composed(request)
     problems = list(composed.problems)
     settings = settings_of(composed, problems)
     bound = bind(replace(composed, problems=tuple(problems)))
@@ -207,8 +205,6 @@ def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
     plan = make_plan(bound.calls, is_stored=store.has, last_inputs=store.last_inputs, force=settings.force)
     jobs = {job.number: job for job, _ in bound.calls}
     check(((jobs[step.jobs[0]], step.call) for step in plan.to_run), bound.redactor)
-    if not known:
-        compositions.keep(request, composed, bound.secret_keys, started)
     return Prepared(
         request=request,
         bound=bound,
@@ -218,12 +214,6 @@ def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
         search_path=composed.search_path,
         is_constant=composed.is_constant,
     )
-
-
-def _composed(request: Request) -> Composed:
-    from when_ml_pipeline_meets_hydra.compose import compose_as_far_as_it_goes
-
-    return compose_as_far_as_it_goes(request.overrides, multirun=request.multirun, config_dirs=request.config_dirs)
 
 
 def _check_launcher(composed: Composed) -> None:

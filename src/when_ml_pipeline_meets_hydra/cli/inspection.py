@@ -10,19 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.compose import compose
+from when_ml_pipeline_meets_hydra import compositions
 from when_ml_pipeline_meets_hydra.composition import FOLLOWS, NEEDED, RUN_FOLDER, Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.hydra_running import resolve
 from when_ml_pipeline_meets_hydra.job_folders import JobFolders
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.record import dump_yaml
+from when_ml_pipeline_meets_hydra.record import Request, dump_yaml
 from when_ml_pipeline_meets_hydra.secrecy import find_secrets
 
 
 def show(args: Namespace) -> int:
     """Print what the flags ask for; runs nothing."""
-    composed = compose(args.overrides, multirun=args.multirun, config_dirs=args.config_dir)
+    request = Request(overrides=tuple(args.overrides), multirun=args.multirun, config_dirs=tuple(args.config_dir))
+    composed = compositions.composed(request).without_problems()
     keys, masks = find_secrets(composed)
     if args.info:
         printed = io.StringIO()
@@ -53,6 +53,8 @@ def _hydra(composed: Composed, job: Job, args: Namespace) -> Mapping[str, Any]:
     """Hydra's own config for a job as it is written, if it is asked for: some of it is known only when the job runs."""
     if args.cfg == "job":
         return {}
+    from when_ml_pipeline_meets_hydra.hydra_running import resolve
+
     folders = JobFolders(
         composed=composed.hydra,
         run_folder=Path(RUN_FOLDER),
