@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,12 +24,11 @@ from old_pipeline import (
     set_a_variable,
     wait_until_old,
 )
-from small_pipeline import steps_run, write
+from small_pipeline import CONF, install, small_plan, steps_run, write
 from when_ml_pipeline_meets_hydra import compositions, freshness
-from when_ml_pipeline_meets_hydra.record import read_records
+from when_ml_pipeline_meets_hydra.pipeline import prepare
+from when_ml_pipeline_meets_hydra.record import Request, read_records
 
-WORDS = ("c=gather,fit,ship", "knobs.rounds=2,3", "--multirun", "+target.note=${oc.env:WHO,nobody}")
-FIT = ("c=fit", "knobs.rounds=2", "fit/knobs=glob(gen*)", "--multirun")
 PHRASE = "open-sesame-123"
 HYDRA = {"hydra", "omegaconf"}
 
@@ -71,6 +72,12 @@ def written() -> dict[str, str]:
     return {name: re.sub(r'"seconds": [\d.]+', "", text) for name, text in found.items()}
 
 
+def lines(done: Ended) -> Iterator[str]:
+    """What a command printed, without the id of its run and the time that it took."""
+    for line in [*done.out.splitlines(), *done.err.splitlines()]:
+        yield re.sub(r"\d{8}-\d{6}-\d{4}|^\[.*?\]|[\d.]+ m?s\b", "", line)
+
+
 def test_a_known_command_runs_as_one_that_is_composed(conf: Path) -> None:
     words = ("c=gather,fit", "knobs.rounds=2,3", "--multirun", "hydra.job.name=${oc.env:WHO,nobody}")
     wait_until_old()
@@ -85,16 +92,21 @@ def test_a_known_command_runs_as_one_that_is_composed(conf: Path) -> None:
     assert list(lines(composed)) == list(lines(again))
 
 
-def lines(done: Ended) -> Iterator[str]:
-    """What a command printed, without the id of its run and the time that it took."""
-    for line in [*done.out.splitlines(), *done.err.splitlines()]:
-        yield re.sub(r"\d{8}-\d{6}-\d{4}|^\[.*?\]|[\d.]+ m?s\b", "", line)
-
-
-def test_a_plan_is_enough_for_a_command_to_be_known(conf: Path) -> None:
+def test_a_plan_is_enough_and_code_may_change(conf: Path) -> None:
+    """Code is read each time; only what the words come to stays."""
+    words = ("c=fit", "knobs.rounds=2", "fit/knobs=glob(gen*)", "--multirun")
     wait_until_old()
-    assert "hydra" in command("plan", *FIT, "--config-dir", str(conf / "conf")).loaded
-    assert is_known(run(conf, *FIT))
+    assert "hydra" in command("plan", *words, "--config-dir", str(conf / "conf")).loaded
+    assert is_known(run(conf, *words))
+    edit_the_code(conf)
+    assert is_known(run(conf, *words))
+    options = conf / "small" / "options.py"
+    text = options.read_text()
+    options.write_text(text.replace("rounds: Annotated[int, Field(ge=1", "rounds: Annotated[int, Field(ge=55"))
+    refused = run(conf, *words, code=2)
+    assert "knobs.rounds" in refused.err
+    kept()[0].unlink()
+    assert run(conf, *words, code=2).err == refused.err
 
 
 def test_a_known_config_is_shown_without_hydra() -> None:
@@ -104,102 +116,6 @@ def test_a_known_config_is_shown_without_hydra() -> None:
     assert (is_known(first), is_known(again)) == (False, True)
     words = ("c=modeling", "modeling/model=random_forest", "--cfg", "all")
     assert command(*words).out.endswith(first.out)
-
-
-def edit_in_the_search_path(conf: Path) -> None:
-    write(conf / "more", {"gather/source/few.yaml": "# @package source\nnumbers: [7]\n"})
-
-
-def name_another_folder(conf: Path) -> None:
-    os.chdir(conf)
-
-
-def edit_what_a_link_leads_to(conf: Path) -> None:
-    file = conf / "elsewhere.yaml"
-    file.write_text(file.read_text() + "\n")
-
-
-def set_what_chooses_an_option(conf: Path) -> None:
-    os.environ["WHICH"] = "few"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        edit_an_option,
-        add_an_option,
-        set_a_variable,
-        edit_in_the_search_path,
-        edit_what_a_link_leads_to,
-        name_another_folder,
-        set_what_chooses_an_option,
-    ],
-    ids=lambda change: change.__name__,
-)
-def test_whatever_changes_is_noticed(
-    conf: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WHO", "nobody")
-    monkeypatch.setenv("WHICH", "other")
-    chooses = "# @package gather_sub\ndefaults:\n  - /gather/source: ${oc.env:WHICH}\n_target_: small.steps.gather\n"
-    write(conf / "conf", {"c/gather_sub/chosen.yaml": chooses, "gather/source/other.yaml": "# @package source\n"})
-    shutil.copyfile(conf / "conf" / "gather" / "source" / "few.yaml", conf / "elsewhere.yaml")
-    (conf / "conf" / "gather" / "source" / "other.yaml").unlink()
-    (conf / "conf" / "gather" / "source" / "other.yaml").symlink_to(conf / "elsewhere.yaml")
-    write(conf / "more", {"gather/source/many.yaml": "# @package source\nnumbers: [1, 2]\n"})
-    words = (*WORDS[:-1], f"hydra.searchpath=[{conf / 'more'}]", "target.name=${oc.env:WHO}", "c/gather_sub=chosen")
-    wait_until_old()
-    run(conf, *words)
-    assert is_known(run(conf, *words))
-    change(conf)
-    assert not is_known(run(conf, *words))
-
-
-def test_code_may_change(conf: Path) -> None:
-    """It is read each time; only what comes of the words stays."""
-    wait_until_old()
-    run(conf, *FIT)
-    edit_the_code(conf)
-    options = conf / "small" / "options.py"
-    text = options.read_text()
-    options.write_text(text.replace("rounds: Annotated[int, Field(ge=1", "rounds: Annotated[int, Field(ge=5"))
-    refused = run(conf, *FIT, code=2)
-    assert "knobs.rounds" in refused.err
-    for file in kept():
-        file.unlink()
-    assert run(conf, *FIT, code=2).err == refused.err
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("c=fit", "++model_name=${now:%f}"),
-        ("c=fit", "hydra.run.dir=elsewhere"),
-        ("c=fit", "+extra=nan"),
-        ("c=fit", "+extra.password=hunter2-hunter2"),
-        ("c=fit", "+extra.url=http://me:hunter2-hunter2@host"),
-        ("c=fit", "+extra.api_key=${oc.env:NO_VARIABLE,hunter2-hunter2}"),
-        ("c=fit", "+extra.api_key=${oc.env:PASS_PHRASE}", "+extra.told=${.api_key}"),
-        ("c=fit", "+extra.api_key=x${oc.env:PASS_PHRASE}"),
-        ("c=fit", "+a_note=${token}", "+token=hunter2-hunter2"),
-        ("c=fit", "+extra={password: hunter2-hunter2}", "extra.password=null"),
-        ("c=fit", "+extra={token: 'hunter2,hunter2'}", "~extra"),
-        ("c=ship", "target.login.phrase=hunter2-hunter2"),
-        ("c=ship", "target.login=${other}", "+other={user: me, phrase: '${oc.env:PASS_PHRASE}'}"),
-        ("c=ship", "deployment/cluster=cluster_1", "cluster.pw=hunter2-hunter2"),
-        ("c=fit", "+extra='${oc.env:${model_name}_x,1}'"),
-    ],
-    ids=lambda words: words[-1].partition("=")[0] + words[-1][-8:],
-)
-def test_what_may_differ_each_time_or_is_secret_is_not_kept(
-    conf: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PASS_PHRASE", "hunter2-hunter2")
-    wait_until_old()
-    run(conf, *words)
-    assert kept() == []
-    run(conf, "c=fit")
-    assert len(kept()) == 1
 
 
 def test_the_programs_own_examples_of_passwords_are_no_secrets(conf: Path) -> None:
@@ -228,65 +144,179 @@ def test_a_secret_of_the_environment_is_read_again(conf: Path, monkeypatch: pyte
     assert (is_known(other), PHRASE in other.out, "another-phrase" in other.out) == (False, False, True)
 
 
-def test_only_its_owner_reads_what_is_kept(conf: Path) -> None:
-    wait_until_old()
-    run(conf, "c=fit")
+# In this process, a little later than it is, so that what a test has just written is old enough to be trusted.
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compositions, "time", SimpleNamespace(time=lambda: time.time() + 2))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, later: None) -> None:
+    """The pipeline where it lies."""
+    monkeypatch.setenv("SMALL_PHRASE", PHRASE)
+    install(monkeypatch)
+
+
+FIT = Request(overrides=("c=fit",), config_dirs=(CONF,))
+
+
+def edit_in_the_search_path(conf: Path) -> None:
+    write(conf / "more", {"gather/source/few.yaml": "# @package source\nnumbers: [7]\n"})
+
+
+def name_another_folder(conf: Path) -> None:
+    os.chdir(conf)
+
+
+def edit_what_a_link_leads_to(conf: Path) -> None:
+    file = conf / "elsewhere.yaml"
+    file.write_text(file.read_text() + "\n")
+
+
+def set_what_chooses_an_option(conf: Path) -> None:
+    os.environ["WHICH"] = "few"
+
+
+def change_nothing(conf: Path) -> None:
+    pass
+
+
+@pytest.mark.usefixtures("later")
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_nothing,
+        edit_the_code,
+        edit_an_option,
+        add_an_option,
+        set_a_variable,
+        edit_in_the_search_path,
+        edit_what_a_link_leads_to,
+        name_another_folder,
+        set_what_chooses_an_option,
+    ],
+    ids=lambda change: change.__name__,
+)
+def test_whatever_changes_is_noticed(
+    conf: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHO", "nobody")
+    monkeypatch.setenv("WHICH", "other")
+    chooses = "# @package gather_sub\ndefaults:\n  - /gather/source: ${oc.env:WHICH}\n_target_: small.steps.gather\n"
+    write(conf / "conf", {"c/gather_sub/chosen.yaml": chooses})
+    shutil.copyfile(conf / "conf" / "gather" / "source" / "few.yaml", conf / "elsewhere.yaml")
+    (conf / "conf" / "gather" / "source" / "other.yaml").symlink_to(conf / "elsewhere.yaml")
+    write(conf / "more", {"gather/source/many.yaml": "# @package source\nnumbers: [1, 2]\n"})
+    words = ("c=gather,fit,ship", "knobs.rounds=2,3", "target.name=${oc.env:WHO}", "c/gather_sub=chosen")
+    request = Request(
+        overrides=(*words, f"hydra.searchpath=[{conf / 'more'}]"), multirun=True, config_dirs=(str(conf / "conf"),)
+    )
+    composed = compositions.composed(request)
+    assert compositions.known(request) == composed.without_problems()
+    change(conf)
+    assert (compositions.known(request) is None) == (change not in (change_nothing, edit_the_code))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("++model_name=${now:%f}",),
+        ("hydra.run.dir=elsewhere",),
+        ("+extra=nan",),
+        ("+extra.password=hunter2-hunter2",),
+        ("+extra.url=http://me:hunter2-hunter2@host",),
+        ("+extra.api_key=${oc.env:NO_VARIABLE,hunter2-hunter2}",),
+        ("+extra.api_key=${oc.env:PASS_PHRASE}", "+extra.told=${.api_key}"),
+        ("+extra.api_key=x${oc.env:PASS_PHRASE}",),
+        ("+a_note=${token}", "+token=hunter2-hunter2"),
+        ("+extra={password: hunter2-hunter2}", "extra.password=null"),
+        ("+extra={token: 'hunter2,hunter2'}", "~extra"),
+        ("target.login.phrase=hunter2-hunter2",),
+        ("target.login=${other}", "+other={user: me, phrase: '${oc.env:PASS_PHRASE}'}"),
+        ("deployment/cluster=cluster_1", "cluster.pw=hunter2-hunter2"),
+        ("+extra='${oc.env:${model_name}_x,1}'",),
+    ],
+    ids=" ".join,
+)
+def test_what_may_differ_each_time_or_is_secret_is_not_kept(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASS_PHRASE", "hunter2-hunter2")
+    small_plan("c=ship", *words)
+    assert kept() == []
+    small_plan("c=ship")
+    assert len(kept()) == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_what_is_wrong_is_not_kept() -> None:
+    assert compositions.composed(Request(overrides=("c=fit", "knobs.raunds=2"), config_dirs=(CONF,))).problems
+    assert kept() == []
+
+
+def test_files_that_have_just_changed_are_not_trusted(conf: Path) -> None:
+    edit_an_option(conf)
+    prepare(["c=fit"], config_dirs=[conf / "conf"])
+    assert kept() == []
+
+
+@pytest.mark.usefixtures("later")
+def test_a_folder_with_very_much_in_it_is_not_looked_through(conf: Path) -> None:
+    for number in range(freshness.MOST_ENTRIES):
+        (conf / "conf" / f"{number}.csv").touch()
+    prepare(["c=fit"], config_dirs=[conf / "conf"])
+    assert kept() == []
+
+
+@pytest.mark.usefixtures("small")
+def test_only_its_owner_reads_what_is_kept() -> None:
+    compositions.composed(FIT)
     (file,) = kept()
     assert file.parent.stat().st_mode & 0o077 == 0
     assert (file.parent / "key").stat().st_mode & 0o077 == 0
 
 
-def test_files_that_have_just_changed_are_not_trusted(conf: Path) -> None:
-    edit_an_option(conf)
-    run(conf, "c=fit")
-    assert kept() == []
-
-
-def test_a_folder_with_very_much_in_it_is_not_looked_through(conf: Path) -> None:
-    for number in range(freshness.MOST_ENTRIES):
-        (conf / "conf" / f"{number}.csv").touch()
-    wait_until_old()
-    run(conf, "c=fit")
-    assert kept() == []
-
-
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"depends on": {}}'])
-def test_what_is_damaged_is_composed_again(conf: Path, content: str) -> None:
-    wait_until_old()
-    run(conf, "c=fit")
+def test_what_is_damaged_is_composed_again(content: str) -> None:
+    composed = compositions.composed(FIT)
     (file,) = kept()
     file.write_text(content)
-    assert not is_known(run(conf, "c=fit"))
-    assert is_known(run(conf, "c=fit"))
+    assert compositions.known(FIT) is None
+    assert compositions.composed(FIT) == composed
+    assert compositions.known(FIT) == composed
 
 
-def test_a_part_that_is_missing_is_composed_again(conf: Path) -> None:
-    wait_until_old()
-    run(conf, "c=fit")
+@pytest.mark.usefixtures("small")
+def test_where_a_part_is_missing_it_is_composed_again() -> None:
+    compositions.composed(FIT)
     (file,) = kept()
     content = json.loads(file.read_text())
     for key in content:
         file.write_text(json.dumps({k: v for k, v in content.items() if k != key}))
-        assert not is_known(run(conf, "c=fit")), key
+        assert compositions.known(FIT) is None, key
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("place", ["a-file", "relative", "/proc/no-such-place"])
-def test_without_a_place_everything_is_composed(conf: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_place_everything_is_composed(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("a-file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path("a-file").absolute()) if place == "a-file" else place)
-    wait_until_old()
-    run(conf, "c=fit")
-    assert not is_known(run(conf, "c=fit"))
+    assert compositions.composed(FIT).jobs
+    assert compositions.known(FIT) is None
     assert not Path("relative").exists()
 
 
-def test_the_older_ones_are_taken_away(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wait_until_old()
-    run(conf, "c=fit")
+@pytest.mark.usefixtures("small")
+def test_the_older_ones_are_taken_away() -> None:
+    compositions.composed(FIT)
     (file,) = kept()
     for number in range(compositions.MOST_KEPT):
         (file.parent / f"{number}.json").write_text("{}")
         os.utime(file.parent / f"{number}.json", (number, number))
-    run(conf, "c=gather")
+    compositions.composed(Request(overrides=("c=gather",), config_dirs=(CONF,)))
     assert len(kept()) == compositions.MOST_KEPT + 2 - compositions.MOST_KEPT // 2
-    assert is_known(run(conf, "c=fit"))
+    assert compositions.known(FIT)

@@ -62,7 +62,7 @@ class Composed:
 
     jobs: tuple[Job, ...]
     stages: Mapping[str, Stage]
-    loader: Callable[[], Loader]
+    loader: Callable[[], Loader] = field(compare=False, repr=False)
     hydra: Mapping[str, Any] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
     search_path: tuple[str, ...] = ()
