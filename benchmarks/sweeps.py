@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -80,7 +79,7 @@ class Sweeps(Playground):
         return self._hydras(self.small_app, words)
 
     def _hydras(self, app: Path, words: Sequence[str]) -> Cost:
-        shutil.rmtree(self.folder / "multirun", ignore_errors=True)
+        self.remove(["multirun"])
         return self._cost((sys.executable, str(app), *words), 0)
 
     def _cost(self, command: Sequence[str], expected: int) -> Cost:
@@ -154,7 +153,6 @@ def trainings(sweeps: Sweeps) -> None:
     """12 trainings, one at a time and two at once; their data are prepared before."""
     took = {}
     for n_jobs in (1, 2):
-        shutil.rmtree(sweeps.home, ignore_errors=True)
         sweeps.ours("c=preprocessing", "preprocessing/dataset=digits")
         took[n_jobs] = sweeps.ours(*TRAININGS, f"hydra.launcher.n_jobs={n_jobs}", without=()).wall
     print(f"\n12 trainings: n_jobs=1 {took[1]:.1f} s, n_jobs=2 {took[2]:.1f} s, ratio {took[2] / took[1]:.2f}")
