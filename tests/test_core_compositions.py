@@ -271,6 +271,12 @@ def test_a_folder_with_very_much_in_it_is_not_looked_through(conf: Path) -> None
     assert kept() == []
 
 
+def test_option_files_that_lie_in_no_folder_cannot_be_looked_at() -> None:
+    assert freshness.option_folders(["file:///a", "b"]) == ["/a", "b"]
+    with pytest.raises(OSError, match="store://there"):
+        freshness.option_folders(["file:///a", "store://there"])
+
+
 @pytest.mark.usefixtures("small")
 def test_only_its_owner_reads_what_is_kept() -> None:
     compositions.composed(FIT)

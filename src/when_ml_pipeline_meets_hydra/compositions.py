@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra import durable, freshness
 from when_ml_pipeline_meets_hydra.composition import Composed, Job
-from when_ml_pipeline_meets_hydra.config_tree import Stage, folder_of
+from when_ml_pipeline_meets_hydra.config_tree import Stage
 from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
 from when_ml_pipeline_meets_hydra.origins import Origins
 from when_ml_pipeline_meets_hydra.record import Request
@@ -76,7 +76,7 @@ def _keep(request: Request, composed: Composed, started: float) -> None:
             return
         looked_at = {
             "variables": sorted(names),
-            "options": [str(folder_of(path)) for path in composed.search_path],
+            "options": freshness.option_folders(composed.search_path),
             "packages": sorted(_PACKAGES),
             "data": [],
         }

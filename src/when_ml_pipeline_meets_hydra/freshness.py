@@ -60,6 +60,14 @@ def variables(jobs: Iterable[Job], hydra: Mapping[str, Any], search_path: Sequen
     return set(found) if len(found) == sum(text.count("oc.env") for text in texts) else None
 
 
+def option_folders(search_path: Iterable[str]) -> list[str]:
+    """The folders of a search path. Raises ``OSError`` where an entry is none: a plugin reads it from elsewhere."""
+    folders = {entry: folder_of(entry) for entry in search_path}
+    if elsewhere := [entry for entry, folder in folders.items() if folder is None]:
+        raise FileNotFoundError(", ".join(elsewhere))
+    return [str(folder) for folder in folders.values()]
+
+
 def state(looked_at: Mapping[str, list[str]], folder: Path) -> dict[str, Any] | None:
     """A digest of all that was looked at, and when (s) the newest of it changed; None where it is too much.
 

@@ -17,7 +17,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from when_ml_pipeline_meets_hydra import durable, freshness
-from when_ml_pipeline_meets_hydra.config_tree import folder_of
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.record import Record, Recorder
@@ -90,17 +89,14 @@ def remember(words: Sequence[str], prepared: Prepared, run: Run, started: float)
     jobs = [job for job, _ in prepared.bound.calls]
     try:
         named = freshness.variables(jobs, prepared.hydra, prepared.search_path)
-    except OSError:  # an option file that cannot be read any more
-        return
-    if named is None:
-        return
-    looked_at = {
-        "variables": sorted({HOME_VARIABLE, PACKAGES_VARIABLE, *named}),
-        "options": [str(folder_of(path)) for path in prepared.search_path],
-        "packages": sorted(_packages(prepared)),
-        "data": sorted({str(file.absolute()) for file in _data_files(prepared) or ()}),
-    }
-    try:
+        if named is None:
+            return
+        looked_at = {
+            "variables": sorted({HOME_VARIABLE, PACKAGES_VARIABLE, *named}),
+            "options": freshness.option_folders(prepared.search_path),
+            "packages": sorted(_packages(prepared)),
+            "data": sorted({str(file.absolute()) for file in _data_files(prepared) or ()}),
+        }
         freshness.make_key(home / "recall")
         state = freshness.state(looked_at, home / "recall")
         if state is None or state["newest"] >= started - 1:
