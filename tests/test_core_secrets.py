@@ -277,6 +277,12 @@ def test_a_secret_inside_of_an_override_is_masked(line: str, shown: str) -> None
     assert Redactor().override(line, {"m.b.c.d"}) == shown
 
 
+def test_a_long_override_is_looked_through_once() -> None:
+    """Words of all lengths from all places would be so many that this never ends."""
+    for line in ("a=" + "x" * 1_000_000, "a={pw: b, n: " + "x" * 1_000_000 + "}"):
+        assert Redactor().override(line) == line.replace("pw: b", f"pw: {MASK}")
+
+
 def test_a_secret_that_was_taken_back_is_masked_as_well(own_home: Path, cli: Cli) -> None:
     done = cli("c=preprocessing", "+extra={token: hunter2-hunter2}", "~extra")
     assert done.code == 0, done.err

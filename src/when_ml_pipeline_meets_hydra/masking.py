@@ -15,8 +15,10 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 _IN_URL = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")  # id and password before the host
-# ``pw: value`` in the value of an override.
-_INSIDE = re.compile(r"""([\w.-]+)(\s*:\s*)((?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\$\{[^{}]*\}|[^,{}\[\]'"])+)""")
+# ``pw: value`` in the value of an override; a name is looked at once, from its beginning.
+_INSIDE = re.compile(
+    r"""(?<![\w.-])([\w.-]++)(\s*+:\s*)((?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\$\{[^{}]*\}|[^,{}\[\]'"])+)"""
+)
 _LONG = 8  # a shorter secret is only replaced where it stands as a word of its own
 
 
