@@ -179,7 +179,7 @@ def _put(part: Any, place: Sequence[Any], value: str | None) -> None:
 
 def _tells(content: Mapping[str, Any], variables: Iterable[str], secret_keys: Collection[str]) -> bool:
     """Whether a secret stands in an override, in Hydra's part, in a URL, or that of a variable anywhere."""
-    if any(_says(line, secret_keys) for job in content["jobs"] for line in job["overrides"]):
+    if any(_says(line, secret_keys) for line in {line for job in content["jobs"] for line in job["overrides"]}):
         return True
     text, hydra = json.dumps(content, default=str, ensure_ascii=False), content["hydra"]
     if Redactor().text(text) != text or Redactor().tree(hydra, secret_keys) != hydra:

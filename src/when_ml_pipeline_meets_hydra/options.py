@@ -64,9 +64,11 @@ def idle_choices(composed: Composed, received: Collection[str]) -> Iterator[Prob
     """
     added = {(choice, job.overrides) for job in composed.jobs for choice in job.choices if choice.startswith("+")}
     for choice, overrides in sorted(added):
+        if choice in overrides:
+            continue
         group, _, name = choice.lstrip("+").partition("=")
         key = composed.loader().package(f"{group}/{name}")
-        if choice not in overrides and key not in received and (owners := list(_owners(group, composed.loader()))):
+        if key not in received and (owners := list(_owners(group, composed.loader()))):
             message = f"no step of this command reads '{key}'"
             remedy = f"It belongs to {' or '.join(owners)}: choose that as well"
             yield Problem(key=group, value=name, message=message, remedy=remedy)
