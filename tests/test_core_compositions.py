@@ -75,7 +75,7 @@ def written() -> dict[str, str]:
 def lines(done: Ended) -> Iterator[str]:
     """What a command printed, without the id of its run and the time that it took."""
     for line in [*done.out.splitlines(), *done.err.splitlines()]:
-        yield re.sub(r"\d{8}-\d{6}-\d{4}|^\[.*?\]|[\d.]+ m?s\b", "", line)
+        yield re.sub(r"\d{8}-\d{6}-\d{4}|^\[.*?\]|( in)? [\d.]+ m?s\b", "", line)
 
 
 def test_a_known_command_runs_as_one_that_is_composed(conf: Path) -> None:
