@@ -64,6 +64,7 @@ class Sweeps(Playground):
             file = self.conf / "c" / "modeling_sub" / f"{name}.yaml"
             file.write_text(f"# @package modeling_sub\n# Do nothing: {what}\n_target_: nothing.{name}\n")
         self.environment["WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES"] = "noop,nothing"
+        time.sleep(1.5)  # of a command whose files changed within the last second nothing is kept
 
     def ours(self, *words: str, without: Sequence[str] = NEW, expected: int = 0) -> Cost:
         """Run our program, for the first time if nothing else is said."""
