@@ -218,7 +218,16 @@ def test_what_is_wrong_is_said(words: list[str], parts: list[str]) -> None:
 
 MULTI = {
     "an interval": (["knobs.rounds=interval(1,3)"], "knobs.rounds: an interval is for a search"),
-    "no value": (["knobs.rounds=glob(*)"], "knobs.rounds: makes no job"),
+    "no value": (["knobs.rounds=range(5,1)"], "knobs.rounds: makes no job"),
+    "a pattern of values": (["knobs.rounds=glob(*)"], "knobs.rounds: glob(…) takes options of a group"),
+    "a pattern that fits none": (["fit/knobs=glob(x*)"], "fit/knobs: no option of it fits the glob(…)"),
+    "a range without steps": (["knobs.rounds=range(1,5,0)"], "knobs.rounds: a range goes from number to number"),
+    "a range of tiny steps": (["knobs.rate=range(1,5,0.0)"], "knobs.rate: a range goes from number to number"),
+    "a range to nowhere": (["knobs.rate=range(1,nan)"], "knobs.rate: a range goes from number to number"),
+    "a sorted range": (["knobs.rounds=sort(range(5,1,0))"], "knobs.rounds: a range goes from number to number"),
+    "a range of words": (["knobs.rounds=range(a)"], "follow Hydra's grammar. Write range(stop)"),
+    "a tag of a list": (["knobs.rounds=tag(a,1,2)"], "follow Hydra's grammar. Write tag(name,choice(a,b,…))"),
+    "too many to shuffle": (["knobs.rounds=shuffle(range(1000000000))"], "knobs.rounds: makes more than 100000 jobs"),
     "too many values": (["knobs.rounds=range(1,1000000000)"], "knobs.rounds: makes more than 100000 jobs"),
     "too many jobs": (
         ["knobs.rounds=range(0,9999)", "knobs.rate=range(0,9999)"],

@@ -157,6 +157,7 @@ def test_data_that_change_are_noticed(conf: Path, tmp_path: Path) -> None:
         ("c=ship",),  # acts on the outside world
         ("c=fit", "force=[fit]"),
         ("c=fit", "++model_name=${now:%f}"),
+        ("c=fit", "+extra=shuffle([1,2,3])"),
         ("c=fit", "hydra.run.dir=elsewhere"),
         ("c=fit", "show_secrets=true"),
     ],

@@ -220,7 +220,8 @@ _TOKENS = (
     *("???", "", "1e400", "-1e400", "1_0", "0x10", "1e2", ".5", "5.", "00", "+1", "NULL", "True", "NaN", "-Inf"),
     *("${no.such.key}", "${oc.env:NOT_SET_HERE}", "${nothing:5}", "${", "${a", "$", "'${no.such}'", "\\${home}"),
     *("${home}", "${model_name}", "${c}", "[", "{", "'", '"', "a b", "=", "[[1,", "*", "tag(1)", "glob(*)", "1,2"),
-    *("sort(3,1)", "range(3)", "int(5)", "interval(0,1)", "shuffle(1,2)", "float('x')", "int('5')", "bool('x')"),
+    *("sort(3,1)", "range(3)", "int(5)", "interval(0,1)", "shuffle(1,2)", "range(2,1,0)", "range(1,nan)"),
+    *("float('x')", "int('5')", "bool('x')"),
     *("str([1])", "json_str({a: 1})", "extend_list(1)", "9" * 5000),
 )
 _TARGETS = (

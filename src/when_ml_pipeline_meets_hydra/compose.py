@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from math import prod
 from typing import Any
 
@@ -22,6 +21,16 @@ from when_ml_pipeline_meets_hydra.origins import Origins, Said
 
 MOST_JOBS = 100_000
 SWEEPER = "plan"
+# How Hydra's grammar wants its functions for sweeps.
+_SWEEPS = {
+    "choice": "choice(a,b,…)",
+    "glob": "glob(pattern) or glob([pattern,…],exclude=[pattern,…])",
+    "interval": "interval(start,end)",
+    "range": "range(stop), range(start,stop) or range(start,stop,step), with numbers",
+    "shuffle": "shuffle(a,b,…) or shuffle(range(…))",
+    "sort": "sort(a,b,…) or sort(a,b,…,reverse=true), with values of one kind",
+    "tag": "tag(name,choice(a,b,…)) or tag(name,range(…))",
+}
 
 
 def compose(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str] = ()) -> Composed:
@@ -65,7 +74,7 @@ def compose_as_far_as_it_goes(
         hydra=hydra,
         folders=folders,
         search_path=loader.search_path,
-        is_constant=combiner.is_constant and _is_plain(hydra),
+        is_constant=combiner.is_constant and _is_plain(hydra) and not any(map(hydra_api.is_shuffled, legal)),
         problems=merged(told),
         spoiled=spoiled,
     )
@@ -105,7 +114,7 @@ def _wrong_sizes(words: Sequence[Override]) -> Iterator[Problem]:
     for place, override in enumerate(words):
         if override.is_sweep_override():
             pair = hydra_api.pair_of(override) or f"\0{place}"
-            pairs.setdefault(pair, {})[override.key_or_group] = _size(override)
+            pairs.setdefault(pair, {})[override.key_or_group] = hydra_api.size(override, MOST_JOBS)
     for pair, sizes in pairs.items():
         if len(set(sizes.values())) > 1:
             told = ", ".join(f"{key} has {n}" for key, n in sizes.items())
@@ -117,7 +126,7 @@ def _wrong_sizes(words: Sequence[Override]) -> Iterator[Problem]:
 
 def _parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) -> Iterator[Override]:
     for line in overrides:
-        key, equals, _ = line.partition("=")
+        key, equals, value = line.partition("=")
         try:
             if not key.lstrip("+~") or "\0" in line:
                 raise HydraException(line)
@@ -127,9 +136,15 @@ def _parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) ->
                 Problem(
                     key=key.lstrip("+~") or key,
                     message="this does not follow Hydra's grammar" if equals else "neither a command nor key=value",
-                    remedy="Quote values with special characters: key='\"a b\"'" if equals else "See --help",
+                    remedy=_how_to_write(value) if equals else "See --help",
                 )
             )
+
+
+def _how_to_write(value: str) -> str:
+    """What to do about a value that does not follow the grammar. Nothing of it is said: it may be a secret."""
+    sweep = _SWEEPS.get(value.partition("(")[0])
+    return f"Write {sweep}" if sweep else "Quote values with special characters: key='\"a b\"'"
 
 
 def _search_path(overrides: Iterable[str]) -> list[str]:
@@ -167,8 +182,8 @@ def _illegal(override: Override, loader: Loader, problems: list[Problem]) -> boo
     elif override.is_sweep_override() and not override.is_discrete_sweep():
         message = "an interval is for a search; a sweep takes a list, range(…) or glob(…)"
         problems.append(Problem(key=key, message=message))
-    elif override.is_sweep_override() and not 0 < (size := _size(override)) <= MOST_JOBS:
-        problems.append(Problem(key=key, message=f"makes {f'more than {MOST_JOBS} jobs' if size else 'no job'}"))
+    elif override.is_sweep_override() and (wrong_size := _wrong_size(override, loader)):
+        problems.append(Problem(key=key, message=wrong_size))
     elif key.partition("/")[0] == STAGES and isinstance(override.value(), list):
         remedy = f"For one job each write {key}={','.join(_chosen(override))} --multirun"
         problems.append(Problem(key=key, message="takes one name, no list", remedy=remedy))
@@ -195,9 +210,18 @@ def _refused(override: Override) -> tuple[str, str | None] | None:
     return None
 
 
-def _size(override: Override) -> int:
-    """How many values a sweep has; it stops counting where there are too many."""
-    return sum(1 for _ in islice(override.sweep_iterator(), MOST_JOBS + 1))
+def _wrong_size(override: Override, loader: Loader) -> str | None:
+    """What is wrong with a sweep that has no values, or too many."""
+    try:
+        size = hydra_api.size(override, MOST_JOBS)
+    except ValueError:
+        return "a range goes from number to number, in steps that are not 0"
+    if size == 0 and hydra_api.is_glob(override):
+        is_group = loader.is_group(override.key_or_group)
+        return "no option of it fits the glob(…)" if is_group else "glob(…) takes options of a group, which this is not"
+    if 0 < size <= MOST_JOBS:
+        return None
+    return f"makes more than {MOST_JOBS} jobs" if size else "makes no job"
 
 
 def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:

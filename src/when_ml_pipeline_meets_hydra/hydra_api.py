@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, QuotedString, ValueType
+from hydra.core.override_parser.types import Glob, Override, QuotedString, RangeSweep, ValueType
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
@@ -53,6 +53,26 @@ def elements(override: Override) -> list[Override]:
     key, make = override.get_key_element(), partial(replace, override, value_type=ValueType.ELEMENT)
     values: Any = override.sweep_iterator()
     return [make(_value=v, input_line=f"{key}={Override._get_value_element_as_str(v)}") for v in values]
+
+
+def size(override: Override, most: int) -> int:
+    """How many values a sweep has; ``most + 1`` if there are more. Raises ``ValueError`` where a range is none."""
+    value = override.value()
+    try:
+        values = value.range() if isinstance(value, RangeSweep) else override.sweep_iterator()
+        return sum(1 for _ in islice(values, most + 1))
+    except (HydraException, ArithmeticError) as error:  # a step of 0.0, a number that is none
+        raise ValueError(str(error)) from error
+
+
+def is_shuffled(override: Override) -> bool:
+    """Whether an override comes to another order each time."""
+    return "shuffle(" in str(override.input_line)
+
+
+def is_glob(override: Override) -> bool:
+    """Whether a sweep takes the options of a group whose names fit a pattern."""
+    return isinstance(override.value(), Glob)
 
 
 def pair_of(override: Override) -> str | None:
