@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from small_pipeline import CONF, SMALL, install, small_jobs, write
-from when_ml_pipeline_meets_hydra import hydra_api
+from when_ml_pipeline_meets_hydra import hydra_grammar
 from when_ml_pipeline_meets_hydra.compose import compose, compose_as_far_as_it_goes
 from when_ml_pipeline_meets_hydra.composition import Job
 from when_ml_pipeline_meets_hydra.config_tree import (
@@ -192,7 +192,7 @@ def test_composing_again_with_other_values_starts_from_the_same_config() -> None
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=3), st.lists(st.integers(5, 9), min_size=1, max_size=3))
 def test_a_sweep_is_the_product_of_its_values(first: list[int], second: list[int]) -> None:
     lines = [f"a={','.join(map(str, first))}", f"b={','.join(map(str, second))}"]
-    jobs = [[o.input_line for o in job] for job in hydra_api.expand([hydra_api.parse(line) for line in lines])]
+    jobs = [[o.input_line for o in job] for job in hydra_grammar.expand([hydra_grammar.parse(line) for line in lines])]
     assert jobs == [[f"a={a}", f"b={b}"] for a in first for b in second]
 
 

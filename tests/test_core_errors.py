@@ -192,6 +192,11 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["c=fit", "fit/knobs@elsewhere=gentle"],
         ["Could not override 'fit/knobs@elsewhere'"],
     ),
+    "an option of what only holds groups": (["c=fit", "fit=5"], ["fit=5: there is no such option"]),
+    "a number for the search path": (["c=fit", "hydra.searchpath=5"], ["hydra.searchpath: expected a list of folders"]),
+    "a word for what is swept": (["c=fit", "hydra.sweeper.params=x"], ["hydra.sweeper.params: expected keys"]),
+    "no launcher": (["c=fit", "hydra/launcher=[]"], ["hydra.launcher: expected keys with their values"]),
+    "a part of Hydra's that is elsewhere": (["c=fit", "hydra.run=${x}"], ["hydra.run: expected keys"]),
     "a folder that is not there": (
         ["c=fit", "hydra.searchpath=[/no/where]"],
         ["hydra.searchpath=/no/where: no such folder"],
@@ -228,6 +233,9 @@ MULTI = {
     "a range of words": (["knobs.rounds=range(a)"], "follow Hydra's grammar. Write range(stop)"),
     "a tag of a list": (["knobs.rounds=tag(a,1,2)"], "follow Hydra's grammar. Write tag(name,choice(a,b,…))"),
     "too many to shuffle": (["knobs.rounds=shuffle(range(1000000000))"], "knobs.rounds: makes more than 100000 jobs"),
+    "a list in a list": (["knobs.rounds=1,str(2,3)"], "knobs.rounds: what is swept stands alone"),
+    "a list in a pattern": (["fit/knobs=glob(choice(a,b))"], "follow Hydra's grammar. Write glob(pattern)"),
+    "many options that are none": (["fit/knobs=range(3000)"], "fit/knobs: 2980 more of its values are no options"),
     "too many values": (["knobs.rounds=range(1,1000000000)"], "knobs.rounds: makes more than 100000 jobs"),
     "too many jobs": (
         ["knobs.rounds=range(0,9999)", "knobs.rate=range(0,9999)"],
@@ -475,6 +483,23 @@ def test_what_is_wrong_with_the_flags_is_said(words: list[str], message: str, ow
     assert not own_home.exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["plan", *DIR, "c=gather", f"home={'x' * 300}"],
+        ["plan", *DIR, "c=gather", f"hydra.searchpath=[{'x' * 300}]"],
+        ["c=gather", "--config-dir", "/x" * 3000],
+        ["c=gather", f"{'x' * 300}=3"],
+        ["x" * 300],
+    ],
+    ids=range(5),
+)
+def test_a_name_that_no_file_can_have_is_said(words: list[str]) -> None:
+    code, _, err = inside(*words)
+    assert (code, "Nothing ran" in err, "Unexpected" in err) == (ExitCode.BAD_INPUT, True, False)
+    assert "xxxxx" in err or "/x/x/x" in err
+
+
 @pytest.mark.parametrize("home", ["/proc/no", "/dev/null/x"])
 def test_a_home_that_cannot_be_written_is_said(home: str) -> None:
     code, _, err = inside(*DIR, "c=gather", f"home={home}")
@@ -485,15 +510,31 @@ def test_a_home_that_cannot_be_written_is_said(home: str) -> None:
 WORDS = st.text(st.characters(codec="utf-8"), max_size=8)
 SIGNS = st.text("ab01[]{}(),:=.$'\"\\ +~@/*-_", max_size=12)
 KEYS = st.sampled_from(
-    ["c", "gather/source", "fit/knobs", "c/fit_sub", "source", "knobs.rate", "target.login", "home", ""]
+    [
+        *("c", "gather/source", "fit/knobs", "c/fit_sub", "source", "knobs.rate", "target.login", "home", "", "fit"),
+        *("hydra", "hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper.params", "hydra.searchpath"),
+        *("hydra.sweeper.params.x", "hydra.run", "hydra.sweep.dir", "hydra.job", "hydra.job.config"),
+    ]
 )
 VALUES = st.sampled_from(
     ["few", "file", "fit", "null", "[]", "{a: 1}", "1,2", "range(1,3)", "glob(*)", "${knobs}", "nan"]
 )
-OVERRIDES = st.builds("{}{}={}".format, st.sampled_from(["", "+", "++", "~"]), KEYS, VALUES | WORDS | SIGNS) | SIGNS
+NUMBERS = st.sampled_from(["0", "1", "-1", "5", "0.0", "0.1", "1e-320", "1e3", "nan", "-inf", "null"])
+CALLED = st.sampled_from(["choice", "range", "glob", "interval", "sort", "shuffle", "tag", "int", "str", "nothing"])
+CALLS = st.recursive(
+    VALUES | NUMBERS,
+    lambda inner: (
+        st.builds(lambda f, given: f"{f}({','.join(given)})", CALLED, st.lists(inner, max_size=3))
+        | st.builds(lambda given: f"range({','.join(given)})", st.lists(NUMBERS, min_size=1, max_size=3))
+    ),
+    max_leaves=5,
+)
+OVERRIDES = (
+    st.builds("{}{}={}".format, st.sampled_from(["", "", "+", "++", "~"]), KEYS, CALLS | CALLS | WORDS | SIGNS) | SIGNS
+)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(OVERRIDES, max_size=3), st.sampled_from([["plan"], ["--cfg", "job"], ["--help"]]), st.booleans())
 def test_whatever_is_typed_is_understood_or_said(overrides: list[str], how: list[str], multirun: bool) -> None:
     words = [*(how if how == ["plan"] else []), *DIR, "c=fit", *(o for o in overrides if not o.startswith("-"))]

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "src" / NAME
 LAYERS = (
     ("errors", "observers"),
     ("contracts", "masking", "signature", "sources", "config_tree", "durable", "locks", "interrupts"),
-    ("hydra_quicker", "hydra_resolvers"),
+    ("hydra_quicker", "hydra_resolvers", "hydra_grammar"),
     ("keys", "store", "targets", "hydra_api"),
     ("origins", "validation"),
     ("composition",),
@@ -145,7 +145,7 @@ def test_parts_know_nothing_of_the_core_but_the_contract() -> None:
 
 def test_hydra_is_used_in_few_modules() -> None:
     users = {m for m in modules() if any(re.match(r"hydra(\.|$)", name) for name in imports(m))}
-    where_configs_are_composed = {"hydra_api", "hydra_quicker", "hydra_resolvers"}
+    where_configs_are_composed = {"hydra_api", "hydra_grammar", "hydra_quicker", "hydra_resolvers"}
     assert users == where_configs_are_composed | {"hydra_running"}
 
 

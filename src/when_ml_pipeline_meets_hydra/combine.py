@@ -19,7 +19,8 @@ from omegaconf import DictConfig
 from when_ml_pipeline_meets_hydra.composition import override_dirname
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.exchange import Option, exchangeable, is_like, node_at
-from when_ml_pipeline_meets_hydra.hydra_api import CompositionError, Loader, Override
+from when_ml_pipeline_meets_hydra.hydra_api import CompositionError, Loader
+from when_ml_pipeline_meets_hydra.hydra_grammar import Override
 from when_ml_pipeline_meets_hydra.hydra_resolvers import describe_job, hydra_config
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.nodes import as_written, plain, references, set_value, texts

@@ -9,18 +9,24 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from when_ml_pipeline_meets_hydra import hydra_api
+from when_ml_pipeline_meets_hydra import hydra_api, hydra_grammar
 from when_ml_pipeline_meets_hydra.combine import Combiner
 from when_ml_pipeline_meets_hydra.composition import JOB_NUMBER, LOCAL_LAUNCHER, NO_SUCH_KEY, RUN_FOLDER, Composed, Job
 from when_ml_pipeline_meets_hydra.config_tree import HELP, STAGES, folder_of
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
-from when_ml_pipeline_meets_hydra.hydra_api import HydraException, Loader, Override, QuotedString
+from when_ml_pipeline_meets_hydra.hydra_api import HydraException, Loader
+from when_ml_pipeline_meets_hydra.hydra_grammar import Override, QuotedString
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.nodes import chain_of, first_line
 from when_ml_pipeline_meets_hydra.origins import Origins, Said
 
 MOST_JOBS = 100_000
+MOST_TOLD = 20  # wrong options of one override
 SWEEPER = "plan"
+_MAPPINGS = (
+    *("run", "sweep", "runtime", "overrides", "job", "job.config", "job.config.override_dirname"),
+    *("launcher", "sweeper", "sweeper.params"),
+)
 # How Hydra's grammar wants its functions for sweeps.
 _SWEEPS = {
     "choice": "choice(a,b,…)",
@@ -56,7 +62,7 @@ def compose_as_far_as_it_goes(
     hydra_values = [o for o in legal if o.is_hydra_override() and not loader.is_choice(o)]
     combiner = Combiner(loader, hydra_values)
     fixed = [o for o in legal if loader.is_choice(o) and not o.is_sweep_override()]
-    hydra = _hydra(combiner, fixed)
+    hydra = _hydra(combiner, fixed, problems)
     if multirun:
         more = _parse(_sweeper_params(hydra), loader, problems)
         legal = [*(o for o in more if not _illegal(o, loader, problems)), *legal]
@@ -74,28 +80,41 @@ def compose_as_far_as_it_goes(
         hydra=hydra,
         folders=folders,
         search_path=loader.search_path,
-        is_constant=combiner.is_constant and _is_plain(hydra) and not any(map(hydra_api.is_shuffled, legal)),
+        is_constant=combiner.is_constant and _is_plain(hydra) and not any(map(hydra_grammar.is_shuffled, legal)),
         problems=merged(told),
         spoiled=spoiled,
     )
+
+
+def _hydra(combiner: Combiner, choices: Sequence[Override], problems: list[Problem]) -> Mapping[str, Any]:
+    """Hydra's own config as it is written, that of our launcher resolved; empty where it does not fit."""
+    try:
+        cfg = combiner.whole(choices).hydra
+        hydra: Any = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
+        if wrong := list(_no_mappings(hydra)):
+            problems += (Problem(key=key, message="expected keys with their values") for key in wrong)
+            return {}
+        if hydra["launcher"].get("_target_") == LOCAL_LAUNCHER:
+            hydra["launcher"] = OmegaConf.to_container(cfg.launcher, resolve=True)
+    except (*hydra_api.CompositionError, BadInput):
+        return {}  # said with the jobs
+    return dict(hydra)
+
+
+def _no_mappings(hydra: Mapping[str, Any]) -> Iterator[str]:
+    """The parts of Hydra's own config that it does not check, and that are no mappings."""
+    for path in _MAPPINGS:
+        part: Any = hydra
+        for name in path.split("."):
+            part = part.get(name) if isinstance(part, dict) else {}
+        if not isinstance(part, dict) and not (part is None and path.endswith("params")):
+            yield f"hydra.{path}"
 
 
 def _sweeper_params(hydra: Mapping[str, Any]) -> list[str]:
     """What ``hydra.sweeper.params`` sweeps over: key → values, as on the command line."""
     params = hydra["sweeper"].get("params") if hydra else None
     return [f"{key}={value}" for key, value in (params or {}).items()]
-
-
-def _hydra(combiner: Combiner, choices: Sequence[Override]) -> Mapping[str, Any]:
-    """Hydra's own config as it is written, that of our launcher resolved; empty where the choices do not fit."""
-    try:
-        cfg = combiner.whole(choices).hydra
-        hydra: Any = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
-        if hydra["launcher"].get("_target_") == LOCAL_LAUNCHER:
-            hydra["launcher"] = OmegaConf.to_container(cfg.launcher, resolve=True)
-    except (*hydra_api.CompositionError, BadInput):
-        return {}  # said with the jobs
-    return dict(hydra)
 
 
 def _is_plain(hydra: Mapping[str, Any]) -> bool:
@@ -113,8 +132,8 @@ def _wrong_sizes(words: Sequence[Override]) -> Iterator[Problem]:
     pairs: dict[str, dict[str, int]] = {}
     for place, override in enumerate(words):
         if override.is_sweep_override():
-            pair = hydra_api.pair_of(override) or f"\0{place}"
-            pairs.setdefault(pair, {})[override.key_or_group] = hydra_api.size(override, MOST_JOBS)
+            pair = hydra_grammar.pair_of(override) or f"\0{place}"
+            pairs.setdefault(pair, {})[override.key_or_group] = hydra_grammar.size(override, MOST_JOBS)
     for pair, sizes in pairs.items():
         if len(set(sizes.values())) > 1:
             told = ", ".join(f"{key} has {n}" for key, n in sizes.items())
@@ -151,10 +170,15 @@ def _search_path(overrides: Iterable[str]) -> list[str]:
     """What ``hydra.searchpath=[…]`` names; it has to be known before the groups are."""
     lines = [o for o in overrides if o.lstrip("+").startswith("hydra.searchpath=")]
     try:
-        values = [hydra_api.parse(line).value() for line in lines]
+        parsed = [hydra_grammar.parse(line) for line in lines]
     except hydra_api.CompositionError:
         return []  # reported with the other overrides
-    return [str(entry) for value in values for entry in (value if isinstance(value, list) else [value])]
+    return [entry for override in parsed if _names_folders(override) for entry in _chosen(override)]
+
+
+def _names_folders(override: Override) -> bool:
+    value: Any = override.value()
+    return all(isinstance(v, str | QuotedString) and str(v) for v in (value if isinstance(value, list) else [value]))
 
 
 def _no_folder(path: str, config_dirs: Sequence[str]) -> Problem:
@@ -175,12 +199,17 @@ def _illegal(override: Override, loader: Loader, problems: list[Problem]) -> boo
     """Append what is wrong with one override that parses; say whether it has to be left out."""
     before = len(problems)
     key = override.key_or_group
-    if key == "hydra.searchpath":
+    if key == "hydra.searchpath" and (override.is_delete() or _names_folders(override)):
         return True  # it has done its work
-    if override.is_hydra_override() and (refused := _refused(override)):
+    if key == "hydra.searchpath":
+        problems.append(Problem(key=key, message="expected a list of folders", remedy=f"Write {key}=[DIR,DIR]"))
+    elif override.is_hydra_override() and (refused := _refused(override)):
         problems.append(Problem(key=key, message=refused[0], remedy=refused[1]))
     elif override.is_sweep_override() and not override.is_discrete_sweep():
         message = "an interval is for a search; a sweep takes a list, range(…) or glob(…)"
+        problems.append(Problem(key=key, message=message))
+    elif hydra_grammar.holds_a_sweep(override):
+        message = "what is swept stands alone, not inside of a list or of another function"
         problems.append(Problem(key=key, message=message))
     elif override.is_sweep_override() and (wrong_size := _wrong_size(override, loader)):
         problems.append(Problem(key=key, message=wrong_size))
@@ -190,7 +219,7 @@ def _illegal(override: Override, loader: Loader, problems: list[Problem]) -> boo
     elif override.is_delete() and loader.is_choice(override) and not isinstance(override.value(), str | None):
         message = "what is left out is named by one name, or by none"
         problems.append(Problem(key=key, message=message, remedy=f"Write ~{key}"))
-    elif loader.is_group(key) and (loader.options(key) or "/" in key):
+    elif loader.is_group(key) and (loader.options(key) or "/" in key or loader.is_choice(override)):
         problems += _wrong_options(override, loader)
     elif "/" in key or override.package is not None:
         message = "there is no such config group"
@@ -213,10 +242,10 @@ def _refused(override: Override) -> tuple[str, str | None] | None:
 def _wrong_size(override: Override, loader: Loader) -> str | None:
     """What is wrong with a sweep that has no values, or too many."""
     try:
-        size = hydra_api.size(override, MOST_JOBS)
+        size = hydra_grammar.size(override, MOST_JOBS)
     except ValueError:
         return "a range goes from number to number, in steps that are not 0"
-    if size == 0 and hydra_api.is_glob(override):
+    if size == 0 and hydra_grammar.is_glob(override):
         is_group = loader.is_group(override.key_or_group)
         return "no option of it fits the glob(…)" if is_group else "glob(…) takes options of a group, which this is not"
     if 0 < size <= MOST_JOBS:
@@ -229,15 +258,18 @@ def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
     allowed, chosen = loader.options(group), list(_chosen(override))
     if group != STAGES and not set(chosen) <= set(allowed):
         allowed = [*allowed, *_nested_options(group, loader)]
-    for name in chosen:
-        if name not in allowed and not (override.is_delete() and override.value() is None):
-            yield Problem(
-                key=override.key_or_group,
-                value=name,
-                message="there is no such option",
-                origin=f"the override {override.input_line}",
-                remedy=did_you_mean(name, allowed, most=3) if allowed else "The group has no options",
-            )
+    leaves_out = override.is_delete() and override.value() is None
+    wrong = [] if leaves_out else [name for name in chosen if name not in allowed]
+    for name in wrong[:MOST_TOLD]:
+        yield Problem(
+            key=group,
+            value=name,
+            message="there is no such option",
+            origin=f"the override {override.input_line}",
+            remedy=did_you_mean(name, allowed, most=3) if allowed else "The group has no options",
+        )
+    if more := len(wrong[MOST_TOLD:]):
+        yield Problem(key=group, message=f"{more} more of its values are no options either")
 
 
 def _nested_options(group: str, loader: Loader) -> Iterator[str]:
@@ -262,7 +294,7 @@ def _jobs(
     overrides: Sequence[Override], loader: Loader, combiner: Combiner, problems: list[Problem], *, multirun: bool
 ) -> Iterator[Job]:
     said = Said(loader)
-    for number, words in enumerate(hydra_api.expand(overrides)):
+    for number, words in enumerate(hydra_grammar.expand(overrides)):
         try:
             combined = combiner.combine(words, number if multirun else None)
         except hydra_api.CompositionError as error:

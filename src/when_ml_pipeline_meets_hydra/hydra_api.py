@@ -1,14 +1,13 @@
-"""The only module that knows Hydra's internals (seen to work on 1.3.8 and 1.4.0rc3)."""
+"""Option files, defaults lists, composing: what is used of Hydra's internals (seen to work on 1.3.8 and 1.4.0rc3)."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
-from itertools import islice, product
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import GroupDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, QuotedString, RangeSweep, ValueType
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
@@ -31,72 +29,14 @@ from omegaconf.errors import OmegaConfBaseException
 from when_ml_pipeline_meets_hydra import hydra_quicker, hydra_resolvers
 from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, Stage, broken_file, folder_of, read_stages
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.hydra_grammar import Override
 from when_ml_pipeline_meets_hydra.hydra_quicker import Defaults, parents_left_alone, yaml_in_c
 
-__all__ = ["CompositionError", "HydraException", "Loader", "Override", "QuotedString", "ResultDefault", "parse"]
+__all__ = ["CompositionError", "HydraException", "Loader", "ResultDefault"]
 
 CONFIG_NAME = "config"
 
 CompositionError = (HydraException, OmegaConfBaseException)
-
-
-@lru_cache(maxsize=4096)
-def parse(line: str) -> Override:
-    """One override, parsed. Raises ``HydraException`` where it does not follow the grammar."""
-    return OverridesParser.create().parse_overrides([line])[0]
-
-
-def elements(override: Override) -> list[Override]:
-    """The values of a sweep as overrides of their own, as Hydra would parse them; of any other override itself."""
-    if not override.is_sweep_override():
-        return [override]
-    key, make = override.get_key_element(), partial(replace, override, value_type=ValueType.ELEMENT)
-    values: Any = override.sweep_iterator()
-    return [make(_value=v, input_line=f"{key}={Override._get_value_element_as_str(v)}") for v in values]
-
-
-def size(override: Override, most: int) -> int:
-    """How many values a sweep has; ``most + 1`` if there are more. Raises ``ValueError`` where a range is none."""
-    value = override.value()
-    try:
-        values = value.range() if isinstance(value, RangeSweep) else override.sweep_iterator()
-        return sum(1 for _ in islice(values, most + 1))
-    except (HydraException, ArithmeticError) as error:  # a step of 0.0, a number that is none
-        raise ValueError(str(error)) from error
-
-
-def is_shuffled(override: Override) -> bool:
-    """Whether an override comes to another order each time."""
-    return "shuffle(" in str(override.input_line)
-
-
-def is_glob(override: Override) -> bool:
-    """Whether a sweep takes the options of a group whose names fit a pattern."""
-    return isinstance(override.value(), Glob)
-
-
-def pair_of(override: Override) -> str | None:
-    """The tag of a sweep, ``tag(a, choice(1, 2))``: sweeps with the same one go in step."""
-    tags = getattr(override.value(), "tags", None) if override.is_sweep_override() else None
-    return ",".join(sorted(tags)) if tags else None
-
-
-def expand(overrides: Sequence[Override]) -> Iterator[tuple[Override, ...]]:
-    """The jobs of a sweep: the product of all values, in Hydra's order (the last override varies fastest).
-
-    Sweeps with the same tag are one dimension, at the place of the first of them; they have equally many values.
-    """
-    overrides = list({o.get_key_element(): o for o in overrides}.values())  # of equal keys the last one counts
-    dimensions: dict[str, list[int]] = {}
-    for place, override in enumerate(overrides):
-        dimensions.setdefault(pair_of(override) or f"\0{place}", []).append(place)
-    steps = [list(zip(*(elements(overrides[p]) for p in places), strict=True)) for places in dimensions.values()]
-    order = [place for places in dimensions.values() for place in places]
-    back = sorted(range(len(order)), key=order.__getitem__)
-    for chosen in product(*steps):
-        flat = [override for values in chosen for override in values]
-        yield tuple(flat[i] for i in back)
-
 
 # What was read already: name, file and its state → what it says (pickled, since composing changes what it is given).
 _READ: dict[tuple[object, ...], bytes] = {}

@@ -11,7 +11,8 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 
 from when_ml_pipeline_meets_hydra.composition import FOLLOWS, NEEDED, NO_SUCH_KEY
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.hydra_api import CompositionError, Loader, Override
+from when_ml_pipeline_meets_hydra.hydra_api import CompositionError, Loader
+from when_ml_pipeline_meets_hydra.hydra_grammar import Override
 
 MISSING = "???"
 _NO_VARIABLE = re.compile(r".*Environment variable '([^']*)' not found.*")

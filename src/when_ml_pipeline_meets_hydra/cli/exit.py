@@ -8,10 +8,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
 from when_ml_pipeline_meets_hydra.wording import GOES_ON
 
 _NO_BUG = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
+_BAD_NAME = {errno.ENAMETOOLONG, errno.ELOOP}
 HOME_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
 
 
@@ -42,6 +43,10 @@ def _ended(work: Callable[[], int], words: Sequence[str]) -> int:
     except BrokenPipeError:  # nobody reads any more
         return int(ExitCode.DONE)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _BAD_NAME:
+            name, message = str(error.filename), f"this cannot be the name of a file: {error.strerror}"
+            _show(BadInput(Problem(key=name, message=message)), as_json="--json" in words)
+            return int(ExitCode.BAD_INPUT)
         if isinstance(error, OSError) and error.errno in _NO_BUG:
             place = f": {error.filename}" if error.filename else ""
             _say(f"{error.strerror}{place}. {GOES_ON}")

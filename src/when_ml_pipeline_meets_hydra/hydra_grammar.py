@@ -1,0 +1,86 @@
+"""Overrides in Hydra's grammar: what is swept over, and the jobs that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from itertools import islice, product
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, RangeSweep, Sweep, ValueType
+from hydra.errors import HydraException
+
+__all__ = ["Override", "QuotedString"]
+
+
+@lru_cache(maxsize=4096)
+def parse(line: str) -> Override:
+    """One override, parsed. Raises ``HydraException`` where it does not follow the grammar."""
+    return OverridesParser.create().parse_overrides([line])[0]
+
+
+def elements(override: Override) -> list[Override]:
+    """The values of a sweep as overrides of their own, as Hydra would parse them; of any other override itself."""
+    if not override.is_sweep_override():
+        return [override]
+    key, make = override.get_key_element(), partial(replace, override, value_type=ValueType.ELEMENT)
+    values: Any = override.sweep_iterator()
+    return [make(_value=v, input_line=f"{key}={Override._get_value_element_as_str(v)}") for v in values]
+
+
+def size(override: Override, most: int) -> int:
+    """How many values a sweep has; ``most + 1`` if there are more. Raises ``ValueError`` where a range is none."""
+    value = override.value()
+    try:
+        values = value.range() if isinstance(value, RangeSweep) else override.sweep_iterator()
+        return sum(1 for _ in islice(values, most + 1))
+    except (HydraException, ArithmeticError) as error:  # a step of 0.0, a number that is none
+        raise ValueError(str(error)) from error
+
+
+def is_shuffled(override: Override) -> bool:
+    """Whether an override comes to another order each time."""
+    return "shuffle(" in str(override.input_line)
+
+
+def holds_a_sweep(override: Override) -> bool:
+    """Whether a sweep stands inside of a value or of another sweep, where it means nothing."""
+    value: Any = override.value()
+    if isinstance(value, ChoiceSweep):
+        return _holds_a_sweep(value.list)
+    return not isinstance(value, Sweep | Glob) and _holds_a_sweep(value)
+
+
+def _holds_a_sweep(node: Any) -> bool:
+    inside = [*node, *node.values()] if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return isinstance(node, Sweep | Glob) or any(map(_holds_a_sweep, inside))
+
+
+def is_glob(override: Override) -> bool:
+    """Whether a sweep takes the options of a group whose names fit a pattern."""
+    return isinstance(override.value(), Glob)
+
+
+def pair_of(override: Override) -> str | None:
+    """The tag of a sweep, ``tag(a, choice(1, 2))``: sweeps with the same one go in step."""
+    tags = getattr(override.value(), "tags", None) if override.is_sweep_override() else None
+    return ",".join(sorted(tags)) if tags else None
+
+
+def expand(overrides: Sequence[Override]) -> Iterator[tuple[Override, ...]]:
+    """The jobs of a sweep: the product of all values, in Hydra's order (the last override varies fastest).
+
+    Sweeps with the same tag are one dimension, at the place of the first of them; they have equally many values.
+    """
+    overrides = list({o.get_key_element(): o for o in overrides}.values())  # of equal keys the last one counts
+    dimensions: dict[str, list[int]] = {}
+    for place, override in enumerate(overrides):
+        dimensions.setdefault(pair_of(override) or f"\0{place}", []).append(place)
+    steps = [list(zip(*(elements(overrides[p]) for p in places), strict=True)) for places in dimensions.values()]
+    order = [place for places in dimensions.values() for place in places]
+    back = sorted(range(len(order)), key=order.__getitem__)
+    for chosen in product(*steps):
+        flat = [override for values in chosen for override in values]
+        yield tuple(flat[i] for i in back)
