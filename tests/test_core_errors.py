@@ -194,6 +194,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "an option of what only holds groups": (["c=fit", "fit=5"], ["fit=5: there is no such option"]),
     "a number for the search path": (["c=fit", "hydra.searchpath=5"], ["hydra.searchpath: expected a list of folders"]),
+    "a search path of no known kind": (
+        ["c=fit", "hydra.searchpath=['x://y']"],
+        ["hydra.searchpath=x://y: no such folder"],
+    ),
     "a word for what is swept": (["c=fit", "hydra.sweeper.params=x"], ["hydra.sweeper.params: expected keys"]),
     "no launcher": (["c=fit", "hydra/launcher=[]"], ["hydra.launcher: expected keys with their values"]),
     "a part of Hydra's that is elsewhere": (["c=fit", "hydra.run=${x}"], ["hydra.run: expected keys"]),
@@ -466,6 +470,7 @@ def test_packages_count_on_the_command_line_only(tmp_path: Path, monkeypatch: py
         (["--config-dir"], "expected one argument"),
         (["c=fit", "--config-dir", "/no/where"], "--config-dir=/no/where: no such folder"),
         (["c=fit", "--config-dir", __file__], "no such folder"),
+        (["c=fit", "--config-dir", "x://y"], "--config-dir=x://y: no such folder"),
         (["-sc", "install=tcsh"], "-sc=install=tcsh: not understood"),
         (["plan", "c=fit", "--nope"], "No such option"),
         (["plan"], "c: no stage is chosen"),

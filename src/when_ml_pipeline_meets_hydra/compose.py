@@ -182,7 +182,8 @@ def _names_folders(override: Override) -> bool:
 
 
 def _no_folder(path: str, config_dirs: Sequence[str]) -> Problem:
-    key = "--config-dir" if path in [str(folder_of(entry)) for entry in config_dirs] else "hydra.searchpath"
+    is_flag = any(path in (entry, str(folder_of(entry))) for entry in config_dirs)
+    key = "--config-dir" if is_flag else "hydra.searchpath"
     return Problem(key=key, value=path, message="no such folder")
 
 

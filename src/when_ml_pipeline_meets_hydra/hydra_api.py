@@ -15,6 +15,7 @@ import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.hydra import Hydra
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import GroupDefault, ResultDefault
@@ -132,6 +133,15 @@ def _is_no_file(default: Any) -> bool:
     return str(default.get_config_path()).startswith("hydra/")
 
 
+def _is_readable(entry: str) -> bool:
+    """Whether anything reads option files from places of that kind (``pkg://…``, or what a plugin knows)."""
+    try:
+        SourcesRegistry.instance().resolve(entry.partition("://")[0])
+    except ValueError:
+        return False
+    return True
+
+
 class Loader:
     """Hydra's config loader over the program's own tree and the user's folders."""
 
@@ -140,8 +150,10 @@ class Loader:
         hydra_quicker.install()
         path = create_config_search_path(str(PRIMARY))
         schema = path.get_path().pop()
+        self._unreadable = [entry for entry in search_path if "://" in entry and not _is_readable(entry)]
         for entry in search_path:
-            path.append(provider="user", path=entry if "://" in entry else f"file://{folder_of(entry)}")
+            if entry not in self._unreadable:
+                path.append(provider="user", path=entry if "://" in entry else f"file://{folder_of(entry)}")
         path.get_path().append(schema)
         self._groups: dict[str, bool] = {}
         self._options: dict[str, list[str]] = {}
@@ -193,7 +205,8 @@ class Loader:
 
     def unavailable(self) -> list[str]:
         """The entries of the search path that cannot be read."""
-        return [s.path for s in self.hydra_loader.get_sources() if s.provider == "user" and not s.available()]
+        missing = [s.path for s in self.hydra_loader.get_sources() if s.provider == "user" and not s.available()]
+        return [*self._unreadable, *missing]
 
     def package(self, path: str) -> str:
         """Where the keys of an option land, or of the first option of a group, as its file says."""
