@@ -226,7 +226,7 @@ def test_whatever_changes_is_noticed(
         ("++model_name=${now:%f}",),
         ("hydra.run.dir=elsewhere",),
         ("+extra=nan",),
-        ("+extra=shuffle([1,2,3])",),
+        ("+extra=shuffle ([1,2,3])",),
         ("+extra.password=hunter2-hunter2",),
         ("+extra.url=http://me:hunter2-hunter2@host",),
         ("+extra.api_key=${oc.env:NO_VARIABLE,hunter2-hunter2}",),

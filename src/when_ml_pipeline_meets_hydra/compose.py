@@ -162,7 +162,7 @@ def _parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) ->
 
 def _how_to_write(value: str) -> str:
     """What to do about a value that does not follow the grammar. Nothing of it is said: it may be a secret."""
-    sweep = _SWEEPS.get(value.partition("(")[0])
+    sweep = _SWEEPS.get(value.partition("(")[0].strip())
     return f"Write {sweep}" if sweep else "Quote values with special characters: key='\"a b\"'"
 
 

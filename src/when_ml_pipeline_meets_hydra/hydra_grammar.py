@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -42,7 +43,7 @@ def size(override: Override, most: int) -> int:
 
 def is_shuffled(override: Override) -> bool:
     """Whether an override comes to another order each time."""
-    return "shuffle(" in str(override.input_line)
+    return re.search(r"\bshuffle\s*\(", str(override.input_line)) is not None
 
 
 def holds_a_sweep(override: Override) -> bool:
