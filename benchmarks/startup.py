@@ -129,9 +129,9 @@ class Playground:
             # Byte code has to be written and kept, or each start would compile the sources again.
             **{k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")},
             "PYTHONPATH": str(folder),
-            "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME": str(self.home),
+            "WMH_HOME": str(self.home),
             "XDG_CACHE_HOME": str(folder / "cache"),
-            "WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES": "noop",
+            "WMH_PACKAGES": "noop",
         }
 
     @staticmethod

@@ -63,7 +63,7 @@ class Sweeps(Playground):
         for name, what in SUBCOMMANDS.items():
             file = self.conf / "c" / "modeling_sub" / f"{name}.yaml"
             file.write_text(f"# @package modeling_sub\n# Do nothing: {what}\n_target_: nothing.{name}\n")
-        self.environment["WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES"] = "noop,nothing"
+        self.environment["WMH_PACKAGES"] = "noop,nothing"
         time.sleep(1.5)  # of a command whose files changed within the last second nothing is kept
 
     def ours(self, *words: str, without: Sequence[str] = NEW, expected: int = 0) -> Cost:

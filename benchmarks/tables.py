@@ -42,7 +42,7 @@ import pyarrow.parquet as pq
 import yaml
 from startup import OURS, TREE, machine
 
-from when_ml_pipeline_meets_hydra.training.param import TrainingParam
+from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
 
 ROWS_AT_ONCE = 1_000_000
 TEXTS = {"region": [f"region {k}" for k in range(12)], "kind": ["flat", "house", "loft", "studio", "villa"]}
@@ -205,7 +205,7 @@ class Programs:
             ),
             **{name: (sys.executable, str(folder / f"{name}.py"), str(data), words) for name in ("same", "least")},
         }
-        self.environment = {**os.environ, "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME": str(self.home)}
+        self.environment = {**os.environ, "WMH_HOME": str(self.home)}
 
     def run(self, name: str) -> Cost:
         """Run a program; ours with nothing stored."""

@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 from sphinx.application import Sphinx
 
-from when_ml_pipeline_meets_hydra.bind import signature_of
-from when_ml_pipeline_meets_hydra.cli.overview import stages_of
-from when_ml_pipeline_meets_hydra.config_tree import Option, default_choices, read_options
-from when_ml_pipeline_meets_hydra.validation import allowed, field_schema
+from when_ml_pipeline_meets_hydra.binding.bind import signature_of
+from when_ml_pipeline_meets_hydra.binding.validation import allowed, field_schema
+from when_ml_pipeline_meets_hydra.cli.help.overview import stages_of
+from when_ml_pipeline_meets_hydra.composing.tree import Option, default_choices, read_options
 
 project = "when_ml_pipeline_meets_hydra"
 author = "the when_ml_pipeline_meets_hydra maintainers"

@@ -27,7 +27,7 @@ def main() -> None:
     environment = {**os.environ, "FORCE_COLOR": "1", "TTY_INTERACTIVE": "0", "COLUMNS": str(WIDTH)}
     environment.pop("NO_COLOR", None)
     with tempfile.TemporaryDirectory() as folder:
-        environment["WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"] = f"{folder}/.pipeline"
+        environment["WMH_HOME"] = f"{folder}/.pipeline"
         for words in COMMANDS:
             command = [str(Path(sys.executable).parent / PROGRAM), *words.split()]
             done = subprocess.run(

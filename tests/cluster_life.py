@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import tiny_models as tiny
-from when_ml_pipeline_meets_hydra.clusters.interface import Cluster, Judging
+from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster, Judging
 from when_ml_pipeline_meets_hydra.errors import Refused
-from when_ml_pipeline_meets_hydra.serving import bundle
-from when_ml_pipeline_meets_hydra.serving.versions import Status
+from when_ml_pipeline_meets_hydra.serving import bundling
+from when_ml_pipeline_meets_hydra.serving.formats.versions import Status
 
 ROWS = [tiny.json_row(row) for row in tiny.ROWS]
 DONE = [
@@ -34,7 +34,7 @@ def regressions(root: Path) -> list[Path]:
     folders = [root / "1", root / "2"]
     for number, folder in enumerate(folders, start=1):
         folder.mkdir()
-        bundle.build(data, tiny.regression(root / f"m{number}", slope=float(number)), folder)
+        bundling.build(data, tiny.regression(root / f"m{number}", slope=float(number)), folder)
     return folders
 
 

@@ -14,7 +14,7 @@ import pytest
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # people have not set them
     os.environ.pop(name, None)
 
-HOME = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
+HOME = "WMH_HOME"
 PROGRAM = Path(sys.executable).parent / "when_ml_pipeline_meets_hydra"
 
 
@@ -38,7 +38,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     monkeypatch.setenv(HOME, str(home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES", raising=False)
+    monkeypatch.delenv("WMH_PACKAGES", raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
     return home

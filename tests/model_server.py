@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.serving.archive import digest_header
+from when_ml_pipeline_meets_hydra.serving.formats.archive import digest_header
 
 ID, PASSWORD = "ann", "s3cret-of-the-server"
 COMMAND = [Path(sys.executable).parent / "when_ml_pipeline_meets_hydra"]
@@ -61,7 +61,7 @@ class Server:
 @contextmanager
 def running(repository: Path, log: Path, *more: str, **environment: str) -> Iterator[Server]:
     """A server of ``repository`` until the block ends; ``more`` are further words of its command line."""
-    variables = {**os.environ, "WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW": PASSWORD, **environment}
+    variables = {**os.environ, "WMH_SERVE_PW": PASSWORD, **environment}
     words = ["serve", "--repository", str(repository), "--port", "0", "--id", ID, *more]
     with log.open("w") as stderr:
         process = subprocess.Popen([*COMMAND, *words], stderr=stderr, env=variables, text=True)

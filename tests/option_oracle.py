@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic.fields import FieldInfo
 
-from when_ml_pipeline_meets_hydra.bind import Call
+from when_ml_pipeline_meets_hydra.binding.bind import Call
+from when_ml_pipeline_meets_hydra.binding.keys import hints_of
+from when_ml_pipeline_meets_hydra.binding.signature import signature_of
 from when_ml_pipeline_meets_hydra.contracts import Chosen, Several
-from when_ml_pipeline_meets_hydra.keys import hints_of
-from when_ml_pipeline_meets_hydra.signature import signature_of
 
 # What functions accept that annotations only name: by their names, values that are right and values that are not.
 BY_FUNCTION: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

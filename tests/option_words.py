@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from when_ml_pipeline_meets_hydra.config_tree import STAGES, Option, read_options
+from when_ml_pipeline_meets_hydra.composing.tree import STAGES, Option, read_options
 
 OPTIONS = [option for options in read_options().values() for option in options.values()]
 TEMPLATE = [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from when_ml_pipeline_meets_hydra.stages.artifacts import Column, DType, PreparedData, Task
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, PreparedData, Task
 
 Array = np.ndarray[Any, Any]
 

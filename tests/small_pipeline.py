@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from conftest import Finished
-from when_ml_pipeline_meets_hydra.bind import Bound, bind
+from when_ml_pipeline_meets_hydra.binding.bind import Bound, bind
 from when_ml_pipeline_meets_hydra.cli import main
-from when_ml_pipeline_meets_hydra.compose import compose
-from when_ml_pipeline_meets_hydra.composition import Composed
+from when_ml_pipeline_meets_hydra.composing.compose import compose
+from when_ml_pipeline_meets_hydra.composing.job import Composed
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.pipeline import Prepared, Run, RunObserver, prepare, run
 
@@ -24,7 +24,7 @@ EXAMPLES = Path(__file__).parent / "examples"
 SMALL = EXAMPLES / "small"
 CONF = str(SMALL / "conf")
 DIR = ("--config-dir", CONF)
-PACKAGES = "WHEN_ML_PIPELINE_MEETS_HYDRA_PACKAGES"
+PACKAGES = "WMH_PACKAGES"
 TRACE = "SMALL_TRACE"
 
 

@@ -120,7 +120,7 @@ class Shell:
     def __init__(self, folder: Path, text: str) -> None:
         self._folder, self._count = folder, 0
         self._ports = {port: str(_free_port()) for port in sorted(set(re.findall(r"\b808\d\b", text)))}
-        hidden = ("WHEN_ML_PIPELINE_MEETS_HYDRA_", "COLUMNS")
+        hidden = ("WMH_", "COLUMNS")
         environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
         path = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
         self._bash = subprocess.Popen(
@@ -217,8 +217,8 @@ def test_every_exit_code_is_explained() -> None:
 
 def test_every_environment_variable_is_explained() -> None:
     sources = [f.read_text(encoding="utf-8") for kind in ("py", "yaml") for f in SOURCES.rglob(f"*.{kind}")]
-    used = {name for text in sources for name in re.findall(r"WHEN_ML_PIPELINE_MEETS_HYDRA_[A-Z_]+", text)}
-    assert used == set(re.findall(r"WHEN_ML_PIPELINE_MEETS_HYDRA_[A-Z_]+", _reference("environment")))
+    used = {name for text in sources for name in re.findall(r"WMH_[A-Z_]+", text)}
+    assert used == set(re.findall(r"WMH_[A-Z_]+", _reference("environment")))
 
 
 def test_every_flag_and_command_is_explained() -> None:
@@ -227,7 +227,7 @@ def test_every_flag_and_command_is_explained() -> None:
 
 
 def test_every_route_is_explained() -> None:
-    from when_ml_pipeline_meets_hydra.serving import index, inference, management, metrics
+    from when_ml_pipeline_meets_hydra.serving.http import index, inference, management, metrics
 
     page = _reference("rest-api").replace("NAME", "{model}")
     routers = (index.router, inference.router, management.router, metrics.router)

@@ -15,8 +15,7 @@ from onnx import TensorProto as T
 from onnx import helper as h
 from pydantic import TypeAdapter
 
-from when_ml_pipeline_meets_hydra.profiles.distributions import Summary, of_numbers, of_texts
-from when_ml_pipeline_meets_hydra.stages.artifacts import (
+from when_ml_pipeline_meets_hydra.ml.artifacts import (
     ONNX_IR_VERSION,
     ONNX_ML_OPSET,
     ONNX_OPSET,
@@ -26,6 +25,7 @@ from when_ml_pipeline_meets_hydra.stages.artifacts import (
     Task,
     TrainedModel,
 )
+from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Summary, of_numbers, of_texts
 
 COLUMNS = (
     Column(name="weight", dtype=DType.FLOAT, description="Mass in kg"),

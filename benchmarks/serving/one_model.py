@@ -22,11 +22,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import when_ml_pipeline_meets_hydra
-from when_ml_pipeline_meets_hydra.models.sklearn_export import to_graph
-from when_ml_pipeline_meets_hydra.profiles.distributions import Summary, of_numbers, of_texts
-from when_ml_pipeline_meets_hydra.serving import bundle
-from when_ml_pipeline_meets_hydra.serving.repository import Repository
-from when_ml_pipeline_meets_hydra.stages.artifacts import (
+from when_ml_pipeline_meets_hydra.ml.artifacts import (
     ONNX_IR_VERSION,
     ONNX_ML_OPSET,
     ONNX_OPSET,
@@ -36,8 +32,12 @@ from when_ml_pipeline_meets_hydra.stages.artifacts import (
     Task,
     TrainedModel,
 )
+from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import to_graph
+from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Summary, of_numbers, of_texts
+from when_ml_pipeline_meets_hydra.serving import bundling
+from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
-CARS = Path(when_ml_pipeline_meets_hydra.__file__).parent / "datasets/files/cars.csv"
+CARS = Path(when_ml_pipeline_meets_hydra.__file__).parent / "ml/datasets/files/cars.csv"
 TARGET = "Miles_per_Gallon"
 NUMBERS = ("Cylinders", "Displacement", "Horsepower", "Weight_in_lbs", "Acceleration", "Year")
 TEXT = "Origin"
@@ -71,7 +71,7 @@ def write(folder: Path) -> Pipeline:
     joblib.dump(pipeline, folder / "model.joblib")
     built = folder / "bundle"
     built.mkdir()
-    bundle.build(_prepared(pipeline, folder / "prepared"), _trained(pipeline, folder / "trained"), built)
+    bundling.build(_prepared(pipeline, folder / "prepared"), _trained(pipeline, folder / "trained"), built)
     repository = Repository(folder / "models")
     repository.activate(NAME, repository.add(NAME, built, "benchmark"), "benchmark")
     return pipeline

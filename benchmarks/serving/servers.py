@@ -120,7 +120,7 @@ OURS = Server(
     ),
     path=f"/v2/models/{NAME}/predict",
     headers={"Authorization": TOKEN},
-    variables={"WHEN_ML_PIPELINE_MEETS_HYDRA_SERVE_PW": PASSWORD},
+    variables={"WMH_SERVE_PW": PASSWORD},
 )
 OTHERS = (
     Server(

@@ -9,21 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra import compositions
-from when_ml_pipeline_meets_hydra.bind import Bound, Call, bind, check
-from when_ml_pipeline_meets_hydra.composition import Composed
+from when_ml_pipeline_meets_hydra.binding.bind import Bound, Call, bind, check
+from when_ml_pipeline_meets_hydra.binding.options import idle_choices
+from when_ml_pipeline_meets_hydra.binding.settings import HINTS, Settings, settings_of
+from when_ml_pipeline_meets_hydra.cache import compositions
+from when_ml_pipeline_meets_hydra.composing.job import Composed
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
-from when_ml_pipeline_meets_hydra.execute import Outcome, Surroundings, execute
-from when_ml_pipeline_meets_hydra.jobs import Jobs
+from when_ml_pipeline_meets_hydra.execution.execute import Outcome, Surroundings, execute
+from when_ml_pipeline_meets_hydra.execution.observers import RunObserver
+from when_ml_pipeline_meets_hydra.execution.runner import InProcess, Runner
+from when_ml_pipeline_meets_hydra.hydra_jobs.jobs import Jobs
 from when_ml_pipeline_meets_hydra.masking import Redactor, Unmasked
-from when_ml_pipeline_meets_hydra.observers import RunObserver
-from when_ml_pipeline_meets_hydra.options import idle_choices
-from when_ml_pipeline_meets_hydra.plan import Plan, make_plan
-from when_ml_pipeline_meets_hydra.record import Record, Recorder, Request, exit_code_of
-from when_ml_pipeline_meets_hydra.runners import InProcess, Runner
-from when_ml_pipeline_meets_hydra.settings import HINTS, Settings, settings_of
-from when_ml_pipeline_meets_hydra.store import Store
+from when_ml_pipeline_meets_hydra.planning.plan import Plan, make_plan
+from when_ml_pipeline_meets_hydra.records.record import Record, Recorder, Request, exit_code_of
+from when_ml_pipeline_meets_hydra.storage.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +156,11 @@ def _runner(prepared: Prepared, jobs: Jobs) -> Runner:
     if n_jobs is not None:
         if n_jobs == 1:
             return InProcess()
-        from when_ml_pipeline_meets_hydra.workers import Workers
+        from when_ml_pipeline_meets_hydra.execution.runners.processes import Workers
 
         return Workers(n_jobs)
-    from when_ml_pipeline_meets_hydra.hydra_running import HydraLauncher
-    from when_ml_pipeline_meets_hydra.waves import Waves
+    from when_ml_pipeline_meets_hydra.execution.runners.waves import Waves
+    from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import HydraLauncher
 
     return Waves(HydraLauncher(jobs.whole(jobs.first)))
 
@@ -217,7 +217,7 @@ def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
 
 
 def _check_launcher(composed: Composed) -> None:
-    from when_ml_pipeline_meets_hydra.hydra_running import launcher_problem, whole_config
+    from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import launcher_problem, whole_config
 
     if problem := launcher_problem(whole_config(composed.jobs[0].config, composed.hydra)):
         raise BadInput(problem)

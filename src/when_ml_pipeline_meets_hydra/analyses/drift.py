@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from when_ml_pipeline_meets_hydra.analyses.drawing import COLOURS, LOOK, QUIET, short
-from when_ml_pipeline_meets_hydra.serving.drift import DRIFT, SHIFT, Drift, Feature, Level
+from when_ml_pipeline_meets_hydra.serving.monitoring.drift import DRIFT, SHIFT, Drift, Feature, Level
 
 MOST_BARS, MOST_PANELS = 20, 5
 _OF_LEVEL = {

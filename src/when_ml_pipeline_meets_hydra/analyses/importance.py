@@ -8,13 +8,13 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.analyses.interface import Case, Finding, Table
 from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
-from when_ml_pipeline_meets_hydra.stages.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from when_ml_pipeline_meets_hydra.rows.judged import Array
-    from when_ml_pipeline_meets_hydra.training.predictions import Predictions
+    from when_ml_pipeline_meets_hydra.ml.inputs.judged import Array
+    from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 
 
 @frozen
@@ -36,10 +36,10 @@ class Importance:
         import polars as pl
 
         from when_ml_pipeline_meets_hydra.analyses.drawing import picture
-        from when_ml_pipeline_meets_hydra.datasets.table import column
-        from when_ml_pipeline_meets_hydra.preparation import matrix
-        from when_ml_pipeline_meets_hydra.rows.answers import Answers
-        from when_ml_pipeline_meets_hydra.training.matrices import read_split
+        from when_ml_pipeline_meets_hydra.ml.datasets.table import column
+        from when_ml_pipeline_meets_hydra.ml.preparation import matrix
+        from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split
+        from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Answers
 
         raw = pl.read_parquet(case.preprocessing.path / "holdout.parquet").head(self.rows)
         raw.columns = [column(k) for k in range(len(columns))]
@@ -81,7 +81,7 @@ class Importance:
 
 
 def _loss(task: Task, target: Array, said: Predictions) -> float:
-    from when_ml_pipeline_meets_hydra.training.predictions import evaluate
+    from when_ml_pipeline_meets_hydra.ml.training.predictions import evaluate
 
     return evaluate(target, said)["rmse" if task is Task.REGRESSION else "log_loss"]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Progress, Several, frozen
-from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, Task, TrainedModel
-from when_ml_pipeline_meets_hydra.stages.evaluation import Predicted
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.rows.judged import Array
-    from when_ml_pipeline_meets_hydra.training.predictions import Predictions
+    from when_ml_pipeline_meets_hydra.ml.inputs.judged import Array
+    from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 
 
 @dataclass(frozen=True, kw_only=True)

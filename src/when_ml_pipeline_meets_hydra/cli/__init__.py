@@ -32,9 +32,9 @@ def _dispatch(words: list[str]) -> int:
 
         return complete(words, os.environ)
     if words and words[0] in COMMANDS:
-        from when_ml_pipeline_meets_hydra.cli.commands import run_command
+        from when_ml_pipeline_meets_hydra.cli.typer_app import run_command
 
         return run_command(words)
-    from when_ml_pipeline_meets_hydra.cli.hydra_words import run_words
+    from when_ml_pipeline_meets_hydra.cli.commands.run import run_words
 
     return run_words(words)

@@ -8,8 +8,8 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
-from when_ml_pipeline_meets_hydra.cli.overview import choices_of
-from when_ml_pipeline_meets_hydra.config_tree import PRIMARY, STAGES, Option, choices_by, read_options
+from when_ml_pipeline_meets_hydra.cli.help.overview import choices_of
+from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option, choices_by, read_options
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 _INSTALL = {
@@ -75,7 +75,7 @@ def _of_command(words: list[str]) -> Iterator[str]:
     """Subcommands, run ids and flags of one of our own commands."""
     import typer
 
-    from when_ml_pipeline_meets_hydra.cli.commands import app
+    from when_ml_pipeline_meets_hydra.cli.typer_app import app
 
     node: Any = typer.main.get_command(app)
     for word in words:

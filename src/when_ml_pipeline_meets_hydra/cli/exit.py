@@ -8,17 +8,17 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from when_ml_pipeline_meets_hydra.cli.output.formatting import GOES_ON
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
-from when_ml_pipeline_meets_hydra.wording import GOES_ON
 
 _NO_BUG = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
 _BAD_NAME = {errno.ENAMETOOLONG, errno.ELOOP}
-HOME_VARIABLE = "WHEN_ML_PIPELINE_MEETS_HYDRA_HOME"
+HOME_VARIABLE = "WMH_HOME"
 
 
 def exit_code(work: Callable[[], int], words: Sequence[str]) -> int:
     """Run ``work``; show what a person did wrong as a message, and keep what nobody expected in a file."""
-    from when_ml_pipeline_meets_hydra.cli.streams import let_go
+    from when_ml_pipeline_meets_hydra.cli.output.streams import let_go
 
     code = _ended(work, words)
     try:
@@ -62,14 +62,14 @@ def home() -> Path:
 
 def _show(error: PipelineError, *, as_json: bool) -> None:
     if as_json and isinstance(error, BadInput):
-        from when_ml_pipeline_meets_hydra.cli.json_lines import tell_problems
+        from when_ml_pipeline_meets_hydra.cli.output.json_lines import tell_problems
 
         tell_problems(error.problems)
         return
     from rich.text import Text
 
-    from when_ml_pipeline_meets_hydra.cli.consoles import console
-    from when_ml_pipeline_meets_hydra.report import Problems
+    from when_ml_pipeline_meets_hydra.cli.output.consoles import console
+    from when_ml_pipeline_meets_hydra.cli.output.tables import Problems
 
     if isinstance(error, BadInput):
         console(stderr=True).print(Problems(error.problems))
@@ -78,7 +78,7 @@ def _show(error: PipelineError, *, as_json: bool) -> None:
 
 
 def _say(text: str) -> None:
-    from when_ml_pipeline_meets_hydra.cli.consoles import console
+    from when_ml_pipeline_meets_hydra.cli.output.consoles import console
 
     console(stderr=True, soft_wrap=True).print(text, markup=False)
 

@@ -7,15 +7,15 @@ import importlib.metadata
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from when_ml_pipeline_meets_hydra.serving import index, inference, management, metrics, refusals
-from when_ml_pipeline_meets_hydra.serving.access import AccessLog, Gate, Limits
-from when_ml_pipeline_meets_hydra.serving.dependencies import describe_bodies
-from when_ml_pipeline_meets_hydra.serving.loaded import Loaded
-from when_ml_pipeline_meets_hydra.serving.logins import Logins
-from when_ml_pipeline_meets_hydra.serving.repository import Repository
-from when_ml_pipeline_meets_hydra.serving.settings import Settings
-from when_ml_pipeline_meets_hydra.serving.users import Users
-from when_ml_pipeline_meets_hydra.serving.watch import Watch
+from when_ml_pipeline_meets_hydra.serving.http import index, inference, management, metrics, responses
+from when_ml_pipeline_meets_hydra.serving.http.authentication import Logins
+from when_ml_pipeline_meets_hydra.serving.http.dependencies import describe_bodies
+from when_ml_pipeline_meets_hydra.serving.http.middleware import AccessLog, Gate, Limits
+from when_ml_pipeline_meets_hydra.serving.http.models import Loaded
+from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
+from when_ml_pipeline_meets_hydra.serving.http.users import Users
+from when_ml_pipeline_meets_hydra.serving.monitoring.background import Watch
+from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -30,7 +30,7 @@ def create_app(settings: Settings) -> ASGIApp:
     loaded.load_active_versions()
     for router in (inference.router, index.router, management.router, metrics.router):
         app.include_router(router)
-    refusals.install(app)
+    responses.install(app)
     describe_bodies(app)
     limited = Limits(inference.Shortcut(app, loaded), settings)
     return AccessLog(Gate(limited, Logins(Users(settings.root, settings.sole), settings.failed_logins)))

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from when_ml_pipeline_meets_hydra.errors import PipelineError, briefly
-from when_ml_pipeline_meets_hydra.serving import scorer
-from when_ml_pipeline_meets_hydra.serving.manifest import read_manifest
-from when_ml_pipeline_meets_hydra.serving.repository import Repository
-from when_ml_pipeline_meets_hydra.serving.versions import Status
+from when_ml_pipeline_meets_hydra.serving.engine import scorer
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import read_manifest
+from when_ml_pipeline_meets_hydra.serving.formats.versions import Status
+from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
 log = logging.getLogger(__name__)
 

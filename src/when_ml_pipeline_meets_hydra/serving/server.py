@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.durable import is_running
 from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError, Problem
 from when_ml_pipeline_meets_hydra.serving import workers
-from when_ml_pipeline_meets_hydra.serving.repository import Repository
-from when_ml_pipeline_meets_hydra.serving.settings import Settings
-from when_ml_pipeline_meets_hydra.serving.smoke import read_smoke
-from when_ml_pipeline_meets_hydra.serving.users import Users
+from when_ml_pipeline_meets_hydra.serving.formats.examples import read_smoke
+from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
+from when_ml_pipeline_meets_hydra.serving.http.users import Users
+from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
+from when_ml_pipeline_meets_hydra.storage.durable_files import is_running
 
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
 SHARED_MEMORY, METRICS = "/dev/shm", "model_server_metrics"

@@ -28,7 +28,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import Multiprocess, multiprocess
 
 from when_ml_pipeline_meets_hydra.errors import StepFailed
-from when_ml_pipeline_meets_hydra.serving.settings import Settings
+from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from when_ml_pipeline_meets_hydra.analyses.interface import Case, Finding, Page
 from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.errors import StepFailed
-from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, TrainedModel
-from when_ml_pipeline_meets_hydra.stages.evaluation import Predicted, Report
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted, Report
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.rows.judged import Array
-    from when_ml_pipeline_meets_hydra.training.predictions import Predictions
+    from when_ml_pipeline_meets_hydra.ml.inputs.judged import Array
+    from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 
 
 def report(
@@ -49,7 +49,7 @@ def report(
 def _known(prediction: Predicted) -> tuple[Predictions, Array]:
     import polars as pl
 
-    from when_ml_pipeline_meets_hydra.rows.judged import known_rows
+    from when_ml_pipeline_meets_hydra.ml.inputs.judged import known_rows
 
     if not prediction.known:
         raise StepFailed(f"No row of {prediction.rows_of} has a known target, so nothing can be compared")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from when_ml_pipeline_meets_hydra.clusters.interface import Cluster
 from when_ml_pipeline_meets_hydra.contracts import Progress, agreed, effect
+from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster
+from when_ml_pipeline_meets_hydra.deploy.strategies.interface import Strategy
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, Refused, StepFailed
-from when_ml_pipeline_meets_hydra.serving.smoke import Smoke, difference
-from when_ml_pipeline_meets_hydra.serving.versions import Event, ModelName, Status
-from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, TrainedModel
-from when_ml_pipeline_meets_hydra.stages.evaluation import Verdict
-from when_ml_pipeline_meets_hydra.strategies.interface import Strategy
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.evaluation import Verdict
+from when_ml_pipeline_meets_hydra.serving.formats.examples import Smoke, difference
+from when_ml_pipeline_meets_hydra.serving.formats.versions import Event, ModelName, Status
 
 
 def _possible(cluster: Cluster, strategy: Strategy) -> Iterable[Problem]:
@@ -41,17 +41,17 @@ def push(
         StepFailed: the bundle does not predict what training predicted, or fails its smoke test on the cluster.
         Refused: a gate or the cluster said no. In either case the version that was active goes on serving.
     """
-    from when_ml_pipeline_meets_hydra.serving import bundle
+    from when_ml_pipeline_meets_hydra.serving import bundling
 
     if exptests:
         _heed(exptests, model_name)
     before = cluster.status(model_name)
-    known = _serving(before, bundle.source_digest(preprocessing, modeling))
+    known = _serving(before, bundling.source_digest(preprocessing, modeling))
     if known and strategy.is_done(before, known):
         print(_unchanged(cluster, before, known))
         return
     progress(0, 4, "bundling")
-    smoke = bundle.build(preprocessing, modeling, out)
+    smoke = bundling.build(preprocessing, modeling, out)
     progress(1, 4, "uploading")
     version = cluster.push(model_name, out, run=run_id)
     progress(2, 4, "smoke test")
@@ -151,7 +151,7 @@ def status(cluster: Cluster, model_name: ModelName) -> None:
         return
     print(_active(cluster, found))
     if found.canary:
-        from when_ml_pipeline_meets_hydra.serving.trial import told
+        from when_ml_pipeline_meets_hydra.serving.observations.canary_counts import told
 
         print(_canary(cluster, found))
         for line in told(found.canary, found.measured):

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, Gate, Gates
 from when_ml_pipeline_meets_hydra.errors import PipelineError
-from when_ml_pipeline_meets_hydra.gates.interface import Candidate, Gate, Gates
-from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, TrainedModel
-from when_ml_pipeline_meets_hydra.stages.evaluation import Judgement, Predicted, Verdict
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.evaluation import Judgement, Predicted, Verdict
 
 
 def check(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.connections import sql
-from when_ml_pipeline_meets_hydra.connections.interface import Connection, QueryFailed, opened
 from when_ml_pipeline_meets_hydra.contracts import effect
-from when_ml_pipeline_meets_hydra.datasets.schema import Schema
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, StepFailed, did_you_mean
+from when_ml_pipeline_meets_hydra.ml.connections import sql
+from when_ml_pipeline_meets_hydra.ml.connections.interface import Connection, QueryFailed, opened
+from when_ml_pipeline_meets_hydra.ml.datasets.schema import Schema
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.connections.interface import Session
+    from when_ml_pipeline_meets_hydra.ml.connections.interface import Session
 
 
 @effect
@@ -40,8 +40,8 @@ def _shipped(schema: Schema) -> Sequence[Sequence[Any]]:
     """The rows of a shipped file: the columns of the schema, typed, where the target is not missing."""
     import polars as pl
 
-    from when_ml_pipeline_meets_hydra.datasets.shipped import FOLDER, Shipped
-    from when_ml_pipeline_meets_hydra.datasets.table import ROW, TARGET, table
+    from when_ml_pipeline_meets_hydra.ml.datasets.shipped import FOLDER, Shipped
+    from when_ml_pipeline_meets_hydra.ml.datasets.table import ROW, TARGET, table
 
     files = sorted(file.stem for file in FOLDER.glob("*.csv"))
     if schema.name not in files:

@@ -11,9 +11,9 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.contracts import Progress, agreed
 from when_ml_pipeline_meets_hydra.errors import Problem, StepFailed
-from when_ml_pipeline_meets_hydra.models.interface import Model
-from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, Task, TrainedModel
-from when_ml_pipeline_meets_hydra.training.param import Hyperparameters, TrainingParam
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.models.interface import Model
+from when_ml_pipeline_meets_hydra.ml.training.param import Hyperparameters, TrainingParam
 
 
 def _suits(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Problem]:
@@ -43,8 +43,8 @@ def train(
         StepFailed: the data cannot be trained on, or the exported model is not the one that was trained.
         BadInput: the model cannot follow a hyperparameter.
     """
-    from when_ml_pipeline_meets_hydra.training import graph, predictions
-    from when_ml_pipeline_meets_hydra.training.matrices import read_split
+    from when_ml_pipeline_meets_hydra.ml.training import graph, predictions
+    from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split
 
     data, task, n_classes = preprocessing, preprocessing.task, len(preprocessing.classes)
     known, held_out = read_split(data, "train"), read_split(data, "test")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.errors import StepFailed
-from when_ml_pipeline_meets_hydra.rows.held_out import HeldOut
-from when_ml_pipeline_meets_hydra.rows.interface import Batch, Rows
-from when_ml_pipeline_meets_hydra.stages.artifacts import PreparedData, TrainedModel
-from when_ml_pipeline_meets_hydra.stages.evaluation import Predicted
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted
+from when_ml_pipeline_meets_hydra.ml.inputs.held_out import HeldOut
+from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, Rows
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from when_ml_pipeline_meets_hydra.rows.answers import Answers
-    from when_ml_pipeline_meets_hydra.training.predictions import Metrics
+    from when_ml_pipeline_meets_hydra.ml.training.predictions import Metrics
+    from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Answers
 
 
 def predict(
@@ -30,7 +30,7 @@ def predict(
     """
     import polars as pl
 
-    from when_ml_pipeline_meets_hydra.rows.answers import Answers
+    from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Answers
 
     answers = Answers(preprocessing, modeling)
     parts: list[pl.DataFrame] = []
@@ -84,11 +84,11 @@ def _refuse_not_finite(table: pl.DataFrame, name: str) -> None:
 
 def _scores(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[int, Metrics]:
     """How many rows have a target that the model can know, and the metrics of those."""
-    from when_ml_pipeline_meets_hydra.rows import judged
+    from when_ml_pipeline_meets_hydra.ml.inputs import judged
 
     known, predicted, target = judged.known_rows(table, classes)
     if not known.height:
         return 0, {}
-    from when_ml_pipeline_meets_hydra.training.predictions import evaluate
+    from when_ml_pipeline_meets_hydra.ml.training.predictions import evaluate
 
     return known.height, evaluate(target, predicted)

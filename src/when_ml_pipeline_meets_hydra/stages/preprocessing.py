@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
-from when_ml_pipeline_meets_hydra.datasets.interface import Dataset
 from when_ml_pipeline_meets_hydra.errors import StepFailed
-from when_ml_pipeline_meets_hydra.preparation.param import PreparationParam
-from when_ml_pipeline_meets_hydra.stages.artifacts import Image, PreparedData
+from when_ml_pipeline_meets_hydra.ml.artifacts import Image, PreparedData
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset
+from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.datasets.table import Table
+    from when_ml_pipeline_meets_hydra.ml.datasets.table import Table
 
 
 def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress: Progress) -> PreparedData:
@@ -23,8 +23,8 @@ def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress:
         BadInput: a column is not there.
         StepFailed: nothing to learn from, or the ONNX graph does not give the numbers of the matrices.
     """
-    from when_ml_pipeline_meets_hydra.datasets.table import table as read
-    from when_ml_pipeline_meets_hydra.preparation import write
+    from when_ml_pipeline_meets_hydra.ml.datasets.table import table as read
+    from when_ml_pipeline_meets_hydra.ml.preparation import write
 
     progress(0, 4, "reading")
     with write.fetched(dataset, out) as rows, write.read_once(read(rows), rows.texts, out) as table:
@@ -34,9 +34,9 @@ def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress:
 def _prepare(
     name: str, table: Table, image: Image | None, p_param: PreparationParam, out: Path, progress: Progress
 ) -> PreparedData:
-    from when_ml_pipeline_meets_hydra.preparation import write
-    from when_ml_pipeline_meets_hydra.preparation.fit import fit
-    from when_ml_pipeline_meets_hydra.preparation.split import split
+    from when_ml_pipeline_meets_hydra.ml.preparation import write
+    from when_ml_pipeline_meets_hydra.ml.preparation.fit import fit
+    from when_ml_pipeline_meets_hydra.ml.preparation.split import split
 
     parts = split(table, p_param.test_fraction, p_param.seed)
     rows_test = sum(parts.held_out)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Progress, frozen
-from when_ml_pipeline_meets_hydra.datasets.interface import Dataset
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.datasets.table import Table
+    from when_ml_pipeline_meets_hydra.ml.datasets.table import Table
 
 
 @frozen
@@ -35,8 +35,8 @@ def profile(dataset: Dataset, *, out: Path, progress: Progress) -> Profile:
         BadInput: a column is not there.
         StepFailed: a column cannot be described.
     """
-    from when_ml_pipeline_meets_hydra.datasets.table import table as read
-    from when_ml_pipeline_meets_hydra.preparation import write
+    from when_ml_pipeline_meets_hydra.ml.datasets.table import table as read
+    from when_ml_pipeline_meets_hydra.ml.preparation import write
 
     progress(0, None, "reading")
     with write.fetched(dataset, out) as rows, write.read_once(read(rows), rows.texts, out) as table:
@@ -51,7 +51,7 @@ def _content(name: str, table: Table, progress: Progress, workers: int | None = 
     """The profile as JSON; the same for any number of ``workers`` (none: by the threads that Polars has)."""
     import polars as pl
 
-    from when_ml_pipeline_meets_hydra.profiles.parallel import describe_all
+    from when_ml_pipeline_meets_hydra.ml.profiles.parallel import describe_all
 
     rows: int = table.frame.select(pl.len()).collect(engine="streaming").item()
     found = describe_all(table, rows, progress, workers)
@@ -59,7 +59,7 @@ def _content(name: str, table: Table, progress: Progress, workers: int | None = 
 
 
 def _write(content: dict[str, Any], out: Path) -> None:
-    from when_ml_pipeline_meets_hydra.profiles import page
+    from when_ml_pipeline_meets_hydra.ml.profiles import page
 
     (out / "profile.json").write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
     (out / "profile.html").write_text(page.render(content), encoding="utf-8")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Progress, Unkeyed, frozen
-from when_ml_pipeline_meets_hydra.stages.artifacts import Task
-from when_ml_pipeline_meets_hydra.training.param import TrainingParam
+from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
 
 if TYPE_CHECKING:
     import onnx
 
-    from when_ml_pipeline_meets_hydra.models.interface import Array, Estimator
+    from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator
 
 
 @frozen
@@ -40,6 +40,6 @@ class ExtraTrees:
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """The trained model as ONNX; training compares its predictions and refuses a graph that differs."""
-        from when_ml_pipeline_meets_hydra.models.sklearn_export import to_graph
+        from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import to_graph
 
         return to_graph(estimator, n_features)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.models.network import InDim, Network
-from when_ml_pipeline_meets_hydra.networks import layers
+from when_ml_pipeline_meets_hydra.ml.models.network import InDim, Network
+from when_ml_pipeline_meets_hydra.ml.networks import layers
 
 if TYPE_CHECKING:
     from torch import nn

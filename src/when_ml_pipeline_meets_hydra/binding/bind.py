@@ -1,0 +1,350 @@
+"""Config → typed calls: which function, with which validated arguments. All errors of all jobs come at once."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.binding.code_version import code_version
+from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, follows, keyed, parts_of, several_fields
+from when_ml_pipeline_meets_hydra.binding.options import below, below_chosen, value_of
+from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets, named_packages, try_locate
+from when_ml_pipeline_meets_hydra.binding.signature import Signature, artifact_kind, signature_of
+from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate
+from when_ml_pipeline_meets_hydra.composing.job import FOLLOWS, Composed, Job
+from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, all_before, misplaced
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
+from when_ml_pipeline_meets_hydra.masking import Redactor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of a subcommand: its function and validated arguments, and the calls whose artifacts it receives."""
+
+    stage: str
+    subcommand: str
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    needs: Mapping[str, Call]
+    keyed: Mapping[str, Any]
+    code: str
+    after: tuple[str, ...]
+    returns: type[Artifact] | None
+    is_effect: bool
+
+    @property
+    def specials(self) -> frozenset[str]:
+        """Which of the special parameters the function names."""
+        return signature_of(self.function).specials
+
+    @property
+    def received(self) -> frozenset[str]:
+        """The config keys that its arguments are made from."""
+        options: Iterable[Any] = (type(part) for value in self.arguments.values() for part in parts_of(value))
+        return frozenset(chain(self.arguments, *(chosen_fields(option) for option in options)))
+
+    @property
+    def name(self) -> str:
+        """``modeling train``."""
+        return f"{self.stage} {self.subcommand}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What all jobs ask for, and what is secret in their configs."""
+
+    calls: tuple[tuple[Job, Call], ...]
+    secret_keys: frozenset[str] = frozenset()
+    redactor: Redactor = field(default_factory=Redactor)
+
+
+def bind(composed: Composed) -> Bound:
+    """Bind every job to the call of its stage. Raises ``BadInput`` with all problems of all jobs."""
+    problems: list[Problem] = []
+    keys, masks = find_secrets(composed)
+    told = {(p.key, n) for p in composed.problems for n in p.jobs or [job.number for job in composed.jobs]}
+    known: _Known = {}
+    bound = []
+    asked: dict[tuple[str, ...], set[str]] = {}
+    for job in composed.jobs:
+        asked.setdefault(job.combination, set()).add(job.stage)
+    for job in composed.jobs:
+        wrong: list[Problem] = []
+        binder = _Binder(job, composed.stages, wrong, masks, known, frozenset(asked[job.combination]))
+        bound.append((job, binder.call(job.stage)))
+        problems += (replace(p, jobs=(job.number,)) for p in wrong if (p.key, job.number) not in told)
+    # What follows from an override that was left out is not said again.
+    new = [p for p in problems if p.key.partition(".")[0] not in composed.spoiled]
+    found = [*composed.problems, *(new or ([] if composed.problems else problems))]
+    if found := [p for p in found if p.message != FOLLOWS] or found:
+        raise BadInput(*merged((_masked(p, masks) for p in found), len(composed.jobs)))
+    return Bound(calls=tuple((job, call) for job, call in bound if call), secret_keys=keys, redactor=masks)
+
+
+def content_of(name: str) -> str:
+    """The name in a step's inputs of the digest of an option's outside data."""
+    return f"{name} (content)"
+
+
+def check(calls: Iterable[tuple[Job, Call]], masks: Redactor) -> None:
+    """Let the options of calls that will run look at the outside world. Raises ``BadInput`` with all they find."""
+    problems: list[Problem] = []
+    seen: set[int] = set()
+    for job, call in calls:
+        for name, value in call.arguments.items():
+            if follows(value, Checked) and id(value) not in seen:
+                seen.add(id(value))
+                kind: Any = type(value)
+                own = chosen_fields(kind)
+                problems += (_masked(below_chosen(name, own, p, job), masks) for p in value.check())
+    if problems:
+        raise BadInput(*merged(problems))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a subcommand receives: config keys with their types, and the artifacts of other stages."""
+
+    summary: str
+    keys: Mapping[str, Any]
+    artifacts: Mapping[str, str]
+
+
+def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
+    """Describe what the job's subcommand receives; values are not validated. Raises ``BadInput``."""
+    problems: list[Problem] = []
+    binder = _Binder(job, stages, problems)
+    if (found := binder.function(job.stage)) is None:
+        raise BadInput(*problems)
+    function, signature = found
+    doc = inspect.getdoc(function) or ""
+    hints = {n: h for n, h in signature.parameters.items() if n not in stages}
+    hints |= {n: h for name, hint in hints.items() for n, h in chosen_fields(binder.wanted(name, hint)).items()}
+    keys = {n: binder.wanted(n, h) for n, h in hints.items()}
+    artifacts = {n: artifact_kind(h) for n, h in signature.parameters.items() if n in stages}
+    return Description(
+        summary=doc.partition("\n")[0],
+        keys=keys | {n: k for key, hint in keys.items() for n, k in binder.members(key, hint)},
+        artifacts={n: getattr(h, "__name__", str(h)) for n, h in artifacts.items()},
+    )
+
+
+# What is known of the jobs before: stage, with those asked for beside it → the config keys that binding looked at →
+# their values → what came of it.
+_Came = tuple["Call | None", tuple[Problem, ...]]
+_Known = dict[tuple[str, frozenset[str]], dict[tuple[str, ...], dict[tuple[Any, ...], _Came]]]
+
+
+class _Looked(Mapping[str, Any]):
+    """A job's config that notes which of its keys were looked at."""
+
+    def __init__(self, config: Mapping[str, Any], at: set[str]) -> None:
+        self._config, self._at = config, at
+
+    def __getitem__(self, key: str) -> Any:
+        self._at.add(key)
+        return self._config[key]
+
+    def __contains__(self, key: object) -> bool:
+        self._at.add(str(key))
+        return key in self._config
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._config)
+
+    def __len__(self) -> int:
+        return len(self._config)
+
+
+class _Binder:
+    """Binds the stages of one job, each once; notes problems instead of raising them.
+
+    What was bound for another job is taken over where all that was looked at is the very same.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        stages: Mapping[str, Stage],
+        problems: list[Problem],
+        masks: Redactor | None = None,
+        known: _Known | None = None,
+        asked: frozenset[str] = frozenset(),
+    ) -> None:
+        self.job, self.stages, self.problems, self.masks = job, stages, problems, masks or Redactor()
+        self.allowed = allowed_packages(named_packages(job))
+        self.known = {} if known is None else known
+        self.asked = asked
+        self.looked_at: set[str] = set()
+        self.calls: dict[str, tuple[Call | None, tuple[str, ...]]] = {}  # each with what was looked at for it
+
+    def call(self, stage: str, asking: tuple[str, ...] = ()) -> Call | None:
+        """The call of ``stage``, with all that it needs; None where there was a problem."""
+        if stage not in self.calls:
+            if stage in asking:
+                self._wrong(f"{stage}_sub", f"needs its own result: {' → '.join([*asking, stage])}")
+                return None
+            self.calls[stage] = self._known_call(stage, (*asking, stage))
+        call, names = self.calls[stage]
+        self.looked_at |= set(names)  # also where another stage has asked for it: what asks depends on all of this
+        return call
+
+    def _known_call(self, stage: str, asking: tuple[str, ...]) -> tuple[Call | None, tuple[str, ...]]:
+        known = self.known.setdefault((stage, self.asked), {})
+        for names, calls in known.items():
+            if found := calls.get(self._state(names)):
+                self.problems += found[1]
+                return found[0], names
+        outside, job, before = self.looked_at, self.job, len(self.problems)
+        self.looked_at = set()
+        self.job = replace(job, config=_Looked(job.config, self.looked_at))
+        call = self._bind(stage, asking)
+        names, self.job = tuple(sorted(self.looked_at)), job
+        known.setdefault(names, {})[self._state(names)] = call, tuple(self.problems[before:])
+        self.looked_at = outside
+        return call, names
+
+    def _state(self, names: Iterable[str]) -> tuple[Any, ...]:
+        config, faults = self.job.config, self.job.faults
+        state = [id(config.get(name)) for name in names]
+        wrong = tuple(item for item in faults.items() if re.split(r"[.\[]", item[0])[0] in names) if faults else ()
+        return (*state, wrong, *(self.job.chosen.get(f"{STAGES}/{n}") for n in names if n.endswith("_sub")))
+
+    def _wrong(self, key: str, message: str, remedy: str | None = None) -> None:
+        origin = self.job.origins.of(f"{key}._target_") or self.job.origins.of(key)
+        self.problems.append(Problem(key=key, message=message, origin=origin, remedy=remedy))
+
+    def _locate(self, node: Any, key: str) -> Callable[..., Any]:
+        return locate(node["_target_"], self.allowed, key=key, origin=self.job.origins.of)
+
+    def wanted(self, name: str, hint: Any) -> Any:
+        """The type that a config key is validated into: its ``_target_``, otherwise the annotation."""
+        return try_locate(self.job.config.get(name), self.allowed) or hint
+
+    def members(self, name: str, hint: Any) -> Iterator[tuple[str, Any]]:
+        """The options by name inside of a config key, each with its type."""
+        node: Any = self.job.config.get(name) or {}
+        for inside_of, inner in several_fields(hint).items():
+            for member, part in (node.get(inside_of) or {}).items():
+                yield f"{name}.{inside_of}.{member}", try_locate(part, self.allowed) or inner
+
+    def function(self, stage: str) -> tuple[Callable[..., Any], Signature] | None:
+        """The function of a stage's subcommand with its signature; None where there was a problem."""
+        if stage == HELP:
+            stages = ", ".join(self.stages)
+            self.problems.append(Problem(key="c", message="no stage is chosen", remedy=f"Add c=… with one of {stages}"))
+            return None
+        if stage not in self.stages:
+            self._wrong("c", f"'{stage}' is no stage that can run", did_you_mean(stage, self.stages))
+            return None
+        key = f"{stage}_sub"
+        node = self.job.config.get(key)
+        if not isinstance(node, dict) or "_target_" not in node:
+            group = self.stages[stage].group
+            if group in self.job.chosen:
+                self._wrong(key, "the subcommand's file names no function", "Add _target_: package.module.function")
+            else:
+                remedy = f"Choose one ({group}=…), or name the default in the stage's file (subcommand: …)"
+                self._wrong(group, "no subcommand is chosen, and the stage has no default", remedy)
+            return None
+        try:
+            function = self._locate(node, key)
+            return function, signature_of(function)
+        except BadInput as error:
+            self.problems.extend(error.problems)
+        except Exception as error:  # whatever a function of somebody's may do when it is looked at
+            self._wrong(key, f"{node['_target_']} cannot be a subcommand: {error}")
+        return None
+
+    def _bind(self, stage: str, asking: tuple[str, ...]) -> Call | None:
+        if (found := self.function(stage)) is None:
+            return None
+        function, signature = found
+        before = len(self.problems)
+        wrong = misplaced(self.stages[stage], self.stages)
+        self.problems += (replace(p, origin=self.job.origins.stage_file(stage)) for p in wrong)
+        arguments, needs, prints = self._arguments(stage, signature, asking)
+        if len(self.problems) == before:
+            self.problems += _disagreements(function, arguments, needs, self.job)
+        if len(self.problems) > before:
+            return None
+        returns = signature.returns if inspect.isclass(signature.returns) else None
+        return Call(
+            stage=stage,
+            subcommand=self.job.chosen.get(self.stages[stage].group, function.__name__),
+            function=function,
+            arguments=arguments,
+            needs=needs,
+            keyed=self.masks.marked({**{n: keyed(v) for n, v in arguments.items()}, **prints}),
+            code=code_version(sorted({function.__module__, *self._modules(arguments.values())})),
+            after=all_before(stage, self.stages),
+            returns=returns if returns and issubclass(returns, Artifact) else None,
+            is_effect=bool(getattr(function, "is_effect", False)),
+        )
+
+    def _arguments(
+        self, stage: str, signature: Signature, asking: tuple[str, ...]
+    ) -> tuple[dict[str, Any], dict[str, Call], dict[str, str]]:
+        arguments, needs, prints = {}, {}, {}
+        for name, hint in signature.parameters.items():
+            try:
+                if name in self.stages and name in signature.defaults and name not in self.asked:
+                    continue
+                if name in self.stages:
+                    if upstream := self._artifact(name, hint, asking):
+                        needs[name] = upstream
+                elif name in self.job.config:
+                    arguments[name] = value_of(name, hint, self.job, self.allowed)
+                    if follows(arguments[name], Fingerprinted):
+                        prints[content_of(name)] = arguments[name].fingerprint()
+                elif name not in signature.defaults and self.job.origins.of(name):
+                    self._wrong(name, f"a value is needed: {stage} reads it")
+                elif name not in signature.defaults:
+                    remedy = self.job.origins.headerless(name) or did_you_mean(name, [*self.job.config, *self.stages])
+                    self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)
+            except BadInput as error:
+                kind: Any = type(arguments.get(name))
+                own, known = chosen_fields(kind), name in arguments
+                self.problems.extend(below_chosen(name, own, p, self.job) if known else p for p in error.problems)
+            except OSError as error:
+                self.problems.append(below(name, Problem(key="", message=f"cannot be read ({error})"), self.job))
+        return arguments, needs, prints
+
+    def _modules(self, options: Iterable[Any]) -> Iterator[str]:
+        """Where the code of the options is, and that of the classes which they extend."""
+        parts = chain.from_iterable(map(parts_of, options))
+        modules = (cls.__module__ for part in parts for cls in type(part).__mro__)
+        return (module for module in modules if inside(module, self.allowed))
+
+    def _artifact(self, stage: str, hint: Any, asking: tuple[str, ...]) -> Call | None:
+        call = self.call(stage, asking)
+        hint = artifact_kind(hint)
+        if call and not (call.returns and inspect.isclass(hint) and issubclass(call.returns, hint)):
+            returned = call.returns.__name__ if call.returns else "nothing"
+            self._wrong(
+                f"{asking[-1]}_sub",
+                f"{asking[-1]} needs the {getattr(hint, '__name__', hint)} of {stage}, "
+                f"but its subcommand '{call.subcommand}' returns {returned}",
+                f"Choose another one: {self.stages[stage].group}=…",
+            )
+        return call
+
+
+def _disagreements(
+    function: Callable[..., Any], arguments: Mapping[str, Any], needs: Mapping[str, Call], job: Job
+) -> Iterator[Problem]:
+    """What a subcommand's rule says about its values and those of the calls that it needs."""
+    if rule := getattr(function, "rule", None):
+        known = {n: v for call in needs.values() for n, v in call.arguments.items()} | {**arguments}
+        for problem in rule(**{n: known.get(n) for n in inspect.signature(rule).parameters}):
+            yield replace(problem, origin=problem.origin or job.origins.of(problem.key))
+
+
+def _masked(problem: Problem, masks: Redactor) -> Problem:
+    texts = {n: masks.text(getattr(problem, n) or "") or None for n in ("value", "origin", "remedy")}
+    return replace(problem, message=masks.text(problem.message), **texts)  # type: ignore[arg-type]

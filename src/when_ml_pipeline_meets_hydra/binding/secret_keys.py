@@ -1,0 +1,69 @@
+"""Which keys of the jobs' configs are secret, by the types that read them; so that their values can be masked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.binding.signature import signature_of
+from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, locate
+from when_ml_pipeline_meets_hydra.binding.validation import secret_keys
+from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
+from when_ml_pipeline_meets_hydra.errors import BadInput
+from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
+
+
+def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
+    """The keys that are secret in any job, and what masks their values.
+
+    All groups of a config count, also those that nothing reads. Types are only looked at (and their modules imported)
+    for what somebody said: in the program's own option files each secret has a name that tells.
+    """
+    nodes = {(key, id(node)): node for job in composed.jobs for key, node in job.config.items()}
+    keys: set[str] = set()
+    asked: set[tuple[Any, ...]] = set()
+    read: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for job in composed.jobs:
+        subcommands = [job.config.get(f"{stage}_sub") for stage in composed.stages]
+        allowed = allowed_packages(named_packages(job))
+        state = (*map(id, subcommands), allowed)
+        for key, node in job.config.items():
+            is_said = job.said is None or key in job.said
+            if is_said and (key, id(node), state) not in asked:
+                asked.add((key, id(node), state))
+                hint = try_locate(node, allowed)
+                if hint is None:
+                    if state not in read:
+                        read[state] = _hints(subcommands, allowed)
+                    hint = read[state].get(key)
+                keys |= set() if hint is None else set(secret_keys(hint, key, node))
+    return frozenset(keys), Redactor(v for (key, _), node in nodes.items() for v in secret_values(node, keys, key))
+
+
+def named_packages(job: Job) -> list[str]:
+    """``packages`` as the command line says it; a config file does not count."""
+    if any(line.lstrip("+").startswith("packages=") for line in job.overrides):
+        named = job.config.get("packages")
+        return [str(p) for p in named] if isinstance(named, list) else [str(named)]
+    return []
+
+
+def try_locate(node: Any, allowed: tuple[str, ...]) -> Callable[..., Any] | None:
+    """What the ``_target_`` of a part of a config names; None where there is none, or none that may be named."""
+    try:
+        named = isinstance(node, dict) and "_target_" in node
+        return locate(node["_target_"], allowed, key="", origin=lambda _: None) if named else None
+    except BadInput:
+        return None
+
+
+def _hints(subcommands: list[Any], allowed: tuple[str, ...]) -> Mapping[str, Any]:
+    """What the functions of some subcommands say about the config keys that they name."""
+    hints: dict[str, Any] = {}
+    for node in subcommands:
+        try:
+            found = try_locate(node, allowed)
+            hints = {**(signature_of(found).parameters if found else {}), **hints}
+        except Exception:  # reported where the function is needed
+            continue
+    return hints

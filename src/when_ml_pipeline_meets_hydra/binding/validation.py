@@ -1,0 +1,251 @@
+"""Config values → typed, frozen values, by pydantic; and its errors in the words of the person who typed them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+
+from when_ml_pipeline_meets_hydra.binding.keys import hints_of, is_secret
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.masking import MASK, is_secret_name
+
+OriginOf = Callable[[str], str | None]
+
+
+@lru_cache(maxsize=1024)
+def adapter(hint: Any) -> TypeAdapter[Any]:
+    """Pydantic's validator for an annotation."""
+    return TypeAdapter(hint)
+
+
+def validate(hint: Any, data: Any, *, key: str, origin: OriginOf, chosen: Mapping[str, Any] | None = None) -> Any:
+    """``data`` (plain values) as an instance of ``hint``; strict, so that ``"5"`` and ``true`` are no numbers.
+
+    ``chosen`` are the values of the fields that are marked so. Raises ``BadInput`` with every problem, each with its
+    key, value, origin and what is allowed.
+    """
+    if inspect.isabstract(hint):
+        raise BadInput(_no_target(hint, key, origin))
+    try:
+        data = {**dict.fromkeys(chosen), **data} if chosen and isinstance(data, dict) else data
+        return adapter(hint).validate_json(json.dumps(data), strict=True, context=chosen)
+    except ValidationError as error:
+        raise BadInput(*dict.fromkeys(_problems(error, hint, data, key, origin))) from None
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError):
+        raise BadInput(_no_target(hint, key, origin)) from None
+
+
+def _no_target(hint: Any, key: str, origin: OriginOf) -> Problem:
+    name = getattr(hint, "__name__", hint)
+    if inspect.isabstract(hint) or getattr(hint, "_is_protocol", False):
+        message = f"a {name} is needed, but the chosen option names no _target_"
+        remedy = "Choose another option of its group (see --help), or add a _target_ to the option's file"
+    else:
+        message, remedy = f"{name} is no type that values can be checked against", "Make it a @frozen class"
+    return Problem(key=key, message=message, origin=origin(f"{key}._target_") or origin(key), remedy=remedy)
+
+
+def _problems(error: ValidationError, hint: Any, data: Any, key: str, origin: OriginOf) -> Iterator[Problem]:
+    for found in error.errors(include_url=False):
+        loc = _place(found, data)
+        path = key + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc)
+        field = field_schema(hint, loc)
+        inner = tuple(secret_keys(hint, key))
+        secret = is_secret_name(path) or field.get("format") == "password" or any(_below(s, path) for s in inner)
+        kind, properties = found["type"], field.get("properties", ())
+        yield Problem(
+            key=path,
+            value=None if kind in _UNKNOWN else _shown(found, secret=secret),
+            message=_message(found, field),
+            origin=_origin(found["input"], properties, path, origin, is_told=kind not in _UNKNOWN),
+            remedy=_remedy(kind, hint, loc, key),
+        )
+
+
+def _place(found: Mapping[str, Any], data: Any) -> list[int | str]:
+    """Where in ``data`` an error is; pydantic's own place also names the alternatives of a union."""
+    place: list[int | str] = []
+    for part in found["loc"]:
+        if part in (data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()):
+            data = data[part]
+        elif not (found["type"].startswith("missing") and part == found["loc"][-1]):
+            continue
+        place.append(part)
+    return place
+
+
+def _origin(value: Any, fields: Iterable[str], key: str, origin: OriginOf, *, is_told: bool) -> str | None:
+    """Where a value comes from; of a whole option the overrides of something in it, if there are any.
+
+    Where the value must not be told, that of the override is left out.
+    """
+    inner = (o for name in fields for o in _overrides(None, f"{key}.{name}", origin))
+    found = dict.fromkeys([*_overrides(value, key, origin), *inner])
+    return " and ".join(o if is_told else o.partition("=")[0] for o in found) or origin(key)
+
+
+def _overrides(value: Any, key: str, origin: OriginOf) -> Iterator[str]:
+    """The overrides that set a value, or something inside it."""
+    if (found := origin(key) or "").startswith("the override"):
+        yield found
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield from _overrides(inner, f"{key}.{name}", origin)
+
+
+def _below(secret: str, path: str) -> bool:
+    return secret.startswith(f"{path}.") or path.startswith(f"{secret}.")
+
+
+# The value of a misspelt key is not shown: it may be a secret.
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+
+
+def _shown(found: Mapping[str, Any], *, secret: bool) -> str | None:
+    value = found["input"]
+    if found["type"].startswith("missing") or isinstance(value, dict):
+        return None
+    return MASK if secret else value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _message(found: Mapping[str, Any], field: Mapping[str, Any]) -> str:
+    kind = found["type"]
+    if kind in _UNKNOWN:
+        return "there is no such key"
+    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"a value is needed ({allowed(field)})"
+    if kind in ("value_error", "assertion_error"):
+        return str(found["ctx"]["error"]) or "refused"
+    return f"expected {allowed(field)}" if field else str(found["msg"])
+
+
+def _remedy(kind: str, hint: Any, loc: list[int | str], key: str) -> str | None:
+    if kind in _UNKNOWN and loc:
+        names = [*field_schema(hint, loc[:-1]).get("properties", ())]
+        place = ".".join([key, *map(str, loc[:-1])])
+        return did_you_mean(f"{place}.{loc[-1]}", [f"{place}.{name}" for name in names])
+    if kind.startswith("missing") and loc:
+        return f"Give it: {key}.{'.'.join(map(str, loc))}=…"
+    return None
+
+
+@lru_cache(maxsize=1024)
+def schema(hint: Any) -> dict[str, Any]:
+    """The JSON schema of an annotation; empty where it has none."""
+    try:
+        return adapter(hint).json_schema()
+    except (PydanticUserError, PydanticSchemaGenerationError):
+        return {}
+
+
+def field_schema(hint: Any, loc: list[int | str]) -> dict[str, Any]:
+    """The JSON schema of the field at ``loc``, with references followed."""
+    whole = schema(hint)
+    node = _follow(whole, whole)
+    for part in loc:
+        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+        node = _follow(node, whole)
+    return node
+
+
+def _follow(node: dict[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        target = whole["$defs"][node["$ref"].rpartition("/")[2]]
+        node = {**target, **{k: v for k, v in node.items() if k != "$ref"}}
+    if "anyOf" in node:
+        node = {**node, "anyOf": [_follow(n, whole) for n in node["anyOf"]]}
+    return node
+
+
+_NAMES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a group of keys",
+    "null": "null",
+}
+
+
+def allowed(field: Mapping[str, Any]) -> str:
+    """What a field takes, in words: ``a number, 0 < x < 1``; ``one of huber, quantile``."""
+    if options := field.get("enum"):
+        return "one of " + ", ".join(map(str, options))
+    if "const" in field:
+        return str(field["const"])
+    if alternatives := field.get("anyOf"):
+        return " or ".join(dict.fromkeys(allowed(a) for a in alternatives))
+    name = {"path": "a path", "uri": "a URL", "date": "a date"}.get(field.get("format", "")) or _NAMES.get(
+        str(field.get("type")), "a value"
+    )
+    return name + _range(field)
+
+
+def _range(field: Mapping[str, Any]) -> str:
+    lows, highs = (("exclusiveMinimum", "<"), ("minimum", "≤")), (("exclusiveMaximum", "<"), ("maximum", "≤"))
+    low = next((f"{_bound(field[k])} {sign} " for k, sign in lows if k in field), "")
+    high = next((f" {sign} {_bound(field[k])}" for k, sign in highs if k in field), "")
+    if low and not high:
+        return f", {'at least' if 'minimum' in field else 'more than'} {low.split()[0]}"
+    if low or high:
+        return f", {low}x{high}"
+    if least := field.get("minLength") or field.get("minItems"):
+        return (
+            ", not empty" if least == 1 else f", at least {least} {'characters' if 'minLength' in field else 'items'}"
+        )
+    if "pattern" in field:
+        return f" like {field['pattern']}"
+    return ""
+
+
+def _bound(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def secret_keys(hint: Any, key: str, data: Any = None) -> Iterator[str]:
+    """The config keys below ``key`` that the annotation says are secret.
+
+    Where an option has secrets, a key of ``data`` that it does not know may be a misspelt one of them.
+    """
+    values = data if isinstance(data, dict) else {}
+    if is_secret(hint):
+        yield key
+    elif hints := _hints(hint):
+        found = [k for name, inner in hints.items() for k in secret_keys(inner, f"{key}.{name}", values.get(name))]
+        yield from found
+        yield from (f"{key}.{name}" for name in values if found and name not in hints and name != "_target_")
+    elif get_origin(hint) is not None:
+        inside = [h for h in get_args(hint) if _has_fields(h) or get_origin(h) is not None]
+        for place, value in _members(hint, key, data):
+            yield from (k for h in inside for k in secret_keys(h, place, value))
+
+
+def _hints(hint: Any) -> Mapping[str, Any]:
+    """The fields of an option class; none of a class that is no option and whose annotations cannot be resolved."""
+    try:
+        return hints_of(hint) if _has_fields(hint) else {}
+    except NameError:
+        return {}
+
+
+def _members(hint: Any, key: str, data: Any) -> Iterator[tuple[str, Any]]:
+    """The values inside a container, each with its key; of anything else the value itself."""
+    if isinstance(data, dict) and _is_mapping(get_origin(hint)):
+        yield from ((f"{key}.{name}", value) for name, value in data.items())
+    else:
+        yield from ((key, value) for value in (data if isinstance(data, list) else [data]))
+
+
+def _is_mapping(kind: Any) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, Mapping)
+
+
+def _has_fields(hint: Any) -> bool:
+    return inspect.isclass(hint) and (dataclasses.is_dataclass(hint) or issubclass(hint, BaseModel))

@@ -1,0 +1,1 @@
+"""What was composed or run before and has not changed since."""

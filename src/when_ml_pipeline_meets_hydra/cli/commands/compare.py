@@ -1,0 +1,117 @@
+"""``runs compare``: the combinations of runs side by side, as a table, a file or a picture."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from when_ml_pipeline_meets_hydra.cli.exit import home
+from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_rows
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.records.compare import Comparison, Objective, compare, objective_of
+from when_ml_pipeline_meets_hydra.records.record import Record, find_record
+from when_ml_pipeline_meets_hydra.storage import durable_files
+
+
+def compare_runs(
+    runs: Annotated[list[str], typer.Argument(help="Ids, parts of them that are unique, or 'last'")],
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the table to this file")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="Write the table to this file")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Draw the metric against what was swept: .png or .svg")
+    ] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Sort by it, and draw it: r2, or modeling.r2")] = None,
+    minimize: Annotated[bool, typer.Option("--minimize", help="The smallest value of the metric is the best")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
+) -> None:
+    """Compare the combinations of one or several runs: what differs, what became of them, their metrics."""
+    check_endings({"--csv": csv, "--parquet": parquet, "--picture": picture})
+    records = list(dict.fromkeys(find_record(home(), run) for run in runs))
+    comparison, note = _sorted(compare(records), records[0], metric, minimize=minimize)
+    files = {csv: _csv, parquet: _parquet, picture: _picture}
+    contents = {file: make(comparison, file) for file, make in files.items() if file}  # all of them, or none
+    for file, content in contents.items():
+        write(file, content)
+    if as_json:
+        rows = [row.as_json() for row in comparison.rows]
+        shown = {"keys": comparison.keys, "metrics": comparison.metrics, "combinations": rows}
+        json.dump(shown, sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+        return
+    print_rows(*comparison.table(comparison.rows, console().width if sys.stdout.isatty() else None))
+    if note:
+        console(stderr=True, soft_wrap=True).print(note, style="yellow", markup=False)
+    for file in contents:
+        print(f"written: {file}")
+
+
+def _sorted(
+    comparison: Comparison, first: Record, metric: str | None, *, minimize: bool
+) -> tuple[Comparison, str | None]:
+    """In the order that was asked for now, or when the run began; a note where that cannot be."""
+    asked = objective_of(first)
+    if metric is None:
+        objective = Objective(metric=asked.metric, direction="minimize" if minimize else asked.direction)
+        try:
+            return comparison.sorted(objective), None
+        except BadInput as error:
+            return comparison, f"Note: not sorted by objective.metric={asked.metric}: {error.problems[0].message}"
+    try:
+        whole = comparison.metric(metric)
+    except BadInput as error:
+        (problem,) = error.problems
+        remedy = problem.remedy
+        raise BadInput(Problem(key="--metric", value=metric, message=problem.message, remedy=remedy)) from None
+    same = asked.metric in (whole, whole.partition(".")[2])
+    direction = "minimize" if minimize else asked.direction if same else "maximize"
+    return comparison.sorted(Objective(metric=whole, direction=direction)), None
+
+
+def _csv(comparison: Comparison, file: Path) -> bytes:
+    from when_ml_pipeline_meets_hydra.records.frames import csv_of
+
+    return csv_of(comparison)
+
+
+def _parquet(comparison: Comparison, file: Path) -> bytes:
+    from when_ml_pipeline_meets_hydra.records.frames import parquet_of
+
+    return parquet_of(comparison)
+
+
+def _picture(comparison: Comparison, file: Path) -> bytes:
+    from when_ml_pipeline_meets_hydra.records.plot import draw
+
+    if not comparison.metrics:
+        raise BadInput(Problem(key="--picture", value=str(file), message="no step measured anything"))
+    if not comparison.keys:
+        message = "nothing differs between the combinations of these runs"
+        raise BadInput(Problem(key="--picture", value=str(file), message=message, remedy="Name several runs"))
+    name = comparison.objective.metric
+    metric = comparison.metric(name) if name else comparison.metrics[0]
+    return draw(comparison, metric, file.suffix.lower().removeprefix("."))
+
+
+def check_endings(files: dict[str, Path | None]) -> None:
+    """Refuse names of files whose kind is none that their flag writes."""
+    allowed = {"--csv": (".csv",), "--parquet": (".parquet",), "--picture": (".png", ".svg")}
+    problems = [
+        Problem(key=flag, value=str(file), message=f"the file has to end with {' or '.join(allowed[flag])}")
+        for flag, file in files.items()
+        if file and file.suffix.lower() not in allowed[flag]
+    ]
+    if problems:
+        raise BadInput(*problems)
+
+
+def write(file: Path, content: bytes) -> None:
+    """Write a file that somebody asked for. Raises ``BadInput`` where that is not possible."""
+    try:
+        durable_files.write(file, content)
+    except OSError as error:
+        message = f"nothing can be written there ({error.strerror})"
+        raise BadInput(Problem(key=str(file), message=message)) from error

@@ -1,0 +1,83 @@
+"""``graph``: which option file pulls in which."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from when_ml_pipeline_meets_hydra.composing.config_loader import Imported
+
+
+class Format(StrEnum):
+    """How to print it."""
+
+    TREE = "tree"
+    MERMAID = "mermaid"
+    JSON = "json"
+
+
+def graph(
+    overrides: Annotated[list[str] | None, typer.Argument(help="c=… group=option …, as for a run")] = None,
+    form: Annotated[Format, typer.Option("--format", help="For people, for a page, for machines")] = Format.TREE,
+    config_dir: Annotated[list[str] | None, typer.Option("--config-dir", help="A folder of your option files")] = None,
+) -> None:
+    """Show the option files of a config: which one names which in its defaults list, and where its keys land."""
+    from when_ml_pipeline_meets_hydra.cli.output.consoles import console
+    from when_ml_pipeline_meets_hydra.composing.compose import compose
+
+    composed = compose(overrides or [], config_dirs=config_dir or [])
+    root = composed.loader().imports(composed.jobs[0].choices)
+    if form is Format.JSON:
+        json.dump(_plain(root), sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+    elif form is Format.MERMAID:
+        sys.stdout.writelines(f"{line}\n" for line in _mermaid(root))
+    else:
+        console().print(_tree(root))
+
+
+def _plain(node: Imported) -> dict[str, Any]:
+    return {"config": node.path, "package": node.package, "file": node.file, "imports": [*map(_plain, node.imports)]}
+
+
+def _mermaid(root: Imported) -> Iterator[str]:
+    """Each file is one node, however often it is named; the label of an arrow says where its keys land."""
+    names: dict[str, str] = {}
+    lines: dict[str, None] = {}
+
+    def walk(node: Imported) -> str:
+        name = names.setdefault(node.path, f"n{len(names)}")
+        for child in node.imports:
+            package = f'|"{child.package}"| ' if child.package else " "
+            below = names.get(child.path) or f"n{len(names)}"
+            lines[f"  {name} -->{package}{below}"] = None
+            walk(child)
+        return name
+
+    walk(root)
+    yield "graph LR"
+    yield from (f'  {name}["{path}"]' for path, name in names.items())
+    yield from lines
+
+
+def _tree(root: Imported) -> Tree:
+    from rich.text import Text
+    from rich.tree import Tree
+
+    def label(node: Imported) -> Text:
+        return Text.assemble((node.path, "cyan"), (f"  → {node.package}" if node.package else "", "dim"))
+
+    def grow(tree: Tree, node: Imported) -> Tree:
+        for child in node.imports:
+            grow(tree.add(label(child)), child)
+        return tree
+
+    return grow(Tree(label(root), guide_style="dim"), root)

@@ -1,0 +1,75 @@
+"""``--cfg`` and ``--info``: what is composed, and what Hydra says about how; secrets masked."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
+from when_ml_pipeline_meets_hydra.cache import compositions
+from when_ml_pipeline_meets_hydra.composing.job import FOLLOWS, NEEDED, RUN_FOLDER, Composed, Job
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.hydra_jobs.folders import JobFolders
+from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.records.record import Request, dump_yaml
+
+
+def show(args: Namespace) -> int:
+    """Print what the flags ask for; runs nothing."""
+    request = Request(overrides=tuple(args.overrides), multirun=args.multirun, config_dirs=tuple(args.config_dir))
+    composed = compositions.composed(request).without_problems()
+    keys, masks = find_secrets(composed)
+    if args.info:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            composed.loader().describe(args.info, composed.jobs[0].choices, composed.jobs[0].values)
+        sys.stdout.write(masks.text(printed.getvalue()))
+        return 0
+    for job in composed.jobs:
+        if len(composed.jobs) > 1:
+            print(f"# job {job.number}: {' '.join(masks.override(o, keys) for o in job.overrides)}")
+        content = {**_hydra(composed, job, args), **_config(job, args)}
+        sys.stdout.write(dump_yaml(_below(masks.tree(content, keys), args.package)))
+    return 0
+
+
+def _config(job: Job, args: Namespace) -> Mapping[str, Any]:
+    """The job's own config, if it is asked for."""
+    if args.cfg == "hydra":
+        return {}
+    if not args.resolve:
+        return job.raw
+    if wrong := [Problem(key=k, message=fault) for k, fault in job.faults.items() if fault not in (NEEDED, FOLLOWS)]:
+        raise BadInput(*wrong)
+    return job.config
+
+
+def _hydra(composed: Composed, job: Job, args: Namespace) -> Mapping[str, Any]:
+    """Hydra's own config for a job as it is written, if it is asked for: some of it is known only when the job runs."""
+    if args.cfg == "job":
+        return {}
+    from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import resolve
+
+    folders = JobFolders(
+        composed=composed.hydra,
+        run_folder=Path(RUN_FOLDER),
+        is_multirun=args.multirun,
+        masks=Redactor(),
+        secret_keys=(),
+        resolve=resolve,
+    )
+    return {"hydra": folders.described(job)}
+
+
+def _below(content: Any, package: str | None) -> Any:
+    for part in package.split(".") if package else ():
+        if not isinstance(content, dict) or part not in content:
+            remedy = did_you_mean(part, list(content) if isinstance(content, dict) else [])
+            raise BadInput(Problem(key="--package", value=package, message="there is no such key", remedy=remedy))
+        content = content[part]
+    return content

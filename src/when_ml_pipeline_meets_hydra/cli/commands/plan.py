@@ -1,0 +1,32 @@
+"""``plan``: what would run and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+
+def plan(
+    overrides: Annotated[list[str] | None, typer.Argument(help="c=… key=value …, as for a run")] = None,
+    multirun: Annotated[bool, typer.Option("--multirun", "-m", help="A job for each listed value")] = False,
+    config_dir: Annotated[list[str] | None, typer.Option("--config-dir", help="A folder of your option files")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
+) -> None:
+    """Show the steps with what will be done and why; run nothing."""
+    from when_ml_pipeline_meets_hydra.cli.output.consoles import print_rows
+    from when_ml_pipeline_meets_hydra.cli.output.formatting import counted
+    from when_ml_pipeline_meets_hydra.cli.output.tables import plan_json
+    from when_ml_pipeline_meets_hydra.pipeline import prepare
+
+    prepared = prepare(overrides or [], multirun=multirun, config_dirs=config_dir or [])
+    if as_json:
+        json.dump(plan_json(prepared.plan), sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+    else:
+        steps = prepared.plan.steps
+        rows = ((s.call.name, s.key[:12], str(s.action), s.reason) for s in steps)
+        print_rows(("step", "key", "action", "why"), rows)
+        print(f"{counted(str(s.action) for s in steps)}; nothing was run")

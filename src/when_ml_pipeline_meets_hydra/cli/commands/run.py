@@ -1,0 +1,91 @@
+"""Hydra's grammar: ``c=… key=value --multirun``, and the flags that only show something."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from when_ml_pipeline_meets_hydra.cli.arguments import parse_words, search_path
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+
+def run_words(words: list[str]) -> int:
+    """Run the stages that the words ask for, or show what a flag asks for."""
+    if words in ([], ["--help"], ["-h"]):  # the two that have to answer at once
+        return _overview() if not words else _general_help([])
+    if (code := _recalled(words)) is not None:
+        return code
+    args = parse_words(words)
+    asked = {o.partition("=")[0]: o.partition("=")[2] for o in args.overrides}
+    stage = asked.get("c", "help")
+    if args.json and (args.version or args.info or args.cfg or args.help or stage == "help"):
+        raise BadInput(
+            Problem(key="--json", message="is for a run, and nothing is to be run here", remedy="Add c=STAGE")
+        )
+    if args.version:
+        return _show_version()
+    if args.info or args.cfg:
+        from when_ml_pipeline_meets_hydra.cli.commands import inspect
+
+        return inspect.show(args)
+    if args.help:
+        return _help(args, stage)
+    if stage == "help" and set(asked) <= {"c", "hydra.searchpath"}:
+        return _overview(search_path(args))
+    return _run(args, words)
+
+
+def _show_version() -> int:
+    from when_ml_pipeline_meets_hydra import __version__
+
+    print(__version__)
+    return 0
+
+
+def _overview(folders: Sequence[str] = ()) -> int:
+    from when_ml_pipeline_meets_hydra.cli.help.overview import show_commands
+
+    return show_commands(folders)
+
+
+def _general_help(folders: Sequence[str]) -> int:
+    from when_ml_pipeline_meets_hydra.cli.help.groups import show_help
+
+    return show_help(folders)
+
+
+def _help(args: Namespace, stage: str) -> int:
+    if stage == "help":
+        return _general_help(search_path(args))
+    from when_ml_pipeline_meets_hydra.cli.help.stage import show_stage_help
+
+    return show_stage_help(args.overrides, args.config_dir, multirun=args.multirun)
+
+
+def _recalled(words: list[str]) -> int | None:
+    """Tell again of a command of which nothing has changed; None where there is none."""
+    from when_ml_pipeline_meets_hydra.cache.runs import recall
+
+    if (recalled := recall(words)) is None:
+        return None
+    from when_ml_pipeline_meets_hydra.cli.output.watching import watcher
+
+    with watcher(as_json="--json" in words) as observer:
+        return int(recalled.tell(observer))
+
+
+def _run(args: Namespace, words: list[str]) -> int:
+    from when_ml_pipeline_meets_hydra.cache.runs import remember
+    from when_ml_pipeline_meets_hydra.cli.output.watching import watcher
+    from when_ml_pipeline_meets_hydra.pipeline import prepare, run_prepared
+
+    started = time.time()
+    with watcher(as_json=args.json) as observer:
+        prepared = prepare(args.overrides, multirun=args.multirun, config_dirs=args.config_dir)
+        done = run_prepared(prepared, observer)
+    remember(words, prepared, done, started)
+    return int(done.exit_code)

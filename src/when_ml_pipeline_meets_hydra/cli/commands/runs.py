@@ -1,0 +1,160 @@
+"""``runs``: the records of what was run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+
+from when_ml_pipeline_meets_hydra.cli.exit import home
+from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_rows
+from when_ml_pipeline_meets_hydra.cli.output.formatting import metrics_text
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.masking import MASK
+from when_ml_pipeline_meets_hydra.records.record import Record, dump_yaml, find_record, read_records
+
+RunId = Annotated[str, typer.Argument(help="The run's id, a part of it that is unique, or 'last'")]
+_MANY = 10  # jobs whose configs are shown one by one
+AsJson = Annotated[bool, typer.Option("--json", help="For machines")]
+
+
+def list_runs(
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many")] = 20, as_json: AsJson = False
+) -> None:
+    """List the runs, the newest last."""
+    records = list(read_records(home()))[-last:]
+    if as_json:
+        _print_json([{**r.content, "status": r.status} for r in records])
+        return
+    print_rows(("id", "status", "seconds", "stages", "metrics"), map(_row, records))
+
+
+def show(
+    run: RunId,
+    job: Annotated[int | None, typer.Option("--job", min=0, help="The config of this job only")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one run: what was asked for, its steps, versions, and the config of its jobs."""
+    record = find_record(home(), run)
+    if job is not None:
+        _show_config(_config(record, job), as_json=as_json)
+        return
+    if as_json:
+        _print_json({**record.content, "status": record.status, "configs": dict(record.configs())})
+        return
+    out = console()
+    head = {k: record.head[k] for k in ("id", "started", "seconds", "folder", "git")}
+    words = " ".join(_words(record))
+    out.print(dump_yaml({**head, "status": record.status, "asked for": words}), markup=False, end="")
+    rows = ((*_step(step), metrics_text(step["metrics"] or {})) for step in record.steps)
+    print_rows(("step", "status", "seconds", "why", "metrics"), rows)
+    for step in record.steps:
+        if step["error"]:
+            out.print(f"{step['stage']} {step['subcommand']}: {step['error']}", style="red", markup=False)
+            out.print(f"  log: {record.folder / (step['log'] or 'logs')}", markup=False, soft_wrap=True)
+    count = record.head["job_count"]
+    pairs = zip(record.jobs(), record.configs(), strict=True)
+    for job_line, (number, config) in islice(pairs, None if count <= _MANY else 1):
+        print(f"\n# config of job {number} (c={job_line['stage']})")
+        _show_config(config)
+    if count > _MANY:
+        print(f"\n{count - 1} more jobs: runs show {record.id} --job N")
+
+
+def diff(a: RunId, b: RunId) -> None:
+    """Show in what two runs differ: configs of equal stages, results and metrics, versions."""
+    first, second = find_record(home(), a), find_record(home(), b)
+    out = console()
+    found = list(_differences(first, second))
+    for line in found:
+        out.print(line, markup=False)
+    if not found:
+        out.print("no differences")
+
+
+def rerun(
+    run: RunId,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Further overrides, such as secrets")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each event")] = False,
+) -> None:
+    """Run again what a run was asked for; what is stored is not computed again."""
+    from when_ml_pipeline_meets_hydra.cli.output.watching import watcher
+    from when_ml_pipeline_meets_hydra.pipeline import run as run_again
+
+    request = find_record(home(), run).request
+    given = {o.partition("=")[0].lstrip("+~") for o in overrides or ()}
+    words = [o for o in request.overrides if o.partition("=")[0].lstrip("+~") not in given]
+    if masked := [o.partition("=")[0] for o in words if MASK in o]:
+        raise BadInput(
+            *(Problem(key=k, message="a secret, which no record keeps", remedy=f"Give it: {k}=…") for k in masked)
+        )
+    words += overrides or ()
+    with watcher(as_json=as_json) as observer:
+        done = run_again(words, multirun=request.multirun, config_dirs=request.config_dirs, observer=observer)
+    raise typer.Exit(int(done.exit_code))
+
+
+def _differences(first: Record, second: Record) -> Iterator[str]:
+    from when_ml_pipeline_meets_hydra.planning.plan import differences
+
+    one, two = _configs(first), _configs(second)
+    for stage in dict.fromkeys([*one, *two]):
+        yield from (f"config of {stage}: {d}" for d in differences(one.get(stage, {}), two.get(stage, {})))
+    yield from (f"step {d}" for d in differences(_keys(first), _keys(second)))
+    yield from (f"metric {d}" for d in differences(first.metrics, second.metrics))
+    yield from (f"version of {d}" for d in differences(first.head["versions"], second.head["versions"]))
+    yield from (f"git {d}" for d in differences(first.head["git"] or {}, second.head["git"] or {}))
+
+
+def _configs(record: Record) -> dict[str, Mapping[str, Any]]:
+    several = len(record.head["stages"]) < record.head["job_count"]
+    names = {j["number"]: f"{j['stage']} (job {j['number']})" if several else j["stage"] for j in record.jobs()}
+    return {names[number]: config for number, config in record.configs()}
+
+
+def _config(record: Record, job: int) -> Mapping[str, Any]:
+    try:
+        return record.config(job)
+    except KeyError:
+        message = f"the run has the jobs 0 to {record.head['job_count'] - 1}"
+        raise BadInput(Problem(key="--job", value=str(job), message=message)) from None
+
+
+def _show_config(config: Mapping[str, Any], *, as_json: bool = False) -> None:
+    if as_json:
+        _print_json(config)
+    else:
+        sys.stdout.write(dump_yaml(config))
+
+
+def _keys(record: Record) -> dict[str, str]:
+    return {f"{s['stage']} {s['subcommand']}": s["key"][:12] for s in record.steps}
+
+
+def _row(record: Record) -> tuple[str, ...]:
+    head = record.head
+    seconds = "" if head["seconds"] is None else f"{head['seconds']:.1f}"
+    return record.id, record.status, seconds, ", ".join(head["stages"]), metrics_text(dict(_first(record.metrics)))
+
+
+def _first(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    return list(metrics.items())[:3]
+
+
+def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
+    return f"{step['stage']} {step['subcommand']}", step["status"], f"{step['seconds']:.1f}", step["reason"]
+
+
+def _words(record: Record) -> list[str]:
+    request = record.request
+    dirs = [word for folder in request.config_dirs for word in ("--config-dir", folder)]
+    return [*request.overrides, *(["--multirun"] if request.multirun else []), *dirs]
+
+
+def _print_json(content: Any) -> None:
+    json.dump(content, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,81 @@
+"""``store``: look after the stored results."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from when_ml_pipeline_meets_hydra.cli.exit import home
+from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_rows
+from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.storage.store import Store, Stored
+
+
+def list_results(as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False) -> None:
+    """List the stored results, the oldest first."""
+    results = list(_store().results())
+    if as_json:
+        json.dump([asdict(r) for r in results], sys.stdout, indent=2)
+        sys.stdout.write("\n")
+        return
+    print_rows(("key", "function", "size", "created", "last used"), map(_row, results))
+
+
+def verify() -> None:
+    """Read every stored file and say what is missing or was changed; exit code 1 where something was."""
+    store = _store()
+    wrong = list(store.verify())
+    for line in wrong:
+        console().print(line, style="red", markup=False)
+    left = store.unfinished()
+    if left:
+        console().print(
+            f"{len(left)} unfinished of runs that failed or were killed (harmless; 'store gc' removes them)"
+        )
+    console().print(f"{sum(1 for _ in store.results())} results, {len(wrong)} problems")
+    if wrong:
+        raise typer.Exit(int(ExitCode.STEP_FAILED))
+
+
+def gc(
+    unused_for: Annotated[
+        float | None, typer.Option("--unused-for", min=0, help="Also results that no run used for so many days")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed")] = False,
+) -> None:
+    """Remove what runs that failed or were killed left behind, and results that were not used for long."""
+    store = _store()
+    left = store.unfinished(remove=not dry_run)
+    limit = None if unused_for is None else time.time() - unused_for * 86_400
+    old = [r for r in store.results() if limit is not None and r.used < limit]
+    if not dry_run:
+        for result in old:
+            store.remove(result.key)
+    verb = "would be removed" if dry_run else "removed"
+    console().print(f"{len(left)} unfinished and {len(old)} results ({_size(sum(r.size for r in old))}) {verb}")
+
+
+def _row(result: Stored) -> tuple[str, ...]:
+    function = result.function.rpartition(".")[2]
+    return result.key[:12], function, _size(result.size), _when(result.created), _when(result.used)
+
+
+def _store() -> Store:
+    return Store(home() / "store")
+
+
+def _size(size: int) -> str:
+    value, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB"):
+        if value >= 1000:
+            value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,0 +1,67 @@
+"""``cluster``: what is done on the machine of a model server, beside its repository."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from when_ml_pipeline_meets_hydra.cli.exit import HOME_VARIABLE, home
+from when_ml_pipeline_meets_hydra.cli.output.consoles import print_rows
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.serving.http.users import Users
+
+REPOSITORY_HELP = f"Directory of the model repository; models/ in ${HOME_VARIABLE} or .pipeline otherwise"
+ROLE_HELP = "What they may do: predict; deploy (also upload, activate, roll back); admin"
+
+RepositoryOption = Annotated[Path | None, typer.Option(help=REPOSITORY_HELP)]
+Name = Annotated[str, typer.Argument(help="The id that they log in with")]
+
+
+def root_of(repository: Path | None) -> Path:
+    """The repository that is meant where none is named."""
+    return repository or home() / "models"
+
+
+def add_user(
+    name: Name,
+    role: Annotated[str, typer.Option(help=ROLE_HELP)] = "predict",
+    replace: Annotated[bool, typer.Option("--replace", help="Set password and role of a user there is anew")] = False,
+    repository: RepositoryOption = None,
+) -> None:
+    """Let somebody in; the password is asked for, or read from stdin. Running servers notice at once."""
+    from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+    from when_ml_pipeline_meets_hydra.serving.http.users import Role
+
+    if role not in list(Role):
+        remedy = did_you_mean(role, list(Role))
+        raise BadInput(Problem(key="--role", value=role, message="there is no such role", remedy=remedy))
+    _users(repository).add(name, Role(role), _password(), replace=replace)
+    typer.echo(f"{name} may {role} on {root_of(repository)}", err=True)
+
+
+def remove_user(name: Name, repository: RepositoryOption = None) -> None:
+    """Let somebody in no more. Running servers notice at once."""
+    _users(repository).remove(name)
+    typer.echo(f"{name} is no user of {root_of(repository)} any more", err=True)
+
+
+def list_users(repository: RepositoryOption = None) -> None:
+    """List who may use the servers of a repository, and their roles."""
+    print_rows(("id", "role"), ((name, user.role) for name, user in sorted(_users(repository).all().items())))
+
+
+def _users(repository: Path | None) -> Users:
+    from when_ml_pipeline_meets_hydra.serving.http.users import Users
+
+    return Users(root_of(repository))
+
+
+def _password() -> str:
+    if sys.stdin.isatty():
+        password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return password
+    return sys.stdin.readline().rstrip("\r\n")

@@ -1,0 +1,1 @@
+"""The help: overview, config groups, stages."""

@@ -1,0 +1,58 @@
+"""``c=help`` and no words at all: which commands there are, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
+from when_ml_pipeline_meets_hydra.composing.tree import (
+    HELP,
+    STAGES,
+    Option,
+    Stage,
+    broken_file,
+    default_choices,
+    read_options,
+    read_stages,
+)
+from when_ml_pipeline_meets_hydra.errors import BadInput
+
+Groups = Mapping[str, Mapping[str, Option]]
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def show_commands(search_path: Sequence[str]) -> int:
+    """Print which commands there are, and what to do next."""
+    groups = read_options(search_path)
+    names = [stage.name for stage in stages_of(groups)]
+    print(f"This app has {[*names, HELP]} commands")
+    first = " or ".join(f"c={name}" for name in names)
+    print(f"\nRun one with {first}, or all with c={','.join(names)} --multirun.")
+    print(f"{PROGRAM} --help shows every choice, {PROGRAM} plan c=… what would run.")
+    return 0
+
+
+def choices_of(groups: Groups) -> dict[str, str]:
+    """The default option of each group, the subcommands' own groups included."""
+    subcommands = {stage.group: stage.subcommand for stage in stages_of(groups) if stage.subcommand}
+    chosen = (groups[group].get(name) for group, name in subcommands.items())
+    try:
+        return {**default_choices(option for option in chosen if option), **subcommands}
+    except yaml.YAMLError:
+        return default_choices()  # that a file is broken is said when it is chosen
+
+
+def stages_of(groups: Groups) -> tuple[Stage, ...]:
+    """The stages that the option files describe, in order."""
+
+    def load(name: str) -> Mapping[str, object]:
+        try:
+            content = yaml.load(groups[STAGES][name].text(), Loader=_LOADER)
+        except yaml.YAMLError as error:
+            raise BadInput(broken_file(f"{STAGES}={name}", groups[STAGES][name].file, error)) from error
+        return content if isinstance(content, dict) else {}
+
+    return read_stages(groups.get(STAGES, {}), load, lambda group: list(groups.get(group, ())))

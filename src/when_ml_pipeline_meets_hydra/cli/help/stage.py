@@ -1,0 +1,82 @@
+"""``c=STAGE --help``: what the chosen subcommand receives, key by key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group
+from rich.padding import Padding
+from rich.text import Text
+
+from when_ml_pipeline_meets_hydra.binding.bind import describe
+from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
+from when_ml_pipeline_meets_hydra.binding.validation import allowed, field_schema
+from when_ml_pipeline_meets_hydra.cli.output.consoles import console
+from when_ml_pipeline_meets_hydra.composing.compose import compose
+from when_ml_pipeline_meets_hydra.composing.job import Job
+from when_ml_pipeline_meets_hydra.masking import Redactor
+
+_LONG = 80  # characters of a value
+
+
+def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, multirun: bool) -> int:
+    """Print the keys that the subcommand of each job receives: type, range, value, origin, description."""
+    composed = compose(overrides, multirun=multirun, config_dirs=config_dirs)
+    keys, masks = find_secrets(composed)
+    out = console()
+    for job in composed.jobs:
+        described = describe(job, composed.stages)
+        name = f"{job.stage} {job.chosen.get(composed.stages[job.stage].group, '')}"
+        out.print(Text.assemble((name, "bold"), f": {described.summary}"))
+        group = composed.stages[job.stage].group
+        out.print(f"c={job.stage} {group}={'|'.join(composed.loader().options(group))}", style="dim")
+        for stage, kind in described.artifacts.items():
+            out.print(Text.assemble(("  receives ", "dim"), (stage, "cyan"), f"'s {kind}"))
+        config = masks.tree(dict(job.config), keys)
+        for key, hint in described.keys.items():
+            for lines in _entries(key, hint, [], _at(config, key), _masked_origin(job, masks)):
+                out.print(lines)
+    return 0
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
+
+
+def _masked_origin(job: Job, masks: Redactor) -> Callable[[str], str]:
+    return lambda key: masks.text(job.origins.of(key) or "")
+
+
+def _entries(key: str, hint: Any, loc: list[int | str], value: Any, origin: Callable[[str], str]) -> Iterator[Group]:
+    """An entry for each key that ``hint`` has at ``loc``, also for those of options inside of options."""
+    field = field_schema(hint, loc)
+    fields: Mapping[str, Any] = field.get("properties", {})
+    if not fields and (loc or not isinstance(value, dict)):
+        yield _entry(key, field.get("default") if value is None else value, field, origin(key))
+        return
+    values = value if isinstance(value, dict) else {}
+    for name in dict.fromkeys([*values, *fields]):
+        if name != "_target_" and not fields.get(name, {}).get("chosen"):
+            yield from _entries(f"{key}.{name}", hint, [*loc, name], values.get(name), origin)
+
+
+def _entry(key: str, value: Any, field: Mapping[str, Any], origin: str) -> Group:
+    """``key=value`` and what is allowed; below it what it means and where the value comes from."""
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if len(shown) > _LONG:
+        shown = shown[:_LONG] + "…"
+    head = Text.assemble((key, "cyan"), "=", (shown, "red" if value == "???" else "bold"))
+    if field:
+        head.append(f"   {allowed(field)}")
+    about = [str(field["description"])] if field.get("description") else []
+    about.append(f"from {origin or 'the default of its type'}")
+    below = Text("\n".join(about), "dim")
+    return Group(_indented(head, 2), _indented(below, 6))
+
+
+def _indented(text: Text, columns: int) -> Padding:
+    return Padding(text, (0, 0, 0, columns), expand=False)

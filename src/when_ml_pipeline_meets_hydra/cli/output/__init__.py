@@ -1,0 +1,1 @@
+"""What is shown at the terminal: live view, tables, JSON lines."""

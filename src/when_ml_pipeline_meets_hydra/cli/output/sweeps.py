@@ -1,0 +1,50 @@
+"""The end of a sweep: its combinations side by side, the best ones and those that failed where there are many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from when_ml_pipeline_meets_hydra.cli.output.formatting import Parts
+from when_ml_pipeline_meets_hydra.errors import BadInput
+from when_ml_pipeline_meets_hydra.records.compare import Combination, Comparison, Objective, compare, objective_of
+from when_ml_pipeline_meets_hydra.records.record import Record
+
+_MANY = 40  # combinations that are all shown
+_MOST = 20  # the best ones, failed ones and failures otherwise
+
+
+def compared(record: Record) -> tuple[Comparison, str | None]:
+    """The combinations of a run in the order that it asked for; a note where it asked for an unknown metric."""
+    comparison, objective = compare([record]), objective_of(record)
+    try:
+        return comparison.sorted(objective), None
+    except BadInput as error:
+        (problem,) = error.problems
+        remedy = f". {problem.remedy}" if problem.remedy else ""
+        return comparison, f"Note: not sorted by objective.metric={objective.metric}: {problem.message}{remedy}"
+
+
+def chosen_rows(comparison: Comparison) -> Sequence[Combination]:
+    """All combinations, or the best and the failed ones of many."""
+    rows = comparison.rows
+    if len(rows) <= _MANY:
+        return rows
+    failed = [row for row in rows[_MOST:] if row.status == "failed"]
+    return [*rows[:_MOST], *failed[:_MOST]]
+
+
+def remarks(comparison: Comparison, shown: int, run_id: str) -> Iterator[Parts]:
+    """What stands below the table: its order, where the rest is, and what failed, each once."""
+    objective: Objective = comparison.objective
+    order = f"sorted by {objective.metric}, {objective.direction}" if objective.metric else ""
+    if (all_rows := len(comparison.rows)) > shown:
+        rest = f"{shown} of {all_rows} combinations{', ' if order else ''}{order}; all of them: runs compare {run_id}"
+        yield ((rest, "dim"),)
+    elif order:
+        yield ((f"{all_rows} combinations, {order}", "dim"),)
+    for failure in comparison.failures[:_MOST]:
+        yield ((failure.step, "bold"), (f" {failure.status}: ", ""), (failure.error, "red"))
+        if failure.log:
+            yield ((f"  log: {failure.log}", ""),)
+    if (more := len(comparison.failures) - _MOST) > 0:
+        yield ((f"{more} more failures: runs show {run_id}", "dim"),)

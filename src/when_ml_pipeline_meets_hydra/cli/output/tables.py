@@ -1,0 +1,78 @@
+"""Plans, problems and tables as Rich renderables; nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from when_ml_pipeline_meets_hydra.cli.output.formatting import STYLES
+
+_LONG = 12  # characters of a cell that may be folded
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.errors import Problem
+    from when_ml_pipeline_meets_hydra.planning.plan import Plan, Step
+
+
+@dataclass(frozen=True)
+class Problems:
+    """All that is wrong with the input."""
+
+    problems: Sequence[Problem]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """One paragraph per problem: key and value, what is wrong, where it comes from, what to do."""
+        many = len(self.problems)
+        yield Text("Nothing ran: " + (f"{many} problems" if many > 1 else "1 problem"), "bold red")
+        for problem in self.problems:
+            head = problem.key if problem.value is None else f"{problem.key}={problem.value}"
+            yield Text.assemble("  ", (head, "bold"), ": " if head else "", problem.message)
+            if problem.origin:
+                yield Text(f"      from {problem.origin}", "dim")
+            if problem.jobs:
+                yield Text(f"      in {problem.concerned}", "dim")
+            if problem.remedy:
+                yield Text(f"      {problem.remedy}", "green")
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """A plan for machines."""
+    return {"steps": [_step_json(s) for s in plan.steps], "asked": {str(n): k for n, k in plan.asked.items()}}
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    return {
+        "key": step.key,
+        "stage": step.call.stage,
+        "subcommand": step.call.subcommand,
+        "action": str(step.action),
+        "reason": step.reason,
+        "jobs": list(step.jobs),
+        "needs": dict(step.needs),
+        "after": list(step.after),
+        "inputs": step.inputs,
+    }
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A plain table: ``columns`` are its headings, a status or an action gets its colour."""
+
+    columns: Sequence[str]
+    rows: Iterable[Sequence[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table; only long cells are folded where the window is narrow."""
+        rows = list(self.rows)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name, cells in zip(self.columns, zip(*rows, strict=True) if rows else self.columns, strict=True):
+            long = _LONG if rows and name not in ("id", "run") else 1000
+            table.add_column(name, overflow="fold", no_wrap=max(map(len, cells)) <= long)
+        for row in rows:
+            table.add_row(*(Text(cell, STYLES.get(cell, "")) for cell in row))
+        yield table

@@ -1,0 +1,51 @@
+"""Our own commands, as Typer reads them: one file each."""
+
+from __future__ import annotations
+
+import typer
+
+from when_ml_pipeline_meets_hydra.cli import COMMANDS
+from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
+from when_ml_pipeline_meets_hydra.cli.commands.compare import compare_runs
+from when_ml_pipeline_meets_hydra.cli.commands.drift import drift
+from when_ml_pipeline_meets_hydra.cli.commands.graph import graph
+from when_ml_pipeline_meets_hydra.cli.commands.plan import plan
+from when_ml_pipeline_meets_hydra.cli.commands.runs import diff, list_runs, rerun, show
+from when_ml_pipeline_meets_hydra.cli.commands.serve import serve
+from when_ml_pipeline_meets_hydra.cli.commands.store import gc, list_results, verify
+from when_ml_pipeline_meets_hydra.cli.commands.users import add_user, list_users, remove_user
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
+runs = typer.Typer(no_args_is_help=True, help=COMMANDS["runs"])
+store = typer.Typer(no_args_is_help=True, help=COMMANDS["store"])
+cluster = typer.Typer(no_args_is_help=True, help=COMMANDS["cluster"])
+users = typer.Typer(no_args_is_help=True, help="Who may use the servers of a repository")
+
+app.command("plan", help=COMMANDS["plan"], context_settings={"allow_extra_args": True})(plan)
+app.command("graph", help=COMMANDS["graph"])(graph)
+app.command("serve", help=COMMANDS["serve"])(serve)
+app.add_typer(runs, name="runs")
+app.add_typer(store, name="store")
+app.add_typer(cluster, name="cluster")
+cluster.command("drift")(drift)
+cluster.add_typer(users, name="user")
+users.command("add")(add_user)
+users.command("remove")(remove_user)
+users.command("list")(list_users)
+runs.command("list")(list_runs)
+runs.command("show")(show)
+runs.command("diff")(diff)
+runs.command("compare")(compare_runs)
+runs.command("rerun")(rerun)
+store.command("list")(list_results)
+store.command("verify")(verify)
+store.command("gc")(gc)
+
+
+def run_command(words: list[str]) -> int:
+    """Run one of our own commands; returns its exit code."""
+    try:
+        typer.main.get_command(app).main(words, prog_name=PROGRAM)
+    except SystemExit as ended:  # so it ends in any case
+        return int(ended.code or 0)
+    return 0

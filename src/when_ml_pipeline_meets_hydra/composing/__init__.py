@@ -1,0 +1,1 @@
+"""From overrides to one composed config per job, by Hydra."""

@@ -1,0 +1,337 @@
+"""Overrides → one composed config per job. Finds everything that is wrong with the overrides at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from when_ml_pipeline_meets_hydra.composing import config_loader, override_grammar
+from when_ml_pipeline_meets_hydra.composing.config_loader import HydraException, Loader
+from when_ml_pipeline_meets_hydra.composing.job import (
+    JOB_NUMBER,
+    LOCAL_LAUNCHER,
+    NO_SUCH_KEY,
+    RUN_FOLDER,
+    Composed,
+    Job,
+)
+from when_ml_pipeline_meets_hydra.composing.origins import Origins, Said
+from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, QuotedString
+from when_ml_pipeline_meets_hydra.composing.sweep import Combiner
+from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, folder_of
+from when_ml_pipeline_meets_hydra.composing.values import chain_of, first_line
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
+from when_ml_pipeline_meets_hydra.masking import Redactor
+
+MOST_JOBS = 100_000
+MOST_TOLD = 20  # wrong options of one override
+SWEEPER = "plan"
+_MAPPINGS = (
+    *("run", "sweep", "runtime", "overrides", "job", "job.config", "job.config.override_dirname"),
+    *("launcher", "sweeper", "sweeper.params"),
+)
+# How Hydra's grammar wants its functions for sweeps.
+_SWEEPS = {
+    "choice": "choice(a,b,…)",
+    "glob": "glob(pattern) or glob([pattern,…],exclude=[pattern,…])",
+    "interval": "interval(start,end)",
+    "range": "range(stop), range(start,stop) or range(start,stop,step), with numbers",
+    "shuffle": "shuffle(a,b,…) or shuffle(range(…))",
+    "sort": "sort(a,b,…) or sort(a,b,…,reverse=true), with values of one kind",
+    "tag": "tag(name,choice(a,b,…)) or tag(name,range(…))",
+}
+
+
+def compose(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str] = ()) -> Composed:
+    """Compose one config per job.
+
+    ``overrides`` follow Hydra's grammar; ``config_dirs`` are further folders of option files. Raises ``BadInput``
+    with every override that does not parse, names no option or key, or sweeps without ``multirun``.
+    """
+    return compose_as_far_as_it_goes(overrides, multirun=multirun, config_dirs=config_dirs).without_problems()
+
+
+def compose_as_far_as_it_goes(
+    overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str] = ()
+) -> Composed:
+    """Compose one config per job, without the overrides that are wrong; these are in ``problems``."""
+    problems: list[Problem] = []
+    folders = (*config_dirs, *_search_path(overrides))
+    loader = Loader(folders)
+    stages = {stage.name: stage for stage in loader.stages}
+    parsed = list(_parse(overrides, loader, problems))
+    legal = [o for o in parsed if not _illegal(o, loader, problems)]
+    problems += [_no_folder(path, config_dirs) for path in loader.unavailable()]
+    hydra_values = [o for o in legal if o.is_hydra_override() and not loader.is_choice(o)]
+    combiner = Combiner(loader, hydra_values)
+    fixed = [o for o in legal if loader.is_choice(o) and not o.is_sweep_override()]
+    hydra = _hydra(combiner, fixed, problems)
+    if multirun:
+        more = _parse(_sweeper_params(hydra), loader, problems)
+        legal = [*(o for o in more if not _illegal(o, loader, problems)), *legal]
+    else:
+        problems += [_needs_multirun(o, loader) for o in legal if o.is_sweep_override()]
+    words = [o for o in legal if o not in hydra_values]
+    spoiled = frozenset(loader.package(p.key) for p in problems if loader.is_group(p.key))
+    problems += (unfit := list(_wrong_sizes(words)))
+    jobs = [] if STAGES in spoiled or unfit else list(_jobs(words, loader, combiner, problems, multirun=multirun))
+    told = (p for p in problems if p.message != NO_SUCH_KEY or p.key.partition(".")[0] not in spoiled)
+    return Composed(
+        jobs=tuple(jobs),
+        stages=stages,
+        loader=lambda: loader,
+        hydra=hydra,
+        folders=folders,
+        search_path=loader.search_path,
+        is_constant=combiner.is_constant and _is_plain(hydra) and not any(map(override_grammar.is_shuffled, legal)),
+        problems=merged(told),
+        spoiled=spoiled,
+    )
+
+
+def _hydra(combiner: Combiner, choices: Sequence[Override], problems: list[Problem]) -> Mapping[str, Any]:
+    """Hydra's own config as it is written, that of our launcher resolved; empty where it does not fit."""
+    try:
+        cfg = combiner.whole(choices).hydra
+        hydra: Any = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
+        if wrong := list(_no_mappings(hydra)):
+            problems += (Problem(key=key, message="expected keys with their values") for key in wrong)
+            return {}
+        if hydra["launcher"].get("_target_") == LOCAL_LAUNCHER:
+            hydra["launcher"] = OmegaConf.to_container(cfg.launcher, resolve=True)
+    except (*config_loader.CompositionError, BadInput):
+        return {}  # said with the jobs
+    return dict(hydra)
+
+
+def _no_mappings(hydra: Mapping[str, Any]) -> Iterator[str]:
+    """The parts of Hydra's own config that it does not check, and that are no mappings."""
+    for path in _MAPPINGS:
+        part: Any = hydra
+        for name in path.split("."):
+            part = part.get(name) if isinstance(part, dict) else {}
+        if not isinstance(part, dict) and not (part is None and path.endswith("params")):
+            yield f"hydra.{path}"
+
+
+def _sweeper_params(hydra: Mapping[str, Any]) -> list[str]:
+    """What ``hydra.sweeper.params`` sweeps over: key → values, as on the command line."""
+    params = hydra["sweeper"].get("params") if hydra else None
+    return [f"{key}={value}" for key, value in (params or {}).items()]
+
+
+def _is_plain(hydra: Mapping[str, Any]) -> bool:
+    """Whether Hydra's own config asks for nothing that is worked out when a run starts."""
+    return bool(hydra) and (
+        hydra["run"]["dir"] == hydra["sweep"]["dir"] == RUN_FOLDER
+        and hydra["sweep"]["subdir"] == JOB_NUMBER
+        and hydra["launcher"].get("_target_") == LOCAL_LAUNCHER
+        and not (hydra["callbacks"] or hydra["job"]["env_set"] or hydra["job"]["env_copy"])
+    )
+
+
+def _wrong_sizes(words: Sequence[Override]) -> Iterator[Problem]:
+    """Too many jobs, or lists that go in step and are not equally long."""
+    pairs: dict[str, dict[str, int]] = {}
+    for place, override in enumerate(words):
+        if override.is_sweep_override():
+            pair = override_grammar.pair_of(override) or f"\0{place}"
+            pairs.setdefault(pair, {})[override.key_or_group] = override_grammar.size(override, MOST_JOBS)
+    for pair, sizes in pairs.items():
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{key} has {n}" for key, n in sizes.items())
+            message = f"lists with the tag '{pair}' go in step, so they have to be equally long: {told}"
+            yield Problem(key=" ".join(sizes), message=message)
+    if (size := prod(max(sizes.values()) for sizes in pairs.values())) > MOST_JOBS:
+        yield Problem(key="--multirun", message=f"these are {size} jobs, more than {MOST_JOBS}")
+
+
+def _parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) -> Iterator[Override]:
+    for line in overrides:
+        key, equals, value = line.partition("=")
+        try:
+            if not key.lstrip("+~") or "\0" in line:
+                raise HydraException(line)
+            yield loader.parse(line)
+        except (*config_loader.CompositionError, ValueError):  # the latter for a number of thousands of digits
+            problems.append(
+                Problem(
+                    key=key.lstrip("+~") or key,
+                    message="this does not follow Hydra's grammar" if equals else "neither a command nor key=value",
+                    remedy=_how_to_write(value) if equals else "See --help",
+                )
+            )
+
+
+def _how_to_write(value: str) -> str:
+    """What to do about a value that does not follow the grammar. Nothing of it is said: it may be a secret."""
+    sweep = _SWEEPS.get(value.partition("(")[0].strip())
+    return f"Write {sweep}" if sweep else "Quote values with special characters: key='\"a b\"'"
+
+
+def _search_path(overrides: Iterable[str]) -> list[str]:
+    """What ``hydra.searchpath=[…]`` names; it has to be known before the groups are."""
+    lines = [o for o in overrides if o.lstrip("+").startswith("hydra.searchpath=")]
+    try:
+        parsed = [override_grammar.parse(line) for line in lines]
+    except config_loader.CompositionError:
+        return []  # reported with the other overrides
+    return [entry for override in parsed if _names_folders(override) for entry in _chosen(override)]
+
+
+def _names_folders(override: Override) -> bool:
+    value: Any = override.value()
+    return all(isinstance(v, str | QuotedString) and str(v) for v in (value if isinstance(value, list) else [value]))
+
+
+def _no_folder(path: str, config_dirs: Sequence[str]) -> Problem:
+    is_flag = any(path in (entry, str(folder_of(entry))) for entry in config_dirs)
+    key = "--config-dir" if is_flag else "hydra.searchpath"
+    return Problem(key=key, value=path, message="no such folder")
+
+
+def _needs_multirun(override: Override, loader: Loader) -> Problem:
+    key, remedy = override.key_or_group, "Add --multirun to run one job for each"
+    if not loader.is_group(key):  # its value is not shown: it may be a secret
+        remedy += f", or write {key}=[…] for a list"
+        return Problem(key=key, message="several values need --multirun", remedy=remedy)
+    shown = str(override.input_line).partition("=")[2]
+    return Problem(key=key, value=shown, message="several values need --multirun", remedy=remedy)
+
+
+def _illegal(override: Override, loader: Loader, problems: list[Problem]) -> bool:
+    """Append what is wrong with one override that parses; say whether it has to be left out."""
+    before = len(problems)
+    key = override.key_or_group
+    if key == "hydra.searchpath" and (override.is_delete() or _names_folders(override)):
+        return True  # it has done its work
+    if key == "hydra.searchpath":
+        problems.append(Problem(key=key, message="expected a list of folders", remedy=f"Write {key}=[DIR,DIR]"))
+    elif override.is_hydra_override() and (refused := _refused(override)):
+        problems.append(Problem(key=key, message=refused[0], remedy=refused[1]))
+    elif override.is_sweep_override() and not override.is_discrete_sweep():
+        message = "an interval is for a search; a sweep takes a list, range(…) or glob(…)"
+        problems.append(Problem(key=key, message=message))
+    elif override_grammar.holds_a_sweep(override):
+        message = "what is swept stands alone, not inside of a list or of another function"
+        problems.append(Problem(key=key, message=message))
+    elif override.is_sweep_override() and (wrong_size := _wrong_size(override, loader)):
+        problems.append(Problem(key=key, message=wrong_size))
+    elif key.partition("/")[0] == STAGES and isinstance(override.value(), list):
+        remedy = f"For one job each write {key}={','.join(_chosen(override))} --multirun"
+        problems.append(Problem(key=key, message="takes one name, no list", remedy=remedy))
+    elif override.is_delete() and loader.is_choice(override) and not isinstance(override.value(), str | None):
+        message = "what is left out is named by one name, or by none"
+        problems.append(Problem(key=key, message=message, remedy=f"Write ~{key}"))
+    elif loader.is_group(key) and (loader.options(key) or "/" in key or loader.is_choice(override)):
+        problems += _wrong_options(override, loader)
+    elif "/" in key or override.package is not None:
+        message = "there is no such config group"
+        problems.append(Problem(key=key, message=message, remedy=did_you_mean(key, _filled_groups(loader))))
+    return len(problems) > before
+
+
+def _refused(override: Override) -> tuple[str, str | None] | None:
+    """Why an override of Hydra's own configuration cannot be, and what to do."""
+    key = override.key_or_group
+    if override.is_sweep_override():
+        return "is the same for all jobs, so it takes no list", None
+    if key == "hydra/sweeper" and override.value() != SWEEPER:
+        return f"sweeps are planned as a whole, which only '{SWEEPER}' does", f"Leave it out, or write {key}={SWEEPER}"
+    if key == "hydra.mode":
+        return "is said by a flag", "Add --multirun, or leave it out"
+    return None
+
+
+def _wrong_size(override: Override, loader: Loader) -> str | None:
+    """What is wrong with a sweep that has no values, or too many."""
+    try:
+        size = override_grammar.size(override, MOST_JOBS)
+    except ValueError:
+        return "a range goes from number to number, in steps that are not 0"
+    if size == 0 and override_grammar.is_glob(override):
+        is_group = loader.is_group(override.key_or_group)
+        return "no option of it fits the glob(…)" if is_group else "glob(…) takes options of a group, which this is not"
+    if 0 < size <= MOST_JOBS:
+        return None
+    return f"makes more than {MOST_JOBS} jobs" if size else "makes no job"
+
+
+def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
+    group = override.key_or_group
+    allowed, chosen = loader.options(group), list(_chosen(override))
+    if group != STAGES and not set(chosen) <= set(allowed):
+        allowed = [*allowed, *_nested_options(group, loader)]
+    leaves_out = override.is_delete() and override.value() is None
+    wrong = [] if leaves_out else [name for name in chosen if name not in allowed]
+    for name in wrong[:MOST_TOLD]:
+        yield Problem(
+            key=group,
+            value=name,
+            message="there is no such option",
+            origin=f"the override {override.input_line}",
+            remedy=did_you_mean(name, allowed, most=3) if allowed else "The group has no options",
+        )
+    if more := len(wrong[MOST_TOLD:]):
+        yield Problem(key=group, message=f"{more} more of its values are no options either")
+
+
+def _nested_options(group: str, loader: Loader) -> Iterator[str]:
+    """The options in folders inside a group's folder, as Hydra names them: ``cmnist/cnn``."""
+    for inner in loader.groups(group):
+        yield from (f"{inner.removeprefix(f'{group}/')}/{name}" for name in loader.options(inner))
+
+
+def _chosen(override: Override) -> Iterator[str]:
+    """The options that a group override names, over all values of a sweep."""
+    values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+    for value in values:
+        for name in value if isinstance(value, list) else [value]:
+            yield name.text if isinstance(name, QuotedString) else str(name)
+
+
+def _filled_groups(loader: Loader) -> list[str]:
+    return [g for g in loader.groups() if not g.startswith("hydra") and loader.options(g)]
+
+
+def _jobs(
+    overrides: Sequence[Override], loader: Loader, combiner: Combiner, problems: list[Problem], *, multirun: bool
+) -> Iterator[Job]:
+    said = Said(loader)
+    for number, words in enumerate(override_grammar.expand(overrides)):
+        try:
+            combined = combiner.combine(words, number if multirun else None)
+        except config_loader.CompositionError as error:
+            groups = [o for o in words if loader.is_choice(o)]
+            problems.append(Problem(key=_blamed(error, groups), message=first_line(error), jobs=(number,)))
+            continue
+        except BadInput as error:
+            problems += (replace(p, jobs=(number,)) for p in error.problems)
+            continue
+        problems += (replace(p, jobs=(number,)) for p in combined.problems)
+        lines = tuple(str(o.input_line) for o in words)
+        yield Job(
+            number=number,
+            overrides=lines,
+            stage=combined.chosen.get(STAGES, HELP),
+            config=combined.config,
+            raw=combined.raw,
+            faults=combined.faults,
+            choices=combined.choices,
+            values=combined.values,
+            chosen=combined.chosen,
+            combination=tuple(line for line in lines if not line.startswith(f"{STAGES}=")),
+            said=said.parts(combined.chosen, combined.values),
+            origins=Origins(lambda: loader, combined.choices, lines, Redactor()),
+        )
+    problems += combiner.problems()
+
+
+def _blamed(error: BaseException, groups: Sequence[Override]) -> str:
+    text = " ".join(str(e) for e in chain_of(error))
+    named = ((o.key_or_group, (f"{o.key_or_group}/{o.value()}", o.get_key_element().lstrip("+~"))) for o in groups)
+    return next((key for key, names in named if any(f"'{name}'" in text for name in names)), "config")

@@ -1,0 +1,171 @@
+"""Where the values of a composed config come from: the override, or the file and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option
+from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.masking import Redactor
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
+
+
+class Origins:
+    """Answers for one job where a key's value comes from; looks it up only when it is asked."""
+
+    def __init__(
+        self, loader: Callable[[], Loader], choices: Sequence[str], overrides: Sequence[str], masks: Redactor
+    ) -> None:
+        self._get_loader, self._overrides, self._masks = loader, overrides, masks
+        self.choices = tuple(choices)
+
+    def of(self, key: str) -> str | None:
+        """``the override m_param.learning_rate=2`` or ``…/medium.yaml, line 4``; None where it is a default."""
+        return self._override(key) or self._file_and_line(key)
+
+    def misplaced(self) -> Iterator[Problem]:
+        """The option files that lack the ``# @package`` header which the other options of their group have."""
+        for path, package, file in self._option_files():
+            group, _, name = path.rpartition("/")
+            if not package.endswith(group.replace("/", ".")):
+                continue
+            wanted = _usual_package(group) or self._siblings_package(group)
+            if wanted and package != wanted:
+                yield Problem(
+                    key=f"{group}={name}",
+                    message=f"its file has no package header, so its keys would land at '{package}'",
+                    origin=file,
+                    remedy=f"Make '# @package {wanted}' the first line of the file",
+                )
+
+    def headerless(self, key: str) -> str | None:
+        """What to do about an option file whose content was meant to land at ``key``, but does not say so."""
+        for path, package, file in self._option_files():
+            group = path.rpartition("/")[0]
+            if package != key and package.endswith(group.replace("/", ".")) and group.endswith(f"/{key}"):
+                return f"Make '# @package {key}' the first line of {file}"
+        return None
+
+    def _siblings_package(self, group: str) -> str | None:
+        """Where the other options of a user's group land."""
+        found = {self._loader.package(f"{group}/{name}") for name in self._loader.options(group)}
+        return next((p for p in sorted(found) if p != group.replace("/", ".")), None)
+
+    def stage_file(self, stage: str) -> str | None:
+        """The file that describes a stage."""
+        return self._loader.source_file(f"{STAGES}/{stage}")
+
+    @property
+    def _loader(self) -> Loader:
+        return self._get_loader()
+
+    def _override(self, key: str) -> str | None:
+        for line in reversed(self._overrides):
+            name = line.partition("=")[0].lstrip("+~")
+            if _dotted(key) == name or _dotted(key).startswith(f"{name}."):
+                return f"the override {self._masks.override(line)}"
+        return None
+
+    def _file_and_line(self, key: str) -> str | None:
+        for _, package, file in reversed(list(self._option_files())):
+            rest = key if not package else key.removeprefix(f"{package}.") if key != package else ""
+            if package and rest == key:
+                continue
+            if file and (line := _line_of(Path(file), rest)):
+                return f"{_short(Path(file))}, line {line}"
+        return None
+
+    def _option_files(self) -> Sequence[tuple[str, str, str | None]]:
+        return self._files
+
+    @cached_property
+    def _files(self) -> list[tuple[str, str, str | None]]:
+        found = self._loader.defaults(self.choices)
+        return [(str(d.config_path), d.package or "", self._loader.source_file(str(d.config_path))) for d in found]
+
+
+class Said:
+    """Tells what of a config does not come from the program's own option files alone."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._places: dict[tuple[str, str], str | None] = {}
+        self._changed: dict[int, tuple[Mapping[str, str], frozenset[str] | None]] = {}
+
+    def parts(self, chosen: Mapping[str, str], values: Sequence[str]) -> frozenset[str] | None:
+        """The top-level keys that overrides or other option files may have changed; None where it may be any."""
+        if id(chosen) not in self._changed:  # jobs share them
+            self._changed[id(chosen)] = chosen, self._by_options(chosen)
+        tops = self._changed[id(chosen)][1]
+        return None if tops is None else tops | {_top(line.partition("=")[0].lstrip("+~")) for line in values}
+
+    def _by_options(self, chosen: Mapping[str, str]) -> frozenset[str] | None:
+        options = ((group, name) for group, name in chosen.items() if not group.startswith("hydra/"))
+        packages = [place for option in options if (place := self._place(*option)) is not None]
+        if any(place.startswith("_") or not place for place in packages):
+            return None
+        return frozenset(map(_top, packages))
+
+    def _place(self, group: str, option: str) -> str | None:
+        """Where an option lands, "" for anywhere; None where its file is the program's own."""
+        if (group, option) not in self._places:
+            name, _, package = group.partition("@")
+            path = f"{name}/{option}"
+            file = self._loader.source_file(path)
+            if file is not None and Path(file).is_relative_to(PRIMARY):
+                place = None
+            elif file is None or ((read := self._loader.read(path)) and read.defaults_list):
+                place = ""
+            else:
+                place = package or self._loader.package(path)
+            self._places[group, option] = place
+        return self._places[group, option]
+
+
+def _top(key: str) -> str:
+    return re.split(r"[.\[]", key, maxsplit=1)[0]
+
+
+def _dotted(key: str) -> str:
+    """A key as an override has it: ``columns.0.name`` for ``columns[0].name``."""
+    return re.sub(r"\[(\d+)\]", r".\1", key)
+
+
+def _usual_package(group: str) -> str | None:
+    """Where the options of a group land: the subcommands' rule, otherwise as the program's own options do."""
+    if group.startswith(f"{STAGES}/") and group.endswith("_sub"):
+        return group.removeprefix(f"{STAGES}/")
+    own = next(iter(sorted((PRIMARY / group).glob("*.yaml"))), None) if group else None
+    return Option(group=group, name=own.stem, file=own).package if own else None
+
+
+def _line_of(file: Path, key: str) -> int | None:
+    """The line in ``file`` that sets ``key`` (1 for the file itself)."""
+    node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    line = 1
+    for part in key.partition("[")[0].split(".") if key else ():
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        for name, value in node.value:
+            if name.value == part:
+                node, line = value, name.start_mark.line + 1
+                break
+        else:
+            return None
+    return line
+
+
+def _short(file: Path) -> str:
+    """A path as a person writes it: below the program's config folder, or relative to here."""
+    for base, shown in ((PRIMARY.parent, ""), (Path.cwd(), "")):
+        if file.is_relative_to(base):
+            return shown + str(file.relative_to(base))
+    return str(file)

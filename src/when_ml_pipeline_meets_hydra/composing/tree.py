@@ -1,0 +1,191 @@
+"""The config files as they lie on disk: groups, options, descriptions; read without Hydra, so that help is fast."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
+
+PRIMARY = Path(__file__).parents[1] / "config"
+STAGES = "c"
+HELP = "help"
+
+_HEADER = re.compile(r"\s*#\s*@")
+_PACKAGE = re.compile(r"\s*#\s*@package\s+(\S+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option file: ``group`` is its folder (``modeling/param``), ``package`` where its keys land."""
+
+    group: str
+    name: str
+    file: Path
+
+    def text(self) -> str:
+        """The file's content."""
+        return self.file.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def description(self) -> str:
+        """The file's first comment line that is not a header."""
+        for line in self.text().splitlines():
+            if line.startswith("#") and not _HEADER.match(line):
+                return line.lstrip("# ").rstrip()
+            if line.strip() and not line.startswith("#"):
+                break
+        return ""
+
+    @property
+    def package(self) -> str:
+        """What the ``# @package`` header says, otherwise Hydra's default: the group with dots."""
+        return package_of(self.text()) or self.group.replace("/", ".")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A named place in the pipeline: what it comes after, and its default subcommand."""
+
+    name: str
+    after: tuple[str, ...] = ()
+    subcommand: str | None = None
+
+    @property
+    def group(self) -> str:
+        """The group of its subcommands."""
+        return f"{STAGES}/{self.name}_sub"
+
+
+def package_of(text: str) -> str | None:
+    """The package that the header of a config file names; as for Hydra, the header ends with the first other line."""
+    for line in text.splitlines():
+        if found := _PACKAGE.match(line):
+            return found.group(1)
+        if line.strip() and not _HEADER.match(line):
+            break
+    return None
+
+
+def folder_of(entry: str) -> Path | None:
+    """The folder that an entry of the search path means (``DIR``, ``file://DIR``, ``pkg://package.folder``)."""
+    scheme, sep, rest = entry.partition("://")
+    if not sep or scheme == "file":
+        return Path(rest if sep else entry)
+    if scheme != "pkg":
+        return None
+    top, *below = re.split(r"[./]", rest)
+    spec = importlib.util.find_spec(top)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(places[0], *below) if places else None
+
+
+def read_options(search_path: Sequence[str] = ()) -> dict[str, dict[str, Option]]:
+    """All groups with their options; a name that comes earlier on the path wins, the program's own come first."""
+    groups: dict[str, dict[str, Option]] = {}
+    for folder in [PRIMARY, *(f for e in search_path if (f := folder_of(e)) is not None)]:
+        for file in sorted(folder.rglob("*.yaml")):
+            group = file.parent.relative_to(folder).as_posix()
+            if group != "." and not group.startswith("hydra"):
+                option = Option(group=group, name=file.stem, file=file)
+                groups.setdefault(group, {}).setdefault(file.stem, option)
+    return groups
+
+
+def read_stages(
+    names: Iterable[str], load: Callable[[str], Mapping[str, Any]], subcommands: Callable[[str], Sequence[str]]
+) -> tuple[Stage, ...]:
+    """The stages in their order. ``load`` reads a stage's file, ``subcommands`` lists the options of its group."""
+    stages = []
+    for name in names:
+        options = subcommands(f"{STAGES}/{name}_sub")
+        if name == HELP or not options:
+            continue
+        content = load(name)
+        after, subcommand = content.get("after") or (), content.get("subcommand")
+        stages.append(
+            Stage(
+                name=name,
+                after=tuple(map(str, after)) if isinstance(after, list | tuple) else (str(after),),
+                subcommand=str(subcommand) if subcommand else options[0] if len(options) == 1 else None,
+            )
+        )
+    return in_order(stages)
+
+
+def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+    """The stages, each after those that it comes after (names of unknown stages and circles are passed over)."""
+    todo = {stage.name: stage for stage in stages}
+    done: list[Stage] = []
+
+    def place(name: str) -> None:
+        if stage := todo.pop(name, None):
+            for before in stage.after:
+                place(before)
+            done.append(stage)
+
+    for name in sorted(todo, key=lambda n: (bool(todo[n].after), n)):
+        place(name)
+    return tuple(done)
+
+
+def all_before(stage: str, stages: Mapping[str, Stage]) -> tuple[str, ...]:
+    """The stages that ``stage`` comes after, directly or not."""
+    found: dict[str, None] = {}
+    todo = list(stages[stage].after)
+    while todo:
+        if (name := todo.pop()) in stages and name not in found:
+            found[name] = None
+            todo += stages[name].after
+    return tuple(found)
+
+
+def misplaced(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[Problem]:
+    """What a stage comes after has to exist, and not to be the stage itself."""
+    key = f"{STAGES}={stage.name}"
+    if stage.name in all_before(stage.name, stages):
+        yield Problem(key=key, message="the stage comes after itself", remedy="Correct its 'after: …'")
+    for name in stage.after:
+        if name not in stages:
+            message = f"it comes after '{name}', which is no stage"
+            yield Problem(key=key, message=message, remedy=did_you_mean(name, stages))
+
+
+def broken_file(key: str, file: Path, error: Exception) -> Problem:
+    """What is wrong with a config file that cannot be read."""
+    mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+    place = f"{file}, line {mark.line + 1}" if mark else str(file)
+    return Problem(key=key, message=f"its file cannot be read: {said.splitlines()[0]}", origin=place)
+
+
+def default_choices(subcommands: Iterable[Option] = ()) -> dict[str, str]:
+    """The option of each group that the primary config, or the defaults list of a subcommand, chooses."""
+    content = load_yaml((PRIMARY / "config.yaml").read_text(encoding="utf-8"))
+    choices = _choices(content["defaults"])
+    for option in subcommands:
+        choices |= choices_by(option)
+    return choices
+
+
+def choices_by(option: Option) -> dict[str, str]:
+    """The options of other groups that an option's own defaults list chooses."""
+    return _choices(load_yaml(option.text()).get("defaults")) if "defaults:" in option.text() else {}
+
+
+def load_yaml(text: str) -> Any:
+    """What a config file says, read in C where that is possible."""
+    import yaml
+
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _choices(defaults: Any) -> dict[str, str]:
+    entries = [entry for entry in defaults if isinstance(entry, dict)] if isinstance(defaults, list) else []
+    named = (
+        (str(group).removeprefix("override ").strip("/"), str(o)) for entry in entries for group, o in entry.items()
+    )
+    return {group.partition("@")[0]: option for group, option in named if not group.startswith("hydra/")}

@@ -1,0 +1,33 @@
+"""Better than a guess."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Answer, Candidate
+from when_ml_pipeline_meets_hydra.deploy.gates.metric import LESS_IS_BETTER
+from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+
+
+@frozen
+class BetterThanNaive:
+    """On the held-out rows the model is better than one that looks at no feature."""
+
+    metric: Annotated[str | None, Field(description="By which metric; null: rmse, or log_loss for classes")] = None
+
+    def ask(self, candidate: Candidate) -> Answer:
+        """Compare with the baseline of the training."""
+        model = candidate.modeling
+        metric = self.metric or ("rmse" if model.task is Task.REGRESSION else "log_loss")
+        if metric not in model.metrics:
+            return Answer(passed=False, why=f"there is no metric {metric}; there are {', '.join(model.metrics)}")
+        found, naive = model.metrics[metric], model.baseline[metric]
+        passed = found < naive if metric in LESS_IS_BETTER else found > naive
+        return Answer(
+            passed=passed,
+            why=f"{metric} is {found:.4g}, that of a guess which sees no feature {naive:.4g}",
+            found=found,
+        )

@@ -1,0 +1,50 @@
+"""Not worse than what serves now."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import Chosen, frozen
+from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Answer, Candidate
+from when_ml_pipeline_meets_hydra.deploy.gates.metric import LESS_IS_BETTER, Metric
+from when_ml_pipeline_meets_hydra.serving.formats.versions import ModelName, Status, Version
+
+
+@frozen
+class NotWorseThanDeployed:
+    """On its held-out rows the model is no worse than the active version on the cluster was on its own.
+
+    Where no version is active the model passes.
+    """
+
+    cluster: Annotated[Cluster, Chosen()]
+    model_name: ModelName
+    metric: Metric
+    tolerance: Annotated[float, Field(ge=0, description="How much worse it may be, in units of the metric")] = 0.0
+
+    def fingerprint(self) -> str:
+        """Which version is active, and how good it is."""
+        active = _active(self.cluster.status(self.model_name))
+        return "" if active is None else f"{active.source} {active.metrics.get(self.metric)}"
+
+    def ask(self, candidate: Candidate) -> Answer:
+        """Compare with the active version."""
+        active = _active(self.cluster.status(self.model_name))
+        if active is None:
+            return Answer(passed=True, why=f"no version of {self.model_name} is active on {self.cluster.name}")
+        found, before = candidate.modeling.metrics.get(self.metric), active.metrics.get(self.metric)
+        if found is None or before is None:
+            whose = "the candidate" if found is None else f"version {active.number}"
+            return Answer(passed=False, why=f"{whose} has no metric {self.metric}")
+        worse = found - before if self.metric in LESS_IS_BETTER else before - found
+        allowed = f" (tolerance {self.tolerance:g})" if self.tolerance else ""
+        theirs = f"that of version {active.number} on {self.cluster.name} {before:.4g}"
+        why = f"{self.metric} is {found:.4g}, {theirs}{allowed}"
+        return Answer(passed=worse <= self.tolerance, why=why, found=found)
+
+
+def _active(status: Status) -> Version | None:
+    return status.version(status.active)

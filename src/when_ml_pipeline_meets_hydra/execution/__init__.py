@@ -1,0 +1,1 @@
+"""From steps to outcomes: stored already, or computed under a claim."""

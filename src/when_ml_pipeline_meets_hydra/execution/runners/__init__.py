@@ -1,0 +1,1 @@
+"""Where steps are computed: worker processes, and the launchers of Hydra."""

@@ -1,0 +1,70 @@
+"""Which step can come next: one whose predecessors have all succeeded, or one that cannot run any more."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+
+from when_ml_pipeline_meets_hydra.contracts import Artifact
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
+
+STOPS = "the run stops at the first error"
+_GOOD = (Status.DONE, Status.STORED)
+
+
+class Schedule:
+    """The steps of a plan, handed out one by one; of those that are ready the first of the plan comes first."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._steps = {s.key: s for s in plan.steps if s.action is not Action.NOT_NEEDED}
+        self._places = {key: place for place, key in enumerate(self._steps)}
+        self._keys = list(self._steps)
+        self._before = {key: sum(k in self._steps for k in _before(s)) for key, s in self._steps.items()}
+        self._after: dict[str, list[str]] = {}
+        self._users: Counter[str] = Counter()
+        for key, step in self._steps.items():
+            for before in _before(step):
+                self._after.setdefault(before, []).append(key)
+            self._users.update(set(step.needs.values()))
+        self._ready = [self._places[key] for key, number in self._before.items() if not number]
+        self._reasons: dict[str, str] = {}
+        self._artifacts: dict[str, Artifact] = {}
+
+    def first(self) -> Step | None:
+        """The step that comes next, if there is one now."""
+        return self._steps[self._keys[self._ready[0]]] if self._ready else None
+
+    def take(self) -> None:
+        """Take the first step out."""
+        heapq.heappop(self._ready)
+
+    def reason_to_skip(self, step: Step) -> str | None:
+        """Why a step cannot run, where one that it comes after did not succeed."""
+        return self._reasons.get(step.key)
+
+    def received(self, step: Step) -> dict[str, Artifact]:
+        """The artifacts that a step which runs receives."""
+        return {name: self._artifacts[key] for name, key in step.needs.items() if key in self._artifacts}
+
+    def ended(self, outcome: Outcome) -> None:
+        """Note what became of a step: others are ready now, or have to be skipped. Artifacts that no step needs go."""
+        step = outcome.step
+        if outcome.artifact and self._users[step.key]:
+            self._artifacts[step.key] = outcome.artifact
+        for key in set(step.needs.values()):
+            self._users[key] -= 1
+            if not self._users[key]:
+                self._artifacts.pop(key, None)
+        for key in self._after.pop(step.key, ()):
+            self._before[key] -= 1
+            if outcome.status not in _GOOD and step.key in self._steps[key].after:
+                stops = outcome.reason == STOPS
+                self._reasons.setdefault(key, STOPS if stops else f"{step.call.name} {outcome.status}")
+            if not self._before[key]:  # also one that is skipped: what follows it must not overtake what it follows
+                heapq.heappush(self._ready, self._places[key])
+
+
+def _before(step: Step) -> list[str]:
+    """What has to be over before a step can begin."""
+    return [*step.after, *([step.follows] if step.follows and step.follows not in step.after else [])]

@@ -1,0 +1,121 @@
+"""The jobs of a run as Hydra's users know them: each has a folder, a ``HydraConfig``, and callbacks that are told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from when_ml_pipeline_meets_hydra.binding.bind import Bound
+from when_ml_pipeline_meets_hydra.composing.job import Job
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
+from when_ml_pipeline_meets_hydra.hydra_jobs.context import JobContext
+from when_ml_pipeline_meets_hydra.hydra_jobs.folders import JobFolders
+from when_ml_pipeline_meets_hydra.planning.plan import Plan, Step
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import JobCallbacks
+
+
+class Jobs:
+    """The jobs of one run. ``hydra`` is Hydra's own config as it is written, ``folder`` that of the run's record."""
+
+    def __init__(self, bound: Bound, plan: Plan, hydra: Mapping[str, Any], folder: Path, *, is_multirun: bool) -> None:
+        self._jobs = {job.number: job for job, _ in bound.calls}
+        self._asked: dict[str, list[Job]] = {}
+        for number, key in plan.asked.items():
+            self._asked.setdefault(key, []).append(self._jobs[number])
+        self._begun: set[str] = set()
+        self._is_multirun = is_multirun
+        self._folders = JobFolders(
+            composed=hydra,
+            run_folder=folder,
+            is_multirun=is_multirun,
+            masks=bound.redactor,
+            secret_keys=bound.secret_keys,
+            resolve=_resolve,
+        )
+
+    def begin(self) -> None:
+        """Write what the sweep was composed from, and tell the callbacks.
+
+        Raises ``BadInput`` where a job's folder or variables cannot be worked out, the folder cannot be written, or a
+        callback cannot be made.
+        """
+        if self._folders.hydra["job"].get("env_set") or not self._folders.are_own:
+            for job in self._jobs.values():
+                self._environment(job, self._folders.hydra_of(job))
+        folder = self._folders.of(self.first)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if self._is_multirun:
+                self._folders.write_multirun(self.first)
+        except OSError as error:
+            key = "hydra.sweep.dir" if self._is_multirun else "hydra.run.dir"
+            message = f"nothing can be written there ({error.strerror})"
+            raise BadInput(Problem(key=key, value=str(folder), message=message)) from error
+        if self._callbacks:
+            self._callbacks.run_started()
+
+    def around(self, step: Step) -> AbstractContextManager[object]:
+        """What is entered around the call of a step's function; the jobs that ask for it begin."""
+        self._begun.add(step.key)
+        for job in self._asked.get(step.key, ()):
+            self._folders.write(job)
+            if self._callbacks:
+                self._callbacks.job_started(self.whole(job), step.call.function)
+        job = self._asked.get(step.key, [self._jobs[step.jobs[0]]])[0]
+        hydra = self._folders.hydra_of(job)
+        return JobContext(hydra=hydra, config=job.config, environment=self._environment(job, hydra))
+
+    def ended(self, outcome: Outcome) -> None:
+        """A step has come to its end, and with it the jobs that ask for it."""
+        for job in self._asked.get(outcome.step.key, ()):
+            self._folders.write(job)
+            if outcome.log and outcome.log.is_file():
+                self._folders.link_log(job, outcome.log)
+            if self._callbacks:
+                whole = self.whole(job)
+                if outcome.step.key not in self._begun:
+                    self._callbacks.job_started(whole, outcome.step.call.function)
+                self._callbacks.job_ended(whole, outcome)
+
+    def over(self) -> None:
+        """Tell the callbacks that the run is over."""
+        if self._callbacks:
+            self._callbacks.run_ended()
+
+    def whole(self, job: Job) -> DictConfig:
+        """The config of a job with Hydra's part."""
+        from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import whole_config
+
+        return whole_config(job.config, self._folders.hydra_of(job))
+
+    @property
+    def first(self) -> Job:
+        """The first job."""
+        return next(iter(self._jobs.values()))
+
+    def _environment(self, job: Job, hydra: Mapping[str, Any]) -> dict[str, str]:
+        given = {name: os.environ[name] for name in hydra["job"]["env_copy"] if name in os.environ}
+        return given | {n: _resolve(job.config, hydra, f"job.env_set.{n}") for n in hydra["job"]["env_set"] or ()}
+
+    @cached_property
+    def _callbacks(self) -> JobCallbacks | None:
+        if not self._folders.hydra.get("callbacks"):
+            return None
+        from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import JobCallbacks
+
+        return JobCallbacks(self.whole(self.first), is_multirun=self._is_multirun)
+
+
+def _resolve(config: Mapping[str, Any], hydra: Mapping[str, Any], key: str) -> str:
+    from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import resolve  # only where there is something to work out
+
+    return resolve(config, hydra, key)

@@ -1,0 +1,1 @@
+"""The machine learning: data sets, preparation, models, training, networks."""

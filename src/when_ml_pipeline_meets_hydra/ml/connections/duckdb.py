@@ -1,0 +1,69 @@
+"""A DuckDB file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.ml.artifacts import DType
+from when_ml_pipeline_meets_hydra.ml.connections.cursors import CursorSession, first_line
+from when_ml_pipeline_meets_hydra.ml.connections.drivers import driver
+from when_ml_pipeline_meets_hydra.ml.connections.files import existing
+from when_ml_pipeline_meets_hydra.ml.connections.interface import Session
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+_DTYPES = {
+    **dict.fromkeys(_WHOLE, DType.INT),
+    **dict.fromkeys(("HUGEINT", "UHUGEINT", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL"), DType.FLOAT),
+    **dict.fromkeys(("VARCHAR", "ENUM", "UUID"), DType.STRING),
+    **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"), DType.DATE),
+    "BOOLEAN": DType.BOOL,
+}
+
+
+@frozen
+class DuckDb:
+    """The DuckDB file at ``path``."""
+
+    path: Annotated[NamedPath, Field(description="The DuckDB file"), Unkeyed()]  # its place counts
+
+    def place(self) -> Mapping[str, Any]:
+        """Where the file is."""
+        return {"duckdb": str(self.path.absolute())}
+
+    @contextmanager
+    def open(self, *, write: bool = False) -> Iterator[Session]:
+        """Open the file, for reading only unless ``write``."""
+        duckdb = driver("duckdb", extra="duckdb")
+        path = existing(self.path, make_folder=write)
+        try:
+            connection = duckdb.connect(str(path), read_only=not write)
+        except duckdb.Error as error:
+            raise BadInput(Problem(key="path", value=str(self.path), message=first_line(error))) from error
+        with connection:
+            yield _Session(connection, duckdb.Error, dtype=_dtype)
+
+
+class _Session(CursorSession):
+    def batches(self, query: str, rows: int) -> Iterator[pl.DataFrame]:
+        """The result of a query in batches, without a Python object for each value."""
+        import polars as pl
+
+        with self.refused():
+            for batch in self.connection.sql(query).to_arrow_reader(rows):
+                found = pl.from_arrow(batch)
+                assert isinstance(found, pl.DataFrame)
+                yield found
+
+
+def _dtype(about: Any) -> DType | str:
+    name = str(about[1])
+    return _DTYPES.get(name.partition("(")[0].strip(), name)

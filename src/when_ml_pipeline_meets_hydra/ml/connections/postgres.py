@@ -1,0 +1,107 @@
+"""A PostgreSQL server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr
+
+from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.ml.artifacts import DType
+from when_ml_pipeline_meets_hydra.ml.connections.cursors import CursorSession, first_line
+from when_ml_pipeline_meets_hydra.ml.connections.drivers import driver
+from when_ml_pipeline_meets_hydra.ml.connections.interface import NoAnswer, Session
+
+
+class SslMode(StrEnum):
+    """How far a connection is encrypted, and the server's certificate checked."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+_DTYPES = {
+    **dict.fromkeys(("int2", "int4", "int8"), DType.INT),
+    **dict.fromkeys(("float4", "float8", "numeric"), DType.FLOAT),
+    **dict.fromkeys(("text", "varchar", "bpchar", "name", "uuid"), DType.STRING),
+    **dict.fromkeys(("date", "timestamp", "timestamptz"), DType.DATE),
+    "bool": DType.BOOL,
+}
+# What the words of a server that refuses say about the key that is wrong, in the order in which they are looked for.
+_BLAMED = (
+    ("pw", re.compile(r"password authentication failed|no password supplied|password")),
+    ("database", re.compile(r'database ".*" does not exist')),
+    ("user", re.compile(r'role ".*"|user ".*"')),
+    ("sslmode", re.compile(r"SSL|certificate")),
+    ("host", re.compile(r"refused|host name|resolve|timeout|timed out|unreachable|No such file|No route|invalid port")),
+)
+_NOBODY = re.compile(r"refused|timeout|timed out|unreachable|No route|starting up|shutting down")
+
+
+@frozen
+class Postgres:
+    """The database ``database`` of a PostgreSQL server."""
+
+    host: Annotated[str, Field(min_length=1, description="Name or address of the server, or its socket's folder")]
+    port: Annotated[int, Field(ge=1, le=65535, description="Port of the server")] = 5432
+    database: Annotated[str, Field(min_length=1, description="Name of the database")]
+    user: Annotated[str, Field(min_length=1, description="Who connects")]
+    pw: Annotated[SecretStr | None, Field(description="The password; null: none, or that in ~/.pgpass")] = None
+    sslmode: Annotated[SslMode, Field(description="Encryption"), Unkeyed()] = SslMode.PREFER
+    timeout: Annotated[int, Field(ge=1, le=3600, description="Seconds to wait for a connection"), Unkeyed()] = 10
+
+    def place(self) -> Mapping[str, Any]:
+        """Server, database and user."""
+        return {"postgres": [self.host, self.port, self.database, self.user]}
+
+    @contextmanager
+    def open(self, *, write: bool = False) -> Iterator[Session]:
+        """Connect, for reading only unless ``write``."""
+        psycopg = driver("psycopg", extra="postgres")
+        try:
+            connection = psycopg.connect(
+                host=self.host,
+                port=self.port,
+                dbname=self.database,
+                user=self.user,
+                password=self.pw.get_secret_value() if self.pw else None,
+                sslmode=self.sslmode.value,
+                connect_timeout=self.timeout,
+                application_name="when_ml_pipeline_meets_hydra",
+                options="" if write else "-c default_transaction_read_only=on",
+                autocommit=write,
+            )
+        except psycopg.Error as error:
+            problem = self._refused(error)
+            raise (NoAnswer if _NOBODY.search(problem.message) else BadInput)(problem) from error
+
+        def dtype(about: Any) -> DType | str:
+            known = connection.adapters.types.get(about.type_code)
+            name = known.name if known else str(about.type_code)
+            return _DTYPES.get(name, name)
+
+        try:
+            yield CursorSession(
+                connection,
+                psycopg.Error,
+                placeholder="%s",
+                dtype=dtype,
+                reading=lambda: connection.cursor(name="rows"),  # the server keeps the result, not we
+            )
+        finally:
+            connection.close()
+
+    def _refused(self, error: Exception) -> Problem:
+        said = first_line(error).rpartition("FATAL: ")[2].strip()
+        key = next((key for key, words in _BLAMED if words.search(said)), "")
+        shown = {"database": self.database, "user": self.user, "host": f"{self.host}:{self.port}"}.get(key)
+        return Problem(key=key, value=shown, message=f"cannot connect to PostgreSQL: {said}")

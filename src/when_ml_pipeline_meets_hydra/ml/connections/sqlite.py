@@ -1,0 +1,42 @@
+"""An SQLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.ml.connections.cursors import CursorSession, first_line
+from when_ml_pipeline_meets_hydra.ml.connections.files import existing
+from when_ml_pipeline_meets_hydra.ml.connections.interface import Session
+
+
+@frozen
+class Sqlite:
+    """The SQLite file at ``path``; its columns have no types, only their values do."""
+
+    path: Annotated[NamedPath, Field(description="The SQLite file"), Unkeyed()]  # its place counts
+
+    def place(self) -> Mapping[str, Any]:
+        """Where the file is."""
+        return {"sqlite": str(self.path.absolute())}
+
+    @contextmanager
+    def open(self, *, write: bool = False) -> Iterator[Session]:
+        """Open the file, for reading only unless ``write``."""
+        import sqlite3
+
+        path = existing(self.path, make_folder=write)
+        mode = "rwc" if write else "ro"
+        try:
+            connection = sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
+            connection.execute("SELECT count(*) FROM sqlite_master")  # only now it is looked at
+        except sqlite3.Error as error:
+            raise BadInput(Problem(key="path", value=str(self.path), message=first_line(error))) from error
+        with closing(connection):
+            yield CursorSession(connection, sqlite3.Error)

@@ -1,0 +1,179 @@
+"""Everything that can be wrong with data, found before anything runs, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import polars as pl
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Image
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows
+from when_ml_pipeline_meets_hydra.ml.datasets.table import (
+    LEAVE_OUT,
+    ROW,
+    Counts,
+    Located,
+    count_types,
+    locate,
+    nonmissing,
+    typed,
+    with_types,
+)
+from when_ml_pipeline_meets_hydra.ml.datasets.target_checks import target_problems
+from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, convertible, dtype_of
+
+# A column of texts of which at least this share are numbers is taken for a column of numbers with mistakes in it.
+MOSTLY = 0.9
+_ONE = {
+    DType.FLOAT: "a number",
+    DType.INT: "a whole number",
+    DType.STRING: "a text",
+    DType.BOOL: "true or false",
+    DType.DATE: "a date like 2026-01-31",
+}
+
+
+def problems(dataset: Dataset) -> list[Problem]:
+    """All that is wrong with the rows of a data set; streaming, so that its size does not matter."""
+    try:
+        return problems_of(dataset.rows())
+    except BadInput as error:
+        return list(error.problems)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        return [Problem(key="path", message=f"the data cannot be read: {reason}")]
+
+
+def problems_of(rows: RawRows) -> list[Problem]:
+    """All that is wrong with raw rows."""
+    found, wrong = locate(rows)
+    return [*wrong, *wrong_image(rows.image, sum(w.column.name != rows.target for w in found)), *_look(rows, found)]
+
+
+def wrong_image(image: Image | None, columns: int) -> Iterator[Problem]:
+    """Each column but the target has to be a pixel."""
+    if image and prod(image.shape) != columns:
+        message = f"an image of {image} has {prod(image.shape):,} pixels, and the data {columns:,} columns"
+        yield Problem(key="image", message=message, remedy="Correct its height, width or channels")
+
+
+def _look(rows: RawRows, found: Sequence[Located]) -> Iterator[Problem]:
+    counts = count_types(rows, found)
+    sure = []
+    for where in with_types(found, counts):
+        if (almost := _almost(where, counts)) is not None:
+            yield _not_all(rows, where, almost, counts[where.position])
+        elif not convertible(_physical_kind(where), where.column.dtype):
+            yield _contradiction(where)
+        else:
+            sure.append(where)
+    measured = _measure(rows, sure)
+    clean = [where for where in sure if not measured[where.position]["bad"]]
+    for where in sure:
+        yield from _in_column(rows, where, measured[where.position])
+    target = next((where for where in clean if where.column.name == rows.target), None)
+    if target is not None:
+        yield from target_problems(rows, target)
+
+
+def _physical_kind(where: Located) -> DType:
+    return dtype_of(where.physical) or DType.STRING
+
+
+def _almost(where: Located, counts: Counts) -> DType | None:
+    """The type that nearly all values of a column of texts have."""
+    if where.column.dtype is not DType.STRING or where.position not in counts:
+        return None
+    own = counts[where.position]
+    return next((d for d in (DType.FLOAT, DType.DATE) if own[d] >= MOSTLY * own[DType.STRING] > 0), None)
+
+
+def _measure(rows: RawRows, found: Sequence[Located]) -> Mapping[int, Mapping[str, Any]]:
+    """By position: how many values there are, in which row the first one is not of its type or is infinite."""
+    values: dict[str, pl.Expr] = {}
+    asked: list[pl.Expr] = []
+    for where in found:
+        raw, value = f"raw{where.position}", f"value{where.position}"
+        values |= {raw: nonmissing(rows, where), value: typed(rows, where)}
+        infinite = pl.col(value).is_infinite() if where.column.dtype is DType.FLOAT else pl.lit(False)
+        asked += [
+            pl.col(raw).count().alias(f"count{where.position}"),
+            _first_row(pl.col(raw).is_not_null() & pl.col(value).is_null()).alias(f"bad{where.position}"),
+            _first_row(infinite).alias(f"infinite{where.position}"),
+        ]
+    if not found:
+        return {}
+    measured = rows.frame.select(**values).with_row_index(ROW).select(asked).collect(engine="streaming")
+    row = measured.row(0, named=True)
+    return {
+        where.position: {what: row[f"{what}{where.position}"] for what in ("count", "bad", "infinite")}
+        for where in found
+    }
+
+
+def _first_row(condition: pl.Expr) -> pl.Expr:
+    """The number of the first row, counted from 1, for which ``condition`` holds; null: there is none."""
+    return pl.when(condition).then(pl.col(ROW)).otherwise(None).min() + 1
+
+
+def _in_column(rows: RawRows, where: Located, measured: Mapping[str, Any]) -> Iterator[Problem]:
+    name, is_target = where.column.name, where.column.name == rows.target
+    if not measured["count"] and not is_target:
+        yield Problem(key=_key(rows, where), message=f"the column '{name}' has no value at all", remedy=LEAVE_OUT)
+    if measured["bad"]:
+        yield _bad_value(rows, where, measured["bad"])
+    if measured["infinite"]:
+        message = f"row {measured['infinite']} of the column '{name}' is infinite; every number must be finite"
+        yield Problem(key=_key(rows, where), message=message, remedy="Correct the value, or leave it empty")
+
+
+def _key(rows: RawRows, where: Located) -> str:
+    """The config key that says that this column is used."""
+    if where.column.name == rows.target:
+        return "target"
+    return "path" if where.listed is None else f"columns[{where.listed}]"
+
+
+def _not_all(rows: RawRows, where: Located, almost: DType, counts: Mapping[DType, int]) -> Problem:
+    numbered = rows.frame.select(
+        raw=nonmissing(rows, where), value=convert(nonmissing(rows, where), where.physical, almost)
+    ).with_row_index(ROW)
+    first = _first_row(pl.col("raw").is_not_null() & pl.col("value").is_null())
+    row = numbered.select(first.alias("first")).collect(engine="streaming").item()
+    kind = "numbers" if almost is DType.FLOAT else "dates"
+    return Problem(
+        key=_key(rows, where),
+        message=f"row {row} of the column '{where.column.name}' is '{_value(rows, where, row)}', "
+        f"but {counts[almost]:,} of its {counts[DType.STRING]:,} values are {kind}",
+        remedy="Correct the value, or add it to dataset.null_values if it means a missing one, "
+        "or list the columns in dataset.columns, this one with dtype string",
+    )
+
+
+def _bad_value(rows: RawRows, where: Located, row: int) -> Problem:
+    return Problem(
+        key=f"columns[{where.listed}].dtype",
+        value=where.column.dtype.value,
+        message=f"row {row} of the column '{where.column.name}' is '{_value(rows, where, row)}', "
+        f"which is not {_ONE[where.column.dtype]}",
+        remedy="Correct the value, or add it to dataset.null_values if it means a missing one, or change the dtype",
+    )
+
+
+def _contradiction(where: Located) -> Problem:
+    found = _physical_kind(where)
+    return Problem(
+        key=f"columns[{where.listed}].dtype",
+        value=where.column.dtype.value,
+        message=f"the column '{where.column.name}' holds values of type {found.value}",
+        remedy=f"Write dtype: {found.value}",
+    )
+
+
+def _value(rows: RawRows, where: Located, row: int) -> str:
+    found = rows.frame.select(nonmissing(rows, where).alias("value")).slice(row - 1, 1).collect(engine="streaming")
+    shown = str(found.item())
+    return shown if len(shown) <= 40 else f"{shown[:40]}…"

@@ -1,0 +1,133 @@
+"""Handwritten digits in colours that tell something about them, but not everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, model_validator
+
+from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Image
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
+from when_ml_pipeline_meets_hydra.ml.datasets.scikit_learn import Carried, ScikitLearn
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+_CHANNELS = ("red", "green", "blue")
+# Red, green and blue of each colour, told apart easily: those of Matplotlib's "tab10".
+_PALETTE = (
+    *((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)),
+    *((140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207)),
+)
+_WHITE = 16  # the brightest pixel of scikit-learn's digits
+_CLASSES = 10
+
+Digit = Annotated[int, Field(ge=0, lt=_CLASSES)]
+Label = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Colour = Annotated[int, Field(ge=0, lt=len(_PALETTE))]
+
+
+@frozen
+class ColouredDigits:
+    """scikit-learn's digits, each in a colour that its class mostly has (Arjovsky et al., "IRM", 2019)."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of the data set")]
+    resolution: Annotated[int, Field(ge=8, le=64, description="Height and width of an image in pixels")] = 28
+    label_map: Annotated[
+        Mapping[Digit, Label] | None,
+        Field(description="The class of each digit; digits that are not in it are left out; null: the digit itself"),
+    ] = None
+    num_colors: Annotated[int, Field(ge=1, le=len(_PALETTE), description="How many colours there are")] = 10
+    colors: Annotated[
+        tuple[Colour, ...] | None, Field(description="Which of the ten colours; null: the first num_colors")
+    ] = None
+    correlation: Annotated[float, Field(ge=0, le=1, description="Part of the rows with the colour of their class")] = (
+        0.9
+    )
+    label_noise: Annotated[float, Field(ge=0, lt=1, description="Part of the rows with another class's label")] = 0.0
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="Which rows get which colour and label")] = 0
+
+    @model_validator(mode="after")
+    def _fits(self) -> ColouredDigits:
+        if self.colors is not None and len(set(self.colors)) != self.num_colors:
+            raise ValueError(f"colors has to list num_colors={self.num_colors} different colours")
+        if len(set(self._classes().values())) < 2:
+            raise ValueError("label_map has to give two classes or more")
+        return self
+
+    @property
+    def image(self) -> Image:
+        """The shape of a row's image."""
+        return Image(channels=len(_CHANNELS), height=self.resolution, width=self.resolution)
+
+    def rows(self) -> RawRows:
+        """The rows: the pixels as numbers from 0 to 255, and the class as a text."""
+        import polars as pl
+
+        pixels, labels = self._coloured()
+        places = [(y, x) for y in range(self.resolution) for x in range(self.resolution)]
+        names = [f"{channel}_{y}_{x}" for channel in _CHANNELS for y, x in places]
+        frame = pl.DataFrame(pixels.reshape(len(pixels), -1), schema=names)
+        columns = (
+            *(Column(name=name, dtype=DType.INT, description="Brightness, 0 to 255") for name in names),
+            Column(name="digit", dtype=DType.STRING, description="The digit, or its class"),
+        )
+        return RawRows(
+            frame=frame.with_columns(pl.Series("digit", [str(label) for label in labels])).lazy(),
+            target="digit",
+            columns=columns,
+            task=TaskChoice.CLASSIFICATION,
+            image=self.image,
+        )
+
+    def files(self) -> Iterable[Path]:
+        """That of scikit-learn."""
+        return ScikitLearn(name=self.name, load=Carried.DIGITS, target="digit").files()
+
+    def fingerprint(self) -> str:
+        """The digest of scikit-learn's file."""
+        return ScikitLearn(name=self.name, load=Carried.DIGITS, target="digit").fingerprint()
+
+    def check(self) -> Iterable[Problem]:
+        """Nothing can be wrong with data that are made from valid values."""
+        return ()
+
+    def _classes(self) -> Mapping[int, int]:
+        return {digit: digit for digit in range(_CLASSES)} if self.label_map is None else self.label_map
+
+    def _coloured(self) -> tuple[Array, Array]:
+        """The pixels, uint8 [N, 3, resolution, resolution], and the classes, [N]."""
+        import numpy as np
+        from scipy.ndimage import zoom
+        from sklearn.datasets import load_digits
+
+        rng = np.random.default_rng(self.seed)
+        grey, digits = load_digits(return_X_y=True)
+        classes = self._classes()
+        known = np.isin(digits, list(classes))
+        grey, labels = grey[known].reshape(-1, 8, 8) / _WHITE, np.array([classes[int(d)] for d in digits[known]])
+        factor = self.resolution / 8
+        large = np.clip(zoom(grey, (1, factor, factor), order=1, grid_mode=True, mode="nearest"), 0, 1)
+        names = np.unique(labels)
+        labels = names[_changed(rng, np.searchsorted(names, labels), self.label_noise, len(names))]
+        own = np.searchsorted(names, labels) % self.num_colors
+        colours = _changed(rng, own, 1 - self.correlation, self.num_colors)
+        palette = np.array(_PALETTE)[list(self.colors or range(self.num_colors))]
+        pixels = large[:, None] * palette[colours][:, :, None, None]
+        return np.rint(pixels).astype(np.uint8), labels
+
+
+def _changed(rng: np.random.Generator, values: Array, part: float, count: int) -> Array:
+    """``values`` below ``count``, of which on average ``part`` have become one of the others."""
+    import numpy as np
+
+    changes = rng.random(len(values)) < part
+    other = (values + rng.integers(1, max(count, 2), len(values))) % count
+    result: Array = np.where(changes, other, values)
+    return result

@@ -1,0 +1,75 @@
+"""A CSV file, whose values are texts until their types are found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image
+from when_ml_pipeline_meets_hydra.ml.datasets import contents
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
+
+
+@frozen
+class CsvFile:
+    """The CSV file at ``path``: UTF-8, one line of names first."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of the data set")] = "csv"
+    path: Annotated[NamedPath, Field(description="The CSV file"), Unkeyed()]  # its content counts
+    target: Annotated[str, Field(min_length=1, description="Name of the column to predict")]
+    task: Annotated[TaskChoice, Field(description="What to predict; auto: decided by the target's values")] = (
+        TaskChoice.AUTO
+    )
+    columns: Annotated[
+        tuple[Column, ...], Field(description="Columns to use; none: all, their types found in the data")
+    ] = ()
+    null_values: Annotated[tuple[str, ...], Field(description="Texts that stand for a missing value")] = (
+        "",
+        "NA",
+        "NaN",
+        "nan",
+        "null",
+    )
+    separator: Annotated[str, Field(min_length=1, max_length=1, description="Character between two values")] = ","
+    image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
+
+    def rows(self) -> RawRows:
+        """The rows, every value a text."""
+        import polars as pl
+
+        file = self.file()
+        contents.opened(file)
+        # An empty text must stay one here: which texts are missing values is decided in one place, for all kinds.
+        frame = pl.scan_csv(file, separator=self.separator, infer_schema=False, glob=False, encoding="utf8-lossy")
+        return RawRows(
+            frame=frame,
+            target=self.target,
+            columns=self.columns,
+            task=self.task,
+            texts=True,
+            missing=self.null_values,
+            image=self.image,
+        )
+
+    def file(self) -> Path:
+        """Where the file is."""
+        return self.path
+
+    def files(self) -> Iterable[Path]:
+        """The file."""
+        return (self.file(),)
+
+    def fingerprint(self) -> str:
+        """The digest of the file's content."""
+        return contents.digest(self.file())
+
+    def check(self) -> Iterable[Problem]:
+        """All that is wrong with the file's content."""
+        from when_ml_pipeline_meets_hydra.ml.datasets import checks
+
+        return checks.problems(self)

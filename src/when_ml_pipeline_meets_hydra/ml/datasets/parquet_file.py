@@ -1,0 +1,63 @@
+"""A Parquet file, which knows the types of its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image
+from when_ml_pipeline_meets_hydra.ml.datasets import contents
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
+
+
+@frozen
+class ParquetFile:
+    """The Parquet file at ``path``."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of the data set")] = "parquet"
+    path: Annotated[NamedPath, Field(description="The Parquet file"), Unkeyed()]  # its content counts
+    target: Annotated[str, Field(min_length=1, description="Name of the column to predict")]
+    task: Annotated[TaskChoice, Field(description="What to predict; auto: decided by the target's values")] = (
+        TaskChoice.AUTO
+    )
+    columns: Annotated[
+        tuple[Column, ...], Field(description="Columns to use; none: all, with the types that the file says")
+    ] = ()
+    null_values: Annotated[
+        tuple[str, ...], Field(description="Texts that stand for a missing value, besides null itself")
+    ] = ("",)
+    image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
+
+    def rows(self) -> RawRows:
+        """The rows, with the types that the file says."""
+        import polars as pl
+
+        contents.opened(self.path)
+        frame = pl.scan_parquet(self.path, glob=False)
+        return RawRows(
+            frame=frame,
+            target=self.target,
+            columns=self.columns,
+            task=self.task,
+            missing=self.null_values,
+            image=self.image,
+        )
+
+    def files(self) -> Iterable[Path]:
+        """The file."""
+        return (self.path,)
+
+    def fingerprint(self) -> str:
+        """The digest of the file's content."""
+        return contents.digest(self.path)
+
+    def check(self) -> Iterable[Problem]:
+        """All that is wrong with the file's content."""
+        from when_ml_pipeline_meets_hydra.ml.datasets import checks
+
+        return checks.problems(self)

@@ -1,0 +1,88 @@
+"""The data sets that scikit-learn carries."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Image
+from when_ml_pipeline_meets_hydra.ml.datasets import contents
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Carried(StrEnum):
+    """The data sets that come with scikit-learn."""
+
+    WINE = "wine"
+    BREAST_CANCER = "breast_cancer"
+    DIGITS = "digits"
+    DIABETES = "diabetes"
+
+
+_FILES: Mapping[Carried, tuple[str, ...]] = {
+    Carried.WINE: ("wine_data.csv",),
+    Carried.BREAST_CANCER: ("breast_cancer.csv",),
+    Carried.DIGITS: ("digits.csv.gz",),
+    Carried.DIABETES: ("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"),
+}
+
+
+@frozen
+class ScikitLearn:
+    """The data set ``load`` of scikit-learn; all of its columns are numbers."""
+
+    name: Annotated[str, Field(min_length=1, description="Name of the data set")]
+    load: Annotated[Carried, Field(description="Which of scikit-learn's data sets")]
+    target: Annotated[str, Field(min_length=1, description="Name that the column to predict gets")]
+    description: Annotated[str, Field(description="What the target means, with its unit")] = ""
+    image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
+
+    def rows(self) -> RawRows:
+        """The rows; classes by their names."""
+        frame = self._frame()
+        columns = tuple(Column(name=name, dtype=DType.FLOAT) for name in frame.columns if name != self.target)
+        regression = self.load is Carried.DIABETES
+        kind = DType.FLOAT if regression else DType.STRING
+        target = Column(name=self.target, dtype=kind, description=self.description)
+        task = TaskChoice.REGRESSION if regression else TaskChoice.CLASSIFICATION
+        return RawRows(frame=frame.lazy(), target=self.target, columns=(*columns, target), task=task, image=self.image)
+
+    def _frame(self) -> pl.DataFrame:
+        import polars as pl
+        import sklearn.datasets
+
+        loaded: Any = getattr(sklearn.datasets, f"load_{self.load.value}")()
+        names = [str(name) for name in loaded.feature_names]
+        target = loaded.target
+        if self.load is not Carried.DIABETES:
+            target = [str(loaded.target_names[index]) for index in target]
+        return pl.DataFrame(loaded.data, schema=names).with_columns(pl.Series(self.target, target))
+
+    def files(self) -> Iterable[Path]:
+        """Those of scikit-learn, found without importing it."""
+        found = importlib.util.find_spec("sklearn")
+        folder = Path((found.submodule_search_locations or [""])[0] if found else "") / "datasets" / "data"
+        return [folder / file for file in _FILES[self.load]]
+
+    def fingerprint(self) -> str:
+        """The digest of scikit-learn's files."""
+        return contents.digest(*self.files())
+
+    def check(self) -> Iterable[Problem]:
+        """The name of the target must be a new one, the image of the right size; the data are known to be right."""
+        from when_ml_pipeline_meets_hydra.ml.datasets.checks import wrong_image
+
+        features = self._frame().columns[:-1]
+        if self.target in features:
+            yield Problem(key="target", value=self.target, message="a feature has this name already")
+        yield from wrong_image(self.image, len(features))

@@ -1,0 +1,189 @@
+"""Raw rows → a table of typed columns, under names that nothing else can have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
+from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, present
+
+ROW, TARGET = "row", "target"
+MOST_WHOLE_NUMBER_CLASSES = 10
+LEAVE_OUT = "Leave it out: list those to use in dataset.columns"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Typed columns of a data set.
+
+    ``frame`` has the number of the raw row as ``row``, the k-th of ``columns`` as ``c<k>`` (so that a name such as
+    ``*`` or ``^a$`` is never taken for a pattern) and, of the type of ``target``, the target as ``target``. Missing
+    values are null; rows without a target are still there.
+    """
+
+    frame: pl.LazyFrame
+    columns: tuple[Column, ...]
+    target: Column
+    task: Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """A column, and where it is in the raw rows: ``listed`` is its place in the option's own list of columns."""
+
+    column: Column
+    position: int
+    physical: pl.DataType
+    listed: int | None = None
+
+
+def column(index: int) -> str:
+    """The name of the ``index``-th column in a table's frame."""
+    return f"c{index}"
+
+
+def table(rows: RawRows) -> Table:
+    """Find the columns, their types and the task. Raises ``BadInput`` where a column is not there."""
+    found, problems = locate(rows)
+    if problems:
+        raise BadInput(*problems)
+    *columns, target = with_types(found, count_types(rows, found))
+    values = {column(k): typed(rows, where) for k, where in enumerate(columns)} | {TARGET: typed(rows, target)}
+    frame = rows.frame.select(**values).with_row_index(ROW)
+    return Table(
+        frame=frame,
+        columns=tuple(where.column for where in columns),
+        target=target.column,
+        task=find_task(rows.task, target.column.dtype, frame),
+    )
+
+
+def typed(rows: RawRows, where: Located) -> pl.Expr:
+    """The values of a column in the raw rows, as its type."""
+    return convert(nonmissing(rows, where), where.physical, where.column.dtype)
+
+
+def nonmissing(rows: RawRows, where: Located) -> pl.Expr:
+    """The values of a column in the raw rows, null where they are missing."""
+    return present(pl.nth(where.position), where.physical, rows.missing, strip=rows.texts)
+
+
+def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
+    """Where the columns are, the target last, and which are not there. A type that is not listed is the file's."""
+    schema = list(rows.frame.collect_schema().items())
+    places = {name: place for place, (name, _) in enumerate(schema)}
+    problems = list(_absent(rows, places))
+    listed = {c.name: k for k, c in enumerate(rows.columns)}
+    features = [name for name in (listed or places) if name != rows.target and name in places]
+    found = []
+    for name in [*features, *([rows.target] if rows.target in places else [])]:
+        physical = schema[places[name]][1]
+        own = rows.columns[listed[name]] if name in listed else None
+        dtype = dtype_of(physical)
+        if dtype is None:
+            problems.append(_unusable(name, physical))
+            continue
+        column = own or Column(name=name, dtype=dtype)
+        found.append(Located(column=column, position=places[name], physical=physical, listed=listed.get(name)))
+    if not features:
+        problems.append(Problem(key="columns", message="there is no column besides the target to predict from"))
+    return found, problems
+
+
+def _absent(rows: RawRows, places: Mapping[str, int]) -> Iterable[Problem]:
+    if rows.target not in places:
+        message = "there is no such column in the data"
+        yield Problem(key="target", value=rows.target, message=message, remedy=did_you_mean(rows.target, places))
+    names = [c.name for c in rows.columns]
+    for k, name in enumerate(names):
+        if name in names[:k]:
+            yield Problem(key=f"columns[{k}].name", value=name, message="this column is listed twice")
+        elif name not in places:
+            message, remedy = "there is no such column in the data", did_you_mean(name, places)
+            yield Problem(key=f"columns[{k}].name", value=name, message=message, remedy=remedy)
+
+
+def _unusable(name: str, physical: pl.DataType) -> Problem:
+    return Problem(
+        key="path",
+        message=f"the column '{name}' holds values of type {physical}, which is none of {', '.join(DType)}",
+        remedy=LEAVE_OUT,
+    )
+
+
+Counts = Mapping[int, Mapping[DType, int]]
+_FIRST_ROWS = 10_000
+_ORDER = (DType.DATE, DType.INT, DType.FLOAT, DType.BOOL, DType.STRING)
+
+
+def count_types(rows: RawRows, found: Iterable[Located]) -> Counts:
+    """By position the number of values that can be read as each type, in one streaming pass.
+
+    Only of columns whose type is in question: texts that are not listed. Parsing is slow, so that types that are out
+    of the question after the first rows are not counted any more; they count as 0.
+    """
+    open_questions = [where for where in found if rows.texts and where.listed is None]
+    first = _counted(rows, rows.frame.head(_FIRST_ROWS), [(w, d) for w in open_questions for d in _ORDER])
+    asked = [(w, d) for w in open_questions for d in _ORDER if d in _possible(first[w.position])]
+    counted = _counted(rows, rows.frame, asked)
+    return {position: {d: counts.get(d, 0) for d in _ORDER} for position, counts in counted.items()}
+
+
+def _possible(first: Mapping[DType, int]) -> set[DType]:
+    """The types that all of the first values have; numbers and dates also with some mistakes among them."""
+    total = first[DType.STRING]
+    return {d for d in _ORDER if first[d] == total or (first[d] and d in (DType.FLOAT, DType.DATE))}
+
+
+def _counted(rows: RawRows, frame: pl.LazyFrame, asked: Sequence[tuple[Located, DType]]) -> dict[int, dict[DType, int]]:
+    if not asked:
+        return {}
+    counts = frame.select(
+        convert(nonmissing(rows, where), where.physical, dtype).count().alias(str(k))
+        for k, (where, dtype) in enumerate(asked)
+    ).collect(engine="streaming")
+    result: dict[int, dict[DType, int]] = {}
+    for (where, dtype), count in zip(asked, counts.row(0), strict=True):
+        result.setdefault(where.position, {})[dtype] = count
+    return result
+
+
+def with_types(found: Iterable[Located], counts: Counts) -> list[Located]:
+    """The columns, those in question with the narrowest type that every value has."""
+    return [
+        replace(where, column=Column(name=where.column.name, dtype=narrowest(counts[where.position])))
+        if where.position in counts
+        else where
+        for where in found
+    ]
+
+
+def narrowest(counts: Mapping[DType, int]) -> DType:
+    """The first type that all values have; a column without values counts as texts."""
+    total = counts[DType.STRING]
+    return next(d for d in _ORDER if counts[d] == total) if total else DType.STRING
+
+
+def find_task(choice: TaskChoice, dtype: DType, frame: pl.LazyFrame) -> Task:
+    """The task that is asked for; otherwise texts, truth values and at most ten different whole numbers are classes."""
+    if choice is not TaskChoice.AUTO:
+        return Task(choice.value)
+    if dtype is not DType.INT:
+        return Task.CLASSIFICATION if dtype in (DType.STRING, DType.BOOL) else Task.REGRESSION
+    few = distinct_values(frame, MOST_WHOLE_NUMBER_CLASSES) <= MOST_WHOLE_NUMBER_CLASSES
+    return Task.CLASSIFICATION if few else Task.REGRESSION
+
+
+def distinct_values(frame: pl.LazyFrame, exact_up_to: int) -> int:
+    """How many different values the target has; far beyond ``exact_up_to`` an estimate, which takes no memory."""
+    known = frame.select(pl.col(TARGET).drop_nulls())
+    estimate: int = known.select(pl.col(TARGET).approx_n_unique()).collect(engine="streaming").item()
+    if estimate > 2 * exact_up_to:
+        return estimate
+    exact: int = known.select(pl.col(TARGET).n_unique()).collect(engine="streaming").item()
+    return exact

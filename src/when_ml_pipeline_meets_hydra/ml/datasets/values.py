@@ -1,0 +1,84 @@
+"""Values of any type that a file may hold, as the five types that a pipeline knows (Polars expressions)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from when_ml_pipeline_meets_hydra.ml.artifacts import DType
+
+POLARS: Mapping[DType, pl.DataType] = {
+    DType.FLOAT: pl.Float64(),
+    DType.INT: pl.Int64(),
+    DType.STRING: pl.String(),
+    DType.BOOL: pl.Boolean(),
+    DType.DATE: pl.Date(),
+}
+_LOSSLESS = {
+    (DType.INT, DType.FLOAT),
+    (DType.INT, DType.STRING),
+    (DType.BOOL, DType.INT),
+    (DType.BOOL, DType.FLOAT),
+    (DType.BOOL, DType.STRING),
+    (DType.FLOAT, DType.STRING),
+    (DType.DATE, DType.STRING),
+    (DType.FLOAT, DType.INT),  # as long as no value has a fraction
+}
+
+
+def dtype_of(physical: pl.DataType) -> DType | None:
+    """The type that a column of this physical type has; None: there is none, as for a list."""
+    if physical in (pl.UInt64, pl.Int128) or physical.is_float() or physical.is_decimal():
+        return DType.FLOAT
+    if physical.is_integer():
+        return DType.INT
+    if physical in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        return DType.STRING
+    if physical == pl.Boolean:
+        return DType.BOOL
+    return DType.DATE if physical in (pl.Date, pl.Datetime) else None
+
+
+def convertible(found: DType, wanted: DType) -> bool:
+    """Whether values of type ``found`` may be read as ``wanted``; a text may be anything, until it is looked at."""
+    return found in (wanted, DType.STRING) or (found, wanted) in _LOSSLESS
+
+
+def present(value: pl.Expr, physical: pl.DataType, missing: Sequence[str], *, strip: bool) -> pl.Expr:
+    """``value`` with null for everything that stands for a missing value; ``strip``: texts lose blanks around them."""
+    if dtype_of(physical) is not DType.STRING:
+        return value.fill_nan(None) if physical.is_float() else value
+    text = value.cast(pl.String)
+    text = text.str.strip_chars() if strip else text
+    return pl.when(text.is_in(["", *missing])).then(None).otherwise(text)
+
+
+def convert(value: pl.Expr, physical: pl.DataType, wanted: DType) -> pl.Expr:
+    """What ``present`` gives, as ``wanted``; null where that cannot be."""
+    found = dtype_of(physical)
+    if found is DType.STRING:
+        return _parse(value, wanted)
+    if found is DType.FLOAT and wanted is DType.INT:
+        number = value.cast(pl.Float64)
+        return pl.when(number == number.floor()).then(number).otherwise(None).cast(pl.Int64, strict=False)
+    return value.cast(POLARS[wanted], strict=False)
+
+
+def _parse(text: pl.Expr, wanted: DType) -> pl.Expr:
+    if wanted is DType.STRING:
+        return text
+    text = text.str.strip_chars()
+    if wanted is DType.BOOL:
+        word = text.str.to_lowercase()
+        return pl.when(word == "true").then(True).when(word == "false").then(False).otherwise(None)
+    if wanted is DType.DATE:
+        return text.str.to_date("%Y-%m-%d", strict=False)
+    # "nan" parses as a number and means: none.
+    number = text.cast(pl.Float64, strict=False).fill_nan(None)
+    if wanted is DType.FLOAT:
+        return number
+    whole = text.cast(pl.Int64, strict=False)
+    return pl.coalesce(
+        whole, pl.when(number == number.floor()).then(number).otherwise(None).cast(pl.Int64, strict=False)
+    )

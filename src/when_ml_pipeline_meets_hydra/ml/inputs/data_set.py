@@ -1,0 +1,94 @@
+"""The rows of any data set: its target may be missing, its other columns have to be those of the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import Chosen, frozen
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
+from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch
+
+if TYPE_CHECKING:
+    import polars as pl
+
+KEY = "new_rows"
+_ROWS_AT_ONCE = 65_536
+
+
+@frozen
+class DataSet:
+    """The rows of the data set at the config key ``new_rows``."""
+
+    new_rows: Annotated[Dataset, Chosen()]
+    id: Annotated[str | None, Field(min_length=1, description="A column to tell rows apart by, kept as it is")] = None
+
+    @property
+    def name(self) -> str:
+        """The name of the data set."""
+        return self.new_rows.name
+
+    def fingerprint(self) -> str:
+        """A digest of the data."""
+        try:
+            return self.new_rows.fingerprint()
+        except BadInput as error:
+            raise BadInput(*(replace(p, key=f"{KEY}.{p.key}") for p in error.problems)) from error
+
+    def batches(self, data: PreparedData, folder: Path) -> Iterator[Batch]:
+        """The rows as a client of the served model would send them."""
+        import polars as pl
+
+        from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, column, table
+        from when_ml_pipeline_meets_hydra.ml.preparation import matrix
+        from when_ml_pipeline_meets_hydra.ml.preparation.fit import number
+        from when_ml_pipeline_meets_hydra.ml.preparation.split import class_text
+        from when_ml_pipeline_meets_hydra.ml.preparation.write import fetched
+
+        is_number = data.task is Task.REGRESSION
+        target = number(TARGET, data.target.dtype).cast(pl.Float64) if is_number else class_text()
+        with fetched(self.new_rows, folder) as found:
+            raw = _as_trained(found, data)
+            ids = self._ids(raw)
+            columns = [column(k) for k in range(len(data.columns))]
+            frame = table(raw).frame.select(target.alias(TARGET), *columns).collect(engine="streaming")
+        for start in range(0, frame.height, _ROWS_AT_ONCE):
+            part = frame.slice(start, _ROWS_AT_ONCE)
+            yield Batch(
+                target=part[TARGET],
+                raw=matrix.feeds(part, data.columns),
+                ids=None if ids is None else ids.slice(start, _ROWS_AT_ONCE),
+            )
+
+    def _ids(self, raw: RawRows) -> pl.Series | None:
+        import polars as pl
+
+        if self.id is None:
+            return None
+        names = raw.frame.collect_schema().names()
+        if self.id not in names:
+            message, remedy = "there is no such column in the data", did_you_mean(self.id, names)
+            raise BadInput(Problem(key="rows.id", value=self.id, message=message, remedy=remedy))
+        return raw.frame.select(id=pl.nth(names.index(self.id)).cast(pl.String)).collect(engine="streaming")["id"]
+
+
+def _as_trained(raw: RawRows, data: PreparedData) -> RawRows:
+    """The same rows with the columns and types that the model was trained on, the target null where it is unknown."""
+    import polars as pl
+
+    frame, names = raw.frame, raw.frame.collect_schema().names()
+    missing = [c.name for c in data.columns if c.name not in names]
+    if missing:
+        message = f"the data have no column {', '.join(missing)}, which the model needs"
+        raise BadInput(Problem(key=KEY, message=message, remedy=did_you_mean(missing[0], names)))
+    columns = data.columns
+    if data.target.name not in names:
+        frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(data.target.name))
+    task = TaskChoice(data.task.value)
+    return replace(raw, frame=frame, target=data.target.name, columns=(*columns, data.target), task=task)

@@ -1,0 +1,32 @@
+"""Stored predictions, read again as arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
+
+Array = np.ndarray[Any, Any]
+
+
+def known_rows(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[pl.DataFrame, Predictions, Array]:
+    """The rows whose target is known, what was predicted for them, and their targets, [N].
+
+    Classes are indices of ``classes``; a row of a class that the model does not know counts as unknown.
+    """
+    known = table.filter(pl.col("target").is_in(classes) if classes else pl.col("target").is_not_null())
+    if not classes:
+        return known, Predictions(values=known["prediction"].to_numpy()), known["target"].to_numpy()
+    probabilities = known.select(f"probability_{name}" for name in classes).to_numpy()
+    return (
+        known,
+        Predictions(values=_indices(known["prediction"], classes), probabilities=probabilities),
+        _indices(known["target"], classes),
+    )
+
+
+def _indices(names: pl.Series, classes: tuple[str, ...]) -> Array:
+    return names.cast(pl.Enum(classes)).to_physical().cast(pl.Int64).to_numpy()

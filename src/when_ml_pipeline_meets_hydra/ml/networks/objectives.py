@@ -1,0 +1,86 @@
+"""What a network minimises, and how its outputs become predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam
+from when_ml_pipeline_meets_hydra.ml.training.param import Loss
+
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, Any]
+
+LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+_HUBER_INLIERS = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """``outputs`` of the network (K classes, or 1), the ``target`` as it learns it, its ``loss``, and its last layer.
+
+    A regression learns numbers of mean 0 and deviation 1; ``head`` turns outputs into predictions [N, 1] or
+    probabilities [N, K]; ``classes`` are the classes that training knows.
+    """
+
+    outputs: int
+    target: torch.Tensor
+    loss: LossFunction
+    head: nn.Module
+    classes: Array | None
+
+
+def objective(task: Task, param: NetworkParam, target: Array) -> Objective:
+    """What to learn from ``target``, [N], float64 or indices of classes."""
+    if task is Task.CLASSIFICATION:
+        classes, indices = np.unique(target, return_inverse=True)
+        return Objective(
+            outputs=len(classes),
+            target=torch.from_numpy(indices.astype(np.int64)),
+            loss=functional.cross_entropy,
+            head=nn.Softmax(dim=1),
+            classes=classes,
+        )
+    center, scale = float(np.mean(target)), float(np.std(target))
+    scale = scale if scale > 0 and np.isfinite(scale) else 1.0
+    learnt = (target - center) / scale
+    return Objective(
+        outputs=1,
+        target=torch.from_numpy(learnt.astype(np.float32)).reshape(-1, 1),
+        loss=_loss(param, learnt),
+        head=_affine(center, scale),
+        classes=None,
+    )
+
+
+def _loss(param: NetworkParam, target: Array) -> LossFunction:
+    if param.loss is Loss.QUANTILE:
+        return partial(_pinball, quantile=param.quantile)
+    distance = float(np.quantile(np.abs(target - np.median(target)), _HUBER_INLIERS))
+    losses: Mapping[Loss, LossFunction] = {
+        Loss.SQUARED_ERROR: functional.mse_loss,
+        Loss.ABSOLUTE_ERROR: functional.l1_loss,
+        Loss.HUBER: partial(functional.huber_loss, delta=distance or 1.0),
+    }
+    return losses[param.loss]
+
+
+def _pinball(predicted: torch.Tensor, target: torch.Tensor, quantile: float) -> torch.Tensor:
+    below = target - predicted
+    return torch.maximum(quantile * below, (quantile - 1) * below).mean()
+
+
+def _affine(center: float, scale: float) -> nn.Module:
+    """x → scale * x + center."""
+    layer = nn.Linear(1, 1)
+    nn.init.constant_(layer.weight, scale)
+    nn.init.constant_(layer.bias, center)
+    return layer

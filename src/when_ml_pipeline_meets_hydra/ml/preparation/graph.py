@@ -1,0 +1,112 @@
+"""The fitted preprocessing as an ONNX graph: raw columns in, features out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from when_ml_pipeline_meets_hydra.ml.artifacts import ONNX_IR_VERSION, ONNX_ML_OPSET, ONNX_OPSET
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Category, Fitted, Number, is_number
+from when_ml_pipeline_meets_hydra.ml.preparation.matrix import LARGEST
+
+FEATURES = "features"
+
+
+@dataclass
+class _Graph:
+    """A graph under construction; names that it makes up begin with ``prefix``, which no column's name does."""
+
+    prefix: str
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: list[onnx.TensorProto] = field(default_factory=list)
+
+    def node(self, operator: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
+        name = output or f"{self.prefix}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
+        return name
+
+    def constant(self, values: Sequence[float] | float) -> str:
+        return self._add(numpy_helper.from_array(np.array(values, dtype=np.float64)))
+
+    def places(self, count: int) -> str:
+        return self._add(numpy_helper.from_array(np.arange(count, dtype=np.int64)))
+
+    def _add(self, tensor: onnx.TensorProto) -> str:
+        tensor.name = f"{self.prefix}constant_{len(self.constants)}"
+        self.constants.append(tensor)
+        return tensor.name
+
+
+def build(fitted: Fitted) -> onnx.ModelProto:
+    """The graph: one input [N, 1] per raw column, named as the column; one output [N, F] float32.
+
+    The output is named ``features`` unless a column is, then ``features_``, since names in a graph are unique.
+    """
+    names = [c.name for c in fitted.columns]
+    graph = _Graph(prefix=_fresh("made/", names))
+    output = FEATURES
+    while output in names:
+        output += "_"
+    parts = [*_numbers(graph, fitted), *(_one_hot(graph, fitted, c) for c in fitted.categories if c.values)]
+    graph.node("Concat", *parts, output=output, axis=1)
+    width = len(fitted.features(()))
+    proto = helper.make_graph(
+        graph.nodes,
+        "preprocessing",
+        [_input(c.name, is_number(c.dtype)) for c in fitted.columns],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", width])],
+        graph.constants,
+    )
+    opsets = [helper.make_opsetid("", ONNX_OPSET), helper.make_opsetid("ai.onnx.ml", ONNX_ML_OPSET)]
+    model = helper.make_model(proto, opset_imports=opsets, ir_version=ONNX_IR_VERSION)
+    model.producer_name = "when_ml_pipeline_meets_hydra"
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _fresh(prefix: str, names: Sequence[str]) -> str:
+    while any(name.startswith(prefix) for name in names):
+        prefix = f"_{prefix}"
+    return prefix
+
+
+def _input(name: str, numeric: bool) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.DOUBLE if numeric else TensorProto.STRING, ["N", 1])
+
+
+def _numbers(graph: _Graph, fitted: Fitted) -> list[str]:
+    """All numbers side by side, as one matrix, so that a request of one row takes few operators."""
+    numbers = fitted.numbers
+    if not numbers:
+        return []
+    x = _beside(graph, fitted, numbers)
+    x = graph.node("Where", graph.node("IsNaN", x), graph.constant([n.fill for n in numbers]), x)
+    x = graph.node("Sub", x, graph.constant([n.center for n in numbers]))
+    x = graph.node("Div", x, graph.constant([n.scale for n in numbers]))
+    x = graph.node("Clip", x, graph.constant(-LARGEST), graph.constant(LARGEST))
+    parts = [graph.node("Cast", x, to=TensorProto.FLOAT)]
+    if fitted.indicators:
+        missing = graph.node("IsNaN", _beside(graph, fitted, fitted.indicators))
+        parts.append(graph.node("Cast", missing, to=TensorProto.FLOAT))
+    return parts
+
+
+def _beside(graph: _Graph, fitted: Fitted, numbers: Sequence[Number]) -> str:
+    return graph.node("Concat", *(fitted.columns[n.index].name for n in numbers), axis=1)
+
+
+def _one_hot(graph: _Graph, fitted: Fitted, category: Category) -> str:
+    # In this version texts cannot be compared, so their places in the list are.
+    keys: dict[str, Any] = {
+        "keys_strings": category.values,
+        "values_int64s": range(len(category.values)),
+        "default_int64": -1,
+    }
+    name = fitted.columns[category.index].name
+    place = graph.node("LabelEncoder", name, domain="ai.onnx.ml", **keys)
+    return graph.node("Cast", graph.node("Equal", place, graph.places(len(category.values))), to=TensorProto.FLOAT)

@@ -1,0 +1,47 @@
+"""The fitted preprocessing as Polars expressions, and as what the ONNX graph is fed with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column
+from when_ml_pipeline_meets_hydra.ml.datasets.table import column
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, is_number, number, text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# The largest float32: a larger double would become infinite, which no model takes.
+LARGEST = 3.4028234663852886e38
+
+
+def features(fitted: Fitted, names: Sequence[str]) -> list[pl.Expr]:
+    """The features, none with a missing value, under ``names``: numbers as Float32, all others as Boolean."""
+    made = []
+    for n in fitted.numbers:
+        x = number(column(n.index), fitted.columns[n.index].dtype).fill_null(n.fill)
+        made.append(((x - n.center) / n.scale).clip(-LARGEST, LARGEST).cast(pl.Float32))
+    made += [pl.col(column(n.index)).is_null() for n in fitted.indicators]
+    made += [text(column(c.index)) == pl.lit(value) for c in fitted.categories for value in c.values]
+    return [expression.alias(name) for expression, name in zip(made, names, strict=True)]
+
+
+def feeds(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray[Any, Any]]:
+    """Raw rows (columns ``c0``, ``c1`` …) as the inputs of the graph, each [N, 1]."""
+    made = rows.select(_feed(k, c).alias(column(k)) for k, c in enumerate(columns))
+    return {c.name: _array(made.to_series(k)) for k, c in enumerate(columns)}
+
+
+def _feed(index: int, described: Column) -> pl.Expr:
+    name = column(index)
+    return number(name, described.dtype).fill_null(float("nan")) if is_number(described.dtype) else text(name)
+
+
+def _array(values: pl.Series) -> np.ndarray[Any, Any]:
+    import numpy as np
+
+    made = values.to_numpy() if values.dtype.is_float() else np.array(values.to_list(), dtype=object)
+    return made.reshape(-1, 1)

@@ -1,0 +1,121 @@
+"""The files of prepared data, and the proof that the graph does what the matrices say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import TypeAdapter
+
+from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, Remote
+from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, Table, column
+from when_ml_pipeline_meets_hydra.ml.preparation import graph, matrix
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, is_number, number
+from when_ml_pipeline_meets_hydra.ml.preparation.split import LABEL, Split
+from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Summary, of_numbers, of_texts
+
+TARGET_FEATURE = "__target__"
+HOLDOUT_ROWS = 1000
+SUMMARY_ROWS, SUMMARY_VALUES = 100_000, 20_000_000
+
+
+@contextmanager
+def fetched(dataset: Dataset, folder: Path) -> Iterator[RawRows]:
+    """The rows of a data set; those that lie elsewhere are fetched into ``folder``, and removed in the end."""
+    if not isinstance(dataset, Remote):
+        yield dataset.rows()
+        return
+    file = folder / "rows.parquet"
+    try:
+        yield dataset.read(file)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@contextmanager
+def read_once(table: Table, texts: bool, folder: Path) -> Iterator[Table]:
+    """The same table, but where its values are ``texts`` in a file parsed only once: every pass would do it again."""
+    if not texts:
+        yield table
+        return
+    file = folder / "typed.parquet"
+    table.frame.sink_parquet(file, compression="lz4", engine="streaming")
+    try:
+        yield replace(table, frame=pl.scan_parquet(file, glob=False))
+    finally:
+        file.unlink()
+
+
+def write_files(
+    table: Table, parts: Split, fitted: Fitted, names: tuple[str, ...], out: Path, progress: Progress
+) -> None:
+    """Write the matrices, the graph and the held-out raw rows into ``out``, and compare graph and matrices.
+
+    Raises:
+        StepFailed: the graph does not give the numbers of the matrices.
+    """
+    model = out / "preprocessing.onnx"
+    model.write_bytes(graph.build(fitted).SerializeToString(deterministic=True))
+    for done, (part, rows) in enumerate({"train": parts.train(), "test": parts.test()}.items()):
+        progress(2 + done, 4, f"writing {part}.parquet")
+        write_matrix(rows, table, fitted, names, out / f"{part}.parquet")
+        raw = first_rows(rows, table)
+        compare(raw, fitted, names, model, out / f"{part}.parquet")
+    write_raw(raw, table, out / "holdout.parquet")
+    write_summary(parts, table, out / "summary.json")
+
+
+def write_matrix(rows: pl.LazyFrame, table: Table, fitted: Fitted, names: tuple[str, ...], file: Path) -> None:
+    """Stream the features of ``rows`` and their target into ``file``."""
+    regression = table.task is Task.REGRESSION
+    target = number(TARGET, table.target.dtype) if regression else pl.col(LABEL)
+    selected = rows.select(*matrix.features(fitted, names), target.alias(TARGET_FEATURE))
+    selected.sink_parquet(file, compression="lz4", engine="streaming")
+
+
+def first_rows(rows: pl.LazyFrame, table: Table) -> pl.DataFrame:
+    """The raw columns (``c0``, ``c1`` …) of the first rows, at most 1,000."""
+    wanted = [column(k) for k in range(len(table.columns))]
+    return rows.select(wanted).head(HOLDOUT_ROWS).collect(engine="streaming")
+
+
+def write_raw(rows: pl.DataFrame, table: Table, file: Path) -> None:
+    """Write raw rows under the names of their columns."""
+    rows.rename({column(k): c.name for k, c in enumerate(table.columns)}).write_parquet(file)
+
+
+def write_summary(parts: Split, table: Table, file: Path) -> None:
+    """Write how the values of each raw column spread over (some of) the training rows."""
+    wanted = [column(k) for k in range(len(table.columns))]
+    some = parts.some(min(SUMMARY_ROWS, max(1, SUMMARY_VALUES // len(wanted))))
+    values = matrix.feeds(some.select(wanted).collect(engine="streaming"), table.columns)
+    found = {c.name: (of_numbers if is_number(c.dtype) else of_texts)(values[c.name]) for c in table.columns}
+    file.write_bytes(TypeAdapter(Summary).dump_json(Summary(columns=found), indent=1))
+
+
+def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], model: Path, written: Path) -> None:
+    """Compare what the graph makes of ``raw`` with the first rows of the matrix in ``written``.
+
+    Raises:
+        StepFailed: they differ.
+    """
+    import numpy as np
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    made: Any = session.run(None, matrix.feeds(raw, fitted.columns))[0]
+    expected = pl.read_parquet(written, n_rows=raw.height).drop(TARGET_FEATURE).cast(pl.Float32).to_numpy()
+    agrees = np.isclose(made, expected, rtol=1e-6, atol=1e-6) if made.shape == expected.shape else np.zeros((1, 1))
+    if not agrees.all():
+        row, feature = (int(k) for k in np.argwhere(~agrees.astype(bool))[0])
+        raise StepFailed(
+            f"The ONNX graph of the preprocessing does not give the numbers of {written.name}: row {row}, feature "
+            f"'{names[feature]}' (graph: {made.shape}, file: {expected.shape})"
+        )

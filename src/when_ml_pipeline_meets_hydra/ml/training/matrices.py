@@ -1,0 +1,120 @@
+"""The prepared data as matrices: whole, or in batches of rows where all at once would take too much memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+
+from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
+
+Array = np.ndarray[Any, Any]
+BATCH = 16_384  # rows
+_TARGET = "__target__"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The features of a split, float32 [N, F] and finite, in a file; ``where`` names the split in messages."""
+
+    file: Path
+    names: tuple[str, ...]
+    count: int
+    where: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and F."""
+        return self.count, len(self.names)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def batches(self) -> Iterator[Array]:
+        """All rows in order, ``BATCH`` at a time (the last time: what is left), row by row in memory.
+
+        Raises:
+            StepFailed: a value is no finite number.
+        """
+        scan = pl.scan_parquet(self.file, glob=False).select(pl.col(name).cast(pl.Float32) for name in self.names)
+        left = np.empty((0, len(self.names)), dtype=np.float32)
+        for part in scan.collect_batches(chunk_size=BATCH, maintain_order=True):
+            rows = part.to_numpy(order="c")
+            left = np.concatenate((left, rows)) if len(left) else rows
+            for end in range(BATCH, len(left) + 1, BATCH):
+                yield self._finite(left[end - BATCH : end])
+            left = left[len(left) - len(left) % BATCH :]
+        if len(left):
+            yield self._finite(left)
+
+    def frame(self) -> pl.DataFrame:
+        """All rows, column by column: Float32, and Boolean for what is 0 or 1.
+
+        Raises:
+            StepFailed: a value is no finite number.
+        """
+        found = pl.read_parquet(self.file, columns=list(self.names), glob=False)
+        fine = found.select(cs.float().is_finite().fill_null(False).all())
+        if wrong := [x.name for x in fine if not x.all()]:
+            raise _not_finite(self.where, wrong)
+        return found
+
+    def matrix(self) -> Array:
+        """All rows, float32 [N, F], row by row in memory, as onnxruntime wants it."""
+        made, filled = np.empty(self.shape, dtype=np.float32), 0
+        for batch in self.batches():
+            made[filled : filled + len(batch)] = batch
+            filled += len(batch)
+        return made
+
+    def _finite(self, batch: Array) -> Array:
+        if not np.isfinite(batch).all():
+            asked = [pl.col(name).cast(pl.Float32).is_finite().fill_null(False).all() for name in self.names]
+            fine = pl.scan_parquet(self.file, glob=False).select(asked).collect(engine="streaming").row(0)
+            raise _not_finite(self.where, [name for name, ok in zip(self.names, fine, strict=True) if not ok])
+        return batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrices:
+    """One split: ``rows``, its features in a file, and ``target``, [N], float64 or int64 indices of classes."""
+
+    rows: Rows
+    target: Array
+
+    @cached_property
+    def features(self) -> Array:
+        """All features at once, float32 [N, F]."""
+        return self.rows.matrix()
+
+
+def read_split(data: PreparedData, split: str) -> Matrices:
+    """The split ``train`` or ``test``.
+
+    Raises:
+        StepFailed: it has no rows, or a target that is no finite number.
+    """
+    file, where = data.path / f"{split}.parquet", f"The {split} split of {data.dataset}"
+    dtype = pl.Int64 if data.task is Task.CLASSIFICATION else pl.Float64
+    target = pl.read_parquet(file, columns=[_TARGET])[_TARGET].cast(dtype).to_numpy()
+    if not len(target):
+        raise StepFailed(f"{where} has no rows; change p_param or the data")
+    if not np.isfinite(target).all():
+        raise _not_finite(where, [data.target.name])
+    return Matrices(rows=Rows(file=file, names=data.features, count=len(target), where=where), target=target)
+
+
+def batches(features: Rows | Array) -> Iterator[Array]:
+    """The rows that lie in a file, batch by batch; a matrix at once."""
+    return features.batches() if isinstance(features, Rows) else iter((features,))
+
+
+def _not_finite(where: str, names: list[str]) -> StepFailed:
+    return StepFailed(f"{where} has values that are no finite numbers: {', '.join(names)}")

@@ -1,0 +1,1 @@
+"""From calls to steps with keys, each once, in the order of their dependencies."""

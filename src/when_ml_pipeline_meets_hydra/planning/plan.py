@@ -1,0 +1,265 @@
+"""Calls → steps: each once, in dependency order, each with the reason why it will run or not. Does no I/O itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from when_ml_pipeline_meets_hydra.binding.keys import FORMAT, digest
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.binding.bind import Call
+    from when_ml_pipeline_meets_hydra.composing.job import Job
+
+Inputs = Mapping[str, Any]
+
+
+class Action(StrEnum):
+    """What will be done with a step."""
+
+    RUN = "run"
+    STORED = "stored"
+    NOT_NEEDED = "not needed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One call with particular inputs.
+
+    ``inputs`` is what ``key`` is the digest of; ``needs`` maps parameters to the keys of the artifacts that they
+    receive; ``after`` are the keys of the steps of its combination that have to succeed first. ``follows`` is the key
+    of the effect that has to be over before this one begins, so that the last job has the last word outside.
+    """
+
+    key: str
+    call: Call
+    inputs: Inputs
+    needs: Mapping[str, str]
+    after: tuple[str, ...]
+    jobs: tuple[int, ...]
+    action: Action
+    reason: str
+    follows: str | None = None
+    is_forced: bool = False
+
+    @property
+    def is_storable(self) -> bool:
+        """Whether its result can be stored and used again."""
+        return storable(self.call)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The steps of all jobs, each once, what is needed first; ``asked`` maps a job's number to its own step."""
+
+    steps: tuple[Step, ...]
+    asked: Mapping[int, str]
+
+    @property
+    def to_run(self) -> tuple[Step, ...]:
+        """The steps that will be computed."""
+        return tuple(s for s in self.steps if s.action is Action.RUN)
+
+
+def make_plan(
+    calls: Iterable[tuple[Job, Call]],
+    *,
+    is_stored: Callable[[str], bool],
+    last_inputs: Callable[[str], Inputs | None],
+    force: Collection[str] = (),
+) -> Plan:
+    """Plan the steps of bound jobs.
+
+    ``is_stored(key)`` says whether a result is there, ``last_inputs(function)`` what its latest stored result was
+    made from (for the reasons), ``force`` names stages to compute again.
+    """
+    last_inputs = cache(last_inputs)
+    drafts = _drafts(calls)
+    needed = _needed(drafts, is_stored, force)
+    steps: dict[str, Step] = {}
+    effects: dict[Callable[..., Any], str] = {}
+    for key, draft in drafts.items():
+        upstream = [steps[k] for k in draft.needs.values()]
+        action, reason = _decide(key, draft, needed, upstream, is_stored, last_inputs, force)
+        steps[key] = Step(
+            key=key,
+            call=draft.call,
+            inputs=draft.inputs,
+            needs=draft.needs,
+            after=tuple(draft.after),
+            jobs=tuple(draft.jobs),
+            action=action,
+            reason=reason,
+            follows=effects.get(draft.call.function) if draft.call.is_effect else None,
+            is_forced=draft.call.stage in force,
+        )
+        effects |= {draft.call.function: key} if draft.call.is_effect else {}
+    return Plan(steps=tuple(steps.values()), asked={n: k for k, d in drafts.items() for n in d.asked_by})
+
+
+def storable(call: Call) -> bool:
+    """Effects and subcommands that return nothing are not stored: they run each time."""
+    return call.returns is not None and not call.is_effect
+
+
+def inputs_of(call: Call, needs: Mapping[str, str]) -> Inputs:
+    """What the key of a step is the digest of; readable, and without secrets."""
+    return {
+        "format": FORMAT,
+        "function": f"{call.function.__module__}.{call.function.__qualname__}",
+        "code": call.code,
+        "arguments": dict(call.keyed),
+        "artifacts": dict(needs),
+    }
+
+
+class _Draft:
+    """A step before it is known whether it runs."""
+
+    def __init__(self, call: Call, inputs: Inputs, needs: Mapping[str, str]) -> None:
+        self.call, self.inputs, self.needs = call, inputs, needs
+        self.after: dict[str, None] = dict.fromkeys(needs.values())
+        self.jobs: dict[int, None] = {}
+        self.asked_by: list[int] = []
+
+
+def _drafts(calls: Iterable[tuple[Job, Call]]) -> dict[str, _Draft]:
+    """The distinct steps; of one combination each comes after those that its stage comes after."""
+    drafts: dict[str, _Draft] = {}
+    combinations: dict[Sequence[str], list[tuple[Job, Call]]] = {}
+    for job, call in calls:
+        combinations.setdefault(job.combination, []).append((job, call))
+    for members in combinations.values():
+        stage_keys: dict[str, str] = {}
+        for job, call in _in_stage_order(members):
+            drafts[_add(call, job.number, drafts, stage_keys)].asked_by.append(job.number)
+    return _in_dependency_order(drafts)
+
+
+def _in_stage_order(members: list[tuple[Job, Call]]) -> list[tuple[Job, Call]]:
+    """The jobs of a combination, what acts on the outside world as late as its stage allows."""
+    done: list[tuple[Job, Call]] = []
+    todo = {call.stage: (job, call) for job, call in members}
+
+    def place(stage: str) -> None:
+        if member := todo.pop(stage, None):
+            for before in [*member[1].after, *(c.stage for c in member[1].needs.values())]:
+                place(before)
+            done.append(member)
+
+    for stage in sorted(todo, key=lambda s: not storable(todo[s][1])):
+        place(stage)
+    return done
+
+
+def _in_dependency_order(drafts: Mapping[str, _Draft]) -> dict[str, _Draft]:
+    done: dict[str, _Draft] = {}
+
+    def place(key: str) -> None:
+        if key not in done:
+            for before in drafts[key].after:
+                place(before)
+            done[key] = drafts[key]
+
+    for key in drafts:
+        place(key)
+    return done
+
+
+def _add(call: Call, job: int, drafts: dict[str, _Draft], stage_keys: dict[str, str]) -> str:
+    needs = {name: _add(upstream, job, drafts, stage_keys) for name, upstream in call.needs.items()}
+    key, inputs = _distinct(call, inputs_of(call, needs), drafts)
+    draft = drafts.setdefault(key, _Draft(call, inputs, needs))
+    draft.jobs[job] = None
+    draft.after |= dict.fromkeys(k for k in _before(call, stage_keys) if not _waits_for(k, key, drafts))
+    stage_keys[call.stage] = key
+    return key
+
+
+def _waits_for(one: str, other: str, drafts: Mapping[str, _Draft]) -> bool:
+    """Whether ``one`` is ``other`` or comes after it; two stages may well share a step."""
+    return one == other or any(_waits_for(before, other, drafts) for before in drafts[one].after)
+
+
+def _distinct(call: Call, inputs: Inputs, drafts: Mapping[str, _Draft]) -> tuple[str, Inputs]:
+    """The key of a step; an effect with another secret is another step, though keys do not tell secrets."""
+    key, number = digest(inputs), 1
+    while not storable(call) and key in drafts and drafts[key].call.arguments != call.arguments:
+        number += 1
+        inputs = {**inputs, "variant": number}
+        key = digest(inputs)
+    return key, inputs
+
+
+def _before(call: Call, stage_keys: Mapping[str, str]) -> Iterator[str]:
+    """The steps of the combination so far that this one has to wait for (an effect waits for all of them)."""
+    if not storable(call):
+        yield from stage_keys.values()
+    else:
+        yield from (stage_keys[s] for s in call.after if s in stage_keys)
+
+
+def _needed(drafts: Mapping[str, _Draft], is_stored: Callable[[str], bool], force: Collection[str]) -> set[str]:
+    """The keys that were asked for or forced, and those that a step which runs receives."""
+    needed: set[str] = set()
+    for key, draft in reversed(list(drafts.items())):
+        if draft.asked_by or key in needed or draft.call.stage in force:
+            needed.add(key)
+            if _runs(key, draft, is_stored, force):
+                needed |= set(draft.needs.values())
+    return needed
+
+
+def _runs(key: str, draft: _Draft, is_stored: Callable[[str], bool], force: Collection[str]) -> bool:
+    return draft.call.stage in force or not storable(draft.call) or not is_stored(key)
+
+
+def _decide(
+    key: str,
+    draft: _Draft,
+    needed: set[str],
+    upstream: Sequence[Step],
+    is_stored: Callable[[str], bool],
+    last_inputs: Callable[[str], Inputs | None],
+    force: Collection[str],
+) -> tuple[Action, str]:
+    if key not in needed:
+        stored = is_stored(key)
+        return (Action.STORED, "nothing changed") if stored else (Action.NOT_NEEDED, "nothing that runs needs it")
+    if draft.call.stage in force:
+        return Action.RUN, "forced"
+    if draft.call.is_effect:
+        return Action.RUN, "always runs, since it acts on the outside world"
+    if draft.call.returns is None:
+        return Action.RUN, "always runs, since it returns nothing"
+    if is_stored(key):
+        return Action.STORED, "nothing changed"
+    return Action.RUN, _why(draft.inputs, last_inputs(draft.inputs["function"]), upstream)
+
+
+def _why(inputs: Inputs, last: Inputs | None, upstream: Sequence[Step]) -> str:
+    if last is None:
+        return "new"
+    changes = list(differences(last["arguments"], inputs["arguments"]))
+    if last["artifacts"] != inputs["artifacts"]:
+        changes += [f"{s.call.stage} changed" for s in upstream if s.key not in last["artifacts"].values()]
+    if last["code"] != inputs["code"]:
+        changes.append("its code changed")
+    shown = changes if len(changes) <= 4 else [*changes[:3], f"{len(changes) - 3} more changes"]
+    return ", ".join(shown) or "its result was removed"
+
+
+def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
+    """What differs between two plain values: ``m_param.learning_rate 0.1 → 0.2``."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in dict.fromkeys([*old, *new]):
+            if name != "type":
+                yield from differences(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+        if old.get("type") != new.get("type") and "type" in new:
+            yield f"{key} is another {'kind' if 'type' in old else 'option'}"
+    elif old != new:
+        short = all(isinstance(v, int | float | bool | str) and len(str(v)) < 40 for v in (old, new))
+        yield f"{key} {old} → {new}" if short else f"{key} changed"

@@ -1,0 +1,62 @@
+"""A comparison as a table with typed columns, in a file that other tools read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from when_ml_pipeline_meets_hydra.records.compare import Comparison, shown
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def csv_of(comparison: Comparison) -> bytes:
+    """As CSV; the numbers of the jobs stand in one cell, with spaces between them."""
+    import polars as pl
+
+    file = io.BytesIO()
+    frame(comparison).with_columns(pl.col("jobs").cast(pl.List(pl.String)).list.join(" ")).write_csv(file)
+    return file.getvalue()
+
+
+def parquet_of(comparison: Comparison) -> bytes:
+    """As Parquet."""
+    file = io.BytesIO()
+    frame(comparison).write_parquet(file)
+    return file.getvalue()
+
+
+def frame(comparison: Comparison) -> pl.DataFrame:
+    """A row per combination: ``run``, ``jobs``, what differs, ``status``, each ``<stage>.status``, the metrics.
+
+    A column of numbers is one of numbers, and of whole ones where all are; one of truth values is one of those; all
+    others are texts, as on the command line.
+    """
+    import polars as pl
+
+    rows = comparison.rows
+    taken = {"run", "jobs", "status", *(f"{s}.status" for s in comparison.stages), *comparison.metrics}
+    columns = [
+        pl.Series("run", [r.run for r in rows], pl.String),
+        pl.Series("jobs", [list(r.jobs) for r in rows], pl.List(pl.Int64)),
+        *(_column(f"config.{k}" if k in taken else k, [r.values.get(k) for r in rows]) for k in comparison.keys),
+        pl.Series("status", [r.status for r in rows], pl.String),
+        *(pl.Series(f"{s}.status", [r.stages.get(s) for r in rows], pl.String) for s in comparison.stages),
+        *(_column(m, [r.metrics.get(m) for r in rows]) for m in comparison.metrics),
+    ]
+    return pl.DataFrame(columns)
+
+
+def _column(name: str, values: Sequence[Any]) -> pl.Series:
+    import polars as pl
+
+    kinds = {type(v) for v in values if v is not None}
+    if kinds == {bool}:
+        return pl.Series(name, values, pl.Boolean)
+    if kinds == {int} and all(v is None or abs(v) < 2**63 for v in values):
+        return pl.Series(name, values, pl.Int64)
+    if kinds and kinds <= {int, float}:
+        return pl.Series(name, [None if v is None else float(v) for v in values], pl.Float64)
+    return pl.Series(name, [None if v is None else shown(v) for v in values], pl.String)

@@ -1,0 +1,339 @@
+"""Outcomes → the record of a run: files in a folder of its own, made for sweeps of any size.
+
+``<home>/runs/<id>/`` holds ``run.json`` (overrides, versions, git state, how it ended), ``jobs.jsonl`` (a line per job
+with its whole resolved config), ``steps.jsonl`` (a line per step, as it ends), ``logs/`` and what effects left in
+``effects/``. Secrets are masked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.storage import durable_files
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.binding.bind import Bound
+    from when_ml_pipeline_meets_hydra.composing.job import Job
+    from when_ml_pipeline_meets_hydra.execution.execute import Outcome
+    from when_ml_pipeline_meets_hydra.masking import Redactor
+
+_LIBRARIES = ("hydra-core", "omegaconf", "pydantic", "polars", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
+_HEAD, _JOBS, _STEPS = "run.json", "jobs.jsonl", "steps.jsonl"
+_CONFIG = ', "config": '  # in no JSON string, where quotes are escaped
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was asked for: the words of the command line."""
+
+    overrides: tuple[str, ...]
+    multirun: bool = False
+    config_dirs: tuple[str, ...] = ()
+
+
+class Recorder:
+    """Writes the record of one run: when it starts, after each step, and when it ends.
+
+    ``head`` is what is known beforehand of all that ``run.json`` says.
+    """
+
+    def __init__(self, folder: Path, masks: Redactor, head: Mapping[str, Any]) -> None:
+        self._folder, self._masks, self._started = folder, masks, time.time()
+        self._counts: Counter[str] = Counter()
+        self._metrics: dict[str, float] = {}
+        self._steps = folder / _STEPS
+        self._steps.touch()
+        self._head: dict[str, Any] = {
+            **head,
+            "id": folder.name,
+            "status": "running",
+            "exit_code": None,
+            "folder": str(Path.cwd()),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": None,
+            "process": {"pid": os.getpid(), "host": os.uname().nodename},
+            "git": _git(Path.cwd()),
+        }
+        self._write()
+
+    @classmethod
+    def of(cls, home: Path, request: Request, bound: Bound, asked: Mapping[int, str]) -> Recorder:
+        """The recorder of a new run; ``asked`` maps the number of a job to the key of its own step."""
+        folder = _new_folder(home / "runs")
+        lines = _JobLines(bound.redactor, bound.secret_keys, asked)
+        # The head comes last: where there is one, the jobs are there as well.
+        durable_files.write_parts(folder / _JOBS, (lines.line(job) for job, _ in bound.calls))
+        head = {
+            "overrides": [lines.override(o) for o in request.overrides],
+            "multirun": request.multirun,
+            "config_dirs": list(request.config_dirs),
+            "versions": _versions(),
+            "stages": list(dict.fromkeys(job.stage for job, _ in bound.calls)),
+            "job_count": len(bound.calls),
+            "objective": lines.objective(bound.calls[0][0]),
+        }
+        return cls(folder, bound.redactor, head)
+
+    @classmethod
+    def of_the_same(cls, before: Record, masks: Redactor) -> Recorder:
+        """The recorder of a run that was asked for the very same as one before, with the same versions of all."""
+        folder = _new_folder(before.folder.parent)
+        durable_files.write_parts(folder / _JOBS, [(before.folder / _JOBS).read_bytes()])
+        return cls(folder, masks, before.head)
+
+    @property
+    def folder(self) -> Path:
+        """The run's own folder; its name is the run's id."""
+        return self._folder
+
+    def add(self, outcome: Outcome) -> None:
+        """Note what became of a step; the line outlives a kill of this process."""
+        step, metrics = outcome.step, outcome.metrics
+        line = {
+            "stage": step.call.stage,
+            "subcommand": step.call.subcommand,
+            "key": step.key,
+            "jobs": step.jobs,
+            "status": str(outcome.status),
+            "reason": self._masks.text(outcome.reason),
+            "seconds": round(outcome.seconds, 3),
+            "metrics": dict(metrics) if metrics else None,
+            "error": outcome.error,
+            "log": str(outcome.log.relative_to(self._folder)) if outcome.log and outcome.log.is_file() else None,
+        }
+        self._counts[str(outcome.status)] += 1
+        self._metrics |= _named(step.call.stage, metrics)
+        with self._steps.open("ab") as file:
+            file.write(f"{_encode(line)}\n".encode())
+
+    def discard(self) -> None:
+        """Remove the record of a run that could not begin."""
+        shutil.rmtree(self._folder)
+
+    def close(self, exit_code: ExitCode) -> None:
+        """Note how the run ended."""
+        names = {ExitCode.DONE: "done", ExitCode.INTERRUPTED: "interrupted"}
+        seconds = round(time.time() - self._started, 3)
+        self._head |= {"status": names.get(exit_code, "failed"), "exit_code": int(exit_code), "seconds": seconds}
+        self._head |= {"counts": dict(self._counts), "metrics": self._metrics}
+        durable_files.sync(self._steps)
+        self._write()
+
+    def _write(self) -> None:
+        durable_files.write(self._folder / _HEAD, json.dumps(self._head, indent=2, ensure_ascii=False).encode())
+
+
+class _JobLines:
+    """The lines of ``jobs.jsonl``; what jobs have in common is masked and written as text once."""
+
+    def __init__(self, masks: Redactor, secret: frozenset[str], asked: Mapping[int, str]) -> None:
+        self._asked, self._masks, self._secret = asked, masks, secret
+        self._combinations: dict[Sequence[str], int] = {}
+        self._parts: dict[tuple[str, int], tuple[Any, str]] = {}  # the value as well, so that its id stays its own
+        self.override = cache(lambda line: masks.override(line, secret))
+
+    def line(self, job: Job) -> bytes:
+        head = {
+            "number": job.number,
+            "stage": job.stage,
+            "combination": self._combinations.setdefault(job.combination, len(self._combinations)),
+            "key": self._asked.get(job.number),
+            "overrides": [self.override(o) for o in job.overrides],
+            "choices": _choices(job.chosen),
+        }
+        config = ", ".join(f"{_encode(key)}: {self._part(key, value)}" for key, value in job.config.items())
+        return f"{_encode(head)[:-1]}{_CONFIG}{{{config}}}}}\n".encode()
+
+    def objective(self, job: Job) -> Any:
+        return self._masks.tree(job.config.get("objective"), self._secret, "objective")
+
+    def _part(self, key: str, value: Any) -> str:
+        found = self._parts.get((key, id(value)))
+        if found is None:
+            if len(self._parts) >= 10_000:
+                self._parts.clear()
+            found = self._parts[key, id(value)] = value, _encode(self._masks.tree(value, self._secret, key))
+        return found[1]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The record of a run, read from its folder; each file only when it is needed."""
+
+    folder: Path
+
+    @cached_property
+    def head(self) -> dict[str, Any]:
+        """What ``run.json`` says."""
+        return dict(json.loads((self.folder / _HEAD).read_text(encoding="utf-8")))
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Everything but the configs: the head, with ``jobs`` and ``steps``."""
+        return {**self.head, "jobs": list(self.jobs()), "steps": self.steps}
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.folder.name
+
+    @property
+    def status(self) -> str:
+        """``done``, ``failed``, ``interrupted``, ``running``, or ``killed`` where its process is gone."""
+        status = str(self.head["status"])
+        process = self.head["process"]
+        is_here = process["host"] == os.uname().nodename
+        if status == "running" and is_here and not durable_files.is_running(process["pid"]):
+            return "killed"
+        return status
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """``<stage>.<metric>`` → value, of the last job where there are several."""
+        if "metrics" in self.head:
+            return dict(self.head["metrics"])
+        return {name: value for step in self.steps for name, value in _named(step["stage"], step["metrics"]).items()}
+
+    @cached_property
+    def steps(self) -> list[dict[str, Any]]:
+        """What became of each step, in the order in which they ended."""
+        return [json.loads(line) for line in _whole_lines(self.folder / _STEPS)]
+
+    def jobs(self) -> Iterator[dict[str, Any]]:
+        """What was asked for, job by job, without the configs.
+
+        ``overrides``; ``choices`` (group → option); ``combination``, the same number for jobs that differ in their
+        stage only; ``key``, that of the job's own step.
+        """
+        for line in _whole_lines(self.folder / _JOBS):
+            yield json.loads(line.partition(_CONFIG)[0] + "}")
+
+    def configs(self, jobs: Collection[int] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The number and the resolved config of each job, or of some ``jobs``; secrets masked."""
+        for line in _whole_lines(self.folder / _JOBS):
+            number = int(line[len('{"number": ') : line.index(",")])
+            if jobs is None or number in jobs:
+                yield number, json.loads(line)["config"]
+
+    def config(self, job: int) -> dict[str, Any]:
+        """The resolved config of a job, secrets masked. Raises ``KeyError`` where there is no such job."""
+        for _, config in self.configs([job]):
+            return config
+        raise KeyError(job)
+
+    @property
+    def request(self) -> Request:
+        """What was asked for."""
+        c = self.head
+        return Request(overrides=tuple(c["overrides"]), multirun=c["multirun"], config_dirs=tuple(c["config_dirs"]))
+
+
+def read_records(home: Path) -> Iterator[Record]:
+    """All records, the newest last."""
+    for folder in sorted((home / "runs").glob("*")):
+        if (folder / _HEAD).is_file():
+            yield Record(folder)
+
+
+def find_record(home: Path, name: str) -> Record:
+    """The record whose id is ``name`` or starts with it, or ``last``. Raises ``BadInput`` where there is not one."""
+    records = list(read_records(home))
+    found = records[-1:] if name == "last" else [r for r in records if r.id == name]
+    found = found or [r for r in records if r.id.startswith(name) or r.id.endswith(name)]
+    if len(found) == 1:
+        return found[0]
+    message = f"several runs match: {', '.join(r.id for r in found)}" if found else f"there is no such run in {home}"
+    raise BadInput(Problem(key=name, message=message, remedy=did_you_mean(name, [r.id for r in records[-20:]])))
+
+
+def dump_yaml(content: Any, width: int = 80) -> str:
+    """Plain values as YAML, keys in their order."""
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": False, "width": width}
+    return str(yaml.dump(content, Dumper=dumper, **style))
+
+
+def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
+    """How the process ends: interrupted, else a failure of a step, else a refusal, else bad input found in a step."""
+    codes = {o.exit_code for o in outcomes if o.status in ("failed", "interrupted")}
+    order = (ExitCode.INTERRUPTED, ExitCode.STEP_FAILED, ExitCode.REFUSED, ExitCode.BAD_INPUT)
+    return next((code for code in order if code in codes), ExitCode.DONE)
+
+
+def _new_folder(runs: Path) -> Path:
+    while True:
+        now = datetime.now()
+        folder = runs / f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 100:04}"  # in the order in which they began
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+
+
+@cache
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib import metadata
+
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in (__name__.partition(".")[0], *_LIBRARIES):
+        with suppress(metadata.PackageNotFoundError):
+            # The first lines say it; ``metadata.version`` parses the whole text, with the package's README.
+            known = metadata.distribution(name)
+            text = known.read_text("METADATA") or known.read_text("PKG-INFO") or ""
+            found[name] = text.partition("\nVersion: ")[2].partition("\n")[0].strip()
+    return found
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Commit and state of the repository that we stand in; None outside of one."""
+    if "GIT_DIR" not in os.environ and not any((f / ".git").exists() for f in (folder, *folder.parents)):
+        return None
+    import subprocess
+
+    words = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind"]
+    try:
+        said = subprocess.run(
+            [*words, "--untracked-files=no"], capture_output=True, text=True, timeout=5, check=True, cwd=folder
+        ).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    commit = said[0].removeprefix("# branch.oid ")
+    changed = any(not line.startswith("#") for line in said)
+    return None if commit == "(initial)" else {"commit": commit, "changed": changed}
+
+
+def _named(stage: str, metrics: Mapping[str, float] | None) -> dict[str, float]:
+    return {f"{stage}.{name}": value for name, value in (metrics or {}).items()}
+
+
+def _choices(chosen: Mapping[str, str]) -> dict[str, str]:
+    """The options of the groups, by the names that a person types: ``fit/knobs``, not ``fit/knobs@fit_sub.knobs``."""
+    found: dict[str, str] = {}
+    for group, option in chosen.items():
+        name = group.partition("@")[0]
+        if name != "c" and not name.startswith("hydra"):
+            found[group if name in found else name] = option
+    return found
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    """The lines of a file that is appended to, without a last one that a killed process has not ended."""
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        yield from (line for line in file if line.endswith("\n"))

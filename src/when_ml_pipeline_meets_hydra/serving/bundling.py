@@ -1,0 +1,181 @@
+"""From prepared data and a trained model to a directory that a cluster can serve."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, PreparedData, Task, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Distribution, Summary, of_numbers
+from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, Smoke, difference, write_smoke
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
+    FORMAT,
+    MODEL,
+    Datatype,
+    Manifest,
+    Output,
+    Provenance,
+    describe_files,
+    digest_of,
+    file_digest,
+    write_manifest,
+)
+from when_ml_pipeline_meets_hydra.serving.formats.reference import read_summary, write_training
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SMOKE_ROWS = 100
+_columns = TypeAdapter(tuple[Column, ...])
+
+
+def source_digest(preprocessing: PreparedData, modeling: TrainedModel) -> str:
+    """A digest of all that a bundle is made from; cheap, and imports no ML library."""
+    return digest_of(
+        {
+            "format": FORMAT,
+            "preprocessing": file_digest(preprocessing.path / "preprocessing.onnx"),
+            "summary": file_digest(preprocessing.path / "summary.json"),
+            "holdout": file_digest(preprocessing.path / "holdout.parquet"),
+            "model": file_digest(modeling.path / "model.onnx"),
+            "predictions": file_digest(modeling.path / "predictions.parquet"),
+            "facts": _facts(preprocessing, modeling),
+        }
+    )
+
+
+def _facts(preprocessing: PreparedData, modeling: TrainedModel) -> Mapping[str, Any]:
+    columns = (preprocessing.target, *preprocessing.columns)
+    return {
+        "dataset": preprocessing.dataset,
+        "task": preprocessing.task.value,
+        "classes": list(preprocessing.classes),
+        "columns": _columns.dump_python(columns, mode="json"),
+        "model": modeling.model,
+        "metrics": dict(modeling.metrics),
+        "baseline": dict(modeling.baseline),
+    }
+
+
+def build(preprocessing: PreparedData, modeling: TrainedModel, out: Path) -> Smoke:
+    """Write the bundle of a model into ``out``, an empty directory, and check it on all held-out raw rows.
+
+    Returns:
+        The held-out raw rows and what training predicted for them, as far as they are in the bundle.
+
+    Raises:
+        StepFailed: the graphs do not fit each other, or the bundle does not predict what training predicted.
+    """
+    from when_ml_pipeline_meets_hydra.serving.engine import scorer
+    from when_ml_pipeline_meets_hydra.serving.formats import graph
+
+    outputs = _outputs(preprocessing)
+    joined = graph.join(
+        preprocessing.path / "preprocessing.onnx",
+        modeling.path / "model.onnx",
+        outputs={role: output.name for role, output in outputs.items()},
+        classes=preprocessing.classes,
+    )
+    (out / MODEL).write_bytes(joined.SerializeToString(deterministic=True))
+    held_out = held_out_rows(preprocessing, modeling)
+    smoke = _first(held_out, SMOKE_ROWS)
+    write_smoke(out, smoke)
+    write_training(out, _training(preprocessing, modeling))
+    write_manifest(out, _manifest(preprocessing, modeling, tuple(outputs.values()), out))
+    if wrong := difference(held_out.expected, scorer.load(out).predict(held_out.rows)):
+        raise StepFailed(f"The bundled model does not predict what training predicted on held-out rows: {wrong}")
+    return smoke
+
+
+def _outputs(data: PreparedData) -> Mapping[str, Output]:
+    """The graph's outputs by their role. An output must not be named as a raw column is."""
+    columns = {column.name for column in data.columns}
+
+    def output(role: str, datatype: Datatype, *shape: int) -> Output:
+        name = f"predicted_{role}" if role in columns else role
+        return Output(name=name, datatype=datatype, shape=(-1, *shape))
+
+    if data.task is Task.REGRESSION:
+        return {"prediction": output("prediction", Datatype.FP32, 1)}
+    return {
+        "label": output("label", Datatype.BYTES),
+        "probabilities": output("probabilities", Datatype.FP32, len(data.classes)),
+    }
+
+
+def _manifest(preprocessing: PreparedData, modeling: TrainedModel, outputs: tuple[Output, ...], out: Path) -> Manifest:
+    return Manifest(
+        dataset=preprocessing.dataset,
+        task=preprocessing.task,
+        target=preprocessing.target,
+        classes=preprocessing.classes,
+        inputs=preprocessing.columns,
+        outputs=outputs,
+        model=modeling.model,
+        metrics=modeling.metrics,
+        baseline=modeling.baseline,
+        source=source_digest(preprocessing, modeling),
+        files=describe_files(out),
+        provenance=Provenance(
+            preprocessing=preprocessing.path.parent.name,
+            modeling=modeling.path.parent.name,
+            package=importlib.metadata.version("when_ml_pipeline_meets_hydra"),
+            created=datetime.now(UTC),
+        ),
+    )
+
+
+def held_out_rows(preprocessing: PreparedData, modeling: TrainedModel) -> Smoke:
+    """Raw held-out rows as a client would send them, with training's own predictions."""
+    import polars as pl
+
+    raw = pl.read_parquet(preprocessing.path / "holdout.parquet")
+    predicted = pl.read_parquet(modeling.path / "predictions.parquet").head(raw.height)
+    rows = [{column.name: _json_value(row[column.name]) for column in preprocessing.columns} for row in raw.to_dicts()]
+    return Smoke(rows=tuple(rows), expected=_training_predictions(predicted, preprocessing.classes))
+
+
+def _training(preprocessing: PreparedData, modeling: TrainedModel) -> Summary:
+    """How the training's columns spread, and what the model predicted for the rows that were held out."""
+    import numpy as np
+    import polars as pl
+
+    columns = read_summary(preprocessing.path / "summary.json").columns
+    predicted = pl.read_parquet(modeling.path / "predictions.parquet", columns=["prediction"])["prediction"]
+    if not (classes := preprocessing.classes):
+        return Summary(columns=columns, prediction=of_numbers(predicted.to_numpy()))
+    names = np.array([classes[index] for index in predicted.to_list()], dtype=object)
+    known = Distribution(values=classes, counts=(0,) * (len(classes) + 1))
+    return Summary(columns=columns, prediction=known.of(names))
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.date().isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _training_predictions(table: pl.DataFrame, classes: tuple[str, ...]) -> Predictions:
+    if not classes:
+        return Predictions(values=tuple(map(float, table["prediction"].to_list())))
+    names = [classes[index] for index in table["prediction"].to_list()]
+    probabilities = table.select([f"probability_{name}" for name in classes]).rows()
+    return Predictions(values=tuple(names), probabilities=tuple(probabilities))
+
+
+def _first(smoke: Smoke, count: int) -> Smoke:
+    expected = smoke.expected
+    probabilities = expected.probabilities[:count] if expected.probabilities is not None else None
+    return Smoke(
+        rows=smoke.rows[:count],
+        expected=Predictions(values=expected.values[:count], probabilities=probabilities),
+    )

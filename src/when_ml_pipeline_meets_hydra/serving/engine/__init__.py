@@ -1,0 +1,1 @@
+"""From raw rows to predictions, by the graph of a bundle."""

@@ -1,0 +1,193 @@
+"""A bundle, loaded and ready to answer."""
+
+from __future__ import annotations
+
+import timeit
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from when_ml_pipeline_meets_hydra.serving.engine.batching import MOST_ROWS, Together
+from when_ml_pipeline_meets_hydra.serving.engine.encode import BadRow, feeds_from_rows
+from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, difference, read_smoke
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
+    MODEL,
+    BundleRefused,
+    Manifest,
+    read_manifest,
+    verify_files,
+)
+from when_ml_pipeline_meets_hydra.serving.formats.reference import read_training
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnxruntime
+
+    from when_ml_pipeline_meets_hydra.serving.engine.encode import Feeds
+
+    Arrays = list[np.ndarray[Any, Any]]
+
+SLOW_SECONDS = 0.0003  # a run of one row that takes longer is worth a thread, and company
+
+
+class Scorer:
+    """One bundle in memory; several threads may call it at once. ``watch`` is told of each run's tensors."""
+
+    def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
+        self.manifest, self._session = manifest, session
+        self.watch: Callable[[Feeds, Arrays], None] | None = None
+        self.slow = False
+        self._outputs = [output.name for output in manifest.outputs]
+        self._together = Together(self._run)
+
+    def measure(self, row: Mapping[str, Any]) -> None:
+        """See how long one row takes; where that is long, calls from several threads at once are answered together."""
+        feeds = feeds_from_rows(self.manifest.inputs, [row])
+        self._run(feeds)
+        self.slow = min(timeit.repeat(lambda: self._run(feeds), number=1, repeat=3)) > SLOW_SECONDS
+
+    def run(self, feeds: Feeds) -> Arrays:
+        """The graph's outputs, in the order of the manifest, for tensors of N rows."""
+        arrays = self.answers(feeds)
+        if self.watch is not None:
+            self.watch(feeds, arrays)
+        return arrays
+
+    def answers(self, feeds: Feeds) -> Arrays:
+        """The same, and nobody is told."""
+        rows = _rows(feeds)
+        if not rows:
+            return self._no_rows()
+        return self._together(feeds, rows) if self.slow and rows < MOST_ROWS else self._run(feeds)
+
+    def _run(self, feeds: Feeds) -> Arrays:
+        arrays: Arrays = self._session.run(self._outputs, feeds)
+        return arrays
+
+    def predict(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
+        """Answers for raw rows.
+
+        Raises:
+            BadRow: a row does not fit the signature, or its prediction is no finite number.
+        """
+        return predictions(self.manifest, self.run(feeds_from_rows(self.manifest.inputs, rows)))
+
+    def _no_rows(self) -> Arrays:
+        import numpy as np
+
+        return [np.empty((0, *output.shape[1:])) for output in self.manifest.outputs]
+
+
+def predictions(manifest: Manifest, arrays: Sequence[np.ndarray[Any, Any]]) -> Predictions:
+    """The outputs of a graph as answers for rows.
+
+    Raises:
+        BadRow: an answer is no finite number.
+    """
+    values, *probabilities = arrays
+    _refuse_not_finite(probabilities[0] if probabilities else values)
+    return Predictions(
+        values=tuple(values.reshape(-1).tolist()),
+        probabilities=tuple(map(tuple, probabilities[0].tolist())) if manifest.classes else None,
+    )
+
+
+def _rows(feeds: Feeds) -> int:
+    return next((len(tensor) for tensor in feeds.values()), 0)
+
+
+def _refuse_not_finite(numbers: np.ndarray[Any, Any]) -> None:
+    import numpy as np
+
+    finite = np.isfinite(numbers)
+    if not finite.all():
+        row = int(np.argmin(finite.reshape(len(numbers), -1).all(axis=1)))
+        raise BadRow(f"rows[{row}]: the model's answer is not a finite number")
+
+
+def load(folder: Path) -> Scorer:
+    """Load the bundle in ``folder`` after comparing it with its checksums.
+
+    Raises:
+        BundleRefused: it is damaged, or onnxruntime does not take it.
+    """
+    scorer = _scorer(folder, _verified(folder))
+    scorer.measure(read_smoke(folder).rows[0])
+    return scorer
+
+
+def check(folder: Path) -> Scorer:
+    """Load a bundle that somebody brings, and see that it predicts what it promises.
+
+    Raises:
+        BundleRefused: it is damaged, reaches outside its own file, cannot be loaded, or fails its smoke rows.
+    """
+    manifest = _verified(folder)
+    _refuse_external_data(folder / MODEL)
+    read_training(folder, manifest)
+    smoke = read_smoke(folder)
+    scorer = _scorer(folder, manifest)
+    try:
+        wrong = difference(smoke.expected, scorer.predict(smoke.rows))
+    except Exception as problem:  # whatever the graph does with its own rows, it is the bundle's fault
+        wrong = _first_line(problem)
+    if wrong:
+        raise BundleRefused(f"its own smoke rows fail: {wrong}")
+    return scorer
+
+
+def _verified(folder: Path) -> Manifest:
+    manifest, _ = read_manifest(folder)
+    verify_files(folder, manifest)
+    return manifest
+
+
+def _scorer(folder: Path, manifest: Manifest) -> Scorer:
+    session = _session((folder / MODEL).read_bytes())
+    _compare_names("inputs", [column.name for column in manifest.inputs], session.get_inputs())
+    _compare_names("outputs", [output.name for output in manifest.outputs], session.get_outputs())
+    return Scorer(manifest, session)
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0][:300]
+
+
+def _session(model: bytes) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Requests run side by side; threads within one request only get into each other's way.
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as problem:  # onnxruntime has no common class for its own
+        raise BundleRefused(f"{MODEL} cannot be loaded: {_first_line(problem)}") from None
+
+
+def _compare_names(what: str, named: Sequence[str], nodes: Sequence[Any]) -> None:
+    if sorted(named) != sorted(node.name for node in nodes):
+        raise BundleRefused(f"the manifest's {what} are not those of {MODEL}")
+
+
+def _refuse_external_data(path: Path) -> None:
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+    except DecodeError:
+        raise BundleRefused(f"{MODEL} is not an ONNX model") from None
+    if any(tensor.external_data or tensor.data_location for tensor in _tensors(model)):
+        raise BundleRefused(f"{MODEL} names data outside its own file")
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor of a model, in whichever node, subgraph, function or attribute it hides."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(part)

@@ -1,0 +1,73 @@
+"""A bundle on the wire: an uncompressed tar of its files, nothing else."""
+
+from __future__ import annotations
+
+import base64
+import re
+import tarfile
+from pathlib import Path
+from typing import IO
+
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import FILES, MANIFEST, BundleRefused
+
+DIGEST_HEADER = "Content-Digest"
+NAMES = (MANIFEST, *FILES)
+_BLOCK = 1 << 20
+
+
+def pack(bundle: Path, archive: IO[bytes]) -> None:
+    """Write the bundle in the directory ``bundle`` to ``archive``, without owners and times."""
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for name in NAMES:
+            member = tarfile.TarInfo(name)
+            member.size = (bundle / name).stat().st_size
+            with (bundle / name).open("rb") as file:
+                tar.addfile(member, file)
+
+
+def digest_header(digest: bytes) -> str:
+    """The value of ``Content-Digest`` for a SHA-256 of the body (RFC 9530)."""
+    return f"sha-256=:{base64.b64encode(digest).decode()}:"
+
+
+def promised_digest(header: str) -> bytes:
+    """The SHA-256 that a ``Content-Digest`` names.
+
+    Raises:
+        BundleRefused: it names none.
+    """
+    found = re.search(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):", header)
+    if found is None:
+        raise BundleRefused(f"an upload needs {DIGEST_HEADER}: sha-256=:…:, the SHA-256 of its body in base64")
+    return base64.b64decode(found[1])
+
+
+def unpack(archive: IO[bytes], folder: Path) -> None:
+    """Write the files of an archive from outside into ``folder``.
+
+    Only ordinary files with exactly the names of a bundle are taken, so that no name leads anywhere else; since
+    nothing is compressed or sparse, they take no more room than the archive did.
+
+    Raises:
+        BundleRefused: the archive is malformed, or has other files.
+    """
+    try:
+        with tarfile.open(fileobj=archive, mode="r:") as tar:
+            for member in tar:
+                _take(tar, member, folder)
+    except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError):
+        raise BundleRefused("the body is no readable tar archive (uncompressed)") from None
+    if missing := [name for name in NAMES if not (folder / name).is_file()]:
+        raise BundleRefused(f"the archive has no {', '.join(missing)}")
+
+
+def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    shown = repr(member.name[:80])
+    if member.name not in NAMES or (folder / member.name).exists():
+        raise BundleRefused(f"the archive holds {shown}; expected once each: {', '.join(NAMES)}")
+    content = tar.extractfile(member) if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) else None
+    if content is None or member.issparse():
+        raise BundleRefused(f"{shown} in the archive is no ordinary file")
+    with (folder / member.name).open("xb") as file:
+        while block := content.read(_BLOCK):
+            file.write(block)

@@ -1,0 +1,169 @@
+"""What a bundle says of itself: ``bundle.json`` beside ``model.onnx``, ``smoke.json`` and ``training.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.errors import Refused
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
+
+FORMAT = 2
+MANIFEST, MODEL, SMOKE, TRAINING = "bundle.json", "model.onnx", "smoke.json", "training.json"
+FILES = (MODEL, SMOKE, TRAINING)
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleRefused(Refused):
+    """A bundle that is damaged, cannot be loaded, or does not predict what it promises."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("bundle", message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message,)
+
+
+class Datatype(StrEnum):
+    """The types of the Open Inference Protocol that a bundle claims for its inputs and outputs."""
+
+    FP64 = "FP64"
+    FP32 = "FP32"
+    BYTES = "BYTES"
+    BOOL = "BOOL"
+
+
+# A missing number is NaN, so an integer column is claimed as what the graph really takes.
+CLAIMED = {
+    DType.FLOAT: Datatype.FP64,
+    DType.INT: Datatype.FP64,
+    DType.DATE: Datatype.FP64,
+    DType.STRING: Datatype.BYTES,
+    DType.BOOL: Datatype.BOOL,
+}
+
+
+@frozen
+class Output:
+    """One output of the graph; -1 in the shape stands for the rows."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+@frozen
+class File:
+    """One file of the bundle."""
+
+    sha256: Digest
+    size: Annotated[int, Field(ge=0)]
+
+
+@frozen
+class Provenance:
+    """Where a bundle comes from; no part of its identity."""
+
+    preprocessing: str
+    modeling: str
+    package: str
+    created: datetime
+
+
+@frozen
+class Manifest:
+    """A bundle's signature, quality, checksums and provenance.
+
+    ``outputs`` begins with the prediction (the class's name for classification), then the probabilities, if any.
+    ``source`` digests what the bundle was made from, so that an unchanged model is known without building it.
+    """
+
+    format: Annotated[int, Field(ge=FORMAT, le=FORMAT)] = FORMAT
+    dataset: str
+    task: Task
+    target: Column
+    classes: tuple[str, ...]
+    inputs: Annotated[tuple[Column, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=2)]
+    model: str
+    metrics: Mapping[str, float]
+    baseline: Mapping[str, float]
+    source: Digest
+    files: Mapping[str, File]
+    provenance: Provenance
+
+
+_manifests = TypeAdapter(Manifest)
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 over the canonical JSON of ``value``."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity(manifest: Manifest) -> str:
+    """The bundle's content digest: the same for the same model, whenever and by whomever it was built."""
+    return digest_of(_manifests.dump_python(manifest, mode="json", exclude={"provenance"}))
+
+
+def describe_files(folder: Path) -> dict[str, File]:
+    """Size and checksum of each file of a bundle except its manifest."""
+    return {name: File(sha256=file_digest(folder / name), size=(folder / name).stat().st_size) for name in FILES}
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``bundle.json``, with the content digest on top."""
+    content = {"digest": identity(manifest), **_manifests.dump_python(manifest, mode="json")}
+    (folder / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """The manifest of the bundle in ``folder``, and its content digest.
+
+    Raises:
+        BundleRefused: the manifest is missing, malformed, or does not have the digest that it names.
+    """
+    try:
+        content = json.loads((folder / MANIFEST).read_bytes())
+        claimed = content.pop("digest")
+        manifest = _manifests.validate_json(json.dumps(content), strict=True)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BundleRefused(f"{MANIFEST}: {where}: {first['msg']}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise BundleRefused(f"{MANIFEST} cannot be read ({type(problem).__name__})") from None
+    if set(manifest.files) != set(FILES):
+        raise BundleRefused(f"{MANIFEST} has to name the files {', '.join(FILES)}, and no others")
+    if identity(manifest) != claimed:
+        raise BundleRefused(f"{MANIFEST} does not have the digest that it names")
+    return manifest, claimed
+
+
+def verify_files(folder: Path, manifest: Manifest) -> None:
+    """Compare the files of a bundle with their checksums.
+
+    Raises:
+        BundleRefused: a file is missing or is not what the manifest names.
+    """
+    for name, file in manifest.files.items():
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
+            raise BundleRefused(f"{name} is missing")
+        if path.stat().st_size != file.size or file_digest(path) != file.sha256:
+            raise BundleRefused(f"{name} does not have its checksum")

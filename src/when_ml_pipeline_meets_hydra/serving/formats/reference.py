@@ -1,0 +1,45 @@
+"""How the values spread with which a model was trained: ``training.json`` of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
+from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Distribution, Summary
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import TRAINING, BundleRefused, Manifest
+
+_summaries = TypeAdapter(Summary)
+
+
+def read_summary(file: Path) -> Summary:
+    """A summary in a file of our own."""
+    return _summaries.validate_json(file.read_bytes())
+
+
+def write_training(folder: Path, summary: Summary) -> None:
+    """Write ``training.json``."""
+    (folder / TRAINING).write_bytes(_summaries.dump_json(summary) + b"\n")
+
+
+def read_training(folder: Path, manifest: Manifest) -> tuple[Summary, Distribution]:
+    """The summary of the bundle in ``folder``, and in it the distribution of the predictions.
+
+    Raises:
+        BundleRefused: the file is missing or malformed, or is not about the model's inputs and prediction.
+    """
+    try:
+        found = read_summary(folder / TRAINING)
+    except (OSError, ValidationError):
+        raise BundleRefused(f"{TRAINING} cannot be read") from None
+    kinds = {column.name: _is_text(column) for column in manifest.inputs}
+    if {name: one.values is not None for name, one in found.columns.items()} != kinds:
+        raise BundleRefused(f"{TRAINING} is not about the manifest's inputs")
+    if found.prediction is None or (found.prediction.values is not None) != (manifest.task is Task.CLASSIFICATION):
+        raise BundleRefused(f"{TRAINING} is not about the manifest's predictions")
+    return found, found.prediction
+
+
+def _is_text(column: Column) -> bool:
+    return column.dtype in (DType.STRING, DType.BOOL)

@@ -1,0 +1,85 @@
+"""The protocol's model repository extension: which versions there are, load, and unload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+
+from when_ml_pipeline_meets_hydra.serving.formats.versions import Status
+from when_ml_pipeline_meets_hydra.serving.http.dependencies import (
+    Deployer,
+    Model,
+    Run,
+    TheLoaded,
+    TheRepository,
+    body_of,
+    described,
+)
+from when_ml_pipeline_meets_hydra.serving.http.responses import documented
+from when_ml_pipeline_meets_hydra.serving.repository.repository import Unknown
+
+router = APIRouter(prefix="/v2/repository", responses=documented(400))
+
+
+class IndexBody(BaseModel):
+    """Which versions are asked for: all, or those that serve."""
+
+    model_config = ConfigDict(strict=True)
+    ready: bool = False
+
+
+class NoParameters(BaseModel):
+    """A change of what is served; the repository alone decides how a model is configured."""
+
+    model_config = ConfigDict(extra="forbid")
+    unload_dependents: bool = False
+
+
+class ChangeBody(BaseModel):
+    """The parameters of a load or an unload."""
+
+    model_config = ConfigDict(extra="forbid")
+    parameters: NoParameters = NoParameters()
+
+
+Asked = Annotated[IndexBody, Depends(body_of(IndexBody))]
+Change = Annotated[ChangeBody, Depends(body_of(ChangeBody))]
+
+
+@router.post("/index", openapi_extra=described(IndexBody))
+def index(body: Asked, repository: TheRepository) -> JSONResponse:
+    """Every version of every model; those that serve are READY."""
+    entries = [entry for model in repository.models() for entry in _entries(repository.status(model))]
+    return JSONResponse([entry for entry in entries if entry["state"] == "READY" or not body.ready])
+
+
+@router.post("/models/{model}/load", openapi_extra=described(ChangeBody), responses=documented(404, 409))
+def load(model: Model, _: Change, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
+    """Let the model serve: the version that did last, or the newest one. Where one serves, nothing changes."""
+    status = loaded.repository.status(model)
+    if status.active is None:
+        if not status.versions:
+            raise Unknown("model_name", f"there is no model '{model}'")
+        number = status.previous[0] if status.previous else status.versions[-1].number
+        loaded.version(model, number)
+        loaded.repository.activate(model, number, user, run)
+    return JSONResponse({"name": model})
+
+
+@router.post("/models/{model}/unload", openapi_extra=described(ChangeBody), responses=documented(404, 409))
+def unload(model: Model, _: Change, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
+    """Let no version of the model serve."""
+    repository.undeploy(model, user, run)
+    return JSONResponse({"name": model})
+
+
+def _entries(status: Status) -> Iterator[dict[str, Any]]:
+    serving = {status.active, status.canary.version if status.canary else None}
+    for version in status.versions:
+        reason = version.problem or ("" if version.number in serving else "kept; answers where its number is asked for")
+        state = "UNAVAILABLE" if reason else "READY"
+        yield {"name": status.model, "version": str(version.number), "state": state, "reason": reason}

@@ -1,0 +1,58 @@
+"""What the server counts, for Prometheus.
+
+With several workers each of them writes its numbers into files below ``$PROMETHEUS_MULTIPROC_DIR``, and whichever is
+asked adds them up.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from fastapi import APIRouter
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.responses import Response
+
+from when_ml_pipeline_meets_hydra.serving.http.responses import documented
+
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+REQUESTS = Counter(
+    "model_server_requests",
+    "Requests by what they asked for, and the status of the answer",
+    ("method", "route", "model", "version", "status"),
+)
+DURATION = Histogram(
+    "model_server_request_seconds",
+    "Time from the headers of a request to the end of the answer",
+    ("route", "model", "version"),
+    buckets=SECONDS,
+)
+ROWS = Counter("model_server_rows", "Rows that were asked for", ("model", "version"))
+FAILED_LOGINS = Counter("model_server_failed_logins", "Wrong ids and passwords that were checked")
+
+requests_of = cache(REQUESTS.labels)
+duration_of = cache(DURATION.labels)
+rows_of = cache(ROWS.labels)
+
+
+router = APIRouter(responses=documented())
+
+
+@router.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
+def expose() -> Response:
+    """All numbers of all workers in Prometheus' text format."""
+    registry: CollectorRegistry = REGISTRY
+    if DIRECTORY in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,171 @@
+"""Who may use a model server: ``users.json`` in its repository, with hashed passwords and roles."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import filelock
+from pydantic import AfterValidator, TypeAdapter, ValidationError
+
+from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.serving.formats.versions import USERS
+from when_ml_pipeline_meets_hydra.storage import durable_files
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
+LOCK_SECONDS = 30
+SHORTEST_PASSWORD = 8
+
+
+class Role(StrEnum):
+    """What somebody may do over HTTP; each role may also do what those before it may."""
+
+    PREDICT = "predict"
+    DEPLOY = "deploy"
+    ADMIN = "admin"
+
+    def may(self, needed: Role) -> bool:
+        """Whether this role includes the one that is needed."""
+        roles = list(Role)
+        return roles.index(self) >= roles.index(needed)
+
+
+class Account(NamedTuple):
+    """Somebody who has shown who they are."""
+
+    name: str
+    role: Role
+
+
+def user_name(name: str) -> str:
+    """The name, if a user may have it.
+
+    Raises:
+        ValueError: it may not; HTTP Basic authentication ends the name at the first colon.
+    """
+    if not name or ":" in name or not name.isprintable() or len(name) > 100:
+        raise ValueError("an id must not be empty or hold a colon, and have at most 100 printable characters")
+    return name
+
+
+@frozen
+class User:
+    """A line of ``users.json``: the role, and the argon2 hash of the password."""
+
+    role: Role
+    hash: str
+
+
+_users = TypeAdapter(Mapping[Annotated[str, AfterValidator(user_name)], User])
+
+
+class Users:
+    """The users of the repository below ``root``; ``sole`` is the only one where there is no ``users.json``."""
+
+    def __init__(self, root: Path, sole: Mapping[str, User] | None = None) -> None:
+        self._file, self._sole = root / USERS, sole or {}
+        self._path = str(self._file)
+
+    def stamp(self) -> tuple[int, int] | None:
+        """Changes whenever the users do; costs one call of ``stat``."""
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 (Path.stat costs twice as much)
+        except FileNotFoundError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
+    def all(self) -> Mapping[str, User]:
+        """Everybody, by their names.
+
+        Raises:
+            BadInput: the file is damaged.
+        """
+        try:
+            return _users.validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return self._sole
+        except ValidationError as problem:
+            # Pydantic's own text would show the hashes.
+            first = problem.errors(include_url=False, include_input=False)[0]
+            message = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
+            raise BadInput(Problem(key=str(self._file), message=message)) from None
+
+    def add(self, name: str, role: Role, password: str, *, replace: bool = False) -> None:
+        """Let somebody in.
+
+        Raises:
+            BadInput: the name or the password cannot be used, or somebody has the name and is not to be replaced.
+        """
+        try:
+            user_name(name)
+        except ValueError as wrong:
+            raise BadInput(Problem(key="NAME", value=name, message=str(wrong))) from None
+        if len(password) < SHORTEST_PASSWORD:
+            raise BadInput(Problem(key="password", message=f"needs at least {SHORTEST_PASSWORD} characters"))
+
+        def added(users: Mapping[str, User]) -> Mapping[str, User]:
+            if name in users and not replace:
+                remedy = "Give another name, or --replace to set the password and the role anew"
+                raise BadInput(Problem(key="NAME", value=name, message="there is such a user already", remedy=remedy))
+            return {**users, name: new_user(role, password)}
+
+        self._change(added)
+
+    def remove(self, name: str) -> None:
+        """Let somebody in no more.
+
+        Raises:
+            BadInput: there is no such user.
+        """
+
+        def removed(users: Mapping[str, User]) -> Mapping[str, User]:
+            if name not in users:
+                remedy = did_you_mean(name, users)
+                raise BadInput(Problem(key="NAME", value=name, message="there is no such user", remedy=remedy))
+            return {other: user for other, user in users.items() if other != name}
+
+        self._change(removed)
+
+    def _change(self, change: Callable[[Mapping[str, User]], Mapping[str, User]]) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(self._file.with_name(f".{USERS}.lock"), timeout=LOCK_SECONDS):
+            users = change(self.all() if self._file.exists() else {})
+            before = os.umask(0o077)
+            try:
+                durable_files.write(self._file, _users.dump_json(users, indent=2) + b"\n")
+            finally:
+                os.umask(before)
+
+
+def new_user(role: Role, password: str) -> User:
+    """A user of that password; takes some 50 ms, as every check of it does."""
+    return User(role=role, hash=_hasher().hash(password))
+
+
+def is_password(password: str, user: User | None) -> bool:
+    """Whether it is the user's password. Nobody's takes as long as somebody's, so that names cannot be probed."""
+    from argon2.exceptions import Argon2Error, InvalidHashError
+
+    try:
+        return _hasher().verify(user.hash if user else _nobodys_hash(), password) and user is not None
+    except (Argon2Error, InvalidHashError):
+        return False
+
+
+@cache
+def _hasher() -> PasswordHasher:
+    from argon2 import PasswordHasher
+
+    return PasswordHasher()
+
+
+@cache
+def _nobodys_hash() -> str:
+    return _hasher().hash(os.urandom(16))

@@ -1,0 +1,1 @@
+"""What is watched while versions serve: drift, agreement with the training, canaries."""

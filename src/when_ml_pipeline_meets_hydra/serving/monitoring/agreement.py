@@ -1,0 +1,61 @@
+"""How often two versions answer alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
+from when_ml_pipeline_meets_hydra.serving.engine.scorer import Scorer
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import Manifest
+from when_ml_pipeline_meets_hydra.serving.observations.counters import Rows
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+_TEXTS = (DType.STRING, DType.BOOL)
+
+
+def agreement(asked: Iterable[Rows], of: Manifest, active: Scorer, tolerance: float) -> tuple[int, int]:
+    """How many rows both versions answered, and how many of them alike.
+
+    Args:
+        asked: rows that the version of the manifest ``of`` was asked, with its answers.
+        of: that manifest.
+        active: the other version.
+        tolerance: numbers are alike up to this part of the larger one; classes where they are equal.
+    """
+    compared = agreed = 0
+    for rows in asked:
+        count = len(rows.outputs[0])
+        feeds = {column.name: _feed(column, of, rows, count) for column in active.manifest.inputs}
+        try:
+            theirs = active.answers(feeds)
+        except Exception:  # whatever it cannot answer is nothing to compare with
+            continue
+        compared += count
+        if of.task is active.manifest.task:
+            agreed += _alike(rows.outputs[0].reshape(-1), theirs[0].reshape(-1), of.task, tolerance)
+    return compared, agreed
+
+
+def _feed(column: Column, of: Manifest, rows: Rows, count: int) -> Array:
+    """A column as the other version knows it; missing where this one knows none of that name and kind."""
+    import numpy as np
+
+    is_text = column.dtype in _TEXTS
+    if any(c.name == column.name and (c.dtype in _TEXTS) == is_text for c in of.inputs):
+        return rows.feeds[column.name]
+    return np.full((count, 1), "", dtype=object) if is_text else np.full((count, 1), np.nan)
+
+
+def _alike(mine: Array, theirs: Array, task: Task, tolerance: float) -> int:
+    import numpy as np
+
+    if task is Task.CLASSIFICATION:
+        return int((mine == theirs).sum())
+    mine, theirs = mine.astype(float), theirs.astype(float)
+    with np.errstate(invalid="ignore"):
+        return int((np.abs(mine - theirs) <= tolerance * np.maximum(np.abs(mine), np.abs(theirs))).sum())

@@ -1,0 +1,153 @@
+"""How far what a version is asked has moved away from what it was trained with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from statistics import NormalDist
+
+from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Distribution
+from when_ml_pipeline_meets_hydra.serving.observations.daily import Observation
+
+SHIFT, DRIFT = 0.1, 0.25  # the usual bounds of the population stability index
+CONFIDENCE = 0.999
+PREDICTION = "prediction"
+
+
+class Level(StrEnum):
+    """How much a feature has moved."""
+
+    STABLE = "stable"
+    SHIFTED = "shifted"
+    DRIFTED = "drifted"
+    TOO_LITTLE = "too little data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """One input, or the prediction: its population stability index, and how large that is by chance alone."""
+
+    name: str
+    psi: float | None
+    chance: float | None
+    level: Level
+    training: Distribution
+    service: Distribution
+
+    @property
+    def change(self) -> str:
+        """The bin whose share has changed most."""
+        if not self.training.total or not self.service.total:
+            return ""
+        before, after = (_parts(one) for one in (self.training, self.service))
+        place = max(range(len(before)), key=lambda k: abs(after[k] - before[k]))
+        return f"{self.training.names[place]}: {before[place]:.1%} → {after[place]:.1%}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """All of a version: the features, the one that moved most first, and the prediction."""
+
+    model: str
+    version: int
+    first: datetime | None
+    last: datetime | None
+    requests: int
+    rows: int
+    features: tuple[Feature, ...]
+    prediction: Feature
+
+    @property
+    def drifted(self) -> tuple[str, ...]:
+        """What has drifted."""
+        return tuple(one.name for one in (*self.features, self.prediction) if one.level is Level.DRIFTED)
+
+    @property
+    def has_too_little(self) -> bool:
+        """Whether nothing at all can be said."""
+        return all(one.level is Level.TOO_LITTLE for one in (*self.features, self.prediction))
+
+
+def compare(observation: Observation) -> Drift:
+    """Compare what a version was asked with what it was trained with, and its answers with those in training."""
+    seen, training = observation.observed, observation.training
+    assert training.prediction is not None, "a bundle has one"
+    features = (
+        _feature(name, before, seen.columns[name] if seen else before.none())
+        for name, before in training.columns.items()
+    )
+    prediction = _feature(PREDICTION, training.prediction, seen.prediction if seen else training.prediction.none())
+    return Drift(
+        model=observation.model,
+        version=observation.version,
+        first=seen.first if seen else None,
+        last=seen.last if seen else None,
+        requests=seen.requests if seen else 0,
+        rows=prediction.service.total,
+        features=tuple(sorted(features, key=lambda one: (-(one.psi or 0), one.name))),
+        prediction=prediction,
+    )
+
+
+def population_stability_index(training: Sequence[int], service: Sequence[int]) -> float:
+    """Sum of (q - p) ln(q / p) over the bins' shares p in training and q in service.
+
+    Half a value is added to each bin, so that an empty one is no infinity.
+    """
+    bins, n, m = len(training), sum(training), sum(service)
+    total = 0.0
+    for before, after in zip(training, service, strict=True):
+        p, q = (before + 0.5) / (n + bins / 2), (after + 0.5) / (m + bins / 2)
+        total += (q - p) * math.log(q / p)
+    return total
+
+
+def by_chance(bins: int, training: int, service: int) -> float:
+    """The index that samples of the same values exceed only once in a thousand times.
+
+    It is about (1/n + 1/m) times a χ² variable with one degree of freedom less than there are bins (B. Yurdakul,
+    Statistical Properties of Population Stability Index, 2018), whose quantile is that of Wilson and Hilferty (1931).
+    """
+    free = bins - 1
+    if not free:
+        return 0.0
+    part = 2 / (9 * free)
+    quantile = free * (1 - part + NormalDist().inv_cdf(CONFIDENCE) * math.sqrt(part)) ** 3
+    return quantile * (1 / training + 1 / service)
+
+
+def _feature(name: str, training: Distribution, service: Distribution) -> Feature:
+    psi = chance = None
+    level = Level.TOO_LITTLE
+    if training.total and service.total:
+        pairs = [pair for pair in zip(_counts(training), _counts(service), strict=True) if any(pair)]
+        before, after = zip(*pairs, strict=True)
+        psi = population_stability_index(before, after)
+        chance = by_chance(len(pairs), training.total, service.total)
+        level = _level(psi, chance)
+    return Feature(name=name, psi=psi, chance=chance, level=level, training=training, service=service)
+
+
+def _level(psi: float, chance: float) -> Level:
+    if psi > max(DRIFT, chance):
+        return Level.DRIFTED
+    if chance > DRIFT:
+        return Level.TOO_LITTLE
+    return Level.SHIFTED if psi > max(SHIFT, chance) else Level.STABLE
+
+
+def _counts(distribution: Distribution) -> tuple[int, ...]:
+    return (*distribution.counts, distribution.missing)
+
+
+def _parts(distribution: Distribution) -> list[float]:
+    return [count / distribution.total for count in _counts(distribution)]
+
+
+def table(drift: Drift) -> Iterator[tuple[str, ...]]:
+    """A row per feature, and the prediction last: name, index, what to think of it, what changed most."""
+    for one in (*drift.features, drift.prediction):
+        yield one.name, "" if one.psi is None else f"{one.psi:.3f}", one.level.value, one.change

@@ -1,0 +1,256 @@
+"""Every kind of cluster does the same, and says clearly when it cannot."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, TypeAdapter, ValidationError
+
+import tiny_models as tiny
+from model_server import ID, PASSWORD, running
+from when_ml_pipeline_meets_hydra.deploy.clusters.http import Http
+from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster, Judging
+from when_ml_pipeline_meets_hydra.deploy.clusters.local import Local
+from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
+from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.serving import bundling
+from when_ml_pipeline_meets_hydra.serving.formats.versions import Terms
+
+ROWS = [tiny.json_row(row) for row in tiny.ROWS]
+
+
+def http(url: str, pw: str = PASSWORD, **options: Any) -> Http:
+    return Http(url=url, id=ID, pw=SecretStr(pw), **options)
+
+
+@pytest.fixture(params=["local", "http"])
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    """An empty cluster of each kind."""
+    if request.param == "local":
+        yield Local(path=tmp_path / "models")
+        return
+    with running(tmp_path / "models", tmp_path / "log") as server:
+        yield http(server.url)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("bundles")
+    data = tiny.prepared(root / "data")
+    models = [tiny.regression(root / "m1", slope=1.0), tiny.regression(root / "m2", slope=2.0)]
+    for number, model in enumerate(models):
+        (root / str(number)).mkdir()
+        bundling.build(data, model, root / str(number))
+    (root / "classes").mkdir()
+    classes = tiny.prepared(root / "classes-data", task=Task.CLASSIFICATION)
+    bundling.build(classes, tiny.classification(root / "m3"), root / "classes")
+    return [root / "0", root / "1", root / "classes"]
+
+
+def test_life_of_a_model(cluster: Cluster, bundles: list[Path]) -> None:
+    assert isinstance(cluster, Cluster)
+    assert cluster.status("things").versions == ()
+    for number, (folder, slope) in enumerate(zip(bundles[:2], (1.0, 2.0), strict=True), start=1):
+        assert cluster.push("things", folder) == cluster.push("things", folder) == number
+        assert cluster.status("things").active == (number - 1 or None)
+        found = cluster.predict("things", ROWS, number)
+        assert found.values == pytest.approx([tiny.price(row, slope) for row in tiny.ROWS], rel=1e-6)
+        assert cluster.activate("things", number).active == number
+    assert cluster.predict("things", ROWS[:1]).values == pytest.approx([tiny.price(tiny.ROWS[0], 2.0)], rel=1e-6)
+    assert cluster.rollback("things").active == 1
+    assert cluster.predict("things", ROWS[:1]).values == pytest.approx([tiny.price(tiny.ROWS[0], 1.0)], rel=1e-6)
+    assert [event.action.value for event in cluster.status("things").history] == [
+        "push",
+        "activate",
+        "push",
+        "activate",
+        "rollback",
+    ]
+
+
+TERMS = Terms(share=0.1, requests=10, minutes=0, errors=0, latency=None, agreement=0.9, sample=0.5, tolerance=0.01)
+
+
+def test_life_of_a_canary(cluster: Judging, bundles: list[Path]) -> None:
+    first, second = (cluster.push("things", folder, run="20260102-030405-0001") for folder in bundles[:2])
+    with pytest.raises(Refused, match="no version of 'things' is active"):
+        cluster.canary("things", first, TERMS)
+    cluster.activate("things", first)
+    started = cluster.canary("things", second, TERMS, run="20260102-030405-0002")
+    assert started.active == first
+    assert started.canary is not None
+    assert (started.canary.version, started.canary.terms) == (second, TERMS)
+    assert cluster.canary("things", second, TERMS).canary == started.canary
+    taken = cluster.rollback("things")
+    assert (taken.active, taken.canary) == (first, None)
+    cluster.canary("things", second, TERMS)
+    promoted = cluster.activate("things", second)
+    assert (promoted.active, promoted.previous, promoted.canary) == (second, (first,), None)
+    for _ in range(2):
+        gone = cluster.undeploy("things")
+        assert (gone.active, gone.previous) == (None, (second, first))
+    with pytest.raises(Refused, match="no version of 'things' is active"):
+        cluster.predict("things", ROWS)
+    assert cluster.rollback("things").active == second
+    said = [(event.action.value, event.version, event.run) for event in cluster.status("things").history]
+    assert said == [
+        ("push", 1, "20260102-030405-0001"),
+        ("push", 2, "20260102-030405-0001"),
+        ("activate", 1, None),
+        ("canary", 2, "20260102-030405-0002"),
+        ("take back", 2, None),
+        ("canary", 2, None),
+        ("promote", 2, None),
+        ("undeploy", 2, None),
+        ("rollback", 2, None),
+    ]
+
+
+def test_classes(cluster: Cluster, bundles: list[Path]) -> None:
+    found = cluster.predict("kinds", ROWS, cluster.push("kinds", bundles[2]))
+    assert set(found.values) <= set(tiny.CLASSES)
+    assert [len(row) for row in found.probabilities or ()] == [3] * len(ROWS)
+
+
+def test_what_is_not_there_is_refused(cluster: Judging, bundles: list[Path]) -> None:
+    for ask in (
+        lambda: cluster.activate("things", 1),
+        lambda: cluster.canary("things", 1, TERMS),
+        lambda: cluster.rollback("things"),
+        lambda: cluster.undeploy("things"),
+        lambda: cluster.predict("things", ROWS),
+        lambda: cluster.predict("things", ROWS, 3),
+    ):
+        with pytest.raises(Refused, match="'things'") as raised:
+            ask()
+        assert raised.value.key == "model_name"
+    cluster.activate("things", cluster.push("things", bundles[0]))
+    with pytest.raises(Refused, match="no earlier version"):
+        cluster.rollback("things")
+
+
+def test_a_bad_bundle_is_refused(cluster: Cluster, bundles: list[Path], tmp_path: Path) -> None:
+    bad = shutil.copytree(bundles[0], tmp_path / "bad")
+    (bad / "model.onnx").write_bytes((bundles[1] / "model.onnx").read_bytes())
+    with pytest.raises(Refused, match=r"model\.onnx does not have its checksum"):
+        cluster.push("things", bad)
+    assert cluster.status("things").versions == ()
+
+
+def test_a_wrong_password_is_refused_and_never_shown(tmp_path: Path, bundles: list[Path]) -> None:
+    with running(tmp_path / "models", tmp_path / "log") as server:
+        good = http(server.url)
+        good.activate("things", good.push("things", bundles[0]))
+        wrong = http(server.url, "wr0ng-secret")
+        for ask in (
+            lambda: wrong.status("things"),
+            lambda: wrong.push("things", bundles[1]),
+            lambda: wrong.activate("things", 1),
+            lambda: wrong.predict("things", ROWS),
+        ):
+            with pytest.raises(Refused) as raised:
+                ask()
+            said = f"{raised.value} {raised.value!r} {raised.value.__cause__} {wrong!r} {wrong}"
+            assert raised.value.key == "cluster.pw"
+            assert "wr0ng-secret" not in said
+            assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+        assert good.predict("things", ROWS[:1]).values == pytest.approx([tiny.price(tiny.ROWS[0], 1.0)], rel=1e-6)
+        assert "wr0ng-secret" not in server.log.read_text()
+
+
+def test_a_server_that_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        url = f"http://127.0.0.1:{gone.getsockname()[1]}"
+    with pytest.raises(StepFailed, match=r"cluster\.url=http://127\.0\.0\.1:\d+ cannot be reached"):
+        http(url).status("things")
+    with pytest.raises(StepFailed, match=r"cluster\.url=http://no-such-host\.invalid cannot be reached"):
+        http("http://no-such-host.invalid").status("things")
+
+
+def test_a_server_that_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        cluster = http(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.3)
+        with pytest.raises(StepFailed, match=r"no answer within cluster\.timeout=0\.3 s"):
+            cluster.status("things")
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Something else that listens at the URL."""
+
+    body = b""
+    code = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.code)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "said"),
+    [
+        (200, b"<html>", "not as a model server"),
+        (200, b"{}", "is not understood"),
+        (200, b"[1]", "not as a model server"),
+        (302, b"{}", "answered 302"),
+        (404, b"<html>", "answered 404"),
+        (500, b'{"error": "the server failed"}', "failed: the server failed"),
+        (502, b"bad gateway", "answered 502"),
+    ],
+)
+def test_something_else_at_the_url(code: int, body: bytes, said: str) -> None:
+    handler = type("Handler", (Stranger,), {"code": code, "body": body})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(PipelineError, match=said):
+            http(f"http://127.0.0.1:{server.server_port}").status("things")
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"url": "cluster:8080"}, "expected a URL like"),
+        ({"url": "ftp://cluster"}, "expected a URL like"),
+        ({"url": "http://"}, "expected a URL like"),
+        ({"url": "http://cluster:port"}, "is no URL"),
+        ({"url": "http://ann:pw@cluster"}, "must not hold an id or a password"),
+        ({"url": "http://cluster/?a=b"}, "must not have a query"),
+        ({"pw": None}, "there is no password"),
+        ({"pw": ""}, "there is no password"),
+        ({"pw": 1234}, "is read as a number"),
+        ({"id": "a:b"}, "must not be empty or hold a colon"),
+        ({"timeout": 0}, "greater than 0"),
+    ],
+)
+def test_options_of_the_http_cluster(change: dict[str, Any], said: str) -> None:
+    values = {"url": "https://cluster:8080/", "id": "ann", "pw": "x"}
+    adapter = TypeAdapter(Http)
+    assert adapter.validate_json(json.dumps(values), strict=True).url == "https://cluster:8080"
+    with pytest.raises(ValidationError, match=said):
+        adapter.validate_json(json.dumps(values | change), strict=True)
+
+
+def test_option_classes_import_no_ml_library() -> None:
+    heavy = "{'numpy', 'polars', 'onnx', 'onnxruntime', 'sklearn', 'pyarrow', 'fastapi', 'httpx', 'uvicorn'}"
+    modules = ["clusters.http", "clusters.local", "clusters.interface", "stages.deployment", "cli.serve"]
+    lines = [f"import when_ml_pipeline_meets_hydra.{module}" for module in modules]
+    code = "\n".join([*lines, f"import sys; print({heavy} & set(sys.modules))"])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -1,0 +1,155 @@
+"""LightGBM's own categories: trained on columns put together from one-hot features, exported back onto these."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conftest import Cli
+from prepared_tables import written
+from when_ml_pipeline_meets_hydra import run
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
+from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM
+from when_ml_pipeline_meets_hydra.ml.training import graph
+from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, read_split
+from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
+
+pytestmark = pytest.mark.lightgbm
+lightgbm_training = pytest.importorskip("when_ml_pipeline_meets_hydra.ml.models.lightgbm_training")
+Array = np.ndarray[Any, Any]
+
+
+def silent(done: float, total: float | None = None, message: str = "") -> None:
+    pass
+
+
+def table(rng: np.random.Generator, rows: int, alone: int, sizes: list[int]) -> tuple[Array, Array]:
+    """Features, float32 [N, F], of which each group has at most one 1, and a number that depends on all of them."""
+    numbers = rng.normal(size=(rows, alone))
+    features, target = [numbers], numbers.sum(axis=1) + rng.normal(scale=0.1, size=rows)
+    for size in sizes:
+        codes = rng.integers(0, size + 1, rows)
+        features.append(np.arange(1, size + 1) == codes[:, None])
+        target += rng.normal(size=size + 1)[codes]
+    return np.hstack(features).astype(np.float32), target
+
+
+def groups(alone: int, sizes: list[int]) -> tuple[tuple[int, int], ...]:
+    ends = np.cumsum([alone, *sizes]).tolist()
+    return tuple(pairwise(ends))
+
+
+def by_graph(model: LightGBM, estimator: Any, features: Array) -> Array:
+    exported = model.export(estimator, features.shape[1]).SerializeToString()
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    found: Array = session.run(None, {"features": features})[-1]
+    return found
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**16),
+    classes=st.sampled_from([0, 2, 4]),
+    alone=st.integers(0, 3),
+    sizes=st.lists(st.integers(1, 90), min_size=1, max_size=3),
+)
+def test_the_graph_says_what_the_booster_says_of_any_row(seed: int, classes: int, alone: int, sizes: list[int]) -> None:
+    """Also of rows with a category that no row of training had, or with none at all."""
+    rng = np.random.default_rng(seed)
+    features, numbers = table(rng, 400, alone, sizes)
+    features[:, -1] = 0
+    target = np.digitize(numbers, np.quantile(numbers, np.arange(1, classes) / classes)) if classes else numbers
+    task = Task.CLASSIFICATION if classes else Task.REGRESSION
+    model, one_hot = LightGBM(max_features=1.0), groups(alone, sizes)
+    param = TrainingParam(n_estimators=8, max_depth=5, min_samples_split=2, seed=seed)
+    estimator: Any = model.fit(task, param, features, target, silent, one_hot)
+    asked, _ = table(rng, 2000, alone, sizes)
+    expected = estimator.predict_proba(asked) if classes else estimator.predict(asked).reshape(-1, 1)
+    np.testing.assert_allclose(by_graph(model, estimator, asked), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_every_set_of_categories_is_summed_once() -> None:
+    features, target = table(np.random.default_rng(0), 3000, 1, [40])
+    model = LightGBM(max_features=1.0)
+    one_hot = groups(1, [40])
+    estimator = model.fit(Task.REGRESSION, TrainingParam(n_estimators=40), features, target, silent, one_hot)
+    exported = model.export(estimator, 41).graph
+    (summed,) = [x for x in exported.initializer if x.name == "summed"]
+    matrix = np.frombuffer(summed.raw_data, dtype=np.float32).reshape(summed.dims)
+    assert len(np.unique(matrix, axis=1).T) == matrix.shape[1] > 1
+    assert not matrix[0].any()
+    without = model.fit(Task.REGRESSION, TrainingParam(n_estimators=40), features, target, silent)
+    assert not [x for x in model.export(without, 41).graph.initializer if x.name == "summed"]
+
+
+def test_the_same_inputs_give_the_same_bytes_on_any_number_of_threads() -> None:
+    features, target = table(np.random.default_rng(0), 3000, 2, [5, 40])
+    made = []
+    for n_jobs in (1, 1, 2):
+        model = LightGBM(n_jobs=n_jobs)
+        estimator = model.fit(Task.REGRESSION, TrainingParam(), features, target, silent, groups(2, [5, 40]))
+        made.append(graph.finish(model.export(estimator, 47), 47, None, 0).SerializeToString(deterministic=True))
+    assert made[0] == made[1] == made[2]
+
+
+def test_columns_with_categories_make_the_same_trees_as_a_matrix(tmp_path: Path) -> None:
+    features, target = table(np.random.default_rng(0), 500, 2, [3, 40])
+    data = written(tmp_path / "data", features, target, features, target)
+    names = list(data.features)
+    for split in ("train", "test"):
+        stored = pl.read_parquet(data.path / f"{split}.parquet")
+        stored.with_columns(pl.col(names[2:]).cast(pl.Boolean)).write_parquet(data.path / f"{split}.parquet")
+    known, model, one_hot = read_split(data, "train"), LightGBM(), groups(2, [3, 40])
+    given_as: tuple[Rows | Array, ...] = (known.rows, known.features)
+    one, other = (model.fit(Task.REGRESSION, TrainingParam(), f, known.target, silent, one_hot) for f in given_as)
+    np.testing.assert_array_equal(one.predict(known.features), other.predict(known.features))
+
+
+def test_codes_are_the_place_of_the_feature_that_is_one() -> None:
+    columns = lightgbm_training.Columns(7, ((1, 3), (4, 6)))
+    rows = np.array([[5, 0, 1, 6, 0, 0, 7], [8, 1, 0, 9, 0, 1, 4]], dtype=np.float32)
+    made = dict(zip(columns.sources, columns.of(rows).T.tolist(), strict=True))
+    assert made == {0: [5, 8], 3: [6, 9], 6: [7, 4], (1, 3): [2, 1], (4, 6): [0, 2]}
+    assert sorted(columns.groups.values()) == [(1, 3), (4, 6)]
+
+
+def test_prepared_data_say_which_features_are_of_one_column(tmp_path: Path) -> None:
+    frame = {
+        "x": [1.0, None, *range(38)],
+        "kind": ["a", "b"] * 20,
+        "name": [f"somebody {k}" for k in range(40)],
+        "new": [True, False] * 20,
+        "y": [k / 7 for k in range(40)],
+    }
+    pl.DataFrame(frame, strict=False).write_parquet(tmp_path / "rows.parquet")
+    words = ["preprocessing/dataset=parquet", f"dataset.path={tmp_path / 'rows.parquet'}", "dataset.target=y"]
+    data = run(["c=preprocessing", *words, "p_param.min_frequency=0.3"]).artifact("preprocessing")
+    assert isinstance(data, PreparedData)
+    made = [data.features[start:end] for start, end in data.one_hot]
+    assert made == [("kind=a", "kind=b"), ("new=false", "new=true")]
+
+
+def test_texts_with_many_values_are_learnt_better_than_feature_by_feature(cli: Cli, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    codes, numbers = rng.integers(0, 30, (2, 4000)), rng.normal(size=4000)
+    effects = rng.normal(size=(2, 30))
+    price = numbers + effects[0][codes[0]] + effects[1][codes[1]] + rng.normal(scale=0.5, size=4000)
+    shops, towns = ([f"{name} {k}" for k in own] for name, own in zip(("shop", "town"), codes, strict=True))
+    file = tmp_path / "sales.parquet"
+    pl.DataFrame({"shop": shops, "town": towns, "size": numbers, "price": price}).write_parquet(file)
+    words = ["preprocessing/dataset=parquet", f"dataset.path={file}", "dataset.target=price", "modeling/param=small"]
+    found = {}
+    for model in ("lightgbm", "gradient_boosting"):
+        done = cli("c=modeling", f"modeling/model={model}", *words)
+        assert done.code == 0, done.err
+        found[model] = float(re.findall(r"rows: r2 ([\d.]+)", done.out)[0])
+    assert found["lightgbm"] > 0.7 > 0.55 > found["gradient_boosting"]

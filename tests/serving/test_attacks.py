@@ -1,0 +1,305 @@
+"""What strangers, careless colleagues and broken clients send: it is refused, and whoever else asks notices nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import hashlib
+import http.client
+import io
+import json
+import pickle
+import random
+import re
+import socket
+import tarfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import onnx
+import pytest
+
+import tiny_models as tiny
+from model_server import ID, PASSWORD, Server, running
+from serving.test_bundle import sign
+from traffic import Traffic, traffic
+from when_ml_pipeline_meets_hydra.serving import bundling
+from when_ml_pipeline_meets_hydra.serving.app import create_app
+from when_ml_pipeline_meets_hydra.serving.engine.scorer import Scorer
+from when_ml_pipeline_meets_hydra.serving.formats import archive
+from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
+from when_ml_pipeline_meets_hydra.serving.http.users import Role, new_user
+from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
+
+ROWS = [tiny.json_row(row) for row in tiny.ROWS]
+VERSIONS = "/v2/repository/models/things/versions"
+PREDICT = "/v2/models/things/predict"
+TOKEN = "Basic " + base64.b64encode(f"{ID}:{PASSWORD}".encode()).decode()
+Change = Callable[[Path], Any]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("good")
+    (root / "bundle").mkdir()
+    bundling.build(tiny.prepared(root / "data"), tiny.regression(root / "m"), root / "bundle")
+    return root / "bundle"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, good: Path) -> Iterator[Server]:
+    """A server with limits of a megabyte."""
+    root = tmp_path_factory.mktemp("server")
+    repository = Repository(root / "models")
+    repository.activate("things", repository.add("things", good, ID), ID)
+    with running(root / "models", root / "log", "--request-limit", "1", "--upload-limit", "1") as started:
+        yield started
+
+
+@pytest.fixture
+def unaffected(server: Server) -> Iterator[Traffic]:
+    """Somebody who asks all the while; every answer has to be right."""
+    with traffic(server, "things", ROWS, lambda _, row: tiny.price(tiny.ROWS[row]), rate=25) as seen:
+        yield seen
+    assert seen.problems == []
+    assert seen.answers
+
+
+def packed(folder: Path) -> bytes:
+    target = io.BytesIO()
+    archive.pack(folder, target)
+    return target.getvalue()
+
+
+def tar_of(**files: bytes) -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return target.getvalue()
+
+
+def changed(good: Path, folder: Path, change: Change) -> bytes:
+    """The archive of a bundle whose model was changed by somebody who also renewed its checksums."""
+    folder.mkdir()
+    for file in good.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    change(folder / "model.onnx")
+    sign(folder)
+    return packed(folder)
+
+
+class Harm:
+    """Would leave a file if it was unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+def external(location: str) -> Change:
+    """A model with a tensor that lies in another file."""
+
+    def change(model: Path) -> None:
+        loaded = onnx.load(model)
+        tensor = loaded.graph.initializer.add(name="stolen", data_type=onnx.TensorProto.FLOAT, dims=[1])
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+        model.write_bytes(loaded.SerializeToString())
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda model: model.write_bytes(model.read_bytes()[:-100]), "model.onnx"),
+        (lambda model: model.write_bytes(b""), "model.onnx"),
+        (lambda model: model.write_bytes(gzip.compress(bytes(100_000_000))), "model.onnx"),
+        (lambda model: model.write_bytes(pickle.dumps(Harm(model.parent.parent / "harm"))), "model.onnx"),
+        (external("/etc/passwd"), "outside its own file"),
+        (external("../../users.json"), "outside its own file"),
+    ],
+    ids=["truncated", "empty", "bomb", "pickle", "absolute path", "relative path"],
+)
+def test_models_that_do_harm(
+    server: Server, unaffected: Traffic, good: Path, tmp_path: Path, change: Change, said: str
+) -> None:
+    status, answer = server.upload("things", changed(good, tmp_path / "bundle", change))
+    assert (status, said in answer["error"]) == (422, True), answer
+    assert not (tmp_path / "harm").exists()
+    assert len(server.call("GET", "/v2/repository/models/things")[1]["versions"]) == 1
+
+
+def test_archives_that_are_none(server: Server, unaffected: Traffic, good: Path, tmp_path: Path) -> None:
+    huge = tarfile.TarInfo("model.onnx")
+    huge.size = 1 << 60
+    sparse = tarfile.TarInfo("model.onnx")
+    sparse.type = tarfile.GNUTYPE_SPARSE
+    bodies = {
+        "bare pickle": pickle.dumps(Harm(tmp_path / "harm")),
+        "a compressed bomb": gzip.compress(bytes(200_000_000)),
+        "a size that is a lie": huge.tobuf() + bytes(1024),
+        "a hole": sparse.tobuf() + bytes(1024),
+        "names that lead elsewhere": tar_of(**{"../../users.json": b"{}"}),
+        "an absolute name": tar_of(**{"/tmp/harm": b"x"}),
+        "a pickle beside the model": tar_of(**{"model.pkl": pickle.dumps(Harm(tmp_path / "harm"))}),
+    }
+    for name, body in bodies.items():
+        status, answer = server.upload("things", body)
+        assert (status, "error" in answer) == (422, True), (name, answer)
+    assert not (tmp_path / "harm").exists()
+    assert not (server.log.parent / "models/users.json").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "../things", "%2e%2e", "..%2f..%2fevil", "a%00b", "users.json", "-x", "a" * 101]
+)
+def test_names_that_lead_elsewhere(server: Server, good: Path, name: str) -> None:
+    before = sorted(path.name for path in server.log.parent.rglob("*"))
+    status, _ = server.upload(name, packed(good))
+    assert status in (404, 405, 422)
+    assert server.call("POST", f"/v2/models/{name}/predict", {"rows": []})[0] in (404, 405, 422)
+    assert sorted(path.name for path in server.log.parent.rglob("*")) == before
+
+
+def test_a_replayed_upload_with_another_body(server: Server, good: Path, tmp_path: Path) -> None:
+    """The digest is the first body's: another one is not kept, whoever sends it."""
+    first = packed(good)
+    headers = {"Content-Digest": archive.digest_header(hashlib.sha256(first).digest())}
+    other = first.replace(b'"acme"', b'"acmE"')
+    assert other != first
+    status, answer = server.call("POST", VERSIONS, other, **headers)
+    assert (status, "not the one that Content-Digest names" in answer["error"]) == (422, True), answer
+    assert server.call("POST", VERSIONS, first, **headers) == (
+        201,
+        {"version": 1},
+    )  # the same once more changes nothing
+    for digest in ({}, {"Content-Digest": "sha-256=:x:"}, {"Content-Digest": "md5=:AAAA:"}):
+        status, answer = server.call("POST", VERSIONS, first, **digest)
+        assert (status, "Content-Digest" in answer["error"]) == (422, True), answer
+
+
+def test_bodies_that_are_too_large_or_compressed(server: Server, unaffected: Traffic) -> None:
+    for path in (PREDICT, VERSIONS):
+        assert server.call("POST", path, **{"Content-Length": str(10**12)})[0] == 413
+        assert _chunked(server.port, path, 3 << 20).startswith(b"HTTP/1.1 413")
+        bomb = gzip.compress(bytes(50_000_000))
+        assert server.call("POST", path, bomb, **{"Content-Encoding": "gzip"})[0] == 415
+
+
+def _chunked(port: int, path: str, size: int) -> bytes:
+    """The answer to a body that does not say how large it is."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {TOKEN}\r\nTransfer-Encoding: chunked\r\n"
+    head += f"Content-Digest: {archive.digest_header(bytes(32))}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        try:
+            for _ in range(size >> 16):
+                connection.sendall(b"10000\r\n" + b"[" * (1 << 16) + b"\r\n")
+        except OSError:
+            pass  # the server has answered and closed
+        return connection.recv(1000)
+
+
+def test_ten_thousand_failed_logins(server: Server, unaffected: Traffic) -> None:
+    """The service goes on, few of them cost a check, and no password that was tried is written anywhere."""
+    seen: Counter[int] = Counter()
+    mark = "tried-" + str(random.getrandbits(60))
+
+    def attack(who: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        for number in range(5000):
+            name = ID if number % 2 else f"user{number}"
+            token = base64.b64encode(f"{name}:{mark}-{who}-{number}".encode()).decode()
+            connection.request("GET", "/v2", headers={"Authorization": f"Basic {token}"})
+            answer = connection.getresponse()
+            assert mark.encode() not in answer.read()
+            seen[answer.status] += 1
+        connection.close()
+
+    threads = [threading.Thread(target=attack, args=[who]) for who in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(seen.values()) == 10_000
+    assert set(seen) == {401, 429}
+    assert server.call("POST", PREDICT, {"rows": ROWS})[0] == 200
+    checked = re.search(r"^model_server_failed_logins_total (\S+)", _text(server, "/metrics"), re.MULTILINE)
+    assert checked is not None
+    assert float(checked[1]) < 100
+    log = server.log.read_text()
+    assert log.count('"path":"/v2","status":4') >= 10_000
+    assert mark not in log
+    encoded = base64.b64encode(f"{ID}:{mark}".encode()).decode()[:20]
+    assert encoded not in log
+
+
+def _text(server: Server, path: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("GET", path, headers={"Authorization": TOKEN})
+    return connection.getresponse().read().decode()
+
+
+def test_slow_requests_and_too_many_at_once(tmp_path: Path, good: Path) -> None:
+    """Whoever sends a body that does not come loses the place that others need, after a while."""
+    repository = Repository(tmp_path / "models")
+    repository.activate("things", repository.add("things", good, ID), ID)
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nAuthorization: {TOKEN}\r\nContent-Length: 100\r\n\r\n".encode()
+    with running(tmp_path / "models", tmp_path / "log", "--concurrency", "2", "--timeout", "3") as server:
+        assert server.call("POST", PREDICT, {"rows": ROWS})[0] == 200
+        quiet, unfinished, *slow = (socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(4))
+        unfinished.sendall(head[:20])
+        for connection in slow:
+            connection.sendall(head + b"{")
+        answers = set()
+        end = time.monotonic() + 2.5
+        while 503 not in answers and time.monotonic() < end:
+            answers.add(server.call("POST", PREDICT, {"rows": ROWS})[0])
+        assert answers <= {200, 503}
+        assert 503 in answers
+        assert server.call("GET", "/v2/health/live", auth=None)[0] == 200
+        for connection in slow:
+            answer = connection.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 408")
+            assert json.loads(answer.partition(b"\r\n\r\n")[2] or connection.recv(1000))["error"].endswith("within 3 s")
+            connection.close()
+        assert server.call("POST", PREDICT, {"rows": ROWS})[0] == 200
+        for connection in (quiet, unfinished):
+            assert connection.recv(100) == b""
+            connection.close()
+
+
+def test_an_answer_that_takes_too_long(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = Repository(tmp_path / "models")
+    repository.activate("things", repository.add("things", good, ID), ID)
+    app = create_app(Settings(root=repository.root, sole={ID: new_user(Role.PREDICT, PASSWORD)}, timeout=0.5))
+    done = threading.Event()
+    slowly = Scorer.answers
+
+    def answers(scorer: Scorer, feeds: Any) -> Any:
+        assert done.wait(30)
+        return slowly(scorer, feeds)
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, auth=(ID, PASSWORD), base_url="http://server") as client:
+            return await client.post(PREDICT, json={"rows": ROWS * 30})
+
+    assert asyncio.run(ask()).status_code == 200
+    monkeypatch.setattr(Scorer, "answers", answers)
+    threading.Timer(2, done.set).start()
+    answer = asyncio.run(ask())
+    assert (answer.status_code, answer.json()["error"]) == (503, "there was no answer within 0.5 s")
+    assert answer.headers["retry-after"] == "1"
