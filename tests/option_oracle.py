@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic.fields import FieldInfo
 
-from when_ml_pipeline_meets_hydra.binding.bind import Call
+from when_ml_pipeline_meets_hydra.binding.call import Call
 from when_ml_pipeline_meets_hydra.binding.keys import hints_of
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
 from when_ml_pipeline_meets_hydra.contracts import Chosen, Several

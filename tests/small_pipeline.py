@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from conftest import Finished
-from when_ml_pipeline_meets_hydra.binding.bind import Bound, bind
+from when_ml_pipeline_meets_hydra.binding.bind import bind
+from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.cli import main
 from when_ml_pipeline_meets_hydra.composing.compose import compose
 from when_ml_pipeline_meets_hydra.composing.job import Composed
 from when_ml_pipeline_meets_hydra.errors import BadInput
-from when_ml_pipeline_meets_hydra.pipeline import Prepared, Run, RunObserver, prepare, run
+from when_ml_pipeline_meets_hydra.pipeline import prepare, run
+from when_ml_pipeline_meets_hydra.run import Prepared, Run, RunObserver
 
 EXAMPLES = Path(__file__).parent / "examples"
 SMALL = EXAMPLES / "small"

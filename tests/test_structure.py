@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,37 +19,12 @@ ROOT = Path(__file__).parent.parent
 NAME = "when_ml_pipeline_meets_hydra"
 PACKAGE = ROOT / "src" / NAME
 
-# A module of the core imports only what stands in an earlier line.
-LAYERS = (
-    ("errors", "observers"),
-    ("contracts", "masking", "signature", "sources", "config_tree", "durable", "locks", "interrupts"),
-    ("hydra_quicker", "hydra_resolvers", "hydra_grammar"),
-    ("keys", "store", "targets", "hydra_api"),
-    ("origins", "validation"),
-    ("composition",),
-    ("nodes", "exchange"),
-    ("combine",),
-    ("compose",),
-    ("options", "secrecy", "freshness"),
-    ("bind",),
-    ("plan",),
-    ("outcomes",),
-    ("compute", "schedule", "wording"),
-    ("runners", "waves", "worker", "workers"),
-    ("execute",),
-    ("record",),
-    ("comparison", "hydra_running", "job_folders"),
-    ("job_context", "settings"),
-    ("jobs", "recall", "compositions"),
-    ("report", "pipeline", "frames", "pictures"),
+# The rooms through which a run goes, and what all of them share; they print nothing and know no parts.
+WAY = (
+    *("binding", "cache", "composing", "execution", "hydra_jobs", "planning", "records", "storage"),
+    *("contracts", "errors", "masking", "pipeline", "recording", "run"),
 )
-LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
-SURFACES = {"cli"}
-PARTS = {
-    *("connections", "datasets", "models", "clusters", "networks", "preparation"),
-    *("profiles", "training", "serving", "stages", "strategies", "rows", "gates", "analyses"),
-}
-FOR_PARTS = {"contracts", "durable", "errors"}
+USERS_OF_PRIVATE_NAMES = {"composing", "hydra_jobs"}
 LIBRARIES = (
     *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm", "matplotlib"),
     *("duckdb", "psycopg", "snowflake"),
@@ -102,60 +79,96 @@ def own_imports(module: str) -> set[str]:
     return found - {module}
 
 
-def _family(module: str) -> str:
+def _room(module: str) -> str:
     return module.partition(".")[0]
 
 
-CORE = {m for m in modules() if "." not in m and m not in {"", "__main__"} | SURFACES | PARTS}
+def test_few_modules_stand_at_the_top_of_the_package() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 8
 
 
-def test_every_folder_of_code_is_a_surface_or_a_family_of_parts() -> None:
-    folders = {_family(m) for m in modules() if "." in m}
-    assert folders <= SURFACES | PARTS
+def test_the_way_of_a_run_is_one_screen() -> None:
+    text = (PACKAGE / "pipeline.py").read_text(encoding="utf-8")
+    lengths = {n.name: len(ast.unparse(n).splitlines()) for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)}
+    assert max(lengths.values()) <= 40
+    assert len(text.splitlines()) <= 90
 
 
-def test_a_run_goes_one_way() -> None:
-    backwards = {(m, n) for m in CORE for n in own_imports(m) if n and LEVEL[n] >= LEVEL[m]}
-    assert not backwards
+def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    path = {**os.environ, "PYTHONPATH": str(folder)}
+    config = ["-c", code]
+    return subprocess.run([sys.executable, *config], cwd=folder, env=path, capture_output=True, text=True, timeout=120)
 
 
-def test_every_module_of_the_core_has_a_layer() -> None:
-    assert set(LEVEL) == CORE
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the package, with the contracts about its imports."""
+    shutil.copytree(PACKAGE, tmp_path / NAME, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
 
 
-def test_parts_import_in_no_circle() -> None:
-    """Also counting imports inside functions, since the version of a step's code follows those."""
-    graph = {m: own_imports(m) for m in modules() if _family(m) in PARTS}
-    graph = {m: needed & set(graph) for m, needed in graph.items()}
-    while free := {m for m, needed in graph.items() if not needed}:
-        graph = {m: needed - free for m, needed in graph.items() if m not in free}
-    assert not graph
+def test_imports_go_one_way_and_in_no_circle(copied: Path) -> None:
+    done = _lint_imports(copied)
+    assert done.returncode == 0, done.stdout
 
 
-def test_the_core_knows_neither_surfaces_nor_parts() -> None:
-    known = {(m, n) for m in CORE for n in own_imports(m) if _family(n) in SURFACES | PARTS}
-    assert not known
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("planning/plan.py", "from {name}.execution import outcomes"),
+        ("storage/locks.py", "from {name} import masking, binding"),
+        ("ml/models/linear.py", "from {name}.serving.engine import scorer"),
+        ("serving/http/users.py", "from {name}.deploy.clusters import local"),
+        ("stages/template.py", "from {name} import pipeline"),
+        ("execution/execute.py", "from {name}.ml import artifacts"),
+        ("ml/datasets/values.py", "from {name}.ml.preparation import fit"),
+    ],
+)
+def test_a_forbidden_import_is_found(copied: Path, module: str, line: str) -> None:
+    with (copied / NAME / module).open("a") as file:
+        file.write(f"\n{line.format(name=NAME)}\n")
+    assert _lint_imports(copied).returncode == 1
 
 
-def test_parts_know_nothing_of_the_core_but_the_contract() -> None:
-    parts = [m for m in modules() if _family(m) in PARTS]
-    known = {(m, n) for m in parts for n in own_imports(m) if _family(n) not in PARTS | FOR_PARTS}
-    assert not known
+def _is_private(name: str) -> bool:
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
 
 
-def test_hydra_is_used_in_few_modules() -> None:
-    users = {m for m in modules() if any(re.match(r"hydra(\.|$)", name) for name in imports(m))}
-    where_configs_are_composed = {"hydra_api", "hydra_grammar", "hydra_quicker", "hydra_resolvers"}
-    assert users == where_configs_are_composed | {"hydra_running"}
+def _private_uses(module: str) -> Iterator[str]:
+    """The private names of Hydra and OmegaConf that a module imports, and private attributes of other objects."""
+    theirs = [name for name in imports(module) if name.partition(".")[0] in {"hydra", "omegaconf"}]
+    yield from (name for name in theirs if _is_private(name))
+    if theirs:
+        tree = ast.parse(modules()[module].read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            is_own = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+            if isinstance(node, ast.Attribute) and _is_private(node.attr) and not is_own:
+                yield ast.unparse(node)
+
+
+def test_private_names_of_hydra_and_omegaconf_are_used_in_two_rooms() -> None:
+    users = {m: list(_private_uses(m)) for m in modules()}
+    assert {_room(m) for m, used in users.items() if used} == USERS_OF_PRIVATE_NAMES
+    # It looks at both libraries, and at attributes as well as imports.
+    found = {name for used in users.values() for name in used}
+    assert {"hydra._internal.callbacks.Callbacks", "omegaconf._utils", "Plugins.instance()._instantiate"} <= found
+
+
+def test_hydra_is_loaded_where_configs_are_composed_and_its_jobs_run() -> None:
+    users = {_room(m) for m in modules() if any(re.match(r"(hydra|omegaconf)(\.|$)", name) for name in imports(m))}
+    assert users == {"composing", "execution", "hydra_jobs"}
 
 
 def test_planning_does_no_io() -> None:
-    outside = {_family(name) for name in imports("plan") if not name.startswith(NAME)}
+    outside = {_room(name) for name in imports("planning.plan") if not name.startswith(NAME)}
     assert outside <= {"__future__", "collections", "dataclasses", "enum", "functools", "typing"}
 
 
 def test_the_core_is_silent() -> None:
-    printing = {m for m in CORE for node in ast.walk(ast.parse(modules()[m].read_text())) if _prints(node)}
+    way = [m for m in modules() if _room(m) in WAY]
+    printing = {m for m in way for node in ast.walk(ast.parse(modules()[m].read_text())) if _prints(node)}
     assert not printing
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.pipeline import Run, run
+    from when_ml_pipeline_meets_hydra.pipeline import run
+    from when_ml_pipeline_meets_hydra.run import Run
 
 __all__ = ["Run", "__version__", "run"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
@@ -48,6 +48,11 @@ class Problem:
         """The jobs that it concerns: ``job 3``, ``jobs 3, 5, 7, 9, 11 and 20 more``."""
         shown = ", ".join(map(str, self.jobs[:5])) + (f" and {len(self.jobs) - 5} more" if len(self.jobs) > 5 else "")
         return f"job{'s' if len(self.jobs) > 1 else ''} {shown}"
+
+    def masked(self, mask: Callable[[str], str]) -> Problem:
+        """A copy whose texts went through ``mask``."""
+        texts = {n: mask(getattr(self, n) or "") or None for n in ("value", "origin", "remedy")}
+        return replace(self, message=mask(self.message), **texts)  # type: ignore[arg-type]
 
 
 def merged(problems: Iterable[Problem], jobs: int | None = None) -> tuple[Problem, ...]:

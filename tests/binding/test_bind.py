@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from small_pipeline import forget, install, small_calls, small_jobs, write
-from when_ml_pipeline_meets_hydra.binding.bind import Call, bind, describe
+from when_ml_pipeline_meets_hydra.binding.bind import bind, describe
+from when_ml_pipeline_meets_hydra.binding.call import Call
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
 from when_ml_pipeline_meets_hydra.binding.targets import PACKAGES_VARIABLE, allowed_packages, inside, locate

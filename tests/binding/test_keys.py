@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, SecretBytes, SecretStr
 
-from when_ml_pipeline_meets_hydra.binding.keys import FORMAT, digest, is_secret, keyed, keyed_fields
+from when_ml_pipeline_meets_hydra.binding.keys import is_secret, keyed, keyed_fields
 from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.planning.plan import FORMAT
+from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 
 
 class Colour(Enum):

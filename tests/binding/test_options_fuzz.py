@@ -20,16 +20,13 @@ from option_words import OPTIONS, set_up, words_for
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import pipeline
 from when_ml_pipeline_meets_hydra.binding.keys import hints_of, is_secret
-from when_ml_pipeline_meets_hydra.binding.settings import HINTS
-from when_ml_pipeline_meets_hydra.cache import compositions
+from when_ml_pipeline_meets_hydra.binding.settings import Objective, hints
 from when_ml_pipeline_meets_hydra.composing import compose as composing
 from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
-from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
+from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 from when_ml_pipeline_meets_hydra.composing.sweep import Combiner
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.records.compare import Objective
-from when_ml_pipeline_meets_hydra.records.record import Request
 
 pytestmark = pytest.mark.filterwarnings("error")
 READ = [o for o in OPTIONS if (o.group, o.name) != (STAGES, HELP)]
@@ -72,7 +69,7 @@ class Bench:
 
         monkeypatch.setattr(composing, "Loader", lambda _: loader)
         monkeypatch.setattr(composing, "Combiner", combiner)
-        monkeypatch.setattr(compositions, "composed", composed)
+        monkeypatch.setattr(pipeline, "compose", composed)
         monkeypatch.setattr(pipeline, "check", lambda *_: None)
 
     def __call__(self, *words: str, multirun: bool = False) -> Came:
@@ -279,9 +276,9 @@ def test_whatever_is_given_is_accepted_or_refused_in_words(bench: Bench, option:
 
 
 def test_the_settings_of_a_run_are_held_as_well(bench: Bench) -> None:
-    hints = {**HINTS, **{f"objective.{name}": hint for name, hint in hints_of(Objective).items()}}
+    wanted = {**hints(), **{f"objective.{name}": hint for name, hint in hints_of(Objective).items()}}
     wrong = []
-    for key, hint in {**hints, "hydra.launcher.n_jobs": Annotated[int, Field(ge=1, le=1024)]}.items():
+    for key, hint in {**wanted, "hydra.launcher.n_jobs": Annotated[int, Field(ge=1, le=1024)]}.items():
         for value in (*edges(hint), *STRANGE):
             is_right = fits(hint, value) and (key != "force" or value in ("", []))
             came = bench("c=preprocessing", f"{key}={written(value)}")

@@ -26,8 +26,9 @@ from old_pipeline import (
 )
 from small_pipeline import CONF, install, small_plan, steps_run, write
 from when_ml_pipeline_meets_hydra.cache import compositions, fingerprint
+from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.pipeline import prepare
-from when_ml_pipeline_meets_hydra.records.record import Request, read_records
+from when_ml_pipeline_meets_hydra.records.record import read_records
 
 PHRASE = "open-sesame-123"
 HYDRA = {"hydra", "omegaconf"}
@@ -213,7 +214,7 @@ def test_whatever_changes_is_noticed(
     request = Request(
         overrides=(*words, f"hydra.searchpath=[{conf / 'more'}]"), multirun=True, config_dirs=(str(conf / "conf"),)
     )
-    composed = compositions.composed(request)
+    composed = compositions.compose(request)
     assert compositions.known(request) == composed.without_problems()
     change(conf)
     assert (compositions.known(request) is None) == (change not in (change_nothing, edit_the_code))
@@ -254,7 +255,7 @@ def test_what_may_differ_each_time_or_is_secret_is_not_kept(
 
 @pytest.mark.usefixtures("small")
 def test_what_is_wrong_is_not_kept() -> None:
-    assert compositions.composed(Request(overrides=("c=fit", "knobs.raunds=2"), config_dirs=(CONF,))).problems
+    assert compositions.compose(Request(overrides=("c=fit", "knobs.raunds=2"), config_dirs=(CONF,))).problems
     assert kept() == []
 
 
@@ -280,7 +281,7 @@ def test_option_files_that_lie_in_no_folder_cannot_be_looked_at() -> None:
 
 @pytest.mark.usefixtures("small")
 def test_only_its_owner_reads_what_is_kept() -> None:
-    compositions.composed(FIT)
+    compositions.compose(FIT)
     (file,) = kept()
     assert file.parent.stat().st_mode & 0o077 == 0
     assert (file.parent / "key").stat().st_mode & 0o077 == 0
@@ -289,17 +290,17 @@ def test_only_its_owner_reads_what_is_kept() -> None:
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"depends on": {}}'])
 def test_what_is_damaged_is_composed_again(content: str) -> None:
-    composed = compositions.composed(FIT)
+    composed = compositions.compose(FIT)
     (file,) = kept()
     file.write_text(content)
     assert compositions.known(FIT) is None
-    assert compositions.composed(FIT) == composed
+    assert compositions.compose(FIT) == composed
     assert compositions.known(FIT) == composed
 
 
 @pytest.mark.usefixtures("small")
 def test_where_a_part_is_missing_it_is_composed_again() -> None:
-    compositions.composed(FIT)
+    compositions.compose(FIT)
     (file,) = kept()
     content = json.loads(file.read_text())
     for key in content:
@@ -312,18 +313,18 @@ def test_where_a_part_is_missing_it_is_composed_again() -> None:
 def test_without_a_place_everything_is_composed(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("a-file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path("a-file").absolute()) if place == "a-file" else place)
-    assert compositions.composed(FIT).jobs
+    assert compositions.compose(FIT).jobs
     assert compositions.known(FIT) is None
     assert not Path("relative").exists()
 
 
 @pytest.mark.usefixtures("small")
 def test_the_older_ones_are_taken_away() -> None:
-    compositions.composed(FIT)
+    compositions.compose(FIT)
     (file,) = kept()
     for number in range(compositions.MOST_KEPT):
         (file.parent / f"{number}.json").write_text("{}")
         os.utime(file.parent / f"{number}.json", (number, number))
-    compositions.composed(Request(overrides=("c=gather",), config_dirs=(CONF,)))
+    compositions.compose(Request(overrides=("c=gather",), config_dirs=(CONF,)))
     assert len(kept()) == compositions.MOST_KEPT + 2 - compositions.MOST_KEPT // 2
     assert compositions.known(FIT)

@@ -18,8 +18,7 @@ from small_pipeline import write
 from when_ml_pipeline_meets_hydra.cache import compositions
 from when_ml_pipeline_meets_hydra.composing.compose import compose, compose_as_far_as_it_goes
 from when_ml_pipeline_meets_hydra.composing.config_loader import CompositionError, Loader
-from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
-from when_ml_pipeline_meets_hydra.records.record import Request
+from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 
 TREE = {
     # An option without a header, options that inherit, that reach into others, that have packages of two levels.
@@ -125,7 +124,7 @@ def test_a_sweep_composes_what_hydra_composes(tree: str, choice: dict[str, list[
 def test_what_is_kept_of_a_sweep_reads_as_what_was_composed(tree: str, choice: dict[str, list[str]]) -> None:
     request = Request(overrides=tuple(swept(choice)), multirun=True, config_dirs=(tree,))
     composed = compose_as_far_as_it_goes(request.overrides, multirun=True, config_dirs=[tree])
-    compositions.composed(request)
+    compositions.compose(request)
     known = compositions.known(request)
     assert (known is None) == bool(composed.problems)
     if known:

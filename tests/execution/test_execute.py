@@ -16,9 +16,10 @@ import pytest
 from conftest import PROGRAM, Cli
 from small_pipeline import DIR, PACKAGES, SMALL, forget, inside, install, small, steps_run, write
 from when_ml_pipeline_meets_hydra.errors import ExitCode
-from when_ml_pipeline_meets_hydra.execution.execute import Outcome, Status
-from when_ml_pipeline_meets_hydra.pipeline import Prepared, Run, RunObserver, run
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.pipeline import run
 from when_ml_pipeline_meets_hydra.planning.plan import Step
+from when_ml_pipeline_meets_hydra.run import Prepared, Run, RunObserver
 
 STEPS = '''
 from __future__ import annotations

@@ -19,16 +19,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from small_pipeline import EXAMPLES, forget, install, steps_run, write
-from when_ml_pipeline_meets_hydra.binding.bind import Call
-from when_ml_pipeline_meets_hydra.execution.execute import Observer, OnError, Outcome, Status, Surroundings, execute
+from when_ml_pipeline_meets_hydra.binding.call import Call
+from when_ml_pipeline_meets_hydra.binding.settings import OnError
+from when_ml_pipeline_meets_hydra.execution.execute import Surroundings, execute
+from when_ml_pipeline_meets_hydra.execution.observers import Observer
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.execution.runner import InProcess, Runner
 from when_ml_pipeline_meets_hydra.execution.runners.processes import Workers
 from when_ml_pipeline_meets_hydra.execution.runners.waves import Launched, Waves
 from when_ml_pipeline_meets_hydra.execution.schedule import Schedule
 from when_ml_pipeline_meets_hydra.execution.step import Busy, Task, compute
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.pipeline import Prepared, prepare
+from when_ml_pipeline_meets_hydra.pipeline import prepare
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
+from when_ml_pipeline_meets_hydra.run import Prepared
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
 

@@ -20,7 +20,7 @@ from when_ml_pipeline_meets_hydra import Run, run
 from when_ml_pipeline_meets_hydra.binding.bind import bind
 from when_ml_pipeline_meets_hydra.composing.compose import compose
 from when_ml_pipeline_meets_hydra.errors import ExitCode, StepFailed
-from when_ml_pipeline_meets_hydra.execution.execute import Status
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, PreparedData
 from when_ml_pipeline_meets_hydra.ml.connections import sql
 from when_ml_pipeline_meets_hydra.ml.connections.interface import Connection
@@ -28,7 +28,8 @@ from when_ml_pipeline_meets_hydra.ml.connections.postgres import Postgres
 from when_ml_pipeline_meets_hydra.ml.connections.sqlite import Sqlite
 from when_ml_pipeline_meets_hydra.ml.datasets.database_table import DatabaseTable
 from when_ml_pipeline_meets_hydra.ml.datasets.schema import Schema
-from when_ml_pipeline_meets_hydra.pipeline import RunObserver, prepare
+from when_ml_pipeline_meets_hydra.pipeline import prepare
+from when_ml_pipeline_meets_hydra.run import RunObserver
 
 TABLE = "preprocessing/dataset=table"
 ROWS = 60

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from when_ml_pipeline_meets_hydra.binding.bind import Call
-from when_ml_pipeline_meets_hydra.binding.keys import digest
+from when_ml_pipeline_meets_hydra.binding.call import Call
 from when_ml_pipeline_meets_hydra.composing.job import Job
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Inputs, Plan, Step, differences, inputs_of, make_plan
+from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 
 ORDER = {"a": (), "b": ("a",), "c": ("a", "b")}
 

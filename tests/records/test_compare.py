@@ -17,17 +17,11 @@ from hypothesis import strategies as st
 
 from conftest import Cli
 from small_pipeline import CONF, inside, install, small, write
-from when_ml_pipeline_meets_hydra.binding.settings import HINTS
+from when_ml_pipeline_meets_hydra.binding.settings import Objective, hints
 from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.pipeline import run
-from when_ml_pipeline_meets_hydra.records.compare import (
-    FOR_THE_RUN,
-    Combination,
-    Comparison,
-    Objective,
-    _short,
-    compare,
-)
+from when_ml_pipeline_meets_hydra.records.compare import FOR_THE_RUN, Combination, Comparison, _short, compare
 from when_ml_pipeline_meets_hydra.records.frames import frame
 from when_ml_pipeline_meets_hydra.records.plot import _is_logarithmic, _lie_apart, draw
 
@@ -51,9 +45,9 @@ def combinations(**swept: Sequence[Any]) -> Comparison:
             run="20260102-030405-0000",
             jobs=(n,),
             values=dict(zip(keys, values, strict=True)),
-            stages={"fit": "done"},
+            stages={"fit": Status.DONE},
             metrics={"fit.height": (n * 7 % 11) / 10},
-            status="done",
+            status=Status.DONE,
         )
         for n, values in enumerate(itertools.product(*swept.values()))
     )
@@ -107,7 +101,7 @@ def test_what_is_written_in_two_ways_is_no_difference() -> None:
 
 
 def test_keys_for_the_whole_run_are_never_swept_ones() -> None:
-    assert set(HINTS) <= FOR_THE_RUN
+    assert set(hints()) <= FOR_THE_RUN
 
 
 def test_a_swept_secret_is_told_nowhere(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from small_pipeline import inside
-from when_ml_pipeline_meets_hydra.binding.keys import digest
 from when_ml_pipeline_meets_hydra.contracts import Artifact, frozen
 from when_ml_pipeline_meets_hydra.storage import durable_files
+from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 from when_ml_pipeline_meets_hydra.storage.locks import Held
 from when_ml_pipeline_meets_hydra.storage.store import Store, StoreError
 

@@ -5,66 +5,32 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.code_version import code_version
 from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, follows, keyed, parts_of, several_fields
-from when_ml_pipeline_meets_hydra.binding.options import below, below_chosen, value_of
+from when_ml_pipeline_meets_hydra.binding.options import below, below_chosen, idle_choices, value_of
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets, named_packages, try_locate
+from when_ml_pipeline_meets_hydra.binding.settings import settings_of
 from when_ml_pipeline_meets_hydra.binding.signature import Signature, artifact_kind, signature_of
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate
 from when_ml_pipeline_meets_hydra.composing.job import FOLLOWS, Composed, Job
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, all_before, misplaced
-from when_ml_pipeline_meets_hydra.contracts import Artifact, Checked, Fingerprinted
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
 from when_ml_pipeline_meets_hydra.masking import Redactor
 
 
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """One call of a subcommand: its function and validated arguments, and the calls whose artifacts it receives."""
-
-    stage: str
-    subcommand: str
-    function: Callable[..., Any]
-    arguments: Mapping[str, Any]
-    needs: Mapping[str, Call]
-    keyed: Mapping[str, Any]
-    code: str
-    after: tuple[str, ...]
-    returns: type[Artifact] | None
-    is_effect: bool
-
-    @property
-    def specials(self) -> frozenset[str]:
-        """Which of the special parameters the function names."""
-        return signature_of(self.function).specials
-
-    @property
-    def received(self) -> frozenset[str]:
-        """The config keys that its arguments are made from."""
-        options: Iterable[Any] = (type(part) for value in self.arguments.values() for part in parts_of(value))
-        return frozenset(chain(self.arguments, *(chosen_fields(option) for option in options)))
-
-    @property
-    def name(self) -> str:
-        """``modeling train``."""
-        return f"{self.stage} {self.subcommand}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bound:
-    """What all jobs ask for, and what is secret in their configs."""
-
-    calls: tuple[tuple[Job, Call], ...]
-    secret_keys: frozenset[str] = frozenset()
-    redactor: Redactor = field(default_factory=Redactor)
-
-
 def bind(composed: Composed) -> Bound:
-    """Bind every job to the call of its stage. Raises ``BadInput`` with all problems of all jobs."""
+    """Bind every job to the call of its stage, and read the settings of the run.
+
+    Raises ``BadInput`` with all problems of all jobs.
+    """
+    settings, wrong_settings = settings_of(composed)
+    composed = replace(composed, problems=(*composed.problems, *wrong_settings))
     problems: list[Problem] = []
     keys, masks = find_secrets(composed)
     told = {(p.key, n) for p in composed.problems for n in p.jobs or [job.number for job in composed.jobs]}
@@ -82,28 +48,18 @@ def bind(composed: Composed) -> Bound:
     new = [p for p in problems if p.key.partition(".")[0] not in composed.spoiled]
     found = [*composed.problems, *(new or ([] if composed.problems else problems))]
     if found := [p for p in found if p.message != FOLLOWS] or found:
-        raise BadInput(*merged((_masked(p, masks) for p in found), len(composed.jobs)))
-    return Bound(calls=tuple((job, call) for job, call in bound if call), secret_keys=keys, redactor=masks)
+        raise BadInput(*merged((p.masked(masks.text) for p in found), len(composed.jobs)))
+    assert settings is not None, "what is wrong with them was raised"
+    calls = tuple((job, call) for job, call in bound if call)
+    found_calls = Bound(calls=calls, settings=settings, secret_keys=keys, redactor=masks)
+    if idle := list(idle_choices(composed, found_calls.received)):
+        raise BadInput(*idle)
+    return found_calls
 
 
 def content_of(name: str) -> str:
     """The name in a step's inputs of the digest of an option's outside data."""
     return f"{name} (content)"
-
-
-def check(calls: Iterable[tuple[Job, Call]], masks: Redactor) -> None:
-    """Let the options of calls that will run look at the outside world. Raises ``BadInput`` with all they find."""
-    problems: list[Problem] = []
-    seen: set[int] = set()
-    for job, call in calls:
-        for name, value in call.arguments.items():
-            if follows(value, Checked) and id(value) not in seen:
-                seen.add(id(value))
-                kind: Any = type(value)
-                own = chosen_fields(kind)
-                problems += (_masked(below_chosen(name, own, p, job), masks) for p in value.check())
-    if problems:
-        raise BadInput(*merged(problems))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,8 +299,3 @@ def _disagreements(
         known = {n: v for call in needs.values() for n, v in call.arguments.items()} | {**arguments}
         for problem in rule(**{n: known.get(n) for n in inspect.signature(rule).parameters}):
             yield replace(problem, origin=problem.origin or job.origins.of(problem.key))
-
-
-def _masked(problem: Problem, masks: Redactor) -> Problem:
-    texts = {n: masks.text(getattr(problem, n) or "") or None for n in ("value", "origin", "remedy")}
-    return replace(problem, message=masks.text(problem.message), **texts)  # type: ignore[arg-type]

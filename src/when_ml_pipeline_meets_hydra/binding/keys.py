@@ -1,10 +1,8 @@
-"""The key of a step: SHA-256 over canonical JSON of everything that its function can see."""
+"""What of validated arguments goes into the key of a step, and how option classes mark their fields."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
@@ -14,14 +12,7 @@ from typing import Any, get_args, get_type_hints
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from when_ml_pipeline_meets_hydra.contracts import Chosen, Several, Unkeyed
-
-FORMAT = 1
-
-
-def digest(value: Any) -> str:
-    """The SHA-256 of a JSON value, the same for every order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 
 
 def keyed(value: Any) -> Any:

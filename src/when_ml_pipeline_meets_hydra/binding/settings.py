@@ -1,30 +1,37 @@
-"""What is said once for a whole run, in the config of any of its jobs: validated, and the same for all of them."""
+"""The settings of a whole run, the same for all of its jobs: where results are kept, what to force, how to sort."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
-
-from when_ml_pipeline_meets_hydra.binding.options import faults_of
-from when_ml_pipeline_meets_hydra.binding.validation import validate
-from when_ml_pipeline_meets_hydra.composing.job import LOCAL_LAUNCHER, Composed
+from when_ml_pipeline_meets_hydra.composing.job import LOCAL_LAUNCHER
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.execution.outcomes import OnError
-from when_ml_pipeline_meets_hydra.records.compare import Objective
 
-HINTS: Mapping[str, Any] = {
-    "home": Annotated[str, Field(min_length=1)],
-    "force": list[str] | str,
-    "packages": list[str] | str,
-    "show_secrets": bool,
-    "objective": Objective,
-    "on_error": OnError,
-}
-_N_JOBS = Annotated[int, Field(ge=1, le=1024)]
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.composing.job import Composed
+
+NAMES = ("home", "force", "packages", "show_secrets", "objective", "on_error")
+
+
+class OnError(StrEnum):
+    """What a step that fails does to steps that do not come after it."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """By which metric combinations are sorted (``r2``, ``modeling.r2``; None: by none), and which end comes first."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # it is checked where a run begins
+
+    metric: str | None = None
+    direction: Literal["maximize", "minimize"] = "maximize"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,31 +39,45 @@ class Settings:
     """``n_jobs`` is how many steps run at once on this machine; None where another launcher of Hydra's runs them."""
 
     home: Path
-    force: tuple[str, ...]
-    show_secrets: bool
-    on_error: OnError
-    n_jobs: int | None
+    force: tuple[str, ...] = ()
+    show_secrets: bool = False
+    on_error: OnError = OnError.CONTINUE
+    n_jobs: int | None = 1
 
 
-def settings_of(composed: Composed, problems: list[Problem]) -> Settings | None:
-    """The settings of a run; None where something is wrong with them, which is in ``problems``."""
-    before = len(problems)
-    found = {key: _setting(composed, key, hint, problems) for key, hint in HINTS.items()}
+def hints() -> dict[str, Any]:
+    """The settings with the types that they are validated into."""
+    from pydantic import Field
+
+    types = (Annotated[str, Field(min_length=1)], list[str] | str, list[str] | str, bool, Objective, OnError)
+    return dict(zip(NAMES, types, strict=True))
+
+
+def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
+    """The settings of a run, and what is wrong with them; None where anything is."""
+    problems: list[Problem] = []
+    found = {key: _setting(composed, key, hint, problems) for key, hint in hints().items()}
     force = _stages(found["force"], composed, problems)
     n_jobs = _n_jobs(composed.hydra.get("launcher"), problems)
-    if len(problems) > before or not composed.jobs:
-        return None
-    return Settings(
-        home=Path(found["home"]).absolute(),
-        force=tuple(force),
-        show_secrets=found["show_secrets"],
-        on_error=found["on_error"],
-        n_jobs=n_jobs,
+    if problems or not composed.jobs:
+        return None, problems
+    return (
+        Settings(
+            home=Path(found["home"]).absolute(),
+            force=tuple(force),
+            show_secrets=found["show_secrets"],
+            on_error=found["on_error"],
+            n_jobs=n_jobs,
+        ),
+        problems,
     )
 
 
 def _setting(composed: Composed, key: str, hint: Any, problems: list[Problem]) -> Any:
     """A setting; notes where the jobs differ in it, or it is not as it should be."""
+    from when_ml_pipeline_meets_hydra.binding.options import faults_of
+    from when_ml_pipeline_meets_hydra.binding.validation import validate
+
     if not composed.jobs:
         return None
     first, *others = composed.jobs
@@ -81,10 +102,15 @@ def _stages(force: list[str] | str | None, composed: Composed, problems: list[Pr
 
 
 def _n_jobs(launcher: Any, problems: list[Problem]) -> int | None:
+    from pydantic import Field
+
+    from when_ml_pipeline_meets_hydra.binding.validation import validate
+
     if not isinstance(launcher, Mapping) or launcher.get("_target_") != LOCAL_LAUNCHER:
         return None
+    hint = Annotated[int, Field(ge=1, le=1024)]
     try:
-        return int(validate(_N_JOBS, launcher.get("n_jobs"), key="hydra.launcher.n_jobs", origin=lambda _: None))
+        return int(validate(hint, launcher.get("n_jobs"), key="hydra.launcher.n_jobs", origin=lambda _: None))
     except BadInput as error:
         problems += error.problems
     return None

@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.cache import fingerprint
-from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
+from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.composing.tree import Stage
 from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
-from when_ml_pipeline_meets_hydra.records.record import Request
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ MOST_KEPT = 500
 _PACKAGES = (__name__.partition(".")[0], "hydra_plugins")
 
 
-def composed(request: Request) -> Composed:
+def compose(request: Request) -> Composed:
     """What a command is composed to, as far as it goes: as it is known from before, otherwise by Hydra."""
     if before := known(request):
         return before

@@ -1,4 +1,4 @@
-"""A command that was run before, and of which nothing has changed since: told again without composing anything.
+"""Replays a run whose inputs have not changed, without composing.
 
 ``<home>/recall/`` holds for such a command what it depended on (option files, code, data, environment variables,
 installed packages) and which results it came to. Where any of that is not the very same, or a result is not in the
@@ -13,21 +13,27 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
+from when_ml_pipeline_meets_hydra.binding.settings import Settings
 from when_ml_pipeline_meets_hydra.cache import fingerprint
+from when_ml_pipeline_meets_hydra.composing.job import Job, Request
+from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
 from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
+from when_ml_pipeline_meets_hydra.run import Prepared, Run, RunObserver
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.pipeline import Prepared, Run
+    from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
 HOME_VARIABLE = "WMH_HOME"
 PACKAGES_VARIABLE = "WMH_PACKAGES"
-FORMAT = 3
+FORMAT = 4
 REASON = "nothing changed"
 MOST_JOBS = 200
 
@@ -41,20 +47,20 @@ def home_of(words: Sequence[str]) -> Path:
 class Recalled(NamedTuple):
     """A command of which nothing has changed, with a record of its own for what it comes to."""
 
-    prepared: Any
-    outcomes: Sequence[Any]
+    prepared: Prepared
+    outcomes: tuple[Outcome, ...]
     recorder: Recorder
 
-    def tell(self, observer: Any) -> ExitCode:
-        """Tell ``observer`` of the run as if it had run."""
+    def replay(self, observer: RunObserver) -> ExitCode:
+        """Send ``observer`` the events of the run as if it had run."""
         observer.run_started(self.prepared, self.recorder.folder)
         for outcome in self.outcomes:
             self.recorder.add(outcome)
             observer.step_ended(outcome)
         self.recorder.close(ExitCode.DONE)
-        record = Record(self.recorder.folder)
-        observer.run_ended(SimpleNamespace(record=record, outcomes=self.outcomes, exit_code=ExitCode.DONE))
-        return ExitCode.DONE
+        record, code = Record(self.recorder.folder), ExitCode.DONE
+        observer.run_ended(Run(prepared=self.prepared, record=record, outcomes=self.outcomes, exit_code=code))
+        return code
 
 
 def recall(words: Sequence[str]) -> Recalled | None:
@@ -68,7 +74,8 @@ def recall(words: Sequence[str]) -> Recalled | None:
         before = Record(home_of(words) / "runs" / known["run"])
         if before.head["exit_code"] != 0:
             return None
-        prepared, outcomes = _prepared(known), [_outcome(step) for step in known["steps"]]
+        prepared = _prepared(known, home_of(words))
+        outcomes = tuple(map(_outcome, prepared.plan.steps, known["steps"]))
         recorder = Recorder.of_the_same(before, Redactor())
         _copy_job_folders(before.folder, recorder.folder)
     except (OSError, ValueError, KeyError, TypeError):
@@ -76,13 +83,13 @@ def recall(words: Sequence[str]) -> Recalled | None:
     return Recalled(prepared, outcomes, recorder)
 
 
-def remember(words: Sequence[str], prepared: Prepared, run: Run, started: float) -> None:
+def remember(words: Sequence[str], run: Run, started: float) -> None:
     """Keep what a command came to, where it would come to the same again.
 
     That is so where all its results are stored, nothing in it is made anew each time (``${now:…}``), and all that it
     depends on is older than its start at ``started`` (s): what changed later may have been read before.
     """
-    home = home_of(words)
+    home, prepared = home_of(words), run.prepared
     if run.exit_code or prepared.home != home or not _is_constant(prepared):
         return
     if len(run.outcomes) < len(prepared.plan.steps):  # a result that nothing needed is not there
@@ -127,8 +134,8 @@ def _is_constant(prepared: Prepared) -> bool:
         len(prepared.bound.calls) <= MOST_JOBS
         and prepared.is_constant
         and _data_files(prepared) is not None
-        and not prepared.settings.force
-        and not prepared.settings.show_secrets
+        and not prepared.bound.settings.force
+        and not prepared.bound.settings.show_secrets
         and all(step.is_storable for step in prepared.plan.steps)
     )
 
@@ -147,7 +154,7 @@ def _data_files(prepared: Prepared) -> set[Path] | None:
     from when_ml_pipeline_meets_hydra.contracts import Fingerprinted, FromFiles
 
     found: set[Path] = set()
-    for call in prepared.all_calls:
+    for call in prepared.bound.all_calls:
         for value in call.arguments.values():
             if follows(value, FromFiles):
                 found |= set(value.files())
@@ -174,7 +181,7 @@ def _known_jobs(prepared: Prepared) -> list[dict[str, Any]]:
     ]
 
 
-def _known_step(outcome: Any, home: Path) -> dict[str, Any]:
+def _known_step(outcome: Outcome, home: Path) -> dict[str, Any]:
     step = outcome.step
     return {
         "stage": step.call.stage,
@@ -201,37 +208,71 @@ def _is_stored(steps: Sequence[Mapping[str, Any]], home: Path) -> bool:
     return True
 
 
-def _prepared(known: Mapping[str, Any]) -> Any:
-    """What observers look at before a run."""
-    jobs = [SimpleNamespace(**job) for job in known["jobs"]]
-    masks = Redactor()
-    return SimpleNamespace(
-        request=SimpleNamespace(multirun=known["multirun"]),
-        bound=SimpleNamespace(calls=[(job, None) for job in jobs], redactor=masks, secret_keys=frozenset()),
-        plan=SimpleNamespace(steps=[_step(step) for step in known["steps"]], asked=dict(known["asked"])),
-        shown_redactor=masks,
-        unused=known["unused"],
+def _prepared(known: Mapping[str, Any], home: Path) -> Prepared:
+    """The run as it was prepared before, without the configs and values that nothing of a cached run needs."""
+    jobs = {job["number"]: _job(job) for job in known["jobs"]}
+    steps = {step["key"]: _step(step) for step in known["steps"]}
+    asked = dict(known["asked"])
+    return Prepared(
+        request=Request(overrides=(), multirun=known["multirun"]),
+        bound=Bound(
+            calls=tuple((job, steps[asked[number]].call) for number, job in jobs.items()),
+            settings=Settings(home=home),
+        ),
+        plan=Plan(steps=tuple(steps.values()), asked=asked),
+        hydra={},
+        search_path=(),
+        is_constant=True,
+        unused=tuple(known["unused"]),
     )
 
 
-def _step(step: Mapping[str, Any]) -> Any:
-    stage, subcommand = step["stage"], step["subcommand"]
-    call = SimpleNamespace(stage=stage, subcommand=subcommand, name=f"{stage} {subcommand}")
-    return SimpleNamespace(call=call, key=step["key"], jobs=tuple(step["jobs"]), action="stored", reason=REASON)
-
-
-def _outcome(step: Mapping[str, Any]) -> Any:
-    return SimpleNamespace(
-        step=_step(step),
-        status="stored",
-        reason=REASON,
-        seconds=0.0,
-        metrics=step["metrics"],
-        error=None,
-        exit_code=ExitCode.DONE,
-        log=None,
-        artifact=None,
+def _job(known: Mapping[str, Any]) -> Job:
+    return Job(
+        number=known["number"],
+        overrides=tuple(known["overrides"]),
+        stage=known["stage"],
+        config={},
+        raw={},
+        faults={},
+        combination=(str(known["combination"]),),
+        choices=(),
+        values=tuple(known["values"]),
+        chosen={},
+        said=None,
+        origins=Origins(_no_loader, (), (), Redactor()),
     )
+
+
+def _step(known: Mapping[str, Any]) -> Step:
+    call = Call(
+        stage=known["stage"],
+        subcommand=known["subcommand"],
+        function=_cached,
+        arguments={},
+        needs={},
+        keyed={},
+        code="",
+        after=(),
+        returns=None,
+        is_effect=False,
+    )
+    jobs = tuple(known["jobs"])
+    return Step(
+        key=known["key"], call=call, inputs={}, needs={}, after=(), jobs=jobs, action=Action.STORED, reason=REASON
+    )
+
+
+def _outcome(step: Step, known: Mapping[str, Any]) -> Outcome:
+    return Outcome(step=step, status=Status.STORED, reason=REASON, metrics=known["metrics"])
+
+
+def _cached() -> None:
+    raise AssertionError("a cached step is not computed")
+
+
+def _no_loader() -> Loader:
+    raise AssertionError("a cached run composes nothing")
 
 
 def _copy_job_folders(old: Path, new: Path) -> None:

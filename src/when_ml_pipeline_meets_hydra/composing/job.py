@@ -24,6 +24,15 @@ NO_SUCH_KEY = "there is no such key"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is composed: overrides in Hydra's grammar, and further folders of option files."""
+
+    overrides: tuple[str, ...]
+    multirun: bool = False
+    config_dirs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One composed config.
 

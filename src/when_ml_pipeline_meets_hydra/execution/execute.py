@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from when_ml_pipeline_meets_hydra.binding.settings import OnError
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
-from when_ml_pipeline_meets_hydra.execution.outcomes import OnError, Outcome, Status
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.execution.runner import InProcess, Runner
 from when_ml_pipeline_meets_hydra.execution.schedule import STOPS, Schedule
 from when_ml_pipeline_meets_hydra.execution.signals import Interrupts
@@ -168,5 +169,3 @@ class _Execution:
             self._around.observer.step_ended(outcome)
         self._around.at_the_end(outcomes)
 
-
-__all__ = ["Observer", "OnError", "Outcome", "Status", "Surroundings", "execute"]

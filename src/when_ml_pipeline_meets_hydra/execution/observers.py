@@ -1,18 +1,16 @@
-"""Who is told what happens in a run while it happens. The core itself prints nothing."""
+"""The events of steps, for whoever observes a run. The core itself prints nothing."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
-    from when_ml_pipeline_meets_hydra.pipeline import Prepared, Run
     from when_ml_pipeline_meets_hydra.planning.plan import Step
 
 
 class Observer:
-    """Is told what becomes of steps; this one keeps silent."""
+    """Observes the steps of a run; this one does nothing."""
 
     def step_started(self, step: Step) -> None:
         """A step that is to run comes next."""
@@ -28,13 +26,3 @@ class Observer:
 
     def step_ended(self, outcome: Outcome) -> None:
         """A step is done, was stored already, failed, was skipped or interrupted."""
-
-
-class RunObserver(Observer):
-    """Is also told when a run begins and ends."""
-
-    def run_started(self, prepared: Prepared, folder: Path) -> None:
-        """All is planned and checked; nothing has run yet."""
-
-    def run_ended(self, run: Run) -> None:
-        """All that could run has run."""

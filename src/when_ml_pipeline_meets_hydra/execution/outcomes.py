@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.planning.plan import Step
 
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.contracts import Artifact
+
 
 class Status(StrEnum):
-    """What became of a step."""
+    """What became of a step; ``NOT_RUN`` where its run ended before it began."""
 
     DONE = "done"
     STORED = "stored"
     FAILED = "failed"
     SKIPPED = "skipped"
     INTERRUPTED = "interrupted"
-
-
-class OnError(StrEnum):
-    """What a step that fails does to steps that do not come after it."""
-
-    CONTINUE = "continue"
-    STOP = "stop"
+    NOT_RUN = "not run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,3 +39,10 @@ class Outcome:
     exit_code: ExitCode = ExitCode.DONE
     log: Path | None = None
     artifact: Artifact | None = None
+
+
+def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
+    """How the process ends: interrupted, else a failure of a step, else a refusal, else bad input found in a step."""
+    codes = {o.exit_code for o in outcomes if o.status in (Status.FAILED, Status.INTERRUPTED)}
+    order = (ExitCode.INTERRUPTED, ExitCode.STEP_FAILED, ExitCode.REFUSED, ExitCode.BAD_INPUT)
+    return next((code for code in order if code in codes), ExitCode.DONE)

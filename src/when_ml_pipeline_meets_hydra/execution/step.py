@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from when_ml_pipeline_meets_hydra.binding.bind import Call, content_of
+from when_ml_pipeline_meets_hydra.binding.bind import content_of
+from when_ml_pipeline_meets_hydra.binding.call import Call
 from when_ml_pipeline_meets_hydra.binding.keys import follows
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, StepFailed

@@ -55,7 +55,7 @@ class _JobsConfig:
 
     def __getattr__(self, name: str) -> Any:
         if self._made is None:
-            from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import whole_config
+            from when_ml_pipeline_meets_hydra.composing.hydra_config import whole_config
 
             self._made = whole_config(self._context.config, self._context.hydra)
         return getattr(self._made, name)

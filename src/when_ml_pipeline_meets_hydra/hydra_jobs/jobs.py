@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.binding.bind import Bound
+from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.composing.job import Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
@@ -93,7 +93,7 @@ class Jobs:
 
     def whole(self, job: Job) -> DictConfig:
         """The config of a job with Hydra's part."""
-        from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import whole_config
+        from when_ml_pipeline_meets_hydra.composing.hydra_config import whole_config
 
         return whole_config(job.config, self._folders.hydra_of(job))
 
@@ -116,6 +116,6 @@ class Jobs:
 
 
 def _resolve(config: Mapping[str, Any], hydra: Mapping[str, Any], key: str) -> str:
-    from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import resolve  # only where there is something to work out
+    from when_ml_pipeline_meets_hydra.composing.hydra_config import resolve  # only where there is something to work out
 
     return resolve(config, hydra, key)

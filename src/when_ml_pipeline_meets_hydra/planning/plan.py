@@ -8,13 +8,14 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.binding.keys import FORMAT, digest
+from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.binding.bind import Call
+    from when_ml_pipeline_meets_hydra.binding.call import Call
     from when_ml_pipeline_meets_hydra.composing.job import Job
 
 Inputs = Mapping[str, Any]
+FORMAT = 1  # of keys: another one makes every result new
 
 
 class Action(StrEnum):

@@ -7,29 +7,21 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.cli.output.formatting import measured
+from when_ml_pipeline_meets_hydra.binding.settings import NAMES, Objective
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.records.record import Record
 
 Cells = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]  # headings and rows
-_STATUSES = ("failed", "interrupted", "skipped", "not run", "done", "stored")  # the first one that occurs counts
+# The first one that occurs counts for a combination.
+_STATUSES = (Status.FAILED, Status.INTERRUPTED, Status.SKIPPED, Status.NOT_RUN, Status.DONE, Status.STORED)
 # Keys that are for the whole run, and change no result; and the stage, in which jobs of one combination differ.
-FOR_THE_RUN = frozenset({"c", "home", "force", "packages", "show_secrets", "objective", "on_error", "hydra"})
+FOR_THE_RUN = frozenset({"c", "hydra", *NAMES})
 _INDEX = re.compile(r"\[(\d+)\]")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """By which metric combinations are sorted (``r2``, ``modeling.r2``; None: by none), and which end comes first."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # it is checked where a run begins
-
-    metric: str | None = None
-    direction: Literal["maximize", "minimize"] = "maximize"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +29,7 @@ class Failure:
     """A step that failed: its message, and the file that holds the whole of it."""
 
     step: str
-    status: str
+    status: Status
     error: str
     log: str | None
 
@@ -53,9 +45,9 @@ class Combination:
     run: str
     jobs: tuple[int, ...]
     values: Mapping[str, Any]
-    stages: Mapping[str, str]
+    stages: Mapping[str, Status]
     metrics: Mapping[str, float]
-    status: str
+    status: Status
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -154,6 +146,11 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def measured(value: float) -> str:
+    """A measured value with four digits: ``0.868``."""
+    return f"{value:.4g}"
+
+
 class _Draft:
     """A combination while it is gathered. ``words`` are its overrides: key → what was typed."""
 
@@ -161,29 +158,29 @@ class _Draft:
         self.record, self.words, self.choices = record, words, choices
         self.jobs: dict[int, str] = {}  # with the keys of their own steps
         self.ended: set[str] = set()
-        self.stages: dict[str, str] = {}
+        self.stages: dict[str, Status] = {}
         self.metrics: dict[str, float] = {}
         self.failures: list[Failure] = []
         self.config: Mapping[str, Any] = {}
 
     def add(self, step: Mapping[str, Any]) -> None:
         self.ended.add(step["key"])
-        self.stages[step["stage"]] = step["status"]
+        self.stages[step["stage"]] = Status(step["status"])
         self.metrics |= {f"{step['stage']}.{name}": value for name, value in (step["metrics"] or {}).items()}
         if step["error"]:
             log = str(self.record.folder / step["log"]) if step["log"] else None
             name = f"{step['stage']} {step['subcommand']}"
-            self.failures.append(Failure(step=name, status=step["status"], error=step["error"], log=log))
+            self.failures.append(Failure(step=name, status=Status(step["status"]), error=step["error"], log=log))
 
     def combination(self, keys: Iterable[str]) -> Combination:
-        found = {*self.stages.values(), *(["not run"] if set(self.jobs.values()) - self.ended else [])}
+        found = {*self.stages.values(), *([Status.NOT_RUN] if set(self.jobs.values()) - self.ended else [])}
         return Combination(
             run=self.record.id,
             jobs=tuple(self.jobs),
             values={key: self._value(key) for key in keys},
             stages=self.stages,
             metrics=self.metrics,
-            status=next((s for s in _STATUSES if s in found), "not run"),
+            status=next((s for s in _STATUSES if s in found), Status.NOT_RUN),
         )
 
     def _value(self, key: str) -> Any:

@@ -16,17 +16,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.binding.bind import Bound
+    from when_ml_pipeline_meets_hydra.binding.call import Bound
     from when_ml_pipeline_meets_hydra.composing.job import Job
-    from when_ml_pipeline_meets_hydra.execution.execute import Outcome
+    from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.masking import Redactor
 
 _LIBRARIES = ("hydra-core", "omegaconf", "pydantic", "polars", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
@@ -35,13 +37,14 @@ _CONFIG = ', "config": '  # in no JSON string, where quotes are escaped
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What was asked for: the words of the command line."""
+class RunStatus(StrEnum):
+    """How a run ended, or that it still runs; ``KILLED`` where its process is gone without a last word."""
 
-    overrides: tuple[str, ...]
-    multirun: bool = False
-    config_dirs: tuple[str, ...] = ()
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    KILLED = "killed"
 
 
 class Recorder:
@@ -59,7 +62,7 @@ class Recorder:
         self._head: dict[str, Any] = {
             **head,
             "id": folder.name,
-            "status": "running",
+            "status": RunStatus.RUNNING,
             "exit_code": None,
             "folder": str(Path.cwd()),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -107,14 +110,14 @@ class Recorder:
             "subcommand": step.call.subcommand,
             "key": step.key,
             "jobs": step.jobs,
-            "status": str(outcome.status),
+            "status": outcome.status,
             "reason": self._masks.text(outcome.reason),
             "seconds": round(outcome.seconds, 3),
             "metrics": dict(metrics) if metrics else None,
             "error": outcome.error,
             "log": str(outcome.log.relative_to(self._folder)) if outcome.log and outcome.log.is_file() else None,
         }
-        self._counts[str(outcome.status)] += 1
+        self._counts[outcome.status] += 1
         self._metrics |= _named(step.call.stage, metrics)
         with self._steps.open("ab") as file:
             file.write(f"{_encode(line)}\n".encode())
@@ -125,9 +128,10 @@ class Recorder:
 
     def close(self, exit_code: ExitCode) -> None:
         """Note how the run ended."""
-        names = {ExitCode.DONE: "done", ExitCode.INTERRUPTED: "interrupted"}
+        names = {ExitCode.DONE: RunStatus.DONE, ExitCode.INTERRUPTED: RunStatus.INTERRUPTED}
         seconds = round(time.time() - self._started, 3)
-        self._head |= {"status": names.get(exit_code, "failed"), "exit_code": int(exit_code), "seconds": seconds}
+        status = names.get(exit_code, RunStatus.FAILED)
+        self._head |= {"status": status, "exit_code": int(exit_code), "seconds": seconds}
         self._head |= {"counts": dict(self._counts), "metrics": self._metrics}
         durable_files.sync(self._steps)
         self._write()
@@ -191,13 +195,13 @@ class Record:
         return self.folder.name
 
     @property
-    def status(self) -> str:
-        """``done``, ``failed``, ``interrupted``, ``running``, or ``killed`` where its process is gone."""
-        status = str(self.head["status"])
+    def status(self) -> RunStatus:
+        """How the run ended, or that it still runs."""
+        status = RunStatus(self.head["status"])
         process = self.head["process"]
         is_here = process["host"] == os.uname().nodename
-        if status == "running" and is_here and not durable_files.is_running(process["pid"]):
-            return "killed"
+        if status is RunStatus.RUNNING and is_here and not durable_files.is_running(process["pid"]):
+            return RunStatus.KILLED
         return status
 
     @property
@@ -266,13 +270,6 @@ def dump_yaml(content: Any, width: int = 80) -> str:
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": False, "width": width}
     return str(yaml.dump(content, Dumper=dumper, **style))
-
-
-def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
-    """How the process ends: interrupted, else a failure of a step, else a refusal, else bad input found in a step."""
-    codes = {o.exit_code for o in outcomes if o.status in ("failed", "interrupted")}
-    order = (ExitCode.INTERRUPTED, ExitCode.STEP_FAILED, ExitCode.REFUSED, ExitCode.BAD_INPUT)
-    return next((code for code in order if code in codes), ExitCode.DONE)
 
 
 def _new_folder(runs: Path) -> Path:

@@ -27,6 +27,7 @@ from pydantic_core import to_json
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import PipelineError
 from when_ml_pipeline_meets_hydra.storage import durable_files
+from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 from when_ml_pipeline_meets_hydra.storage.locks import Held, hold
 
 ARTIFACT, INPUTS, FILES, LOG = "artifact.json", "inputs.json", "files", "log.txt"
@@ -145,7 +146,7 @@ class Store:
                 yield f"{folder / ARTIFACT}: missing or damaged"
             else:
                 yield from _wrong_files(folder, manifest["files"])
-            if _digest(inputs) != folder.name:
+            if digest(inputs) != folder.name:
                 yield f"{folder / INPUTS}: not what the key was made from"
 
     def unfinished(self, *, remove: bool = False) -> list[Path]:
@@ -240,7 +241,7 @@ def _manifest(kind: type[Artifact], facts: Mapping[str, Any], files: Path) -> di
         "facts": facts,
         "files": dict(sorted(_synced(files))),
     }
-    return {**manifest, "sha256": _digest(manifest)}
+    return {**manifest, "sha256": digest(manifest)}
 
 
 def _synced(folder: Path, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -252,23 +253,18 @@ def _synced(folder: Path, place: str = "") -> Iterator[tuple[str, dict[str, Any]
             yield from _synced(Path(entry.path), f"{place}{entry.name}/")
         elif entry.is_file():
             with Path(entry.path).open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                found_digest = hashlib.file_digest(stream, "sha256").hexdigest()
                 os.fsync(stream.fileno())
-                yield f"{place}{entry.name}", {"size": stream.tell(), "sha256": digest}
+                yield f"{place}{entry.name}", {"size": stream.tell(), "sha256": found_digest}
     if entries:
         durable_files.sync(folder)
 
 
 def _is_whole(manifest: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
     """Whether a manifest says what it said when it was written."""
-    return manifest is not None and manifest.get("sha256") == _digest(
+    return manifest is not None and manifest.get("sha256") == digest(
         {k: v for k, v in manifest.items() if k != "sha256"}
     )
-
-
-def _digest(content: Any) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _wrong_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
+from when_ml_pipeline_meets_hydra.binding.settings import Objective
 from when_ml_pipeline_meets_hydra.cli.exit import home
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_rows
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.records.compare import Comparison, Objective, compare, objective_of
+from when_ml_pipeline_meets_hydra.records.compare import Comparison, compare, objective_of
 from when_ml_pipeline_meets_hydra.records.record import Record, find_record
 from when_ml_pipeline_meets_hydra.storage import durable_files
 

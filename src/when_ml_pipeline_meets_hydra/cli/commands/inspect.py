@@ -12,17 +12,17 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.cache import compositions
-from when_ml_pipeline_meets_hydra.composing.job import FOLLOWS, NEEDED, RUN_FOLDER, Composed, Job
+from when_ml_pipeline_meets_hydra.composing.job import FOLLOWS, NEEDED, RUN_FOLDER, Composed, Job, Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.hydra_jobs.folders import JobFolders
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.records.record import Request, dump_yaml
+from when_ml_pipeline_meets_hydra.records.record import dump_yaml
 
 
 def show(args: Namespace) -> int:
     """Print what the flags ask for; runs nothing."""
     request = Request(overrides=tuple(args.overrides), multirun=args.multirun, config_dirs=tuple(args.config_dir))
-    composed = compositions.composed(request).without_problems()
+    composed = compositions.compose(request).without_problems()
     keys, masks = find_secrets(composed)
     if args.info:
         printed = io.StringIO()
@@ -53,7 +53,7 @@ def _hydra(composed: Composed, job: Job, args: Namespace) -> Mapping[str, Any]:
     """Hydra's own config for a job as it is written, if it is asked for: some of it is known only when the job runs."""
     if args.cfg == "job":
         return {}
-    from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import resolve
+    from when_ml_pipeline_meets_hydra.composing.hydra_config import resolve
 
     folders = JobFolders(
         composed=composed.hydra,

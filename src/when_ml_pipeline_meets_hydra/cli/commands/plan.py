@@ -27,6 +27,6 @@ def plan(
         sys.stdout.write("\n")
     else:
         steps = prepared.plan.steps
-        rows = ((s.call.name, s.key[:12], str(s.action), s.reason) for s in steps)
+        rows = ((s.call.name, s.key[:12], s.action, s.reason) for s in steps)
         print_rows(("step", "key", "action", "why"), rows)
-        print(f"{counted(str(s.action) for s in steps)}; nothing was run")
+        print(f"{counted(s.action for s in steps)}; nothing was run")

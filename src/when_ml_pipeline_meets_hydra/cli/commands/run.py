@@ -17,7 +17,7 @@ def run_words(words: list[str]) -> int:
     """Run the stages that the words ask for, or show what a flag asks for."""
     if words in ([], ["--help"], ["-h"]):  # the two that have to answer at once
         return _overview() if not words else _general_help([])
-    if (code := _recalled(words)) is not None:
+    if (code := _replayed(words)) is not None:
         return code
     args = parse_words(words)
     asked = {o.partition("=")[0]: o.partition("=")[2] for o in args.overrides}
@@ -66,26 +66,25 @@ def _help(args: Namespace, stage: str) -> int:
     return show_stage_help(args.overrides, args.config_dir, multirun=args.multirun)
 
 
-def _recalled(words: list[str]) -> int | None:
-    """Tell again of a command of which nothing has changed; None where there is none."""
+def _replayed(words: list[str]) -> int | None:
+    """Replay a command of which nothing has changed; None where it has to be run."""
     from when_ml_pipeline_meets_hydra.cache.runs import recall
 
-    if (recalled := recall(words)) is None:
+    if (cached := recall(words)) is None:
         return None
-    from when_ml_pipeline_meets_hydra.cli.output.watching import watcher
+    from when_ml_pipeline_meets_hydra.cli.output import watcher
 
     with watcher(as_json="--json" in words) as observer:
-        return int(recalled.tell(observer))
+        return int(cached.replay(observer))
 
 
 def _run(args: Namespace, words: list[str]) -> int:
     from when_ml_pipeline_meets_hydra.cache.runs import remember
-    from when_ml_pipeline_meets_hydra.cli.output.watching import watcher
-    from when_ml_pipeline_meets_hydra.pipeline import prepare, run_prepared
+    from when_ml_pipeline_meets_hydra.cli.output import watcher
+    from when_ml_pipeline_meets_hydra.pipeline import run
 
     started = time.time()
     with watcher(as_json=args.json) as observer:
-        prepared = prepare(args.overrides, multirun=args.multirun, config_dirs=args.config_dir)
-        done = run_prepared(prepared, observer)
-    remember(words, prepared, done, started)
+        done = run(args.overrides, multirun=args.multirun, config_dirs=args.config_dir, observer=observer)
+    remember(words, done, started)
     return int(done.exit_code)

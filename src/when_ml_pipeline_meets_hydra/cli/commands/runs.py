@@ -82,7 +82,7 @@ def rerun(
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each event")] = False,
 ) -> None:
     """Run again what a run was asked for; what is stored is not computed again."""
-    from when_ml_pipeline_meets_hydra.cli.output.watching import watcher
+    from when_ml_pipeline_meets_hydra.cli.output import watcher
     from when_ml_pipeline_meets_hydra.pipeline import run as run_again
 
     request = find_record(home(), run).request

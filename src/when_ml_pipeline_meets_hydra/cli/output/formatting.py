@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from when_ml_pipeline_meets_hydra.records.compare import measured
+
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
 
@@ -27,7 +29,7 @@ GOES_ON = "Finished steps are kept: the same command goes on from there."
 
 def outcome_parts(outcome: Outcome) -> Parts:
     """What became of one step in one line, ``modeling train: done in 1.3 s (new)  r2=0.87``; its error in a second."""
-    status, seconds = str(outcome.status), outcome.seconds
+    status, seconds = outcome.status, outcome.seconds
     took = f" in {seconds:.1f} s" if seconds >= 0.05 else ""
     metrics = f"  {metrics_text(outcome.metrics)}" if outcome.metrics else ""
     error = (f"\n  {outcome.error}", "red") if outcome.error else ("", "")
@@ -43,11 +45,6 @@ def plain(parts: Parts) -> str:
 def metrics_text(metrics: Mapping[str, float]) -> str:
     """``r2=0.868 mae=1.92``."""
     return " ".join(f"{name}={measured(value)}" for name, value in metrics.items())
-
-
-def measured(value: float) -> str:
-    """A measured value with four digits: ``0.868``."""
-    return f"{value:.4g}"
 
 
 def counted(words: Iterable[str]) -> str:

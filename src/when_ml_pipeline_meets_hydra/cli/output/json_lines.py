@@ -18,9 +18,9 @@ from when_ml_pipeline_meets_hydra.records.compare import compare
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.errors import Problem
-    from when_ml_pipeline_meets_hydra.execution.execute import Outcome
-    from when_ml_pipeline_meets_hydra.pipeline import Prepared, Run
+    from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.planning.plan import Step
+    from when_ml_pipeline_meets_hydra.run import Prepared, Run
 
 _PAUSE = 0.1  # seconds between two reports of how far a step has come
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
@@ -47,7 +47,7 @@ class JsonLines(Watcher):
             for job, _ in prepared.bound.calls
         ]
         steps = [
-            {**_named(s), "action": str(s.action), "reason": self._masks.text(s.reason), "jobs": s.jobs}
+            {**_named(s), "action": s.action, "reason": self._masks.text(s.reason), "jobs": s.jobs}
             for s in prepared.plan.steps
         ]
         self._tell("run_started", id=folder.name, folder=str(folder), jobs=jobs, steps=steps, notes=[*notes(prepared)])
@@ -78,7 +78,7 @@ class JsonLines(Watcher):
         self._tell(
             "step_ended",
             **_named(outcome.step),
-            status=str(outcome.status),
+            status=outcome.status,
             reason=self._masks.text(outcome.reason),
             seconds=round(outcome.seconds, 3),
             metrics=outcome.metrics,
@@ -94,7 +94,7 @@ class JsonLines(Watcher):
             id=run.record.id,
             status=run.record.status,
             exit_code=int(run.exit_code),
-            counts=dict(Counter(str(o.status) for o in run.outcomes)),
+            counts=dict(Counter(o.status for o in run.outcomes)),
             combinations=[row.as_json() for row in compare([run.record]).rows],
         )
 

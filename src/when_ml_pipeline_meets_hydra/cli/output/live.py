@@ -21,12 +21,14 @@ from when_ml_pipeline_meets_hydra.cli.output.consoles import console
 from when_ml_pipeline_meets_hydra.cli.output.formatting import STYLES, Parts, outcome_parts
 from when_ml_pipeline_meets_hydra.cli.output.tables import Rows
 from when_ml_pipeline_meets_hydra.cli.output.watching import PlainLines
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.planning.plan import Action
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.execution.execute import Outcome
-    from when_ml_pipeline_meets_hydra.pipeline import Prepared
+    from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.planning.plan import Step
+    from when_ml_pipeline_meets_hydra.run import Prepared
 
 _PAUSE = 0.1  # seconds between two pictures
 _MANY = 50  # stored steps that get no line of their own
@@ -109,9 +111,9 @@ class LiveView(PlainLines):
 
     def run_started(self, prepared: Prepared, folder: Path) -> None:
         """Begin to show what is going on."""
-        steps = [s for s in prepared.plan.steps if str(s.action) != "not needed"]
+        steps = [s for s in prepared.plan.steps if s.action is not Action.NOT_NEEDED]
         self._planned = len(steps)
-        self._queued = {s.key: s.call.name for s in steps if str(s.action) == "run"}
+        self._queued = {s.key: s.call.name for s in steps if s.action is Action.RUN}
         self._quiet = len(steps) - len(self._queued) > _MANY
         self._numbered = prepared.request.multirun
         self._masks = prepared.shown_redactor
@@ -148,15 +150,15 @@ class LiveView(PlainLines):
     def step_ended(self, outcome: Outcome) -> None:
         """Count the step, and say what became of it."""
         with self._lock:
-            key, name, status = outcome.step.key, outcome.step.call.name, str(outcome.status)
+            key, name, status = outcome.step.key, outcome.step.call.name, outcome.status
             self._queued.pop(key, None)
             self._running.pop(key, None)
             self._ended[status] += 1
-            if status == "done":
+            if status is Status.DONE:
                 seconds, count = self._times.get(name, (0.0, 0))
                 self._times[name] = seconds + outcome.seconds, count + 1
             self._announce(outcome.step.jobs[0])
-            if not (self._quiet and status == "stored"):
+            if not (self._quiet and status is Status.STORED):
                 which = (f"#{outcome.step.jobs[0]} ", "dim") if self._numbered and self._lanes > 1 else ("", "")
                 self.say((which, *outcome_parts(outcome)))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from when_ml_pipeline_meets_hydra.binding.settings import Objective
 from when_ml_pipeline_meets_hydra.cli.output.formatting import Parts
 from when_ml_pipeline_meets_hydra.errors import BadInput
-from when_ml_pipeline_meets_hydra.records.compare import Combination, Comparison, Objective, compare, objective_of
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status
+from when_ml_pipeline_meets_hydra.records.compare import Combination, Comparison, compare, objective_of
 from when_ml_pipeline_meets_hydra.records.record import Record
 
 _MANY = 40  # combinations that are all shown
@@ -29,7 +31,7 @@ def chosen_rows(comparison: Comparison) -> Sequence[Combination]:
     rows = comparison.rows
     if len(rows) <= _MANY:
         return rows
-    failed = [row for row in rows[_MOST:] if row.status == "failed"]
+    failed = [row for row in rows[_MOST:] if row.status is Status.FAILED]
     return [*rows[:_MOST], *failed[:_MOST]]
 
 

@@ -50,7 +50,7 @@ def _step_json(step: Step) -> dict[str, Any]:
         "key": step.key,
         "stage": step.call.stage,
         "subcommand": step.call.subcommand,
-        "action": str(step.action),
+        "action": step.action,
         "reason": step.reason,
         "jobs": list(step.jobs),
         "needs": dict(step.needs),

@@ -1,8 +1,7 @@
-"""Who tells of a run while it runs: a live view on a terminal, plain lines in a pipe, JSON lines for machines."""
+"""The observers of a run at the terminal; this module has the one that prints plain lines, for pipes."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -20,25 +19,13 @@ from when_ml_pipeline_meets_hydra.cli.output.formatting import (
     table_lines,
 )
 from when_ml_pipeline_meets_hydra.cli.output.streams import Stream
-from when_ml_pipeline_meets_hydra.execution.observers import RunObserver
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status
+from when_ml_pipeline_meets_hydra.run import RunObserver
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.execution.execute import Outcome
-    from when_ml_pipeline_meets_hydra.pipeline import Prepared, Run
+    from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.planning.plan import Step
-
-
-def watcher(*, as_json: bool = False) -> Watcher:
-    """The observer that fits to where stderr leads; to be used in a ``with``."""
-    if as_json:
-        from when_ml_pipeline_meets_hydra.cli.output.json_lines import JsonLines
-
-        return JsonLines()
-    if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
-        from when_ml_pipeline_meets_hydra.cli.output.live import LiveView
-
-        return LiveView()
-    return PlainLines()
+    from when_ml_pipeline_meets_hydra.run import Prepared, Run
 
 
 class Watcher(RunObserver):
@@ -108,13 +95,13 @@ class PlainLines(Watcher):
 
     def summarize(self, run: Run) -> None:
         """The last words."""
-        self.say(((f"run {run.record.id}: " + counted(str(o.status) for o in run.outcomes), ""),))
+        self.say(((f"run {run.record.id}: " + counted(o.status for o in run.outcomes), ""),))
         if self._is_sweep:
             self._compare(run)
         for o in () if self._is_sweep else run.outcomes:
-            if o.error and o.log and str(o.status) != "interrupted":
+            if o.error and o.log and o.status is not Status.INTERRUPTED:
                 self.say((("  ", ""), (o.step.call.name, "bold"), (f" {o.status}, log: {o.log}", "")))
-        if any(str(o.status) == "interrupted" for o in run.outcomes):
+        if any(o.status is Status.INTERRUPTED for o in run.outcomes):
             self.say(((f"Interrupted. {GOES_ON}", "yellow"),))
 
     def _compare(self, run: Run) -> None:

@@ -1,0 +1,88 @@
+"""The typed calls that jobs are bound to: plain values, which load neither Hydra nor pydantic."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from when_ml_pipeline_meets_hydra.binding.settings import NAMES as SETTINGS
+from when_ml_pipeline_meets_hydra.binding.settings import Settings
+from when_ml_pipeline_meets_hydra.masking import Redactor
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.composing.job import Job
+    from when_ml_pipeline_meets_hydra.contracts import Artifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of a subcommand: its function and validated arguments, and the calls whose artifacts it receives."""
+
+    stage: str
+    subcommand: str
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    needs: Mapping[str, Call]
+    keyed: Mapping[str, Any]
+    code: str
+    after: tuple[str, ...]
+    returns: type[Artifact] | None
+    is_effect: bool
+
+    @property
+    def specials(self) -> frozenset[str]:
+        """Which of the special parameters the function names."""
+        from when_ml_pipeline_meets_hydra.binding.signature import signature_of
+
+        return signature_of(self.function).specials
+
+    @property
+    def received(self) -> frozenset[str]:
+        """The config keys that its arguments are made from."""
+        from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, parts_of
+
+        options: Iterable[Any] = (type(part) for value in self.arguments.values() for part in parts_of(value))
+        return frozenset(chain(self.arguments, *(chosen_fields(option) for option in options)))
+
+    @property
+    def name(self) -> str:
+        """``modeling train``."""
+        return f"{self.stage} {self.subcommand}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """The call of each job, the settings of the run, and what is secret in the configs."""
+
+    calls: tuple[tuple[Job, Call], ...]
+    settings: Settings
+    secret_keys: frozenset[str] = frozenset()
+    redactor: Redactor = field(default_factory=Redactor)
+
+    @cached_property
+    def all_calls(self) -> tuple[Call, ...]:
+        """The calls of all jobs and those that they need, each once."""
+        found: dict[int, Call] = {}
+        todo = [call for _, call in self.calls]
+        while todo:
+            call = todo.pop()
+            if id(call) not in found:
+                found[id(call)] = call
+                todo += call.needs.values()
+        return tuple(found.values())
+
+    @property
+    def received(self) -> set[str]:
+        """The config keys that the calls receive."""
+        return {key for call in self.all_calls for key in call.received}
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The overrides that change nothing, because no call receives their key."""
+        received = self.received | {*SETTINGS}
+        lines = dict.fromkeys(line for job, _ in self.calls for line in job.values)
+        return tuple(o for o in lines if re.split(r"[.=]", o.lstrip("+~"), maxsplit=1)[0] not in received)

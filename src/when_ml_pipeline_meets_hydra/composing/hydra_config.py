@@ -1,0 +1,31 @@
+"""The config of a job together with Hydra's own part, as ``HydraConfig`` holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.conf import HydraConf
+from omegaconf import DictConfig, OmegaConf
+
+from when_ml_pipeline_meets_hydra.composing.resolvers import hydra_config, register
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+
+
+def whole_config(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> DictConfig:
+    """The config of a job with Hydra's part, which has Hydra's own types and may refer to the rest."""
+    register()
+    typed = OmegaConf.structured(HydraConf, flags={"struct": False})
+    typed.merge_with(dict(hydra))
+    return OmegaConf.create({**config, "hydra": typed})
+
+
+def resolve(config: Mapping[str, Any], hydra: Mapping[str, Any], key: str) -> str:
+    """A key of Hydra's config (``sweep.subdir``) as a text. Raises ``BadInput`` where it leads nowhere."""
+    whole = OmegaConf.create({**config, "hydra": dict(hydra)})
+    try:
+        with hydra_config(whole):
+            return str(OmegaConf.select(whole, f"hydra.{key}", throw_on_missing=True))
+    except Exception as error:
+        message = f"cannot be worked out: {str(error).splitlines()[0]}"
+        raise BadInput(Problem(key=f"hydra.{key}", message=message)) from error

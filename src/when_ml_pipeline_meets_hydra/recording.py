@@ -1,0 +1,80 @@
+"""A run under way: the outcomes of its steps go to its record, its jobs in Hydra's sense, and its observer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
+from when_ml_pipeline_meets_hydra.execution.execute import Surroundings
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, exit_code_of
+from when_ml_pipeline_meets_hydra.execution.runners import runner_for
+from when_ml_pipeline_meets_hydra.hydra_jobs.jobs import Jobs
+from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
+from when_ml_pipeline_meets_hydra.run import Prepared, Run, RunObserver
+
+
+class Recording:
+    """The record of a run while it is written. Raises ``BadInput`` where it cannot begin; then it leaves nothing."""
+
+    def __init__(self, prepared: Prepared, observer: RunObserver) -> None:
+        self._prepared, self._observer = prepared, observer
+        self._recorder = _recorder(prepared)
+        self._outcomes: list[Outcome] = []
+        bound, folder, is_multirun = prepared.bound, self._recorder.folder, prepared.request.multirun
+        self._jobs = Jobs(bound, prepared.plan, prepared.hydra, folder, is_multirun=is_multirun)
+        try:
+            self._jobs.begin()
+        except BadInput:
+            self._recorder.discard()
+            raise
+        observer.run_started(prepared, folder)
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """What the execution of the plan needs besides it."""
+        prepared, settings = self._prepared, self._prepared.bound.settings
+        return Surroundings(
+            store=prepared.store,
+            run_id=self._recorder.folder.name,
+            folder=self._recorder.folder,
+            observer=self._observer,
+            redactor=prepared.bound.redactor,
+            shown_redactor=prepared.shown_redactor,
+            context=self._jobs.around,
+            on_error=settings.on_error,
+            runner=runner_for(settings.n_jobs, lambda: self._jobs.whole(self._jobs.first)),
+            at_the_end=self._end_at_once,
+        )
+
+    def add(self, outcome: Outcome) -> None:
+        """Add what became of a step."""
+        self._recorder.add(outcome)
+        self._jobs.ended(outcome)
+        self._outcomes.append(outcome)
+
+    def end(self, *, interrupted: bool = False) -> Run:
+        """Close the record; returns the run as a whole."""
+        self._jobs.over()
+        return self._close(ExitCode.INTERRUPTED if interrupted else exit_code_of(self._outcomes))
+
+    def _end_at_once(self, running: Sequence[Outcome]) -> None:
+        """Close the record while steps still run: the process ends."""
+        for outcome in running:
+            self._recorder.add(outcome)
+        self._outcomes += running
+        self._close(ExitCode.INTERRUPTED)
+
+    def _close(self, code: ExitCode) -> Run:
+        self._recorder.close(code)
+        record = Record(self._recorder.folder)
+        run = Run(prepared=self._prepared, record=record, outcomes=tuple(self._outcomes), exit_code=code)
+        self._observer.run_ended(run)
+        return run
+
+
+def _recorder(prepared: Prepared) -> Recorder:
+    try:
+        return Recorder.of(prepared.home, prepared.request, prepared.bound, prepared.plan.asked)
+    except OSError as error:
+        message = f"nothing can be written there ({error.strerror}: {error.filename})"
+        raise BadInput(Problem(key="home", value=str(prepared.home), message=message)) from error

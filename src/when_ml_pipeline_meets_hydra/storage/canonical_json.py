@@ -1,0 +1,13 @@
+"""The digest of a JSON value, the same for every order of its keys."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+
+def digest(value: Any) -> str:
+    """The SHA-256, in 64 hexadecimal digits, of a JSON value written canonically (sorted keys, no white space)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=True)
+    return hashlib.sha256(text.encode()).hexdigest()
