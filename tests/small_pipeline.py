@@ -20,7 +20,7 @@ from when_ml_pipeline_meets_hydra.composing.compose import compose
 from when_ml_pipeline_meets_hydra.composing.job import Composed
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.pipeline import prepare, run
-from when_ml_pipeline_meets_hydra.run import Prepared, Run, RunObserver
+from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 
 EXAMPLES = Path(__file__).parent / "examples"
 SMALL = EXAMPLES / "small"

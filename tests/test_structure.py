@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / NAME
 # The rooms through which a run goes, and what all of them share; they print nothing and know no parts.
 WAY = (
     *("binding", "cache", "composing", "execution", "hydra_jobs", "planning", "records", "storage"),
-    *("contracts", "errors", "masking", "pipeline", "recording", "run"),
+    *("contracts", "errors", "masking", "pipeline", "recording", "runs"),
 )
 USERS_OF_PRIVATE_NAMES = {"composing", "hydra_jobs"}
 LIBRARIES = (

@@ -1,24 +1,116 @@
-"""Machine-learning pipelines in which every choice is a Hydra config group and every stage a command."""
+"""Machine-learning pipelines in which every choice is a Hydra config group and every stage a command.
+
+Everything that a package or a notebook of your own needs is importable from here. It is loaded on first use, so that
+``import when_ml_pipeline_meets_hydra`` costs nothing.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.pipeline import run
-    from when_ml_pipeline_meets_hydra.run import Run
+    from when_ml_pipeline_meets_hydra.analyses.interface import Analysis as Analysis
+    from when_ml_pipeline_meets_hydra.analyses.interface import Case as Case
+    from when_ml_pipeline_meets_hydra.analyses.interface import Finding as Finding
+    from when_ml_pipeline_meets_hydra.analyses.interface import Picture as Picture
+    from when_ml_pipeline_meets_hydra.analyses.interface import Table as Table
+    from when_ml_pipeline_meets_hydra.contracts import Artifact as Artifact
+    from when_ml_pipeline_meets_hydra.contracts import Checked as Checked
+    from when_ml_pipeline_meets_hydra.contracts import Chosen as Chosen
+    from when_ml_pipeline_meets_hydra.contracts import Fingerprinted as Fingerprinted
+    from when_ml_pipeline_meets_hydra.contracts import FromFiles as FromFiles
+    from when_ml_pipeline_meets_hydra.contracts import NamedPath as NamedPath
+    from when_ml_pipeline_meets_hydra.contracts import Progress as Progress
+    from when_ml_pipeline_meets_hydra.contracts import Several as Several
+    from when_ml_pipeline_meets_hydra.contracts import Unkeyed as Unkeyed
+    from when_ml_pipeline_meets_hydra.contracts import agreed as agreed
+    from when_ml_pipeline_meets_hydra.contracts import effect as effect
+    from when_ml_pipeline_meets_hydra.contracts import frozen as frozen
+    from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster as Cluster
+    from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate as Candidate
+    from when_ml_pipeline_meets_hydra.deploy.gates.interface import Gate as Gate
+    from when_ml_pipeline_meets_hydra.deploy.gates.interface import GateResult as GateResult
+    from when_ml_pipeline_meets_hydra.deploy.strategies.interface import Strategy as Strategy
+    from when_ml_pipeline_meets_hydra.errors import BadInput as BadInput
+    from when_ml_pipeline_meets_hydra.errors import ExitCode as ExitCode
+    from when_ml_pipeline_meets_hydra.errors import PipelineError as PipelineError
+    from when_ml_pipeline_meets_hydra.errors import Problem as Problem
+    from when_ml_pipeline_meets_hydra.errors import Refused as Refused
+    from when_ml_pipeline_meets_hydra.errors import StepFailed as StepFailed
+    from when_ml_pipeline_meets_hydra.errors import did_you_mean as did_you_mean
+    from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome as Outcome
+    from when_ml_pipeline_meets_hydra.execution.outcomes import Status as Status
+    from when_ml_pipeline_meets_hydra.ml.artifacts import Column as Column
+    from when_ml_pipeline_meets_hydra.ml.artifacts import DType as DType
+    from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData as PreparedData
+    from when_ml_pipeline_meets_hydra.ml.artifacts import Task as Task
+    from when_ml_pipeline_meets_hydra.ml.artifacts import TrainedModel as TrainedModel
+    from when_ml_pipeline_meets_hydra.ml.connections.interface import Connection as Connection
+    from when_ml_pipeline_meets_hydra.ml.connections.interface import Session as Session
+    from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset as Dataset
+    from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows as RawRows
+    from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch as Batch
+    from when_ml_pipeline_meets_hydra.ml.inputs.interface import PredictionRows as PredictionRows
+    from when_ml_pipeline_meets_hydra.ml.models.interface import Estimator as Estimator
+    from when_ml_pipeline_meets_hydra.ml.models.interface import FeatureRows as FeatureRows
+    from when_ml_pipeline_meets_hydra.ml.models.interface import Model as Model
+    from when_ml_pipeline_meets_hydra.ml.models.network import InDim as InDim
+    from when_ml_pipeline_meets_hydra.ml.models.network import Network as Network
+    from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import to_graph as to_graph
+    from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam as NetworkParam
+    from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam as TrainingParam
+    from when_ml_pipeline_meets_hydra.pipeline import prepare as prepare
+    from when_ml_pipeline_meets_hydra.pipeline import run as run
+    from when_ml_pipeline_meets_hydra.planning.plan import Action as Action
+    from when_ml_pipeline_meets_hydra.planning.plan import Plan as Plan
+    from when_ml_pipeline_meets_hydra.planning.plan import Step as Step
+    from when_ml_pipeline_meets_hydra.records.record import Record as Record
+    from when_ml_pipeline_meets_hydra.runs import Prepared as Prepared
+    from when_ml_pipeline_meets_hydra.runs import Run as Run
+    from when_ml_pipeline_meets_hydra.runs import RunObserver as RunObserver
 
-__all__ = ["Run", "__version__", "run"]
+# Module → what is exported from it; equal to the imports above, which only type checkers read.
+_EXPORTS = {
+    "analyses.interface": ("Analysis", "Case", "Finding", "Picture", "Table"),
+    "contracts": (
+        *("Artifact", "Checked", "Chosen", "Fingerprinted", "FromFiles", "NamedPath", "Progress", "Several"),
+        *("Unkeyed", "agreed", "effect", "frozen"),
+    ),
+    "deploy.clusters.interface": ("Cluster",),
+    "deploy.gates.interface": ("Candidate", "Gate", "GateResult"),
+    "deploy.strategies.interface": ("Strategy",),
+    "errors": ("BadInput", "ExitCode", "PipelineError", "Problem", "Refused", "StepFailed", "did_you_mean"),
+    "execution.outcomes": ("Outcome", "Status"),
+    "ml.artifacts": ("Column", "DType", "PreparedData", "Task", "TrainedModel"),
+    "ml.connections.interface": ("Connection", "Session"),
+    "ml.datasets.interface": ("Dataset", "RawRows"),
+    "ml.inputs.interface": ("Batch", "PredictionRows"),
+    "ml.models.interface": ("Estimator", "FeatureRows", "Model"),
+    "ml.models.network": ("InDim", "Network"),
+    "ml.models.sklearn_export": ("to_graph",),
+    "ml.training.network_param": ("NetworkParam",),
+    "ml.training.param": ("TrainingParam",),
+    "pipeline": ("prepare", "run"),
+    "planning.plan": ("Action", "Plan", "Step"),
+    "records.record": ("Record",),
+    "runs": ("Prepared", "Run", "RunObserver"),
+}
+_MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on demand, so that `--help` does not pay for what it does not use.
     if name == "__version__":
         from importlib.metadata import version
 
         return version(__name__)
-    if name in ("run", "Run"):
+    if name in _MODULES:
         from importlib import import_module
 
-        return getattr(import_module(f"{__name__}.pipeline"), name)
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.execution.check import check
 from when_ml_pipeline_meets_hydra.execution.execute import execute
 from when_ml_pipeline_meets_hydra.planning.plan import make_plan
 from when_ml_pipeline_meets_hydra.recording import Recording
-from when_ml_pipeline_meets_hydra.run import Prepared, Run, RunObserver
+from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
 Folders = Sequence[str | Path]

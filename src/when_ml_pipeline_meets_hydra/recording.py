@@ -10,7 +10,7 @@ from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, exit_code_o
 from when_ml_pipeline_meets_hydra.execution.runners import runner_for
 from when_ml_pipeline_meets_hydra.hydra_jobs.jobs import Jobs
 from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
-from when_ml_pipeline_meets_hydra.run import Prepared, Run, RunObserver
+from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 
 
 class Recording:

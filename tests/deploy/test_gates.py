@@ -18,7 +18,7 @@ from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.deploy.clusters.local import Local
 from when_ml_pipeline_meets_hydra.deploy.gates.baseline import BetterThanNaive
 from when_ml_pipeline_meets_hydra.deploy.gates.files import FilesPresent
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Answer, Candidate, Gates
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult, Gates
 from when_ml_pipeline_meets_hydra.deploy.gates.leakage import NoLeakage
 from when_ml_pipeline_meets_hydra.deploy.gates.metric import MetricBound
 from when_ml_pipeline_meets_hydra.errors import StepFailed
@@ -59,14 +59,14 @@ def candidate(
     ],
 )
 def test_a_metric_lies_within_bounds(gate: MetricBound, passed: bool, tmp_path: Path) -> None:
-    answer = gate.ask(candidate(tmp_path, r2=0.8, rmse=3.0))
+    answer = gate.judge(candidate(tmp_path, r2=0.8, rmse=3.0))
     assert answer.passed is passed
     assert gate.metric in answer.why
     assert answer.found == {"r2": 0.8, "rmse": 3.0}.get(gate.metric)
 
 
 def test_the_metrics_of_the_predictions_count_where_there_are_some(tmp_path: Path) -> None:
-    assert not MetricBound(metric="r2", min=0.7).ask(candidate(tmp_path, scores={"r2": 0.6}, r2=0.8)).passed
+    assert not MetricBound(metric="r2", min=0.7).judge(candidate(tmp_path, scores={"r2": 0.6}, r2=0.8)).passed
 
 
 @pytest.mark.parametrize("bounds", [{}, {"min": 2, "max": 1}, {"min": "a"}])
@@ -86,7 +86,7 @@ def test_bounds_that_make_no_sense_are_refused(bounds: dict[str, float]) -> None
     ],
 )
 def test_better_than_a_guess(gate: BetterThanNaive, metrics: dict[str, Any], passed: bool, tmp_path: Path) -> None:
-    assert gate.ask(candidate(tmp_path, **metrics)).passed is passed
+    assert gate.judge(candidate(tmp_path, **metrics)).passed is passed
 
 
 def test_rows_on_both_sides_of_the_split(tmp_path: Path) -> None:
@@ -94,33 +94,33 @@ def test_rows_on_both_sides_of_the_split(tmp_path: Path) -> None:
     held_out = np.concatenate([known[:1], known[1:2] + 0.5, known[2:4]])
     target = np.array([0, 0, 0, 1.0])  # the last row is known, but not with this target
     data = written(tmp_path / "data", known, np.zeros(10), held_out, target)
-    found = NoLeakage().ask(candidate(tmp_path, data))
+    found = NoLeakage().judge(candidate(tmp_path, data))
     assert (found.passed, found.found) == (False, 0.5)
     assert "2 of 4 held-out rows" in found.why
-    assert NoLeakage(max_share=0.5).ask(candidate(tmp_path, data)).passed
+    assert NoLeakage(max_share=0.5).judge(candidate(tmp_path, data)).passed
     clean = written(tmp_path / "clean", known, np.zeros(10), known + 100, np.zeros(10))
-    assert NoLeakage().ask(candidate(tmp_path, clean)).passed
+    assert NoLeakage().judge(candidate(tmp_path, clean)).passed
 
 
 def test_files_that_are_missing_or_empty(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").touch()
     of = candidate(tmp_path)
-    found = FilesPresent(modeling=("a", "b", "c"), preprocessing=("train.parquet",)).ask(of)
+    found = FilesPresent(modeling=("a", "b", "c"), preprocessing=("train.parquet",)).judge(of)
     assert (found.passed, found.why) == (False, "missing: modeling/c; empty: modeling/b")
-    assert FilesPresent(modeling=("a",)).ask(of).passed
+    assert FilesPresent(modeling=("a",)).judge(of).passed
     for name in ("/etc/passwd", "../a", ""):
         with pytest.raises(ValidationError):
             FilesPresent(modeling=(name,))
 
 
 class _Breaks:
-    def ask(self, candidate: Candidate) -> Answer:
+    def judge(self, candidate: Candidate) -> GateResult:
         raise ZeroDivisionError("division by zero")
 
 
 class _Fails:
-    def ask(self, candidate: Candidate) -> Answer:
+    def judge(self, candidate: Candidate) -> GateResult:
         raise StepFailed("no answer")
 
 
@@ -250,10 +250,10 @@ def test_a_gate_of_somebody_elses_is_part_of_the_key(tmp_path: Path, monkeypatch
     package.parent.mkdir()
     text = (
         "from when_ml_pipeline_meets_hydra.contracts import frozen\n"
-        "from when_ml_pipeline_meets_hydra.deploy.gates.interface import Answer, Candidate\n\n\n"
-        "@frozen\nclass Short:\n    most: int\n\n    def ask(self, candidate: Candidate) -> Answer:\n"
+        "from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult\n\n\n"
+        "@frozen\nclass Short:\n    most: int\n\n    def judge(self, candidate: Candidate) -> GateResult:\n"
         "        n = len(candidate.preprocessing.features)\n"
-        "        return Answer(passed=n <= self.most, why=f'{n} features', found=n)\n"
+        "        return GateResult(passed=n <= self.most, why=f'{n} features', found=n)\n"
     )
     package.write_text(text)
     monkeypatch.syspath_prepend(str(package.parent))

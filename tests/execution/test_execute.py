@@ -19,7 +19,7 @@ from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.pipeline import run
 from when_ml_pipeline_meets_hydra.planning.plan import Step
-from when_ml_pipeline_meets_hydra.run import Prepared, Run, RunObserver
+from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 
 STEPS = '''
 from __future__ import annotations

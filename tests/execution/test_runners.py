@@ -32,7 +32,7 @@ from when_ml_pipeline_meets_hydra.execution.step import Busy, Task, compute
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.pipeline import prepare
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
-from when_ml_pipeline_meets_hydra.run import Prepared
+from when_ml_pipeline_meets_hydra.runs import Prepared
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
 

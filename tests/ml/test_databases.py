@@ -29,7 +29,7 @@ from when_ml_pipeline_meets_hydra.ml.connections.sqlite import Sqlite
 from when_ml_pipeline_meets_hydra.ml.datasets.database_table import DatabaseTable
 from when_ml_pipeline_meets_hydra.ml.datasets.schema import Schema
 from when_ml_pipeline_meets_hydra.pipeline import prepare
-from when_ml_pipeline_meets_hydra.run import RunObserver
+from when_ml_pipeline_meets_hydra.runs import RunObserver
 
 TABLE = "preprocessing/dataset=table"
 ROWS = 60

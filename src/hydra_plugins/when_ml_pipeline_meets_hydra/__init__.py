@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.run import Run
+    from when_ml_pipeline_meets_hydra.runs import Run
 
 __all__ = ["LocalLauncher", "PlanSweeper"]
 

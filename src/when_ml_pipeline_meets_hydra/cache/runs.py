@@ -25,7 +25,7 @@ from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
 from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
-from when_ml_pipeline_meets_hydra.run import Prepared, Run, RunObserver
+from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
 if TYPE_CHECKING:

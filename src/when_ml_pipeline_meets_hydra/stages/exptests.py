@@ -36,7 +36,7 @@ def check(
 
 def _judged(name: str, gate: Gate, candidate: Candidate) -> Judgement:
     try:
-        answer = gate.ask(candidate)
+        answer = gate.judge(candidate)
     except PipelineError as error:
         return Judgement(gate=name, passed=False, why=str(error))
     except Exception as error:  # a gate that breaks must neither let a model pass nor silence the other gates

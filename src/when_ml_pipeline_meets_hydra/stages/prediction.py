@@ -10,7 +10,7 @@ from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted
 from when_ml_pipeline_meets_hydra.ml.inputs.held_out import HeldOut
-from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, Rows
+from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, PredictionRows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    preprocessing: PreparedData, modeling: TrainedModel, rows: Rows, *, out: Path, progress: Progress
+    preprocessing: PreparedData, modeling: TrainedModel, rows: PredictionRows, *, out: Path, progress: Progress
 ) -> Predicted:
     """Predict rows: held-out ones, or those of another data set.
 

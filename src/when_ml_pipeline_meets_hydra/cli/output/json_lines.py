@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.errors import Problem
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.planning.plan import Step
-    from when_ml_pipeline_meets_hydra.run import Prepared, Run
+    from when_ml_pipeline_meets_hydra.runs import Prepared, Run
 
 _PAUSE = 0.1  # seconds between two reports of how far a step has come
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode

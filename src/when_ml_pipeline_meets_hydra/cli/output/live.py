@@ -28,7 +28,7 @@ from when_ml_pipeline_meets_hydra.planning.plan import Action
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.planning.plan import Step
-    from when_ml_pipeline_meets_hydra.run import Prepared
+    from when_ml_pipeline_meets_hydra.runs import Prepared
 
 _PAUSE = 0.1  # seconds between two pictures
 _MANY = 50  # stored steps that get no line of their own

@@ -20,12 +20,12 @@ from when_ml_pipeline_meets_hydra.cli.output.formatting import (
 )
 from when_ml_pipeline_meets_hydra.cli.output.streams import Stream
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
-from when_ml_pipeline_meets_hydra.run import RunObserver
+from when_ml_pipeline_meets_hydra.runs import RunObserver
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.planning.plan import Step
-    from when_ml_pipeline_meets_hydra.run import Prepared, Run
+    from when_ml_pipeline_meets_hydra.runs import Prepared, Run
 
 
 class Watcher(RunObserver):

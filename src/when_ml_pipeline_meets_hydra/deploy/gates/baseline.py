@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Answer, Candidate
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
 from when_ml_pipeline_meets_hydra.deploy.gates.metric import LESS_IS_BETTER
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 
@@ -18,15 +18,15 @@ class BetterThanNaive:
 
     metric: Annotated[str | None, Field(description="By which metric; null: rmse, or log_loss for classes")] = None
 
-    def ask(self, candidate: Candidate) -> Answer:
+    def judge(self, candidate: Candidate) -> GateResult:
         """Compare with the baseline of the training."""
         model = candidate.modeling
         metric = self.metric or ("rmse" if model.task is Task.REGRESSION else "log_loss")
         if metric not in model.metrics:
-            return Answer(passed=False, why=f"there is no metric {metric}; there are {', '.join(model.metrics)}")
+            return GateResult(passed=False, why=f"there is no metric {metric}; there are {', '.join(model.metrics)}")
         found, naive = model.metrics[metric], model.baseline[metric]
         passed = found < naive if metric in LESS_IS_BETTER else found > naive
-        return Answer(
+        return GateResult(
             passed=passed,
             why=f"{metric} is {found:.4g}, that of a guess which sees no feature {naive:.4g}",
             found=found,

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Chosen, frozen
 from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Answer, Candidate
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
 from when_ml_pipeline_meets_hydra.deploy.gates.metric import LESS_IS_BETTER, Metric
 from when_ml_pipeline_meets_hydra.serving.formats.versions import ModelName, Status, Version
 
@@ -30,20 +30,20 @@ class NotWorseThanDeployed:
         active = _active(self.cluster.status(self.model_name))
         return "" if active is None else f"{active.source} {active.metrics.get(self.metric)}"
 
-    def ask(self, candidate: Candidate) -> Answer:
+    def judge(self, candidate: Candidate) -> GateResult:
         """Compare with the active version."""
         active = _active(self.cluster.status(self.model_name))
         if active is None:
-            return Answer(passed=True, why=f"no version of {self.model_name} is active on {self.cluster.name}")
+            return GateResult(passed=True, why=f"no version of {self.model_name} is active on {self.cluster.name}")
         found, before = candidate.modeling.metrics.get(self.metric), active.metrics.get(self.metric)
         if found is None or before is None:
             whose = "the candidate" if found is None else f"version {active.number}"
-            return Answer(passed=False, why=f"{whose} has no metric {self.metric}")
+            return GateResult(passed=False, why=f"{whose} has no metric {self.metric}")
         worse = found - before if self.metric in LESS_IS_BETTER else before - found
         allowed = f" (tolerance {self.tolerance:g})" if self.tolerance else ""
         theirs = f"that of version {active.number} on {self.cluster.name} {before:.4g}"
         why = f"{self.metric} is {found:.4g}, {theirs}{allowed}"
-        return Answer(passed=worse <= self.tolerance, why=why, found=found)
+        return GateResult(passed=worse <= self.tolerance, why=why, found=found)
 
 
 def _active(status: Status) -> Version | None:

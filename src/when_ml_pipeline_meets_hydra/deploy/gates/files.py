@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Answer, Candidate
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
 
 
 def _inside(name: str) -> str:
@@ -29,7 +29,7 @@ class FilesPresent:
     modeling: Names = ()
     prediction: Names = ()
 
-    def ask(self, candidate: Candidate) -> Answer:
+    def judge(self, candidate: Candidate) -> GateResult:
         """Look for each."""
         wanted = {
             f"{stage}/{name}": getattr(candidate, stage).path / name
@@ -41,4 +41,4 @@ class FilesPresent:
         wrong = [f"missing: {', '.join(missing)}"] if missing else []
         wrong += [f"empty: {', '.join(empty)}"] if empty else []
         present = len(wanted) - len(missing) - len(empty)
-        return Answer(passed=not wrong, why="; ".join(wrong) or f"all {len(wanted)} files are there", found=present)
+        return GateResult(passed=not wrong, why="; ".join(wrong) or f"all {len(wanted)} files are there", found=present)

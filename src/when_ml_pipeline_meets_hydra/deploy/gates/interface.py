@@ -29,7 +29,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class GateResult:
     """Whether a candidate may pass; ``why`` is a sentence, ``found`` the number that decided."""
 
     passed: bool
@@ -41,7 +41,7 @@ class Answer:
 class Gate(Protocol):
     """Something that a model has to be, or must not be."""
 
-    def ask(self, candidate: Candidate) -> Answer:
+    def judge(self, candidate: Candidate) -> GateResult:
         """Whether it is so. What is raised counts as not passed."""
 
 

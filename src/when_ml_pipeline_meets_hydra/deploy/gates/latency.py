@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Answer, Candidate
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
 
 
 @frozen
@@ -20,7 +20,7 @@ class Latency:
     requests: Annotated[int, Field(ge=100, le=1_000_000, description="Rows that are asked for, one at a time")] = 1000
     warm_up: Annotated[int, Field(ge=0, le=1_000_000, description="Rows before those, which do not count")] = 50
 
-    def ask(self, candidate: Candidate) -> Answer:
+    def judge(self, candidate: Candidate) -> GateResult:
         """Ask the bundle as a server does, row by row."""
         from itertools import cycle
 
@@ -40,4 +40,4 @@ class Latency:
             took.append(perf_counter_ns() - start)
         found, half = (float(np.percentile(took, q)) / 1e6 for q in (99, 50))
         why = f"99 of 100 rows take at most {found:.3g} ms (half of them {half:.3g}), allowed {self.p99_ms:g} ms"
-        return Answer(passed=found <= self.p99_ms, why=why, found=found)
+        return GateResult(passed=found <= self.p99_ms, why=why, found=found)

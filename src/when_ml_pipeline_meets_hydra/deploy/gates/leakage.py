@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Answer, Candidate
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
 
 
 @frozen
@@ -16,7 +16,7 @@ class NoLeakage:
 
     max_share: Annotated[float, Field(ge=0, le=1, description="Part of the held-out rows that may be known")] = 0.0
 
-    def ask(self, candidate: Candidate) -> Answer:
+    def judge(self, candidate: Candidate) -> GateResult:
         """Compare the prepared rows of both sides."""
         import polars as pl
 
@@ -29,7 +29,7 @@ class NoLeakage:
         rows = candidate.preprocessing.rows_test
         share = leaked / rows
         why = f"{leaked:,} of {rows:,} held-out rows are identical to a training row ({share:.1%}"
-        return Answer(passed=share <= self.max_share, why=f"{why}, at most {self.max_share:.1%})", found=share)
+        return GateResult(passed=share <= self.max_share, why=f"{why}, at most {self.max_share:.1%})", found=share)
 
 
 def _shared(known: object, held_out: object) -> bool:

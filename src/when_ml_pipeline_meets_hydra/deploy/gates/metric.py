@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Answer, Candidate
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
 
 Metric = Annotated[str, Field(min_length=1, description="r2, mae, rmse; accuracy, f1_macro, log_loss, roc_auc")]
 # Of all others more is better.
@@ -30,20 +30,20 @@ class MetricBound:
             raise ValueError(f"min={self.min:g} is more than max={self.max:g}: nothing could pass")
         return self
 
-    def ask(self, candidate: Candidate) -> Answer:
+    def judge(self, candidate: Candidate) -> GateResult:
         """Compare."""
         found = candidate.metrics.get(self.metric)
         if found is None:
             return absent(self.metric, candidate)
         if self.min is not None and found < self.min:
-            return Answer(passed=False, why=f"{self.metric} is {found:.4g}, less than {self.min:g}", found=found)
+            return GateResult(passed=False, why=f"{self.metric} is {found:.4g}, less than {self.min:g}", found=found)
         if self.max is not None and found > self.max:
-            return Answer(passed=False, why=f"{self.metric} is {found:.4g}, more than {self.max:g}", found=found)
+            return GateResult(passed=False, why=f"{self.metric} is {found:.4g}, more than {self.max:g}", found=found)
         low = "" if self.min is None else f", at least {self.min:g}"
         high = "" if self.max is None else f", at most {self.max:g}"
-        return Answer(passed=True, why=f"{self.metric} is {found:.4g}{low}{high}", found=found)
+        return GateResult(passed=True, why=f"{self.metric} is {found:.4g}{low}{high}", found=found)
 
 
-def absent(metric: str, candidate: Candidate) -> Answer:
+def absent(metric: str, candidate: Candidate) -> GateResult:
     """The answer where there is no such metric."""
-    return Answer(passed=False, why=f"there is no metric {metric}; there are {', '.join(candidate.metrics)}")
+    return GateResult(passed=False, why=f"there is no metric {metric}; there are {', '.join(candidate.metrics)}")

@@ -32,7 +32,7 @@ class Batch:
 
 
 @runtime_checkable
-class Rows(Protocol):
+class PredictionRows(Protocol):
     """Rows with the columns that a model was trained on."""
 
     @property

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 
-class Rows(Protocol):
+class FeatureRows(Protocol):
     """Features that stay in a file, [N, F]."""
 
     @property
@@ -44,7 +44,7 @@ class Model(Protocol):
     """A kind of model and its own options.
 
     A class attribute ``takes`` names the class of its hyperparameters, where that is not ``TrainingParam``; one that
-    says ``from_file = True`` is given ``Rows`` instead of a matrix that holds all features in memory.
+    says ``from_file = True`` is given ``FeatureRows`` instead of a matrix that holds all features in memory.
     """
 
     @property

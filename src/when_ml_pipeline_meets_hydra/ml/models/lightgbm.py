@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
 if TYPE_CHECKING:
     import onnx
 
-    from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator, Rows
+    from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator, FeatureRows
 
 _PACKAGES = ("lightgbm", "onnxmltools")
 _MOST_LEAVES = 4096  # a tree of depth 12; LightGBM itself stops at 131072
@@ -52,7 +52,7 @@ class LightGBM:
         self,
         task: Task,
         m_param: TrainingParam,
-        features: Rows | Array,
+        features: FeatureRows | Array,
         target: Array,
         progress: Progress,
         one_hot: Sequence[tuple[int, int]] = (),

@@ -12,7 +12,7 @@ import polars as pl
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Rows
+    from when_ml_pipeline_meets_hydra.ml.models.interface import Array, FeatureRows
 
 
 class Columns:
@@ -90,7 +90,7 @@ def boost(
     task: Task,
     param: Mapping[str, Any],
     trees: int,
-    features: Rows | Array,
+    features: FeatureRows | Array,
     one_hot: Sequence[tuple[int, int]],
     target: Array,
     told: Callable[[int], None],
