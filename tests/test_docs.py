@@ -206,6 +206,17 @@ def test_docs_build_without_a_warning(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_pictures_are_small_and_have_a_text() -> None:
+    shown = {
+        name: alt
+        for p in PAGES
+        for alt, name in re.findall(r"!\[([^]]*)\]\([^)]*_static/([^)]+)\)", p.read_text(encoding="utf-8"))
+    }
+    assert shown.keys() == {file.name for file in (DOCS / "_static").iterdir()}
+    assert all(len(alt) > 20 for alt in shown.values())
+    assert all(file.stat().st_size < 150_000 for file in (DOCS / "_static").iterdir())
+
+
 def _reference(page: str) -> str:
     return (DOCS / "reference" / f"{page}.md").read_text(encoding="utf-8")
 

@@ -1,0 +1,218 @@
+"""Make the pictures of the docs from real runs: ``python docs/pictures.py [NAME …]``, all of them without a name.
+
+Needs the extra "testing"; the one of the report also needs Chromium on the path. Each run has an empty folder.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pyte
+from PIL import Image
+from rich.console import Console
+from rich.text import Text
+
+PROGRAM = "wmh"
+PREFIX = "WMH_"  # of the environment variables
+STATIC = Path(__file__).parent / "_static"
+COLUMNS, LINES = 80, 24
+MOST = 150_000  # bytes of a picture; a test has the same limit
+PAGE = 900, 1245  # pixels of a page
+
+RUN = (
+    "c=preprocessing,modeling,deployment --multirun",
+    "plan c=deployment m_param.learning_rate=0.2",
+    "c=modeling modeling/model=forest m_param.learning_rate=1.5",
+)
+SWEEP = "c=modeling preprocessing/dataset=cars,planes m_param.seed=1,2,3 hydra.launcher.n_jobs=2 --multirun"
+# Two steps that run, each with between 10 and 99 % done, after two data sets and a model.
+UNDER_WAY = re.compile(r" [1-9]\d% [^\n]*\n[^\n]* [1-9]\d% [^\n]*\n\d+ of \d+ steps[^\n]*\n.* [3-9] done .*about")
+REPORT = "c=analysis preprocessing/dataset=breast_cancer modeling/model=linear"
+PASSWORD, PORT = "only-we-know", 8087
+
+
+def run(folder: Path) -> None:
+    """Three commands and their output: a first run, a plan, and an error message."""
+    shown = []
+    for words in RUN:
+        # The place of a progress bar that is gone is an empty line.
+        lines = [line for line in output(folder, words).expandtabs(4).splitlines() if line.strip()]
+        shown += [Text(f"$ {PROGRAM} {words}", "bold"), Text.from_ansi("\n".join(lines)), Text()]
+    draw(shown, "run.svg")
+
+
+def sweep(folder: Path) -> None:
+    """The live view of a sweep, with two steps running."""
+    screen = terminal(folder, SWEEP, lambda shown: bool(UNDER_WAY.search(shown)))
+    draw([Text(f"$ {PROGRAM} {SWEEP}", "bold"), *screen, Text()], "sweep.svg")
+
+
+def report(folder: Path) -> None:
+    """The upper part of the report page of a model, as a browser shows it."""
+    output(folder, REPORT)
+    page = next(folder.glob("**/report.html"))
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        sys.exit("report.png needs Chromium on the path")
+    picture = folder / "report.png"
+    words = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={PAGE[0]},{PAGE[1]}"]
+    subprocess.run([browser, *words, f"--screenshot={picture}", page.as_uri()], check=True, capture_output=True)
+    shrink(picture)
+
+
+def drift(folder: Path) -> None:
+    """The plot of a model that is asked kilowatts where horsepower is meant."""
+    cluster = f"deployment/cluster=http cluster.url=http://127.0.0.1:{PORT}"
+    repository = folder / "models"
+    repository.mkdir()
+    server = subprocess.Popen(
+        command(f"serve --repository {repository} --port {PORT}"),
+        cwd=folder,
+        env=environment(folder),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stderr
+    try:
+        next(line for line in server.stderr if line.startswith("Serving"))
+        output(folder, f"c=deployment {cluster} modeling/param=small model_name=mpg")
+        rows = json.loads((repository / "mpg/versions/1/smoke.json").read_text(encoding="utf-8"))["rows"]
+        for _ in range(5):
+            ask([{**row, "Horsepower": 0.7457 * (row["Horsepower"] or 100)} for row in rows])
+        time.sleep(6)  # counts are written every few seconds
+        output(folder, f"cluster drift mpg {cluster} --picture drift.png")
+        shrink(folder / "drift.png")
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+def compare(folder: Path) -> None:
+    """The plot of a sweep: a metric against each key that was swept."""
+    output(folder, "c=modeling modeling/model=gradient_boosting,random_forest m_param.n_estimators=5,20,80 --multirun")
+    output(folder, f"runs compare last --metric r2 --picture {STATIC / 'compare.svg'}")
+
+
+PICTURES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (run, sweep, report, drift, compare)}
+
+
+def shrink(picture: Path) -> None:
+    """Keep a picture of pixels, with few colours."""
+    with Image.open(picture) as image:
+        image.convert("RGB").quantize(64).save(STATIC / picture.name, optimize=True)
+
+
+def ask(rows: list[dict[str, object]]) -> None:
+    """Send rows to the model ``mpg``."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}/v2/models/mpg/predict", json.dumps({"rows": rows}).encode()
+    )
+    request.add_header("Authorization", f"Basic {base64.b64encode(f'pipeline:{PASSWORD}'.encode()).decode()}")
+    urllib.request.urlopen(request).close()
+
+
+def command(words: str) -> list[str]:
+    """The command line of the program in this environment."""
+    return [str(Path(sys.executable).parent / PROGRAM), *words.split()]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Colours, a narrow terminal, an empty home, and the password of the server."""
+    kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS") and not k.startswith(PREFIX)}
+    settings = {"HOME": str(folder / ".pipeline"), "SERVE_PW": PASSWORD, "CLUSTER_PW": PASSWORD}
+    return {**kept, "TERM": "xterm-256color", **{PREFIX + name: value for name, value in settings.items()}}
+
+
+def output(folder: Path, words: str) -> str:
+    """Everything that a command prints, with colours, as wide as the terminal."""
+    narrow = {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "0", "COLUMNS": str(COLUMNS)}
+    done = subprocess.run(
+        command(words),
+        cwd=folder,
+        env=environment(folder) | narrow,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.stdout
+
+
+def terminal(folder: Path, words: str, until: Callable[[str], bool]) -> list[Text]:
+    """The screen of a command that runs in a terminal, at the first moment when ``until`` holds for its text."""
+    process, ours = pty.fork()
+    if process == 0:
+        os.chdir(folder)
+        os.execve(command(words)[0], command(words), environment(folder))
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    screen = pyte.Screen(COLUMNS, LINES)
+    stream = pyte.ByteStream(screen)
+    found: list[Text] = []
+    while written := _read(ours):
+        stream.feed(written)
+        if not found and until("\n".join(screen.display)):
+            found = [_line(screen, number) for number in range(LINES)]
+    os.waitpid(process, 0)
+    if not found:
+        sys.exit(f"the screen never looked as it should: {words}")
+    return found
+
+
+def _read(ours: int) -> bytes:
+    try:
+        return os.read(ours, 65536)
+    except OSError:  # how Linux says that the other side has gone
+        return b""
+
+
+def _line(screen: pyte.Screen, number: int) -> Text:
+    line = Text()
+    for column in range(COLUMNS):
+        cell = screen.buffer[number][column]
+        colour = {"default": "", "brown": "yellow"}.get(cell.fg, cell.fg)
+        if re.fullmatch("[0-9a-f]{6}", colour):
+            colour = f"#{colour}"
+        elif colour.startswith("bright"):
+            colour = f"bright_{colour.removeprefix('bright').replace('brown', 'yellow')}"
+        line.append(cell.data, f"{'bold ' if cell.bold else ''}{colour}".strip())
+    line.rstrip()
+    return line
+
+
+def draw(lines: Iterable[Text], name: str) -> None:
+    """Write lines of a terminal as a picture."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
+        console = Console(record=True, width=COLUMNS, file=nowhere, force_terminal=True)
+        for line in lines:
+            console.print(line)
+        (STATIC / name).write_text(console.export_svg(title=PROGRAM), encoding="utf-8")
+
+
+def main(names: Sequence[str]) -> None:
+    """Make the pictures of these names, otherwise all."""
+    for name in names or PICTURES:
+        with tempfile.TemporaryDirectory() as folder:
+            PICTURES[name](Path(folder))
+        written = next(STATIC.glob(f"{name}.*"))
+        size = written.stat().st_size
+        sys.stdout.write(f"{written.name}: {size:,} bytes\n")
+        if size > MOST:
+            sys.exit(f"{written.name} is larger than {MOST:,} bytes")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
