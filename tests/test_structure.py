@@ -161,6 +161,33 @@ def test_hydra_is_loaded_where_configs_are_composed_and_its_jobs_run() -> None:
     assert users == {"composing", "execution", "hydra_jobs"}
 
 
+def _picture() -> tuple[set[str], set[tuple[str, str]]]:
+    """The rooms and the arrows in the picture of CONTRIBUTING.md."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("```mermaid")[2].partition("```")[0]
+    lines = [line.strip() for line in text.splitlines() if "-->" in line]
+    ends = [(line.partition(" --> ")[0], line.partition(" --> ")[2].split(" & ")) for line in lines]
+    arrows = {(start, end) for start, to in ends for end in to}
+    return {room for arrow in arrows for room in arrow}, arrows
+
+
+def test_the_picture_of_the_rooms_shows_the_folders_and_their_imports() -> None:
+    rooms, arrows = _picture()
+    assert rooms == {_room(m) for m in modules()} - {"", "__main__"}
+    real = {(_room(m), _room(n)) for m in modules() for n in own_imports(m)}
+    assert arrows <= real, "an arrow in the picture is no import"
+
+
+def test_the_page_about_the_way_of_a_run_names_folders_and_functions_that_exist() -> None:
+    text = (ROOT / "docs/explanation/way-of-a-run.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ") and "`" in line]
+    assert [row[1].strip() for row in rows] == ["compose", "bind", "plan", "check", "execute", "record", "report"]
+    for row in rows:
+        assert all((PACKAGE / folder).is_dir() for folder in re.findall(r"`(\w+)/`", row[2]))
+    way = ast.unparse(ast.parse((PACKAGE / "pipeline.py").read_text(encoding="utf-8")))
+    names = [re.split(r"[.(]", found)[0] for row in rows[:-1] for found in re.findall(r"`([\w.]+\()", row[3])]
+    assert all(re.search(rf"\b{name}\(", way) for name in names)
+
+
 def test_planning_does_no_io() -> None:
     outside = {_room(name) for name in imports("planning.plan") if not name.startswith(NAME)}
     assert outside <= {"__future__", "collections", "dataclasses", "enum", "functools", "typing"}

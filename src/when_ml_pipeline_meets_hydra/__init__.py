@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData as PreparedData
     from when_ml_pipeline_meets_hydra.ml.artifacts import Task as Task
     from when_ml_pipeline_meets_hydra.ml.artifacts import TrainedModel as TrainedModel
+    from when_ml_pipeline_meets_hydra.ml.connections.cursors import CursorSession as CursorSession
     from when_ml_pipeline_meets_hydra.ml.connections.interface import Connection as Connection
     from when_ml_pipeline_meets_hydra.ml.connections.interface import Session as Session
     from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset as Dataset
@@ -82,6 +83,7 @@ _EXPORTS = {
     "errors": ("BadInput", "ExitCode", "PipelineError", "Problem", "Refused", "StepFailed", "did_you_mean"),
     "execution.outcomes": ("Outcome", "Status"),
     "ml.artifacts": ("Column", "DType", "PreparedData", "Task", "TrainedModel"),
+    "ml.connections.cursors": ("CursorSession",),
     "ml.connections.interface": ("Connection", "Session"),
     "ml.datasets.interface": ("Dataset", "RawRows"),
     "ml.inputs.interface": ("Batch", "PredictionRows"),

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra.contracts import Progress, Unkeyed, frozen
-from when_ml_pipeline_meets_hydra.ml.artifacts import Task
-from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
+from when_ml_pipeline_meets_hydra import Progress, Task, TrainingParam, Unkeyed, frozen
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
 
-    from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator
+    from when_ml_pipeline_meets_hydra import Estimator
 
 
 @frozen
@@ -24,7 +23,9 @@ class ExtraTrees:
     max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried at each split")] = 1.0
     n_jobs: Annotated[int, Field(ge=1, description="Processor cores to train on"), Unkeyed()] = 1
 
-    def fit(self, task: Task, m_param: TrainingParam, features: Array, target: Array, progress: Progress) -> Estimator:
+    def fit(
+        self, task: Task, m_param: TrainingParam, features: np.ndarray, target: np.ndarray, progress: Progress
+    ) -> Estimator:
         """Train."""
         from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
 
@@ -40,6 +41,6 @@ class ExtraTrees:
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """The trained model as ONNX; training compares its predictions and refuses a graph that differs."""
-        from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import to_graph
+        from when_ml_pipeline_meets_hydra import to_graph
 
         return to_graph(estimator, n_features)

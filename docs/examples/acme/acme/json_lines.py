@@ -9,9 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
+from when_ml_pipeline_meets_hydra import BadInput, Problem, RawRows, frozen
 
 
 @frozen

@@ -8,9 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra.contracts import Artifact, Progress, frozen
-from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset
+from when_ml_pipeline_meets_hydra import Artifact, Dataset, PreparedData, Progress, TrainedModel, frozen
 
 
 @frozen

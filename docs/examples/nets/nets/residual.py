@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.ml.models.network import InDim, Network
-from when_ml_pipeline_meets_hydra.ml.networks import layers
+from when_ml_pipeline_meets_hydra import InDim, Network, frozen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +18,9 @@ class Residual(Network):
 
     blocks: Annotated[int, Field(ge=1, description="Number of blocks")] = 2
     width: Annotated[int, Field(ge=2, description="Width of each block")] = 64
-    activation: Annotated[layers.Activation, Field(description="What follows each layer inside a block")] = "GELU"
+    activation: Annotated[
+        Literal["ReLU", "GELU", "SiLU"], Field(description="What follows each layer inside a block")
+    ] = "GELU"
 
     def build(self, in_dim: InDim, *, out_dim: int) -> nn.Module:
         """The network. ``torch`` is imported here, so that ``--help`` does not need it."""
@@ -28,5 +28,5 @@ class Residual(Network):
         from torch import nn
 
         assert isinstance(in_dim, int)
-        blocks = [Block(self.width, layers.activation(self.activation)) for _ in range(self.blocks)]
+        blocks = [Block(self.width, getattr(nn, self.activation)()) for _ in range(self.blocks)]
         return nn.Sequential(nn.Linear(in_dim, self.width), *blocks, nn.Linear(self.width, out_dim))
