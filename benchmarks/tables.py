@@ -2,9 +2,9 @@
 
     python benchmarks/tables.py [--rows 20000000] [-n ROUNDS] [--keep FOLDER] [--threads 2] [--param medium]
 
-Needs pandas besides the extra lightgbm. The file is written first, which is not measured: ten columns, of which four
-hold random numbers (two of these with missing ones), two whole numbers, three texts, and one the number to predict.
-Then the programs run in turn, each in a process of its own:
+Needs pandas and pyarrow besides the extra lightgbm. The file is written first, which is not measured: ten columns, of
+which four hold random numbers (two of these with missing ones), two whole numbers, three texts, and one the number to
+predict. Then the programs run in turn, each in a process of its own:
 
 * ours: ``c=preprocessing,modeling --multirun`` in an empty home. It looks through all data, holds 20 % of the rows out,
   fits, writes matrices and ONNX graphs, trains (its one-hot categories are put together again as LightGBM's own),

@@ -48,7 +48,8 @@ def test_sweeps_prints_its_tables() -> None:
 @pytest.mark.lightgbm
 def test_tables_compares_ours_with_plain_scripts(tmp_path: Path) -> None:
     pytest.importorskip("lightgbm")
-    pytest.importorskip("pandas", reason="the plain scripts need pandas")
+    for library in ("pandas", "pyarrow"):
+        pytest.importorskip(library, reason=f"the plain scripts need {library}")
     words = [
         sys.executable,
         str(BENCHMARKS / "tables.py"),

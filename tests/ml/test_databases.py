@@ -19,10 +19,11 @@ from small_pipeline import inside, write
 from when_ml_pipeline_meets_hydra import Run, run
 from when_ml_pipeline_meets_hydra.binding.bind import bind
 from when_ml_pipeline_meets_hydra.composing.compose import compose
-from when_ml_pipeline_meets_hydra.errors import ExitCode, StepFailed
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, StepFailed
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, PreparedData
 from when_ml_pipeline_meets_hydra.ml.connections import sql
+from when_ml_pipeline_meets_hydra.ml.connections.duckdb import DuckDb
 from when_ml_pipeline_meets_hydra.ml.connections.interface import Connection
 from when_ml_pipeline_meets_hydra.ml.connections.postgres import Postgres
 from when_ml_pipeline_meets_hydra.ml.connections.sqlite import Sqlite
@@ -427,6 +428,37 @@ def test_memory_is_bounded_by_the_batch(postgres: PostgresServer) -> None:
         declared = postgres.run("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'FETCH FORWARD 1000%'")
         assert declared == [(1,)], "the server holds the result"
         assert 1 + sum(1 for _ in batches) == 200
+
+
+def test_duckdb_gives_its_rows_while_it_computes_them() -> None:
+    pytest.importorskip("duckdb", reason='needs the extra "duckdb"')
+    with DuckDb(path=Path("own.duckdb")).open(write=True) as session:
+        endless = session.batches("SELECT range AS a, md5(range::VARCHAR) AS b FROM range(1000000000000)", 1000)
+        assert {next(endless).height for _ in range(300)} == {1000, 131_072 % 1000}
+        endless.close()  # type: ignore[attr-defined]
+        assert session.row("SELECT 1") == (1,), "what is left of it is in nobody's way"
+
+
+def test_a_query_that_fails_in_the_middle_fails_its_step() -> None:
+    pytest.importorskip("duckdb", reason='needs the extra "duckdb"')
+    query = "SELECT CASE WHEN range = 300000 THEN 'x' ELSE '1' END::INT AS a, 1 AS y FROM range(1000000)"
+    columns = [Column(name=name, dtype=DType.INT) for name in ("a", "y")]
+    schema = Schema(name="things", target=columns[1], features=(columns[0],))
+    with DuckDb(path=Path("own.duckdb")).open(write=True):
+        pass
+    dataset = DatabaseTable(
+        name="things", connection=DuckDb(path=Path("own.duckdb")), schema=schema, query=query, order_by=()
+    )
+    with pytest.raises(StepFailed, match=r"^Conversion Error: Could not convert string 'x' to INT32$"):
+        dataset.rows()
+
+
+def test_a_result_without_rows_has_its_types() -> None:
+    in_sqlite(MIXED)
+    dataset = DatabaseTable(name="things", connection=Sqlite(path=Path("own.sqlite")), schema=THINGS, table="things")
+    with pytest.raises(BadInput) as refused:
+        dataset.rows()
+    assert "Traceback" not in str(refused.value)
 
 
 # The key

@@ -29,6 +29,7 @@ from pydantic import (
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.deploy.clusters import kserve_manifests as manifests
 from when_ml_pipeline_meets_hydra.deploy.clusters.addresses import given_password, server_url, user_id
+from when_ml_pipeline_meets_hydra.deploy.clusters.extra import library
 from when_ml_pipeline_meets_hydra.deploy.clusters.http import Http
 from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_bundles import Bundles, below
 from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_manifests import Access, Service
@@ -275,8 +276,6 @@ class Kserve:
     def _filesystem(self) -> FileSystem | None:
         if not self.storage.startswith("s3://"):
             return None
-        from pyarrow.fs import S3FileSystem
-
         options: dict[str, Any] = {"region": self.region, "allow_delayed_open": True}
         if self.endpoint is not None:
             options["scheme"], _, options["endpoint_override"] = self.endpoint.partition("://")
@@ -285,7 +284,8 @@ class Kserve:
         if self.access_key is not None and self.secret_key is not None:
             options["access_key"] = self.access_key.get_secret_value()
             options["secret_key"] = self.secret_key.get_secret_value()
-        return S3FileSystem(**{key: value for key, value in options.items() if value is not None})
+        s3 = library("pyarrow.fs", needed_by=self.storage).S3FileSystem
+        return s3(**{key: value for key, value in options.items() if value is not None})
 
     def _note(
         self, model: str, action: Action, run: str | None, about: Callable[[Sequence[Version]], Version]

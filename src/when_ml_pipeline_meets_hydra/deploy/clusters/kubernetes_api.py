@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import Any
 
+from when_ml_pipeline_meets_hydra.deploy.clusters.extra import library
 from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_manifests import API_VERSION, GROUP, OWNER, PLURAL, Manifest
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, Refused, StepFailed
 
 APPLY = "application/apply-patch+yaml"
-EXTRA = "Install it: pip install 'when_ml_pipeline_meets_hydra[kserve]'"
 
 
 class Conflict(Refused):
@@ -133,11 +132,7 @@ def _load(config: Any, context: str | None, settings: Any) -> None:
 
 
 def _library(name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        message = f"KServe needs kubernetes, which cannot be imported ({error})"
-        raise BadInput(Problem(key="", message=message, remedy=EXTRA)) from error
+    return library(name, needed_by="KServe")
 
 
 def _refusal(problem: Any, namespace: str) -> Refused | StepFailed:

@@ -1,9 +1,10 @@
-"""The rows of a table in a database, read once, in batches, into a file of typed columns."""
+"""The rows of a table in a database, read once, in batches, into files of typed columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -37,40 +38,40 @@ class Wrong:
         return replace(self, column=column)
 
 
-def read(dataset: TableQuery, file: Path) -> RawRows:
-    """Read all rows into ``file``.
+def read(dataset: TableQuery, folder: Path) -> RawRows:
+    """Read all rows into Parquet files in ``folder``, one for each batch, so that memory is bounded.
 
     Raises:
         BadInput: values are missing or not what the schema says, or nothing can be learnt from them.
         StepFailed: the database cannot be reached, or refuses the query.
     """
     with opened(dataset.connection) as session:
-        problems = _write(dataset, session, file)
+        frame, problems = _write(dataset, session, folder)
     schema = dataset.schema
-    rows = RawRows(
-        frame=pl.scan_parquet(file, glob=False), target=schema.target.name, columns=schema.columns, task=schema.task
-    )
+    rows = RawRows(frame=frame, target=schema.target.name, columns=schema.columns, task=schema.task)
     problems += [] if problems else [_as_in_the_schema(dataset, p) for p in checks.problems_of(rows)]
     if problems:
         raise BadInput(*problems)
     return rows
 
 
-def _write(dataset: TableQuery, session: Session, file: Path) -> list[Problem]:
-    """Write the typed rows; what is wrong with them."""
-    from pyarrow import parquet
-
+def _write(dataset: TableQuery, session: Session, folder: Path) -> tuple[pl.LazyFrame, list[Problem]]:
+    """Write the typed rows; gives them lazily, and what is wrong with them."""
     columns = dataset.schema.columns
-    empty = pl.DataFrame(schema={c.name: POLARS[c.dtype] for c in columns}).to_arrow()
+    nothing = pl.DataFrame(schema={c.name: POLARS[c.dtype] for c in columns})
     wrong: dict[int, Wrong] = {}
     missing = 0
-    with parquet.ParquetWriter(file, empty.schema, compression="zstd", compression_level=1) as writer:
-        for batch, found in typed_batches(dataset, session, columns):
-            wrong = {**{w.column: w for w in found}, **wrong}
-            missing += batch.to_series(-1).null_count()
-            writer.write_table(batch.to_arrow().cast(empty.schema))
+    files: list[Path] = []
+    # The first file has no rows: it has the types, also where there is no batch.
+    for batch, found in chain([(nothing, [])], typed_batches(dataset, session, columns)):
+        wrong = {**{w.column: w for w in found}, **wrong}
+        missing += batch.to_series(-1).null_count()
+        files.append(folder / f"{len(files)}.parquet")
+        batch.write_parquet(files[-1], compression="zstd", compression_level=1)
     problems = [bad_value(dataset, w) for _, w in sorted(wrong.items())]
-    return [*problems, null_target(dataset, missing)] if missing and len(columns) - 1 not in wrong else problems
+    if missing and len(columns) - 1 not in wrong:
+        problems.append(null_target(dataset, missing))
+    return pl.scan_parquet(files, glob=False), problems
 
 
 def typed_batches(

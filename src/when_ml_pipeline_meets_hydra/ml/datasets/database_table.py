@@ -22,7 +22,7 @@ class DatabaseTable(TableQuery):
     """
 
     def rows(self) -> RawRows:
-        """The rows, read into a temporary file that is removed when the process ends.
+        """The rows, read into temporary files that are removed when the process ends.
 
         Raises ``BadInput`` for values that are not what the schema says, ``StepFailed`` where the database is away.
         """
@@ -32,13 +32,13 @@ class DatabaseTable(TableQuery):
 
         folder = Path(tempfile.mkdtemp(prefix="when_ml_pipeline_meets_hydra-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return self.read(folder / "rows.parquet")
+        return self.read(folder)
 
-    def read(self, file: Path) -> RawRows:
-        """The rows, read once into the Parquet file ``file``; see ``rows``."""
+    def read(self, folder: Path) -> RawRows:
+        """The rows, read once into Parquet files in ``folder``; see ``rows``."""
         from when_ml_pipeline_meets_hydra.ml.datasets import database_rows
 
-        return database_rows.read(self, file)
+        return database_rows.read(self, folder)
 
     def files(self) -> Iterable[Path]:
         """None: what the rows are is said by ``snapshot``."""

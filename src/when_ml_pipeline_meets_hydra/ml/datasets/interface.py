@@ -43,10 +43,10 @@ class RawRows:
 
 @runtime_checkable
 class Remote(Protocol):
-    """A data set that is read once, into a file, because each further pass would fetch all of it again."""
+    """A data set that is read once, into files, because each further pass would fetch all of it again."""
 
-    def read(self, file: Path) -> RawRows:
-        """The rows, read into the Parquet file ``file``."""
+    def read(self, folder: Path) -> RawRows:
+        """The rows, read into files in the empty ``folder``, which are there as long as the rows are needed."""
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -32,11 +33,8 @@ def fetched(dataset: Dataset, folder: Path) -> Iterator[RawRows]:
     if not isinstance(dataset, Remote):
         yield dataset.rows()
         return
-    file = folder / "rows.parquet"
-    try:
-        yield dataset.read(file)
-    finally:
-        file.unlink(missing_ok=True)
+    with TemporaryDirectory(prefix="rows-", dir=folder) as inside:
+        yield dataset.read(Path(inside))
 
 
 @contextmanager
