@@ -17,7 +17,7 @@ SOURCE = (ROOT / "src" / NAME / "__init__.py").read_text(encoding="utf-8")
 
 def test_type_checkers_read_the_same_names_as_python_loads() -> None:
     (block,) = (node for node in ast.parse(SOURCE).body if isinstance(node, ast.If))
-    typed = {}
+    typed: dict[str | None, str] = {}
     for node in block.body:
         assert isinstance(node, ast.ImportFrom)
         typed |= {alias.asname: str(node.module).removeprefix(f"{NAME}.") for alias in node.names}

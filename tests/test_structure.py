@@ -26,7 +26,7 @@ WAY = (
 )
 USERS_OF_PRIVATE_NAMES = {"composing", "hydra_jobs"}
 LIBRARIES = (
-    *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm", "matplotlib"),
+    *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm", "matplotlib", "jinja2"),
     *("duckdb", "nanoarrow", "psycopg", "snowflake"),
     *("onnx", "onnxruntime", "skl2onnx", "onnxmltools", "fastapi", "starlette", "uvicorn", "uvloop", "httpx"),
     *("argon2", "limits", "prometheus_client"),

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.interface import Model as Model
     from when_ml_pipeline_meets_hydra.ml.models.network import InDim as InDim
     from when_ml_pipeline_meets_hydra.ml.models.network import Network as Network
-    from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import to_graph as to_graph
+    from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import SklearnModel as SklearnModel
     from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam as NetworkParam
     from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam as TrainingParam
     from when_ml_pipeline_meets_hydra.pipeline import prepare as prepare
@@ -89,7 +89,7 @@ _EXPORTS = {
     "ml.inputs.interface": ("Batch", "PredictionRows"),
     "ml.models.interface": ("Estimator", "FeatureRows", "Model"),
     "ml.models.network": ("InDim", "Network"),
-    "ml.models.sklearn_export": ("to_graph",),
+    "ml.models.sklearn_export": ("SklearnModel",),
     "ml.training.network_param": ("NetworkParam",),
     "ml.training.param": ("TrainingParam",),
     "pipeline": ("prepare", "run"),

@@ -106,6 +106,11 @@ def briefly(error: Exception) -> str:
     return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, and not too much of it."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
 def did_you_mean(word: str, allowed: Iterable[str], *, most: int = 3) -> str | None:
     """The remedy for a misspelt word: its close matches, otherwise all that is allowed."""
     import difflib  # only where something is wrong: `--help` does not pay for it

@@ -15,9 +15,10 @@ from when_ml_pipeline_meets_hydra.binding.bind import bind, describe
 from when_ml_pipeline_meets_hydra.binding.call import Call
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
-from when_ml_pipeline_meets_hydra.binding.targets import PACKAGES_VARIABLE, allowed_packages, inside, locate
+from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate
 from when_ml_pipeline_meets_hydra.binding.validation import allowed, schema, secret_keys, validate
 from when_ml_pipeline_meets_hydra.composing.compose import compose
+from when_ml_pipeline_meets_hydra.composing.environment import PACKAGES
 from when_ml_pipeline_meets_hydra.errors import BadInput
 
 
@@ -131,7 +132,7 @@ def either(animal: Dog | None) -> None: ...
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A stage ``own`` with functions to choose from, in a package of its own."""
     monkeypatch.syspath_prepend(str(tmp_path / "py"))
-    monkeypatch.setenv(PACKAGES_VARIABLE, "small, own")
+    monkeypatch.setenv(PACKAGES, "small, own")
     write(tmp_path / "py", {"own/__init__.py": OWN})
     subcommands = {
         f"c/own_sub/{name}.yaml": f"# @package own_sub\n# d\n_target_: own.{name}\n"
@@ -195,11 +196,11 @@ def test_a_function_that_cannot_be_a_subcommand(code: str, message: str) -> None
     names: dict[str, object] = {}
     exec(code, names)
     with pytest.raises(TypeError, match=message):
-        signature_of(names["f"])  # type: ignore[arg-type]
+        signature_of(names["f"])
 
 
 def test_packages_come_from_the_environment_and_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PACKAGES_VARIABLE, "one, two three")
+    monkeypatch.setenv(PACKAGES, "one, two three")
     assert allowed_packages(["four"])[1:] == ("one", "two", "three", "four")
 
 

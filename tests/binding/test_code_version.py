@@ -54,6 +54,12 @@ def test_what_is_imported_counts_also_lazily_and_relatively(version_after: Chang
     assert version_after(module) != version_after()
 
 
+def test_the_page_beside_a_module_counts(version_after: Change, tmp_path: Path) -> None:
+    before = version_after()
+    (tmp_path / "py/crate/plain.html").write_text("<p>\n")
+    assert version_after() != before
+
+
 def test_what_is_not_imported_does_not_count(version_after: Change) -> None:
     assert version_after("stranger") == version_after()
 

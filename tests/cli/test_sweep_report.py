@@ -12,11 +12,12 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from rich.progress import Task, TaskID
 
 from conftest import PROGRAM, Cli, Finished
 from small_pipeline import CONF, DIR, inside, install, small, write
 from terminal import Terminal
-from when_ml_pipeline_meets_hydra.cli.output.live import Running, seconds_left
+from when_ml_pipeline_meets_hydra.cli.output.live import seconds_left
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 
 SECRET = "s3cret-Xy.z+9"
@@ -255,24 +256,16 @@ def test_a_narrow_and_low_window_is_enough() -> None:
 def test_time_left_is_told_by_finished_steps_and_progress(
     queued: dict[str, int], running: list[tuple[str, float, float | None]], lanes: int, left: float | None
 ) -> None:
-    steps = [Step(name=name, label=name, seconds=seconds, share=share) for name, seconds, share in running]
+    steps = [step(*told) for told in running]
     assert seconds_left(queued, steps, {"train": 10.0}, lanes) == left
 
 
-class Step(Running):
+def step(name: str, seconds: float, share: float | None) -> Task:
     """A step that has been running for a given time."""
-
-    def __init__(self, *, name: str, label: str, seconds: float, share: float | None) -> None:
-        super().__init__(name=name, label=label)
-        self._told = seconds, share
-
-    @property
-    def seconds(self) -> float:
-        return self._told[0]
-
-    @property
-    def share(self) -> float | None:
-        return self._told[1]
+    total = None if share is None else 1.0
+    made = Task(TaskID(0), name, total, share or 0.0, _get_time=lambda: seconds, fields={"name": name})
+    made.start_time = 0.0
+    return made
 
 
 # --- For machines

@@ -22,9 +22,10 @@ from cluster_life import ROWS, killed_at, live, prices, regressions
 from conftest import Cli
 from when_ml_pipeline_meets_hydra.deploy.clusters.kserve import Kserve
 from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_bundles import Bundles
-from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_manifests import Access, Service, render
+from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_manifests import render
 from when_ml_pipeline_meets_hydra.deploy.clusters.kubernetes_api import Kubernetes as Api
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
+from when_ml_pipeline_meets_hydra.serving.formats.versions import Version
 
 kubernetes_client = pytest.importorskip("kubernetes.client")
 jsonschema = pytest.importorskip("jsonschema")
@@ -229,23 +230,17 @@ def test_a_dry_run_needs_no_cluster_and_shows_no_secret(cli: Cli) -> None:
 
 def test_kubernetes_own_types_take_what_is_rendered() -> None:
     """Types of the official client, made from Kubernetes' own description: what they do not know is lost on the way."""
-    access = Access(access_key="a", secret_key="b", endpoint="https://s3.example.org", region="eu-west-1")
-    service = Service(
-        model="mpg",
-        version=3,
-        digest="0" * 64,
-        namespace="models",
-        image=IMAGE,
-        storage_uri="s3://ours/mpg/3",
-        service_account=None,
-        access=access,
-        id="ann",
-        pw=PASSWORD,
+    cluster = kserve(
+        Path("ours"),
+        storage_uri="s3://ours/models",
+        access_key=SecretStr("a"),
+        secret_key=SecretStr("b"),
+        endpoint="https://s3.example.org",
+        region="eu-west-1",
         replicas=2,
         cpu="500m",
-        memory="1Gi",
     )
-    *plain, made = render(service)
+    *plain, made = render(cluster, "mpg", Version(number=3, digest="0" * 64, source="", model="linear", metrics={}))
     (container,) = made["spec"]["predictor"]["containers"]
     for name, body in [*((f"V1{body['kind']}", body) for body in plain), ("V1Container", container)]:
         understood = getattr(kubernetes_client, name).from_dict(body)

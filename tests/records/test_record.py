@@ -15,8 +15,9 @@ import yaml
 
 from conftest import PROGRAM
 from small_pipeline import DIR, inside, install, small, steps_run
+from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
-from when_ml_pipeline_meets_hydra.records.record import Record, _new_folder, dump_yaml, find_record, read_records
+from when_ml_pipeline_meets_hydra.records.record import Record, _new_folder, find_record, read_records
 
 
 @pytest.fixture(autouse=True)

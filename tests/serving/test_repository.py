@@ -20,7 +20,7 @@ import pytest
 import tiny_models as tiny
 from when_ml_pipeline_meets_hydra.errors import BadInput, Refused
 from when_ml_pipeline_meets_hydra.serving import bundling
-from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused, read_manifest, verify_files
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused, verified
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Action, Event, Terms
 from when_ml_pipeline_meets_hydra.serving.observations import canary_counts
 from when_ml_pipeline_meets_hydra.serving.observations.canary_counts import Counts, add_counts
@@ -260,7 +260,7 @@ def check_consistent(repository: Repository, model: str = "cars", *, finished: b
     for version in status.versions:
         assert version.problem is None
         folder = repository.folder(model, version.number)
-        verify_files(folder, read_manifest(folder)[0])
+        verified(folder)
     numbers = {version.number for version in status.versions}
     assert numbers == set(range(1, len(numbers) + 1))
     assert {event.version for event in status.history if event.action is Action.PUSH} == numbers

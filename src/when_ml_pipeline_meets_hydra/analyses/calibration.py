@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from when_ml_pipeline_meets_hydra.analyses.drawing import picture
 from when_ml_pipeline_meets_hydra.analyses.interface import Case, Finding, Table
 from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
 
@@ -24,8 +25,6 @@ class Calibration:
         if case.predicted.probabilities is None:
             return None
         import numpy as np
-
-        from when_ml_pipeline_meets_hydra.analyses.drawing import picture
 
         probabilities = case.predicted.probabilities
         two = len(case.classes) == 2

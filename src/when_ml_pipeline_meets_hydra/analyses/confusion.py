@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.analyses.drawing import picture, short
 from when_ml_pipeline_meets_hydra.analyses.interface import Case, Finding, Table
 from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
 
@@ -22,8 +23,6 @@ class ConfusionMatrix:
         if not case.classes:
             return None
         from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-        from when_ml_pipeline_meets_hydra.analyses.drawing import picture
 
         every = range(len(case.classes))
         said = case.predicted.values
@@ -54,8 +53,6 @@ class ConfusionMatrix:
 
 
 def _draw(axes: Axes, counts: Any, case: Case) -> None:
-    from when_ml_pipeline_meets_hydra.analyses.drawing import short
-
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / totals.clip(min=1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")

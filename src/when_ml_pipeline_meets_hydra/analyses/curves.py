@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from when_ml_pipeline_meets_hydra.analyses.drawing import COLOURS, MOST_LINES, picture, short
 from when_ml_pipeline_meets_hydra.analyses.interface import Case, Finding, Table
 from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
 
@@ -24,8 +25,6 @@ class Curves:
         """The curves of the classes that some rows have and others have not."""
         if case.predicted.probabilities is None:
             return None
-        from when_ml_pipeline_meets_hydra.analyses.drawing import MOST_LINES, picture
-
         asked = [1] if len(case.classes) == 2 else range(len(case.classes))
         found = [self._of(case, k) for k in asked if 0 < (case.target == k).sum() < len(case.target)]
         if not found:
@@ -93,8 +92,6 @@ def _pr(axes: Axes, found: Sequence[dict[str, Any]]) -> None:
 
 
 def _lines(axes: Axes, found: Sequence[dict[str, Any]], points: str, area: str, *, step: bool = False) -> None:
-    from when_ml_pipeline_meets_hydra.analyses.drawing import COLOURS, short
-
     for curve, colour in zip(found, COLOURS, strict=False):
         x, y = zip(*curve[points], strict=True)
         axes.plot(

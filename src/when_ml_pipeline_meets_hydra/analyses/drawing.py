@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
-
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.analyses.interface import Picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Okabe and Ito, Color Universal Design (2008): told apart also by those who see few colours.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7a7a7a", "#b0a000")
@@ -42,6 +40,10 @@ LOOK: Any = {
 
 def picture(alt: str, draw: Callable[[Axes], None], *, height: float = HEIGHT) -> Picture:
     """A picture of one pair of axes, ``height`` in inches."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     with rc_context(LOOK):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         FigureCanvasAgg(figure)

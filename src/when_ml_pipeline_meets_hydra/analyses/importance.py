@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from when_ml_pipeline_meets_hydra.analyses.drawing import picture, short
 from when_ml_pipeline_meets_hydra.analyses.interface import Case, Finding, Table
 from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
@@ -35,7 +36,6 @@ class Importance:
         import numpy as np
         import polars as pl
 
-        from when_ml_pipeline_meets_hydra.analyses.drawing import picture
         from when_ml_pipeline_meets_hydra.ml.datasets.table import column
         from when_ml_pipeline_meets_hydra.ml.preparation import matrix
         from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split
@@ -87,8 +87,6 @@ def _loss(task: Task, target: Array, said: Predictions) -> float:
 
 
 def _draw(axes: Axes, found: list[dict[str, Any]], metric: str) -> None:
-    from when_ml_pipeline_meets_hydra.analyses.drawing import short
-
     names = [short(f["column"], 22) for f in found]
     axes.barh(
         range(len(found)),

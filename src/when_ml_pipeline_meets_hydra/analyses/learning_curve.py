@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.analyses.drawing import COLOURS, picture
 from when_ml_pipeline_meets_hydra.analyses.interface import Case, Finding
 from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
 
@@ -21,8 +22,6 @@ class LearningCurve:
         file = case.modeling.path / "history.json"
         if not file.exists():
             return None
-        from when_ml_pipeline_meets_hydra.analyses.drawing import picture
-
         history = json.loads(file.read_text(encoding="utf-8"))
         losses = history["losses"]
         last = ", ".join(f"{name} {values[-1]:.4g}" for name, values in losses.items())
@@ -39,8 +38,6 @@ class LearningCurve:
 
 
 def _draw(axes: Axes, history: Any) -> None:
-    from when_ml_pipeline_meets_hydra.analyses.drawing import COLOURS
-
     for (name, values), colour in zip(history["losses"].items(), COLOURS, strict=False):
         axes.plot(range(1, len(values) + 1), values, color=colour, linewidth=1.6, label=name)
     if best := history.get("best"):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from when_ml_pipeline_meets_hydra.analyses.drawing import picture, short
 from when_ml_pipeline_meets_hydra.analyses.interface import Case, Finding, Table
 from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
 
@@ -29,8 +30,6 @@ class Residuals:
         if case.classes:
             return None
         import numpy as np
-
-        from when_ml_pipeline_meets_hydra.analyses.drawing import picture
 
         true, said = case.target.astype(float), case.predicted.values.astype(float)
         residuals = said - true
@@ -76,8 +75,6 @@ class Residuals:
 
 
 def _scatter(axes: Axes, true: Any, said: Any, unit: str) -> None:
-    from when_ml_pipeline_meets_hydra.analyses.drawing import short
-
     low, high = min(true.min(), said.min()), max(true.max(), said.max())
     axes.plot([low, high], [low, high], linestyle="--", color="#8a8f98", linewidth=1)
     axes.scatter(true, said, s=20 if len(true) < 300 else 8, color="#0072B2", alpha=0.55, linewidths=0)
@@ -86,8 +83,6 @@ def _scatter(axes: Axes, true: Any, said: Any, unit: str) -> None:
 
 
 def _histogram(axes: Axes, counts: Any, edges: Any, unit: str) -> None:
-    from when_ml_pipeline_meets_hydra.analyses.drawing import short
-
     axes.stairs(counts, edges, fill=True, color="#56B4E9")
     axes.axvline(0, linestyle="--", color="#5b6470", linewidth=1)
     axes.set_xlabel(f"predicted − true {short(unit, 22)}")

@@ -175,9 +175,6 @@ class _Binder:
         origin = self.job.origins.of(f"{key}._target_") or self.job.origins.of(key)
         self.problems.append(Problem(key=key, message=message, origin=origin, remedy=remedy))
 
-    def _locate(self, node: Any, key: str) -> Callable[..., Any]:
-        return locate(node["_target_"], self.allowed, key=key, origin=self.job.origins.of)
-
     def wanted(self, name: str, hint: Any) -> Any:
         """The type that a config key is validated into: its ``_target_``, otherwise the annotation."""
         return try_locate(self.job.config.get(name), self.allowed) or hint
@@ -209,7 +206,7 @@ class _Binder:
                 self._wrong(group, "no subcommand is chosen, and the stage has no default", remedy)
             return None
         try:
-            function = self._locate(node, key)
+            function = locate(node["_target_"], self.allowed, key=key, origin=self.job.origins.of)
             return function, signature_of(function)
         except BadInput as error:
             self.problems.extend(error.problems)

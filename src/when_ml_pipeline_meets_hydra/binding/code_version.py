@@ -40,9 +40,10 @@ def _digest_and_imports(module: str) -> tuple[str, tuple[str, ...]] | None:
     file = _file(module)
     if file is None:
         return None
-    source = file.read_bytes()
+    source, page = file.read_bytes(), file.with_suffix(".html")
+    digest = hashlib.sha256(source + page.read_bytes() if page.is_file() else source).hexdigest()
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    return hashlib.sha256(source).hexdigest(), tuple(_imports(source.decode("utf-8", "replace"), package))
+    return digest, tuple(_imports(source.decode("utf-8", "replace"), package))
 
 
 def _imports(source: str, package: str) -> Iterator[str]:

@@ -21,13 +21,9 @@ class Signature:
     returns: Any
 
 
+@lru_cache(maxsize=1024)
 def signature_of(function: Callable[..., Any]) -> Signature:
     """The resolved signature of a subcommand. Raises ``TypeError`` where it is none that can be called by name."""
-    return _signature(function)
-
-
-@lru_cache(maxsize=1024)
-def _signature(function: Callable[..., Any]) -> Signature:
     if inspect.isclass(function):
         raise TypeError("it is a class, and a subcommand is a function")
     hints = get_type_hints(function, include_extras=True)

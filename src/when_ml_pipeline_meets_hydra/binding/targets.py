@@ -5,20 +5,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from when_ml_pipeline_meets_hydra.composing.environment import PACKAGES, packages
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-
-PACKAGES_VARIABLE = "WMH_PACKAGES"
 
 
 def allowed_packages(named: Iterable[str] = ()) -> tuple[str, ...]:
     """Our own package, those of the environment variable, and those ``named`` on the command line."""
-    from_environment = os.environ.get(PACKAGES_VARIABLE, "").replace(",", " ").split()
-    return tuple(dict.fromkeys([__name__.partition(".")[0], *from_environment, *named]))
+    return tuple(dict.fromkeys([__name__.partition(".")[0], *packages(), *named]))
 
 
 def locate(target: Any, allowed: Iterable[str], *, key: str, origin: Callable[[str], str | None]) -> Callable[..., Any]:
@@ -37,7 +34,7 @@ def locate(target: Any, allowed: Iterable[str], *, key: str, origin: Callable[[s
         raise wrong("has to be a class or function with its module", "Write package.module.Name")
     if not inside(str(target), allowed):
         package = str(target).partition(".")[0]
-        remedy = f"If it is code of yours, add packages=[{package}] or set ${PACKAGES_VARIABLE}"
+        remedy = f"If it is code of yours, add packages=[{package}] or set ${PACKAGES}"
         is_python = package in sys.stdlib_module_names
         raise wrong(f"only {', '.join(allowed)} may be named here", None if is_python else remedy)
     try:

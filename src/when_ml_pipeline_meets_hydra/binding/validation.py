@@ -237,14 +237,11 @@ def _hints(hint: Any) -> Mapping[str, Any]:
 
 def _members(hint: Any, key: str, data: Any) -> Iterator[tuple[str, Any]]:
     """The values inside a container, each with its key; of anything else the value itself."""
-    if isinstance(data, dict) and _is_mapping(get_origin(hint)):
+    kind = get_origin(hint)
+    if isinstance(data, dict) and inspect.isclass(kind) and issubclass(kind, Mapping):
         yield from ((f"{key}.{name}", value) for name, value in data.items())
     else:
         yield from ((key, value) for value in (data if isinstance(data, list) else [data]))
-
-
-def _is_mapping(kind: Any) -> bool:
-    return inspect.isclass(kind) and issubclass(kind, Mapping)
 
 
 def _has_fields(hint: Any) -> bool:

@@ -19,6 +19,7 @@ from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, folder_of
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Job
 
+_CODE = (".py", ".html")
 MOST_ENTRIES = 5_000  # of a folder of option files or of code, with all that lies in it
 _VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
 
@@ -79,7 +80,7 @@ def state(looked_at: Mapping[str, list[str]], folder: Path) -> dict[str, Any] | 
     for name in looked_at["variables"]:
         digest.update(f"{name} {os.environ.get(name)!r}\n".encode())
     found: list[Iterable[tuple[str, os.stat_result]]] = [_tree(Path(o), ".yaml") for o in looked_at["options"]]
-    found += [_tree(place, ".py") for package in looked_at["packages"] for place in _places(package)]
+    found += [_tree(place, _CODE) for package in looked_at["packages"] for place in _places(package)]
     found += [((path, os.stat(path)) for path in looked_at["data"])]  # noqa: PTH116 - of what a link leads to
     try:
         for path, at in chain.from_iterable(found):
@@ -103,7 +104,7 @@ class _TooMuch(Exception):
     """A folder has so much in it that looking at all of it takes longer than it spares."""
 
 
-def _tree(folder: Path, ending: str) -> Iterator[tuple[str, os.stat_result]]:
+def _tree(folder: Path, ending: str | tuple[str, ...]) -> Iterator[tuple[str, os.stat_result]]:
     """The files below a folder, each with its state. Raises ``_TooMuch``."""
     todo, count = [str(folder)], 0
     while todo:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.settings import Settings
 from when_ml_pipeline_meets_hydra.cache import fingerprint
+from when_ml_pipeline_meets_hydra.composing.environment import HOME, PACKAGES, home
 from when_ml_pipeline_meets_hydra.composing.job import Job, Request
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.errors import ExitCode
@@ -31,8 +32,6 @@ from when_ml_pipeline_meets_hydra.storage import durable_files
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
-HOME_VARIABLE = "WMH_HOME"
-PACKAGES_VARIABLE = "WMH_PACKAGES"
 FORMAT = 4
 REASON = "nothing changed"
 MOST_JOBS = 200
@@ -41,7 +40,7 @@ MOST_JOBS = 200
 def home_of(words: Sequence[str]) -> Path:
     """Where a command keeps everything, as its words and the environment say."""
     said = [w.partition("=")[2] for w in words if w.startswith("home=")]
-    return Path((said or [os.environ.get(HOME_VARIABLE) or ".pipeline"])[-1]).absolute()
+    return Path(said[-1]).absolute() if said else home()
 
 
 class Recalled(NamedTuple):
@@ -100,7 +99,7 @@ def remember(words: Sequence[str], run: Run, started: float) -> None:
         if named is None:
             return
         looked_at = {
-            "variables": sorted({HOME_VARIABLE, PACKAGES_VARIABLE, *named}),
+            "variables": sorted({HOME, PACKAGES, *named}),
             "options": fingerprint.option_folders(prepared.search_path),
             "packages": sorted(_packages(prepared)),
             "data": sorted({str(file.absolute()) for file in _data_files(prepared) or ()}),

@@ -53,7 +53,9 @@ def parse_words(words: list[str]) -> argparse.Namespace:
 
 
 def search_path(args: argparse.Namespace) -> list[str]:
-    """The folders of option files that the command line names, read without Hydra."""
-    entries = [o.partition("=")[2] for o in args.overrides if o.lstrip("+").startswith("hydra.searchpath=")]
-    listed = [e.strip("'\" ") for entry in entries for e in entry.strip("[]").split(",")]
-    return [*args.config_dir, *filter(None, listed)]
+    """The folders of option files that the command line names."""
+    if not any("hydra.searchpath=" in override for override in args.overrides):
+        return list(args.config_dir)
+    from when_ml_pipeline_meets_hydra.composing import override_grammar
+
+    return [*args.config_dir, *override_grammar.search_path(args.overrides)]

@@ -9,7 +9,8 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
 from when_ml_pipeline_meets_hydra.cli.help.overview import choices_of
-from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option, choices_by, read_options
+from when_ml_pipeline_meets_hydra.composing.environment import home
+from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option, choices_by, load_yaml, read_options
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 _INSTALL = {
@@ -83,8 +84,6 @@ def _of_command(words: list[str]) -> Iterator[str]:
     yield from getattr(node, "commands", ())
     yield from (flag for p in node.params for flag in p.opts if flag.startswith("--"))
     if words[:1] == ["runs"] and len(words) > 1 and words[1] != "list":
-        from when_ml_pipeline_meets_hydra.cli.exit import home
-
         yield "last"
         yield from (folder.name for folder in (home() / "runs").glob("*"))
 
@@ -116,15 +115,13 @@ def _search_path(words: list[str]) -> list[str]:
 
 def _keys(groups: Mapping[str, Mapping[str, Option]], words: list[str]) -> Iterator[str]:
     """The keys of the chosen options, each with its value."""
-    import yaml
-
     said = {k.lstrip("+"): v for k, _, v in (w.partition("=") for w in words)}
     options = (option for group, name in said.items() if (option := groups.get(group, {}).get(name)))
     chosen = {**choices_of(groups), **{g: o for option in options for g, o in choices_by(option).items()}, **said}
-    yield from _leaves(yaml.safe_load((PRIMARY / "config.yaml").read_text(encoding="utf-8")), "")
+    yield from _leaves(load_yaml((PRIMARY / "config.yaml").read_text(encoding="utf-8")), "")
     for group, name in chosen.items():
         if group != STAGES and (option := groups.get(group, {}).get(name)):
-            yield from _leaves(yaml.safe_load(option.text()), option.package)
+            yield from _leaves(load_yaml(option.text()), option.package)
 
 
 def _leaves(content: Any, key: str) -> Iterator[str]:

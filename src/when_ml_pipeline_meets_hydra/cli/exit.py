@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.cli.output.formatting import GOES_ON
+from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
 
 _NO_BUG = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
 _BAD_NAME = {errno.ENAMETOOLONG, errno.ELOOP}
-HOME_VARIABLE = "WMH_HOME"
 
 
 def exit_code(work: Callable[[], int], words: Sequence[str]) -> int:
@@ -53,11 +53,6 @@ def _ended(work: Callable[[], int], words: Sequence[str]) -> int:
             return int(ExitCode.STEP_FAILED)
         _say(f"Unexpected {type(error).__name__}. The whole of it is in {_keep(error, words)}; please report it.")
         return int(ExitCode.STEP_FAILED)
-
-
-def home() -> Path:
-    """Where results and records lie, for commands that compose no config."""
-    return Path(os.environ.get(HOME_VARIABLE) or ".pipeline").absolute()
 
 
 def _show(error: PipelineError, *, as_json: bool) -> None:

@@ -20,7 +20,7 @@ from when_ml_pipeline_meets_hydra.composing.job import (
     Job,
 )
 from when_ml_pipeline_meets_hydra.composing.origins import Origins, Said
-from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, QuotedString
+from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.sweep import Combiner
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, folder_of
 from when_ml_pipeline_meets_hydra.composing.values import chain_of, first_line
@@ -60,7 +60,7 @@ def compose_as_far_as_it_goes(
 ) -> Composed:
     """Compose one config per job, without the overrides that are wrong; these are in ``problems``."""
     problems: list[Problem] = []
-    folders = (*config_dirs, *_search_path(overrides))
+    folders = (*config_dirs, *override_grammar.search_path(overrides))
     loader = Loader(folders)
     stages = {stage.name: stage for stage in loader.stages}
     parsed = list(_parse(overrides, loader, problems))
@@ -173,24 +173,9 @@ def _how_to_write(value: str) -> str:
     return f"Write {sweep}" if sweep else "Quote values with special characters: key='\"a b\"'"
 
 
-def _search_path(overrides: Iterable[str]) -> list[str]:
-    """What ``hydra.searchpath=[…]`` names; it has to be known before the groups are."""
-    lines = [o for o in overrides if o.lstrip("+").startswith("hydra.searchpath=")]
-    try:
-        parsed = [override_grammar.parse(line) for line in lines]
-    except config_loader.CompositionError:
-        return []  # reported with the other overrides
-    return [entry for override in parsed if _names_folders(override) for entry in _chosen(override)]
-
-
-def _names_folders(override: Override) -> bool:
-    value: Any = override.value()
-    return all(isinstance(v, str | QuotedString) and str(v) for v in (value if isinstance(value, list) else [value]))
-
-
 def _no_folder(path: str, config_dirs: Sequence[str]) -> Problem:
     is_flag = any(path in (entry, str(folder_of(entry))) for entry in config_dirs)
-    key = "--config-dir" if is_flag else "hydra.searchpath"
+    key = "--config-dir" if is_flag else override_grammar.SEARCH_PATH
     return Problem(key=key, value=path, message="no such folder")
 
 
@@ -207,9 +192,9 @@ def _illegal(override: Override, loader: Loader, problems: list[Problem]) -> boo
     """Append what is wrong with one override that parses; say whether it has to be left out."""
     before = len(problems)
     key = override.key_or_group
-    if key == "hydra.searchpath" and (override.is_delete() or _names_folders(override)):
+    if key == override_grammar.SEARCH_PATH and (override.is_delete() or override_grammar.names_folders(override)):
         return True  # it has done its work
-    if key == "hydra.searchpath":
+    if key == override_grammar.SEARCH_PATH:
         problems.append(Problem(key=key, message="expected a list of folders", remedy=f"Write {key}=[DIR,DIR]"))
     elif override.is_hydra_override() and (refused := _refused(override)):
         problems.append(Problem(key=key, message=refused[0], remedy=refused[1]))
@@ -222,7 +207,7 @@ def _illegal(override: Override, loader: Loader, problems: list[Problem]) -> boo
     elif override.is_sweep_override() and (wrong_size := _wrong_size(override, loader)):
         problems.append(Problem(key=key, message=wrong_size))
     elif key.partition("/")[0] == STAGES and isinstance(override.value(), list):
-        remedy = f"For one job each write {key}={','.join(_chosen(override))} --multirun"
+        remedy = f"For one job each write {key}={','.join(override_grammar.names(override))} --multirun"
         problems.append(Problem(key=key, message="takes one name, no list", remedy=remedy))
     elif override.is_delete() and loader.is_choice(override) and not isinstance(override.value(), str | None):
         message = "what is left out is named by one name, or by none"
@@ -263,7 +248,7 @@ def _wrong_size(override: Override, loader: Loader) -> str | None:
 
 def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
     group = override.key_or_group
-    allowed, chosen = loader.options(group), list(_chosen(override))
+    allowed, chosen = loader.options(group), list(override_grammar.names(override))
     if group != STAGES and not set(chosen) <= set(allowed):
         allowed = [*allowed, *_nested_options(group, loader)]
     leaves_out = override.is_delete() and override.value() is None
@@ -284,14 +269,6 @@ def _nested_options(group: str, loader: Loader) -> Iterator[str]:
     """The options in folders inside a group's folder, as Hydra names them: ``cmnist/cnn``."""
     for inner in loader.groups(group):
         yield from (f"{inner.removeprefix(f'{group}/')}/{name}" for name in loader.options(inner))
-
-
-def _chosen(override: Override) -> Iterator[str]:
-    """The options that a group override names, over all values of a sweep."""
-    values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
-    for value in values:
-        for name in value if isinstance(value, list) else [value]:
-            yield name.text if isinstance(name, QuotedString) else str(name)
 
 
 def _filled_groups(loader: Loader) -> list[str]:

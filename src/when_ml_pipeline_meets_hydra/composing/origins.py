@@ -33,7 +33,7 @@ class Origins:
 
     def misplaced(self) -> Iterator[Problem]:
         """The option files that lack the ``# @package`` header which the other options of their group have."""
-        for path, package, file in self._option_files():
+        for path, package, file in self._option_files:
             group, _, name = path.rpartition("/")
             if not package.endswith(group.replace("/", ".")):
                 continue
@@ -48,7 +48,7 @@ class Origins:
 
     def headerless(self, key: str) -> str | None:
         """What to do about an option file whose content was meant to land at ``key``, but does not say so."""
-        for path, package, file in self._option_files():
+        for path, package, file in self._option_files:
             group = path.rpartition("/")[0]
             if package != key and package.endswith(group.replace("/", ".")) and group.endswith(f"/{key}"):
                 return f"Make '# @package {key}' the first line of {file}"
@@ -75,7 +75,7 @@ class Origins:
         return None
 
     def _file_and_line(self, key: str) -> str | None:
-        for _, package, file in reversed(list(self._option_files())):
+        for _, package, file in reversed(self._option_files):
             rest = key if not package else key.removeprefix(f"{package}.") if key != package else ""
             if package and rest == key:
                 continue
@@ -83,11 +83,8 @@ class Origins:
                 return f"{_short(Path(file))}, line {line}"
         return None
 
-    def _option_files(self) -> Sequence[tuple[str, str, str | None]]:
-        return self._files
-
     @cached_property
-    def _files(self) -> list[tuple[str, str, str | None]]:
+    def _option_files(self) -> list[tuple[str, str, str | None]]:
         found = self._loader.defaults(self.choices)
         return [(str(d.config_path), d.package or "", self._loader.source_file(str(d.config_path))) for d in found]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice, product
@@ -13,13 +13,38 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, RangeSweep, Sweep, ValueType
 from hydra.errors import HydraException
 
-__all__ = ["Override", "QuotedString"]
+__all__ = ["Override"]
+
+SEARCH_PATH = "hydra.searchpath"
 
 
 @lru_cache(maxsize=4096)
 def parse(line: str) -> Override:
     """One override, parsed. Raises ``HydraException`` where it does not follow the grammar."""
     return OverridesParser.create().parse_overrides([line])[0]
+
+
+def names(override: Override) -> Iterator[str]:
+    """The options or folders that an override names, over all values of a sweep."""
+    values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+    for value in values:
+        for name in value if isinstance(value, list) else [value]:
+            yield name.text if isinstance(name, QuotedString) else str(name)
+
+
+def search_path(overrides: Iterable[str]) -> list[str]:
+    """What ``hydra.searchpath=[…]`` names; it has to be known before the groups are."""
+    try:
+        parsed = [parse(line) for line in overrides if line.lstrip("+").startswith(f"{SEARCH_PATH}=")]
+    except HydraException:
+        return []  # reported with the other overrides
+    return [entry for override in parsed if names_folders(override) for entry in names(override)]
+
+
+def names_folders(override: Override) -> bool:
+    """Whether the value of an override is a text, or a list of texts."""
+    value: Any = override.value()
+    return all(isinstance(v, str | QuotedString) and str(v) for v in (value if isinstance(value, list) else [value]))
 
 
 def elements(override: Override) -> list[Override]:

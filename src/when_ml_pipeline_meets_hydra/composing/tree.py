@@ -183,6 +183,15 @@ def load_yaml(text: str) -> Any:
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
+def dump_yaml(content: Any, width: int = 80) -> str:
+    """Plain values as YAML, keys in their order."""
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": False, "width": width}
+    return str(yaml.dump(content, Dumper=dumper, **style))
+
+
 def _choices(defaults: Any) -> dict[str, str]:
     entries = [entry for entry in defaults if isinstance(entry, dict)] if isinstance(defaults, list) else []
     named = (

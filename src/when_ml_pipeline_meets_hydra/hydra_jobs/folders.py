@@ -10,18 +10,15 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing.job import JOB_NUMBER, RUN_FOLDER, Job, override_dirname
+from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.records.record import dump_yaml
-
-# What differs from job to job; each stands in the text of hydra.yaml until it is known.
-_NUMBER, _NAME, _TASK, _FOLDER = "THE-JOBS-NUMBER", "THE-JOBS-OVERRIDES-AS-A-NAME", "THE-JOBS-OVERRIDES", "THE-FOLDER"
-_CHOICE = "THE-JOBS-CHOICES"
 
 Resolve = Callable[[Mapping[str, Any], Mapping[str, Any], str], str]
 
@@ -40,6 +37,9 @@ class JobFolders:
     masks: Redactor
     secret_keys: Collection[str]
     resolve: Resolve
+    _places: dict[int, Path] = field(init=False, default_factory=dict)
+    _written: set[int] = field(init=False, default_factory=set)
+    _texts: dict[tuple[str, int], tuple[Any, str]] = field(init=False, default_factory=dict)
 
     @cached_property
     def hydra(self) -> Mapping[str, Any]:
@@ -58,10 +58,6 @@ class JobFolders:
             self._places[job.number] = self._worked_out(job)
         return self._places[job.number]
 
-    @cached_property
-    def _places(self) -> dict[int, Path]:
-        return {}
-
     def _worked_out(self, job: Job) -> Path:
         if not self.is_multirun:
             return self._place(job, "run.dir")
@@ -76,7 +72,7 @@ class JobFolders:
 
     def described(self, job: Job) -> dict[str, Any]:
         """Hydra's config for a job, before the job has a folder."""
-        return {**self._named(job), "runtime": self._runtime(job)}
+        return {**self._named(job), "runtime": {**self.hydra["runtime"], "choices": dict(job.chosen)}}
 
     def write(self, job: Job) -> None:
         """Write the job's config beside its results, once."""
@@ -122,9 +118,6 @@ class JobFolders:
     def _resolved(self, job: Job, key: str) -> str:
         return self.resolve(job.config, self.described(job), key)
 
-    def _runtime(self, job: Job) -> dict[str, Any]:
-        return {**self.hydra["runtime"], "choices": dict(job.chosen)}
-
     def _named(self, job: Job) -> dict[str, Any]:
         number = {"num": job.number, "id": str(job.number)} if self.is_multirun else {}
         own = {**self.hydra["job"], "override_dirname": self._dirname(job), **number}
@@ -139,50 +132,36 @@ class JobFolders:
         return override_dirname(map(self._shown, job.overrides), self.hydra["job"]["config"]["override_dirname"])
 
     def _part(self, key: str, value: Any) -> str:
-        """One top-level key as YAML; jobs share these."""
+        """A key as YAML; jobs share these."""
         if (state := (key, id(value))) not in self._texts:
             self._texts[state] = value, dump_yaml({key: self.masks.tree(value, self.secret_keys, key)})
         return self._texts[state][1]
 
-    @cached_property
-    def _texts(self) -> dict[tuple[str, int], tuple[Any, str]]:
-        return {}
-
     def _hydra_text(self, job: Job, overrides: list[str], folder: Path) -> str:
-        """``hydra.yaml``: what jobs share as YAML, once, and in it what is the job's own."""
-        if (state := id(job.chosen)) not in self._hydra_texts:
-            chosen = (f"{_scalar(group)}: {_scalar(self.masks.text(name))}" for group, name in job.chosen.items())
-            text = _with_lines(self._shared_text, f"{_CHOICE}: null", [*chosen])
-            self._hydra_texts[state] = job.chosen, text
-        text = self._hydra_texts[state][1]
-        text = _with_lines(text, f"- {_TASK}", [f"- {_scalar(line)}" for line in overrides] or ["[]"])
-        text = text.replace(_NUMBER, str(job.number)).replace(_NAME, _scalar(self._dirname(job)))
-        return text.replace(_FOLDER, _scalar(str(folder)))
+        """``hydra.yaml``: what is the job's own, and what jobs share, which is made once."""
+        number = f"    num: {job.number}\n    id: '{job.number}'\n" if self.is_multirun else ""
+        tasks = "".join(f"\n    - {_scalar(line)}" for line in overrides) or " []"
+        choices = indent(self._part("choices", job.chosen), "    ")
+        return (
+            f"hydra:\n{self._shared['']}"
+            f"  job:\n{number}    override_dirname: {_scalar(self._dirname(job))}\n{self._shared['job']}"
+            f"  overrides:\n    task:{tasks}\n{self._shared['overrides']}"
+            f"  runtime:\n    output_dir: {_scalar(str(folder))}\n{choices}{self._shared['runtime']}"
+        )
 
     @cached_property
-    def _shared_text(self) -> str:
-        number = {"num": _NUMBER, "id": _NUMBER} if self.is_multirun else {}
-        content = {
-            **self.hydra,
-            "mode": self._mode,
-            "job": {**self.hydra["job"], "override_dirname": _NAME, **number},
-            "overrides": {**self.hydra["overrides"], "task": [_TASK]},
-            "runtime": {**self.hydra["runtime"], "choices": {_CHOICE: None}, "output_dir": _FOLDER},
-        }
-        text = dump_yaml({"hydra": self.masks.tree(content, self.secret_keys)})
-        return text.replace(f"id: {_NUMBER}", f"id: '{_NUMBER}'")
-
-    @cached_property
-    def _written(self) -> set[int]:
-        return set()
+    def _shared(self) -> Mapping[str, str]:
+        """Hydra's config without what is a job's own: the parts that have such, and ("") all others."""
+        number = ("num", "id") if self.is_multirun else ()
+        own = {"job": {"override_dirname", *number}, "overrides": {"task"}, "runtime": {"choices", "output_dir"}}
+        shown = self.masks.tree({**self.hydra, "mode": self._mode}, self.secret_keys)
+        parts = {key: {k: v for k, v in shown[key].items() if k not in names} for key, names in own.items()}
+        others = indent(dump_yaml({k: v for k, v in shown.items() if k not in own}), "  ")
+        return {"": others, **{key: indent(dump_yaml(part), "    ") for key, part in parts.items()}}
 
     @cached_property
     def _shown(self) -> Callable[[str], str]:
         return cache(lambda line: self.masks.override(line, self.secret_keys))
-
-    @cached_property
-    def _hydra_texts(self) -> dict[int, tuple[Mapping[str, str], str]]:
-        return {}
 
 
 def _filled(node: Any, folder: str) -> Any:
@@ -191,13 +170,6 @@ def _filled(node: Any, folder: str) -> Any:
     if isinstance(node, list):
         return [_filled(v, folder) for v in node]
     return node.replace(RUN_FOLDER, folder) if isinstance(node, str) else node
-
-
-def _with_lines(text: str, line: str, lines: list[str]) -> str:
-    """``text`` with some lines in the place of one, each indented as that one is."""
-    end = text.index(f"{line}\n")
-    begin = text.rindex("\n", 0, end) + 1
-    return "".join([text[:begin], *(f"{text[begin:end]}{new}\n" for new in lines), text[end + len(line) + 1 :]])
 
 
 def _write(file: str, text: str) -> None:

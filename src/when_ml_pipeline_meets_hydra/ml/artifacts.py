@@ -33,6 +33,11 @@ class DType(StrEnum):
     BOOL = "bool"
     DATE = "date"
 
+    @property
+    def is_text(self) -> bool:
+        """Whether a column of this type is one of texts wherever a number is needed; a truth value is a text, too."""
+        return self in (DType.STRING, DType.BOOL)
+
 
 @frozen
 class Column:

@@ -123,7 +123,7 @@ class Comparison:
 def compare(records: Iterable[Record]) -> Comparison:
     """The combinations of some runs, in the order of their jobs."""
     drafts = [draft for record in records for draft in _drafts(record)]
-    keys = [key for key in dict.fromkeys(k for d in drafts for k in d.words) if _differs(key, drafts)]
+    keys = [k for k in dict.fromkeys(k for d in drafts for k in d.words) if len({d.words.get(k) for d in drafts}) > 1]
     rows = tuple(draft.combination(keys) for draft in drafts)
     # What is written in two ways (1e-3 and 0.001) may be the same.
     keys = [key for key in keys if len({json.dumps(row.values.get(key), default=str) for row in rows}) > 1]
@@ -212,10 +212,6 @@ def _words(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
         name = key.lstrip("+~")
         if re.split(r"[.\[/@]", name)[0] not in FOR_THE_RUN or name.startswith("c/"):
             yield name, "" if key.startswith("~") else value
-
-
-def _differs(key: str, drafts: Sequence[_Draft]) -> bool:
-    return len({draft.words.get(key) for draft in drafts}) > 1
 
 
 def _look_up(config: Any, key: str) -> Any:

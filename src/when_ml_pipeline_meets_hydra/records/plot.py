@@ -9,12 +9,15 @@ from itertools import pairwise
 from random import Random
 from statistics import median
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from when_ml_pipeline_meets_hydra.records.compare import Combination, Comparison, shown
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # Okabe and Ito, Color Universal Design (2008): told apart also by those who see few colours.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
@@ -44,10 +47,6 @@ def draw(comparison: Comparison, metric: str, kind: str) -> bytes:
     Numbers are on a linear axis, or on a logarithmic one where they spread over it more evenly; a line joins the
     medians. All else is a box and a point per combination. Colours tell the values of the first key that is no number.
     """
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     measured = (row for row in comparison.rows if metric in row.metrics)
     rows = sorted(measured, key=lambda row: (row.run, row.jobs))  # options in the order in which they were listed
     keys = comparison.keys
@@ -60,7 +59,7 @@ def draw(comparison: Comparison, metric: str, kind: str) -> bytes:
         coloured = next((k for k in keys if not _is_number(rows, k) and _distinct(rows, k) <= len(_COLOURS)), None)
         groups = _groups(rows, coloured)
         for panel, key in zip(axes, keys, strict=False):
-            _panel(panel, key, metric, groups)
+            (_numbers if _is_number(rows, key) else _categories)(panel, key, metric, groups)
             panel.set_xlabel(key)
         for place, panel in enumerate(axes):
             panel.set_ylabel(metric if place % across == 0 else "")
@@ -88,14 +87,7 @@ def _groups(rows: Sequence[Combination], key: str | None) -> Mapping[str, Sequen
     return {name: [r for r in rows if shown(r.values.get(key)) == name] for name in names}
 
 
-def _panel(panel: Axes, key: str, metric: str, groups: Mapping[str, Sequence[Combination]]) -> None:
-    rows = [row for group in groups.values() for row in group]
-    (_numbers if _is_number(rows, key) else _categories)(panel, key, metric, groups)
-
-
 def _numbers(panel: Axes, key: str, metric: str, groups: Mapping[str, Sequence[Combination]]) -> None:
-    from matplotlib.ticker import NullFormatter
-
     for place, (name, rows) in enumerate(groups.items()):
         points = sorted((float(row.values[key]), row.metrics[metric]) for row in rows)
         x, y = [p[0] for p in points], [p[1] for p in points]
@@ -182,10 +174,6 @@ def _size(rows: Sequence[Any]) -> float:
 
 
 def _label(name: str) -> str:
-    return (
-        shorten(name, _LONG, placeholder="…")
-        if " " in name
-        else name
-        if len(name) <= _LONG
-        else f"{name[: _LONG - 1]}…"
-    )
+    if " " in name:
+        return shorten(name, _LONG, placeholder="…")
+    return name if len(name) <= _LONG else f"{name[: _LONG - 1]}…"

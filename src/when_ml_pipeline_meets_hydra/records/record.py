@@ -263,13 +263,6 @@ def find_record(home: Path, name: str) -> Record:
     raise BadInput(Problem(key=name, message=message, remedy=did_you_mean(name, [r.id for r in records[-20:]])))
 
 
-def dump_yaml(content: Any, width: int = 80) -> str:
-    """Plain values as YAML, keys in their order."""
-    import yaml
-
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": False, "width": width}
-    return str(yaml.dump(content, Dumper=dumper, **style))
 
 
 def _new_folder(runs: Path) -> Path:

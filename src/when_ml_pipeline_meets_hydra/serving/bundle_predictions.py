@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
@@ -54,8 +55,6 @@ class Answers:
 
     @cached_property
     def _session(self) -> Any:
-        import onnxruntime
-
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # sums in one order, so that the same rows give the same numbers
         model = (self._model.path / "model.onnx").read_bytes()

@@ -24,10 +24,10 @@ from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
     Provenance,
     describe_files,
     digest_of,
-    file_digest,
     write_manifest,
 )
 from when_ml_pipeline_meets_hydra.serving.formats.reference import read_summary, write_training
+from when_ml_pipeline_meets_hydra.storage.durable_files import sha256
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,11 +41,11 @@ def source_digest(preprocessing: PreparedData, modeling: TrainedModel) -> str:
     return digest_of(
         {
             "format": FORMAT,
-            "preprocessing": file_digest(preprocessing.path / "preprocessing.onnx"),
-            "summary": file_digest(preprocessing.path / "summary.json"),
-            "holdout": file_digest(preprocessing.path / "holdout.parquet"),
-            "model": file_digest(modeling.path / "model.onnx"),
-            "predictions": file_digest(modeling.path / "predictions.parquet"),
+            "preprocessing": sha256(preprocessing.path / "preprocessing.onnx"),
+            "summary": sha256(preprocessing.path / "summary.json"),
+            "holdout": sha256(preprocessing.path / "holdout.parquet"),
+            "model": sha256(modeling.path / "model.onnx"),
+            "predictions": sha256(modeling.path / "predictions.parquet"),
             "facts": _facts(preprocessing, modeling),
         }
     )

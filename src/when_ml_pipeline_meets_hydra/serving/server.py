@@ -18,38 +18,19 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError, Problem
 from when_ml_pipeline_meets_hydra.serving import workers
 from when_ml_pipeline_meets_hydra.serving.formats.examples import read_smoke
-from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
+from when_ml_pipeline_meets_hydra.serving.http.settings import METRICS_DIRECTORY, Settings
 from when_ml_pipeline_meets_hydra.serving.http.users import Users
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 from when_ml_pipeline_meets_hydra.storage.durable_files import is_running
 
-METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
 SHARED_MEMORY, METRICS = "/dev/shm", "model_server_metrics"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def serve(
-    settings: Settings,
-    *,
-    host: str,
-    port: int,
-    count: int,
-    announce: Callable[[str], None],
-    certificate: Path | None = None,
-    key: Path | None = None,
-    proxy: str = "",
-) -> None:
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve a repository until SIGINT or SIGTERM; requests that have come are answered.
 
-    Args:
-        settings: the repository, who may use it, and the limits.
-        host: address to listen on.
-        port: port to listen on, 0 for a free one.
-        count: number of worker processes.
-        announce: gets the lines for the person who started the server.
-        certificate: file of the certificate and its chain, for TLS.
-        key: file of its private key.
-        proxy: address of a proxy whose X-Forwarded-For is believed.
+    ``announce`` gets the lines for the person who started the server.
 
     Raises:
         BadInput: the address cannot be listened on, the repository is no directory, its users cannot be read, or the
@@ -60,16 +41,17 @@ def serve(
     if settings.root.exists() and not settings.root.is_dir():
         raise BadInput(Problem(key="--repository", value=str(settings.root), message="is no directory"))
     users = Users(settings.root, settings.sole).all()
-    tls = _certificate(certificate, key)
-    with _listening(host, port) as listener, _metrics_folder() as folder:
-        url = _url(host, listener.getsockname()[1], "https" if tls else "http")
+    _check_certificate(settings.certificate, settings.key)
+    scheme = "https" if settings.certificate else "http"
+    with _listening(settings.host, settings.port) as listener, _metrics_folder() as folder:
+        url = _url(settings.host, listener.getsockname()[1], scheme)
         for line in _welcome(repository, url, next(iter(users), "ID")):
             announce(line)
-        if tls is None and host not in LOOPBACK:
+        if not settings.certificate and settings.host not in LOOPBACK:
             announce("Warning: passwords travel unencrypted; give the server a --certificate and a --key.")
         os.environ[METRICS_DIRECTORY] = folder
         workers.log_to_stderr()
-        workers.run(settings, listener, workers=count, tls=tls, proxy=proxy)
+        workers.run(settings, listener)
     announce("Stopped.")
 
 
@@ -83,9 +65,9 @@ def _metrics_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix=f"{METRICS}-{os.getpid()}-", dir=place)
 
 
-def _certificate(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+def _check_certificate(certificate: Path | None, key: Path | None) -> None:
     if certificate is None and key is None:
-        return None
+        return
     if certificate is None or key is None:
         missing = "--certificate" if certificate is None else "--key"
         raise BadInput(Problem(key=missing, message="TLS needs a certificate and its key"))
@@ -96,7 +78,6 @@ def _certificate(certificate: Path | None, key: Path | None) -> tuple[Path, Path
         said = f"with {key} it cannot be used: {getattr(problem, 'reason', None) or problem}"
         remedy = "Both need to be in PEM, and the key without a password"
         raise BadInput(Problem(key="--certificate", value=str(certificate), message=said, remedy=remedy)) from None
-    return certificate, key
 
 
 @contextmanager

@@ -19,7 +19,6 @@ import threading
 import time
 from functools import partial
 from multiprocessing import connection
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -39,22 +38,12 @@ SWITCH_SECONDS = 0.0005
 START_SECONDS = 60
 
 
-def run(
-    settings: Settings, listener: socket.socket, *, workers: int, tls: tuple[Path, Path] | None, proxy: str
-) -> None:
+def run(settings: Settings, listener: socket.socket) -> None:
     """Serve on a listening socket until SIGINT or SIGTERM; requests that have come are answered.
-
-    Args:
-        settings: what each worker is told.
-        listener: the socket.
-        workers: number of processes that answer.
-        tls: files of the certificate and its key; None: plain HTTP.
-        proxy: address whose X-Forwarded-For is believed; empty: nobody's.
 
     Raises:
         StepFailed: no worker could start.
     """
-    certificate, key = tls or (None, None)
     config = uvicorn.Config(
         partial(_create_app, settings),
         factory=True,
@@ -64,14 +53,14 @@ def run(
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=bool(proxy),
-        forwarded_allow_ips=proxy,
-        workers=workers,
+        proxy_headers=bool(settings.proxy),
+        forwarded_allow_ips=settings.proxy,
+        workers=settings.workers,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=START_SECONDS,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
+        ssl_certfile=settings.certificate,
+        ssl_keyfile=settings.key,
     )
     multiprocess.Process = _Worker  # type: ignore[misc]  # it has no other way to say which class a worker is
     supervisor = _Supervisor(config, [listener])

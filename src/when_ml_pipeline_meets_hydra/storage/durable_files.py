@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -54,6 +55,21 @@ def read_lines(path: Path) -> list[bytes]:
 def _lines(path: Path) -> Iterable[bytes]:
     content = path.read_bytes() if path.exists() else b""
     return (line for line in content.splitlines(keepends=True) if line.endswith(b"\n"))
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stamp(path: str) -> tuple[int, int] | None:
+    """Changes whenever a file is replaced; None where there is none. Costs one call of ``stat``."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 (Path.stat costs twice as much)
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino
 
 
 def is_running(process: int) -> bool:

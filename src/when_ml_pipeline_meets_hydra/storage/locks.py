@@ -23,7 +23,7 @@ class Held(Exception):
 
 
 @contextmanager
-def hold(file: Path, holder: str, *, patience: float = 0) -> Iterator[None]:
+def hold(file: Path, holder: str = "", *, patience: float = 0) -> Iterator[None]:
     """Hold a lock under the name ``holder``. Raises ``Held`` where another one holds it ``patience`` seconds long."""
     until = time.monotonic() + patience
     handle = _open(file)

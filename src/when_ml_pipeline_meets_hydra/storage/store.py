@@ -110,7 +110,8 @@ class Store:
 
     def lock(self, key: str, run: str, *, patience: float = 0) -> AbstractContextManager[None]:
         """Hold the right to compute ``key``. Raises ``Held`` where another run holds it ``patience`` seconds long."""
-        return hold(self._lock(key), f"run {run} (process {os.getpid()} on {_HOST})", patience=patience)
+        holder = f"run {run} (process {os.getpid()} on {_HOST})"
+        return hold(self.root / "locks" / f"{key}.lock", holder, patience=patience)
 
     def checkpoints(self, key: str) -> Path:
         """Where computations of ``key`` leave what the next one can go on from, until there is a result."""
@@ -175,9 +176,6 @@ class Store:
 
     def _folders(self) -> Iterator[Path]:
         yield from sorted(f for f in self.root.glob("[0-9a-f][0-9a-f]/*") if f.is_dir())
-
-    def _lock(self, key: str) -> Path:
-        return self.root / "locks" / f"{key}.lock"
 
     def _publish(self, temporary: Path, key: str) -> None:
         """Let a whole result appear under its key. All of it is on the disk before it has its name.
@@ -272,7 +270,7 @@ def _wrong_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterat
         file = folder / FILES / name
         if not file.is_file():
             yield f"{file}: missing"
-        elif file.stat().st_size != said["size"] or _sha256(file) != said["sha256"]:
+        elif file.stat().st_size != said["size"] or durable_files.sha256(file) != said["sha256"]:
             yield f"{file}: changed since it was stored"
     for file in sorted((folder / FILES).rglob("*")):
         if file.is_file() and file.relative_to(folder / FILES).as_posix() not in files:
@@ -283,11 +281,6 @@ def _difference(stored: Any, wanted: Any) -> str:
     one, two = (json.dumps(v, indent=1, sort_keys=True, ensure_ascii=False).splitlines() for v in (stored, wanted))
     changes = list(difflib.unified_diff(one, two, n=0, lineterm=""))
     return "\n".join(line for line in changes[2:] if not line.startswith("@@"))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _read(file: Path) -> bytes | None:

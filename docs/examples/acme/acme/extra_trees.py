@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra import Progress, Task, TrainingParam, Unkeyed, frozen
+from when_ml_pipeline_meets_hydra import Progress, SklearnModel, Task, TrainingParam, Unkeyed, frozen
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx
 
     from when_ml_pipeline_meets_hydra import Estimator
 
 
 @frozen
-class ExtraTrees:
+class ExtraTrees(SklearnModel):
     """Trees whose splits are drawn at random (Geurts et al., "Extremely randomized trees", 2006)."""
 
     name: Annotated[str, Field(description="Name of the model in reports")]
@@ -38,9 +37,3 @@ class ExtraTrees:
             n_jobs=self.n_jobs,
         )
         return estimator.fit(features, target)  # type: ignore[no-any-return]
-
-    def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
-        """The trained model as ONNX; training compares its predictions and refuses a graph that differs."""
-        from when_ml_pipeline_meets_hydra import to_graph
-
-        return to_graph(estimator, n_features)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +9,11 @@ from typing import Annotated
 import typer
 
 from when_ml_pipeline_meets_hydra.binding.settings import Objective
-from when_ml_pipeline_meets_hydra.cli.exit import home
-from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_rows
+from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json, print_rows
+from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.records.compare import Comparison, compare, objective_of
+from when_ml_pipeline_meets_hydra.records.frames import csv_of, parquet_of
 from when_ml_pipeline_meets_hydra.records.record import Record, find_record
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
@@ -33,15 +33,14 @@ def compare_runs(
     check_endings({"--csv": csv, "--parquet": parquet, "--picture": picture})
     records = list(dict.fromkeys(find_record(home(), run) for run in runs))
     comparison, note = _sorted(compare(records), records[0], metric, minimize=minimize)
-    files = {csv: _csv, parquet: _parquet, picture: _picture}
-    contents = {file: make(comparison, file) for file, make in files.items() if file}  # all of them, or none
-    for file, content in contents.items():
+    contents = {file: make(comparison) for file, make in ((csv, csv_of), (parquet, parquet_of)) if file}
+    if picture:
+        contents[picture] = _drawn(comparison, picture)
+    for file, content in contents.items():  # all of them, or none
         write(file, content)
     if as_json:
         rows = [row.as_json() for row in comparison.rows]
-        shown = {"keys": comparison.keys, "metrics": comparison.metrics, "combinations": rows}
-        json.dump(shown, sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        print_json({"keys": comparison.keys, "metrics": comparison.metrics, "combinations": rows})
         return
     print_rows(*comparison.table(comparison.rows, console().width if sys.stdout.isatty() else None))
     if note:
@@ -72,19 +71,7 @@ def _sorted(
     return comparison.sorted(Objective(metric=whole, direction=direction)), None
 
 
-def _csv(comparison: Comparison, file: Path) -> bytes:
-    from when_ml_pipeline_meets_hydra.records.frames import csv_of
-
-    return csv_of(comparison)
-
-
-def _parquet(comparison: Comparison, file: Path) -> bytes:
-    from when_ml_pipeline_meets_hydra.records.frames import parquet_of
-
-    return parquet_of(comparison)
-
-
-def _picture(comparison: Comparison, file: Path) -> bytes:
+def _drawn(comparison: Comparison, file: Path) -> bytes:
     from when_ml_pipeline_meets_hydra.records.plot import draw
 
     if not comparison.metrics:

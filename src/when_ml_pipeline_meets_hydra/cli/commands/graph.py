@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
@@ -30,14 +29,13 @@ def graph(
     config_dir: Annotated[list[str] | None, typer.Option("--config-dir", help="A folder of your option files")] = None,
 ) -> None:
     """Show the option files of a config: which one names which in its defaults list, and where its keys land."""
-    from when_ml_pipeline_meets_hydra.cli.output.consoles import console
+    from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json
     from when_ml_pipeline_meets_hydra.composing.compose import compose
 
     composed = compose(overrides or [], config_dirs=config_dir or [])
     root = composed.loader().imports(composed.jobs[0].choices)
     if form is Format.JSON:
-        json.dump(_plain(root), sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        print_json(_plain(root))
     elif form is Format.MERMAID:
         sys.stdout.writelines(f"{line}\n" for line in _mermaid(root))
     else:

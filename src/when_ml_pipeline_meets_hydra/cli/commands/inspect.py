@@ -13,10 +13,10 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.cache import compositions
 from when_ml_pipeline_meets_hydra.composing.job import FOLLOWS, NEEDED, RUN_FOLDER, Composed, Job, Request
+from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.hydra_jobs.folders import JobFolders
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.records.record import dump_yaml
 
 
 def show(args: Namespace) -> int:

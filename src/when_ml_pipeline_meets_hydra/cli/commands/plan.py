@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated
 
 import typer
@@ -16,15 +14,14 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
 ) -> None:
     """Show the steps with what will be done and why; run nothing."""
-    from when_ml_pipeline_meets_hydra.cli.output.consoles import print_rows
+    from when_ml_pipeline_meets_hydra.cli.output.consoles import print_json, print_rows
     from when_ml_pipeline_meets_hydra.cli.output.formatting import counted
     from when_ml_pipeline_meets_hydra.cli.output.tables import plan_json
     from when_ml_pipeline_meets_hydra.pipeline import prepare
 
     prepared = prepare(overrides or [], multirun=multirun, config_dirs=config_dir or [])
     if as_json:
-        json.dump(plan_json(prepared.plan), sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        print_json(plan_json(prepared.plan))
     else:
         steps = prepared.plan.steps
         rows = ((s.call.name, s.key[:12], s.action, s.reason) for s in steps)

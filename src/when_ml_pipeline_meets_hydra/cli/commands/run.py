@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run_words(words: list[str]) -> int:
     """Run the stages that the words ask for, or show what a flag asks for."""
     if words in ([], ["--help"], ["-h"]):  # the two that have to answer at once
-        return _overview() if not words else _general_help([])
+        return _overview([]) if not words else _general_help([])
     if (code := _replayed(words)) is not None:
         return code
     args = parse_words(words)
@@ -27,26 +27,26 @@ def run_words(words: list[str]) -> int:
             Problem(key="--json", message="is for a run, and nothing is to be run here", remedy="Add c=STAGE")
         )
     if args.version:
-        return _show_version()
+        from when_ml_pipeline_meets_hydra import __version__
+
+        print(__version__)
+        return 0
     if args.info or args.cfg:
         from when_ml_pipeline_meets_hydra.cli.commands import inspect
 
         return inspect.show(args)
+    if args.help and stage != "help":
+        from when_ml_pipeline_meets_hydra.cli.help.stage import show_stage_help
+
+        return show_stage_help(args.overrides, args.config_dir, multirun=args.multirun)
     if args.help:
-        return _help(args, stage)
+        return _general_help(search_path(args))
     if stage == "help" and set(asked) <= {"c", "hydra.searchpath"}:
         return _overview(search_path(args))
     return _run(args, words)
 
 
-def _show_version() -> int:
-    from when_ml_pipeline_meets_hydra import __version__
-
-    print(__version__)
-    return 0
-
-
-def _overview(folders: Sequence[str] = ()) -> int:
+def _overview(folders: Sequence[str]) -> int:
     from when_ml_pipeline_meets_hydra.cli.help.overview import show_commands
 
     return show_commands(folders)
@@ -56,14 +56,6 @@ def _general_help(folders: Sequence[str]) -> int:
     from when_ml_pipeline_meets_hydra.cli.help.groups import show_help
 
     return show_help(folders)
-
-
-def _help(args: Namespace, stage: str) -> int:
-    if stage == "help":
-        return _general_help(search_path(args))
-    from when_ml_pipeline_meets_hydra.cli.help.stage import show_stage_help
-
-    return show_stage_help(args.overrides, args.config_dir, multirun=args.multirun)
 
 
 def _replayed(words: list[str]) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -10,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from when_ml_pipeline_meets_hydra.cli.exit import home
-from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_rows
+from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json, print_rows
 from when_ml_pipeline_meets_hydra.cli.output.formatting import metrics_text
+from when_ml_pipeline_meets_hydra.composing.environment import home
+from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import MASK
-from when_ml_pipeline_meets_hydra.records.record import Record, dump_yaml, find_record, read_records
+from when_ml_pipeline_meets_hydra.records.record import Record, find_record, read_records
 
 RunId = Annotated[str, typer.Argument(help="The run's id, a part of it that is unique, or 'last'")]
 _MANY = 10  # jobs whose configs are shown one by one
@@ -28,7 +28,7 @@ def list_runs(
     """List the runs, the newest last."""
     records = list(read_records(home()))[-last:]
     if as_json:
-        _print_json([{**r.content, "status": r.status} for r in records])
+        print_json([{**r.content, "status": r.status} for r in records])
         return
     print_rows(("id", "status", "seconds", "stages", "metrics"), map(_row, records))
 
@@ -44,12 +44,12 @@ def show(
         _show_config(_config(record, job), as_json=as_json)
         return
     if as_json:
-        _print_json({**record.content, "status": record.status, "configs": dict(record.configs())})
+        print_json({**record.content, "status": record.status, "configs": dict(record.configs())})
         return
     out = console()
     head = {k: record.head[k] for k in ("id", "started", "seconds", "folder", "git")}
     words = " ".join(_words(record))
-    out.print(dump_yaml({**head, "status": record.status, "asked for": words}), markup=False, end="")
+    out.print(dump_yaml({**head, "status": record.status.value, "asked for": words}), markup=False, end="")
     rows = ((*_step(step), metrics_text(step["metrics"] or {})) for step in record.steps)
     print_rows(("step", "status", "seconds", "why", "metrics"), rows)
     for step in record.steps:
@@ -126,7 +126,7 @@ def _config(record: Record, job: int) -> Mapping[str, Any]:
 
 def _show_config(config: Mapping[str, Any], *, as_json: bool = False) -> None:
     if as_json:
-        _print_json(config)
+        print_json(config)
     else:
         sys.stdout.write(dump_yaml(config))
 
@@ -138,11 +138,8 @@ def _keys(record: Record) -> dict[str, str]:
 def _row(record: Record) -> tuple[str, ...]:
     head = record.head
     seconds = "" if head["seconds"] is None else f"{head['seconds']:.1f}"
-    return record.id, record.status, seconds, ", ".join(head["stages"]), metrics_text(dict(_first(record.metrics)))
-
-
-def _first(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
-    return list(metrics.items())[:3]
+    first = dict(islice(record.metrics.items(), 3))
+    return record.id, record.status, seconds, ", ".join(head["stages"]), metrics_text(first)
 
 
 def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
@@ -153,8 +150,3 @@ def _words(record: Record) -> list[str]:
     request = record.request
     dirs = [word for folder in request.config_dirs for word in ("--config-dir", folder)]
     return [*request.overrides, *(["--multirun"] if request.multirun else []), *dirs]
-
-
-def _print_json(content: Any) -> None:
-    json.dump(content, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")

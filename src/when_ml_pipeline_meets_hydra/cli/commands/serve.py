@@ -13,14 +13,11 @@ import typer
 
 from when_ml_pipeline_meets_hydra.cli.commands.registry import mirrored
 from when_ml_pipeline_meets_hydra.cli.commands.users import RepositoryOption, root_of
-from when_ml_pipeline_meets_hydra.cli.exit import home
+from when_ml_pipeline_meets_hydra.composing.environment import SERVE_PW, home
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.serving.http.users import User
-
-PASSWORD = "WMH_SERVE_PW"
-MEGABYTE = 1 << 20
 
 
 def serve(
@@ -30,7 +27,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that answer")] = 1,
     user: Annotated[
         str,
-        typer.Option("--id", help=f"The only id, where the repository has no users; its password is in ${PASSWORD}"),
+        typer.Option("--id", help=f"The only id, where the repository has no users; its password is in ${SERVE_PW}"),
     ] = "pipeline",
     certificate: Annotated[Path | None, typer.Option(help="Serve over TLS: certificate and its chain (PEM)")] = None,
     key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM)")] = None,
@@ -55,12 +52,18 @@ def serve(
     MLFLOW_TRACKING_PASSWORD; where it cannot be reached, what was active last is served.
     """
     from when_ml_pipeline_meets_hydra.serving import server
-    from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
+    from when_ml_pipeline_meets_hydra.serving.http.settings import MEGABYTE, Settings
 
     root = repository or home() / "registry" if registry else root_of(repository)
     settings = Settings(
         root=root,
         sole=_sole_user(user, root, may_deploy=not registry),
+        host=host,
+        port=port,
+        workers=workers,
+        certificate=certificate,
+        key=key,
+        proxy=proxy,
         request_limit=request_limit * MEGABYTE,
         upload_limit=upload_limit * MEGABYTE,
         concurrency=concurrency,
@@ -68,16 +71,7 @@ def serve(
         failed_logins=failed_logins,
     )
     with mirrored(registry, model or [], alias, every, root, _say):
-        server.serve(
-            settings,
-            host=host,
-            port=port,
-            count=workers,
-            announce=_say,
-            certificate=certificate,
-            key=key,
-            proxy=proxy,
-        )
+        server.serve(settings, _say)
 
 
 def _sole_user(name: str, root: Path, *, may_deploy: bool) -> Mapping[str, User]:
@@ -85,7 +79,7 @@ def _sole_user(name: str, root: Path, *, may_deploy: bool) -> Mapping[str, User]
     from when_ml_pipeline_meets_hydra.serving.http.users import Role, new_user, user_name
 
     # Not left in the environment, where every child would get it.
-    password = os.environ.pop(PASSWORD, "")
+    password = os.environ.pop(SERVE_PW, "")
     if (root / USERS).exists():
         return {}
     try:
@@ -97,8 +91,8 @@ def _sole_user(name: str, root: Path, *, may_deploy: bool) -> Mapping[str, User]
 
 def _new_password() -> str:
     if not sys.stderr.isatty():
-        remedy = f"Set it, for example: {PASSWORD}=$(openssl rand -base64 18) when_ml_pipeline_meets_hydra serve"
-        raise BadInput(Problem(key=f"${PASSWORD}", message="the server needs a password, or users", remedy=remedy))
+        remedy = f"Set it, for example: {SERVE_PW}=$(openssl rand -base64 18) when_ml_pipeline_meets_hydra serve"
+        raise BadInput(Problem(key=f"${SERVE_PW}", message="the server needs a password, or users", remedy=remedy))
     password = secrets.token_urlsafe(18)
     _say(f"The password, shown only this once: {password}")
     return password

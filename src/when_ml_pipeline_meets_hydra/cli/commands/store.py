@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from when_ml_pipeline_meets_hydra.cli.exit import home
-from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_rows
+from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json, print_rows
+from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.storage.store import Store, Stored
 
@@ -20,8 +18,7 @@ def list_results(as_json: Annotated[bool, typer.Option("--json", help="For machi
     """List the stored results, the oldest first."""
     results = list(_store().results())
     if as_json:
-        json.dump([asdict(r) for r in results], sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        print_json([asdict(r) for r in results])
         return
     print_rows(("key", "function", "size", "created", "last used"), map(_row, results))
 

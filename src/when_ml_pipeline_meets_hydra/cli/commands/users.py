@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from when_ml_pipeline_meets_hydra.cli.exit import HOME_VARIABLE, home
 from when_ml_pipeline_meets_hydra.cli.output.consoles import print_rows
+from when_ml_pipeline_meets_hydra.composing.environment import HOME, home
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.serving.http.users import Users
 
-REPOSITORY_HELP = f"Directory of the model repository; models/ in ${HOME_VARIABLE} or .pipeline otherwise"
+REPOSITORY_HELP = f"Directory of the model repository; models/ in ${HOME} or .pipeline otherwise"
 ROLE_HELP = "What they may do: predict; deploy (also upload, activate, roll back); admin"
 
 RepositoryOption = Annotated[Path | None, typer.Option(help=REPOSITORY_HELP)]

@@ -90,13 +90,11 @@ def _row(indent: str, name: str, text: str, column: int, width: int, below: str 
         yield first
         first, start = Text(below, "dim"), len(below) + 4
         first.append(" " * 4)
-    lines = [text] if start + len(text) <= width else _wrapped(text, max(width - start, 20))
+    lines = [text]
+    if start + len(text) > width:
+        import textwrap
+
+        lines = textwrap.wrap(text, max(width - start, 20)) or [""]
     yield first.append(lines[0])
     for line in lines[1:]:
         yield Text(f"{below:<{start}}", "dim").append(line)
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, width) or [""]

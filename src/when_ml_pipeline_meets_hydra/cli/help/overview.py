@@ -14,14 +14,13 @@ from when_ml_pipeline_meets_hydra.composing.tree import (
     Stage,
     broken_file,
     default_choices,
+    load_yaml,
     read_options,
     read_stages,
 )
 from when_ml_pipeline_meets_hydra.errors import BadInput
 
 Groups = Mapping[str, Mapping[str, Option]]
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def show_commands(search_path: Sequence[str]) -> int:
@@ -50,7 +49,7 @@ def stages_of(groups: Groups) -> tuple[Stage, ...]:
 
     def load(name: str) -> Mapping[str, object]:
         try:
-            content = yaml.load(groups[STAGES][name].text(), Loader=_LOADER)
+            content = load_yaml(groups[STAGES][name].text())
         except yaml.YAMLError as error:
             raise BadInput(broken_file(f"{STAGES}={name}", groups[STAGES][name].file, error)) from error
         return content if isinstance(content, dict) else {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 
@@ -22,6 +24,12 @@ def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
     file = sys.stderr if stderr else sys.stdout
     is_open = not file.isatty() and "COLUMNS" not in os.environ
     return Console(file=file, highlight=False, width=10_000 if is_open else None, soft_wrap=soft_wrap)
+
+
+def print_json(content: Any) -> None:
+    """Print plain values to stdout, for machines."""
+    json.dump(content, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TaskProgressColumn, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console
@@ -35,30 +33,8 @@ _MANY = 50  # stored steps that get no line of their own
 _SHOWN = 10  # running steps at the most, fewer in a low window
 
 
-@dataclass(kw_only=True)
-class Running:
-    """A step that is being computed."""
-
-    name: str
-    label: str
-    since: float = field(default_factory=time.monotonic)
-    done: float = 0
-    total: float | None = None
-    message: str = ""
-
-    @property
-    def seconds(self) -> float:
-        """How long it has been running."""
-        return time.monotonic() - self.since
-
-    @property
-    def share(self) -> float | None:
-        """How much of it is done, from 0 to 1; None where it does not say."""
-        return min(self.done / self.total, 1.0) if self.total else None
-
-
 def seconds_left(
-    queued: Mapping[str, int], running: Iterable[Running], took: Mapping[str, float], lanes: int
+    queued: Mapping[str, int], running: Iterable[Task], took: Mapping[str, float], lanes: int
 ) -> float | None:
     """How long the rest takes, in seconds; None where nothing tells.
 
@@ -69,10 +45,11 @@ def seconds_left(
         return None
     total = sum(count * took[name] for name, count in queued.items() if count)
     for step in running:
-        if step.share:
-            total += step.seconds / step.share - step.seconds
-        elif step.name in took:
-            total += max(took[step.name] - step.seconds, 0)
+        name, share, seconds = step.fields["name"], step.percentage / 100, step.elapsed or 0.0
+        if share:
+            total += seconds / share - seconds
+        elif name in took:
+            total += max(took[name] - seconds, 0)
         else:
             return None
     return total / max(lanes, 1)
@@ -99,13 +76,20 @@ class LiveView(PlainLines):
         )
         self._pending: list[Text] = []
         self._queued: dict[str, str] = {}
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, TaskID] = {}
         self._ended: Counter[str] = Counter()
         self._times: dict[str, tuple[float, int]] = {}
         self._planned = self._lanes = 0
         self._quiet = self._numbered = False
         self._masks = Redactor()
-        self._since = time.monotonic()
+        self._columns = (
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            BarColumn(24),
+            TaskProgressColumn("{task.percentage:>3.0f}%", markup=False, style=""),
+            _Clock(),
+        )
+        self._bars = Progress(*self._columns, console=self._console, auto_refresh=False)
+        self._whole = self._bars.add_task("", total=None)
         self._closed = Event()
         self._thread = Thread(target=self._refresh, daemon=True)
 
@@ -113,6 +97,7 @@ class LiveView(PlainLines):
         """Begin to show what is going on."""
         steps = [s for s in prepared.plan.steps if s.action is not Action.NOT_NEEDED]
         self._planned = len(steps)
+        self._bars.update(self._whole, total=max(self._planned, 1))
         self._queued = {s.key: s.call.name for s in steps if s.action is Action.RUN}
         self._quiet = len(steps) - len(self._queued) > _MANY
         self._numbered = prepared.request.multirun
@@ -126,8 +111,7 @@ class LiveView(PlainLines):
         with self._lock:
             super().step_started(step)
             self._queued.pop(step.key, None)
-            label = f"#{step.jobs[0]} {step.call.name}" if self._numbered else step.call.name
-            self._running[step.key] = Running(name=step.call.name, label=label)
+            self._running[step.key] = self._bars.add_task(self._label(step), total=None, name=step.call.name)
             self._lanes = max(self._lanes, len(self._running))
             if self._planned == 1:
                 self.say(((step.call.name, "bold"), (f": {step.reason}", "")))
@@ -135,15 +119,16 @@ class LiveView(PlainLines):
     def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
         """Move the bar."""
         with self._lock:
-            if found := self._running.get(step.key):
-                found.done, found.total, found.message = done, total, message
+            if (bar := self._running.get(step.key)) is not None:
+                label = f"{self._label(step)}: {self._masks.text(message)}" if message else self._label(step)
+                self._bars.update(bar, description=label, completed=done, total=total or None)
 
     def step_printed(self, step: Step, text: str) -> None:
         """Pass on what the step printed; with several at once, say which one it was."""
         with self._lock:
-            if self._scrolls and len(self._running) > 1 and (found := self._running.get(step.key)):
+            if self._scrolls and len(self._running) > 1:
                 for line in text.splitlines():
-                    self.say(((f"{found.label} │ ", "dim"), (line, "")))
+                    self.say(((f"{self._label(step)} │ ", "dim"), (line, "")))
             else:
                 self.print(text)
 
@@ -152,7 +137,8 @@ class LiveView(PlainLines):
         with self._lock:
             key, name, status = outcome.step.key, outcome.step.call.name, outcome.status
             self._queued.pop(key, None)
-            self._running.pop(key, None)
+            if (bar := self._running.pop(key, None)) is not None:
+                self._bars.remove_task(bar)
             self._ended[status] += 1
             if status is Status.DONE:
                 seconds, count = self._times.get(name, (0.0, 0))
@@ -186,6 +172,9 @@ class LiveView(PlainLines):
             self._show()
             self._live.stop()
 
+    def _label(self, step: Step) -> str:
+        return f"#{step.jobs[0]} {step.call.name}" if self._numbered else step.call.name
+
     def _later(self, text: Text) -> None:
         with self._lock:
             self._pending.append(text)
@@ -210,38 +199,35 @@ class LiveView(PlainLines):
 
     def __rich__(self) -> Group:
         """The picture of the moment."""
-        grid = Table.grid(padding=(0, 1), expand=False)
-        for column in ("label", "bar", "share", "time"):
-            grid.add_column(no_wrap=True, overflow="ellipsis", justify="right" if column == "share" else "left")
-        most = max(min(_SHOWN, self._console.height - 6), 1)
-        running = list(self._running.values())
-        for step in running[:most]:
-            label = f"{step.label}: {self._masks.text(step.message)}" if step.message else step.label
-            grid.add_row(*_row(label, step.share, step.seconds))
-        if len(running) > most:
-            grid.add_row(Text(f"and {len(running) - most} more", "dim"), "", "", "")
-        if self._planned == 1:
-            return Group(grid)
         ended = sum(self._ended.values())
-        seconds = time.monotonic() - self._since
-        grid.add_row(*_row(f"{ended} of {self._planned} steps", ended / max(self._planned, 1), seconds))
-        return Group(grid, Text.assemble(*self._counts(), no_wrap=True, overflow="ellipsis"))
+        self._bars.update(self._whole, description=f"{ended} of {self._planned} steps", completed=ended)
+        whole, *running = self._bars.tasks
+        most = max(min(_SHOWN, self._console.height - 6), 1)
+        table = self._bars.make_tasks_table(running[:most])
+        if len(running) > most:
+            table.add_row(Text(f"and {len(running) - most} more", "dim"))
+        if self._planned == 1:
+            return Group(table)
+        table.add_row(*(column(whole) for column in self._columns))
+        return Group(table, Text.assemble(*self._counts(running), no_wrap=True, overflow="ellipsis"))
 
-    def _counts(self) -> Iterator[tuple[str, str]]:
-        waiting = self._planned - sum(self._ended.values()) - len(self._running)
-        counts = {"queued": waiting, "running": len(self._running), **self._ended}
+    def _counts(self, running: Sequence[Task]) -> Iterator[tuple[str, str]]:
+        waiting = self._planned - sum(self._ended.values()) - len(running)
+        counts = {"queued": waiting, "running": len(running), **self._ended}
         took = {name: seconds / count for name, (seconds, count) in self._times.items()}
-        left = seconds_left(Counter(self._queued.values()), self._running.values(), took, self._lanes)
+        left = seconds_left(Counter(self._queued.values()), running, took, self._lanes)
         for status in ("queued", "running", "done", "stored", "failed", "skipped", "interrupted"):
             if counts.get(status):
                 yield f"{counts[status]} {status}  ", STYLES.get(status, "")
-        if left is not None and (waiting or self._running):
+        if left is not None and (waiting or running):
             yield f"about {_clock(left)} left", "bold"
 
 
-def _row(label: str, share: float | None, seconds: float) -> tuple[Text, ProgressBar | str, str, str]:
-    bar = "" if share is None else ProgressBar(total=1, completed=share, width=24)
-    return Text(label), bar, "" if share is None else f"{share:.0%}", _clock(seconds)
+class _Clock(ProgressColumn):
+    """How long a step has been running."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_clock(task.elapsed or 0))
 
 
 def _clock(seconds: float) -> str:

@@ -31,10 +31,9 @@ from when_ml_pipeline_meets_hydra.deploy.clusters import kserve_manifests as man
 from when_ml_pipeline_meets_hydra.deploy.clusters.addresses import given_password, server_url, user_id
 from when_ml_pipeline_meets_hydra.deploy.clusters.extra import library
 from when_ml_pipeline_meets_hydra.deploy.clusters.http import Http
-from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_bundles import Bundles, below
-from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_manifests import Access, Service
+from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_bundles import Bundles
 from when_ml_pipeline_meets_hydra.deploy.clusters.kubernetes_api import Conflict, Kubernetes
-from when_ml_pipeline_meets_hydra.deploy.clusters.replay import none_active, previous, version_before
+from when_ml_pipeline_meets_hydra.deploy.clusters.replay import none_active, previous, version_before, version_of
 from when_ml_pipeline_meets_hydra.errors import Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, Row
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused, read_manifest
@@ -144,7 +143,7 @@ class Kserve:
         """Delete the InferenceService; the versions stay."""
         before = self.status(model)
         if before.active is not None:
-            gone = _found(before, before.active)
+            gone = version_of(before, before.active)
             self._kubernetes.delete_service(_named(model))
             self._note(model, Action.UNDEPLOY, run, lambda _: gone)
         elif not before.previous:
@@ -178,7 +177,7 @@ class Kserve:
             raise none_active(model)
         if version in (None, found.active):
             return self._asked(model).predict(model, rows)
-        stored = _found(found, version)
+        stored = version_of(found, version)
         with self._bundles.downloaded(model, stored) as folder:
             return scorer.load(folder).predict(rows)
 
@@ -197,44 +196,19 @@ class Kserve:
             raise StepFailed(f"{model} has no address yet; kubectl get inferenceservice {model} -n {self.namespace}")
         return Http(name=self.name, url=url, id=self.id, pw=self.pw, timeout=self.timeout)
 
-    def _service(self, model: str, version: Version) -> Service:
-        access = None
-        if self.access_key is not None and self.secret_key is not None:
-            access = Access(
-                access_key=self.access_key.get_secret_value(),
-                secret_key=self.secret_key.get_secret_value(),
-                endpoint=self.endpoint,
-                region=self.region,
-            )
-        return Service(
-            model=_named(model),
-            version=version.number,
-            digest=version.digest,
-            namespace=self.namespace,
-            image=self.image,
-            storage_uri=below(self.storage_uri or self.storage, model, version),
-            service_account=self.service_account,
-            access=access,
-            id=self.id,
-            pw=self.pw.get_secret_value(),
-            replicas=self.replicas,
-            cpu=self.cpu,
-            memory=self.memory,
-        )
-
     def _shown(self, model: str) -> Status:
         import yaml
 
         version, _ = self._kept[model]
-        objects = manifests.render(manifests.masked(self._service(model, version)))
+        objects = manifests.render(self, model, version, show=str)
         print(yaml.safe_dump_all(objects, sort_keys=False, width=1000), end="")
         return Status(model=model, active=1, versions=(version,))
 
     def _switch(self, before: Status, number: int, action: Action, run: str | None) -> Status:
-        version = _found(before, number)
+        version = version_of(before, number)
         if not self._bundles.is_whole(before.model, version):
             raise BundleRefused(f"version {number} is damaged in {self.storage}")
-        objects = manifests.render(self._service(before.model, version))
+        objects = manifests.render(self, before.model, version)
         for made in objects:
             self._kubernetes.apply(made, dry_run=True)
         try:
@@ -252,7 +226,7 @@ class Kserve:
         if served is None:
             self._kubernetes.delete_service(before.model)
         else:
-            for made in manifests.render(self._service(before.model, served)):
+            for made in manifests.render(self, before.model, served):
                 self._kubernetes.apply(made)
 
     def _wait(self, model: str, number: int) -> None:
@@ -296,7 +270,8 @@ class Kserve:
             version = about(_versions_in(content))
             event = Event(when=datetime.now(UTC), who=self.id, action=action, version=version.number, run=run)
             key = f"{EVENT}{event.when:%Y%m%dT%H%M%S.%f}"
-            new = {f"{VERSION}{version.number}": _dump(version), key: _events.dump_json(event).decode()}
+            noted = {f"{VERSION}{version.number}": _versions.dump_json(version), key: _events.dump_json(event)}
+            new = {name: text.decode() for name, text in noted.items()}
             try:
                 self._kubernetes.write_notes(_notes(model), {**content, **new}, state)
             except Conflict:
@@ -308,7 +283,6 @@ class Kserve:
 
 
 def _named(model: str) -> str:
-
     if not re.fullmatch(NAME, model):
         message = f"'{model}' cannot be the name of a Kubernetes object: small letters, digits and '-', at most 40"
         raise Refused("model_name", message)
@@ -319,13 +293,6 @@ def _notes(model: str) -> str:
     return f"{_named(model)}-versions"
 
 
-def _found(status: Status, number: int | None) -> Version:
-    found = status.version(number)
-    if found is None:
-        raise Refused("model_name", f"'{status.model}' has no version {number}")
-    return found
-
-
 def _versions_in(content: Mapping[str, str]) -> tuple[Version, ...]:
     found = [_versions.validate_json(text) for key, text in content.items() if key.startswith(VERSION)]
     return tuple(sorted(found, key=lambda version: version.number))
@@ -334,7 +301,3 @@ def _versions_in(content: Mapping[str, str]) -> tuple[Version, ...]:
 def _version_of(service: Mapping[str, Any] | None) -> int | None:
     said = ((service or {}).get("metadata", {}).get("annotations") or {}).get(manifests.VERSION, "")
     return int(said) if said.isdecimal() else None
-
-
-def _dump(version: Version) -> str:
-    return _versions.dump_json(version).decode()

@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
     MANIFEST,
     BundleRefused,
     read_manifest,
-    verify_files,
+    verified,
 )
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Version
 
@@ -52,8 +52,8 @@ class Bundles:
         """Whether all of a version's bundle is there, and is what was pushed."""
         try:
             with self.downloaded(model, version) as folder:
-                manifest, found = read_manifest(folder)
-                verify_files(folder, manifest)
+                verified(folder)
+                found = read_manifest(folder)[1]
         except (BundleRefused, StepFailed):
             return False
         return found == version.digest

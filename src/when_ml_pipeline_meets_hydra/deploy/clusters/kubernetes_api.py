@@ -11,7 +11,7 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.deploy.clusters.extra import library
 from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_manifests import API_VERSION, GROUP, OWNER, PLURAL, Manifest
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, Refused, StepFailed
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, Refused, StepFailed, first_line
 
 APPLY = "application/apply-patch+yaml"
 
@@ -119,7 +119,7 @@ class Kubernetes:
                 raise _refusal(problem, self.namespace) from None
         except errors.HTTPError as problem:
             host = self._client.configuration.host
-            raise StepFailed(f"The Kubernetes API at {host} cannot be reached: {_first_line(problem)}") from None
+            raise StepFailed(f"The Kubernetes API at {host} cannot be reached: {first_line(problem)}") from None
 
 
 def _load(config: Any, context: str | None, settings: Any) -> None:
@@ -149,7 +149,3 @@ def _refusal(problem: Any, namespace: str) -> Refused | StepFailed:
     if problem.status == 409:
         return Conflict("cluster", said)
     return Refused("cluster", said) if problem.status < 500 else StepFailed(f"The Kubernetes API failed: {said}")
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).splitlines() or [type(problem).__name__])[0][:300]

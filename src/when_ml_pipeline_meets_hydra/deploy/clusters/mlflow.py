@@ -20,7 +20,7 @@ from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.deploy.clusters import mlmodel
 from when_ml_pipeline_meets_hydra.deploy.clusters.addresses import given_password, server_url, user_id
 from when_ml_pipeline_meets_hydra.deploy.clusters.mlflow_registry import Missing, Registered, Registry
-from when_ml_pipeline_meets_hydra.deploy.clusters.replay import none_active, previous, version_before
+from when_ml_pipeline_meets_hydra.deploy.clusters.replay import none_active, previous, version_before, version_of
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, Row
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
     FILES,
@@ -28,7 +28,7 @@ from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
     BundleRefused,
     Manifest,
     read_manifest,
-    verify_files,
+    verified,
 )
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Action, Event, Status, Version
 
@@ -149,7 +149,7 @@ class Mlflow:
     def _is_whole(self, model: str, version: int) -> bool:
         try:
             with self.downloaded(model, version) as folder:
-                verify_files(folder, read_manifest(folder)[0])
+                verified(folder)
         except (BundleRefused, Missing):
             return False
         return True
@@ -169,9 +169,7 @@ class Mlflow:
         return registry.create_version(model, logged, f"{manifest.model} {metrics}", {**tags, **about})
 
     def _move(self, before: Status, version: int, action: Action, run: str | None) -> Status:
-        found = before.version(version)
-        if found is None:
-            raise Missing("model_name", f"'{before.model}' has no version {version}")
+        found = version_of(before, version)
         if found.problem:
             raise BundleRefused(f"version {version} {found.problem}")
         self._registry.set_alias(before.model, self.alias, version)

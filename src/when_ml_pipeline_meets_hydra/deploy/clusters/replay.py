@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from when_ml_pipeline_meets_hydra.errors import Refused
-from when_ml_pipeline_meets_hydra.serving.formats.versions import Action, Event, Status
+from when_ml_pipeline_meets_hydra.serving.formats.versions import Action, Event, Status, Version
 
 
 def previous(history: Iterable[Event], active: int | None) -> tuple[int, ...]:
@@ -37,6 +37,17 @@ def version_before(status: Status) -> int:
     if not status.previous:
         raise Refused("model_name", f"'{status.model}' has no earlier version to go back to")
     return status.previous[0]
+
+
+def version_of(status: Status, number: int | None) -> Version:
+    """The version of that number.
+
+    Raises:
+        Refused: there is none.
+    """
+    if (version := status.version(number)) is None:
+        raise Refused("model_name", f"'{status.model}' has no version {number}")
+    return version
 
 
 def none_active(model: str) -> Refused:

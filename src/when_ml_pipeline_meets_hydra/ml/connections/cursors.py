@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
@@ -71,15 +71,6 @@ class CursorSession:
             yield
         except self.error as error:
             raise QueryFailed(first_line(error)) from error
-
-
-@contextmanager
-def closing(cursor: Any) -> Iterator[Any]:
-    """Closes a cursor in the end."""
-    try:
-        yield cursor
-    finally:
-        cursor.close()
 
 
 def first_line(error: Exception) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from enum import StrEnum
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
@@ -89,16 +90,9 @@ class Postgres:
             name = known.name if known else str(about.type_code)
             return _DTYPES.get(name, name)
 
-        try:
-            yield CursorSession(
-                connection,
-                psycopg.Error,
-                placeholder="%s",
-                dtype=dtype,
-                reading=lambda: connection.cursor(name="rows"),  # the server keeps the result, not we
-            )
-        finally:
-            connection.close()
+        with closing(connection):
+            reading = partial(connection.cursor, name="rows")  # the server keeps the result, not we
+            yield CursorSession(connection, psycopg.Error, placeholder="%s", dtype=dtype, reading=reading)
 
     def _refused(self, error: Exception) -> Problem:
         said = first_line(error).rpartition("FATAL: ")[2].strip()

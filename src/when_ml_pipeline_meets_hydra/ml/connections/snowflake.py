@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
@@ -12,7 +12,7 @@ from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 from when_ml_pipeline_meets_hydra.ml.connections import sql
-from when_ml_pipeline_meets_hydra.ml.connections.cursors import CursorSession, closing, first_line
+from when_ml_pipeline_meets_hydra.ml.connections.cursors import CursorSession, first_line
 from when_ml_pipeline_meets_hydra.ml.connections.drivers import driver
 from when_ml_pipeline_meets_hydra.ml.connections.interface import NoAnswer, Session
 
@@ -66,10 +66,8 @@ class Snowflake:
                 return DType.FLOAT if about.scale else DType.INT
             return _DTYPES.get(name, name)
 
-        try:
+        with closing(connection):
             yield _Session(connection, connector.errors.Error, placeholder="%s", dtype=dtype)
-        finally:
-            connection.close()
 
     def _words(self) -> dict[str, Any]:
         """What the connector takes; without what is not said, for which it has defaults of its own."""

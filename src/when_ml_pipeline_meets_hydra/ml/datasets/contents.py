@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.storage.durable_files import sha256
 
 
 def digest(*files: Path) -> str:
@@ -16,8 +17,7 @@ def digest(*files: Path) -> str:
 
 def _digest(file: Path) -> str:
     try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        return sha256(file)
     except OSError as error:
         raise BadInput(unreadable(file, error)) from None
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 from when_ml_pipeline_meets_hydra.ml.connections import sql
-from when_ml_pipeline_meets_hydra.ml.connections.interface import QueryFailed, Session, Types, Unreachable, opened
+from when_ml_pipeline_meets_hydra.ml.connections.interface import QueryFailed, Session, Unreachable, opened
 from when_ml_pipeline_meets_hydra.ml.datasets.database_query import TableQuery
 from when_ml_pipeline_meets_hydra.ml.datasets.database_rows import Wrong, bad_value, null_target, typed_batches
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import no_column
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convertible
 
 
@@ -32,12 +33,12 @@ def problems(dataset: TableQuery) -> list[Problem]:
 def _look(dataset: TableQuery, session: Session) -> Iterator[Problem]:
     types = session.types(sql.nothing_of(dataset.relation))
     order = list(enumerate(dataset.order_by or ()))
-    unordered = [_absent(f"order_by[{k}]", name, types) for k, name in order if name not in types]
+    unordered = [no_column(f"order_by[{k}]", name, types) for k, name in order if name not in types]
     yield from unordered
     sure = []
     for key, column in dataset.schema.places():
         if column.name not in types:
-            yield _absent(f"{key}.name", column.name, types)
+            yield no_column(f"{key}.name", column.name, types)
         elif not _fits(types[column.name], column.dtype):
             yield _contradiction(f"{key}.dtype", column, types[column.name])
         else:
@@ -82,11 +83,6 @@ def _values(dataset: TableQuery, session: Session, loose: Sequence[Column]) -> I
         found = {**{w.column: w for w in wrong}, **found}
     for k, w in sorted(found.items()):
         yield bad_value(dataset, w.of(places[loose[k]]))
-
-
-def _absent(key: str, name: str, types: Types) -> Problem:
-    message = "there is no such column in the data"
-    return Problem(key=key, value=name, message=message, remedy=did_you_mean(name, types))
 
 
 def _contradiction(key: str, column: Column, found: DType | str) -> Problem:

@@ -8,11 +8,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+def no_column(key: str, name: str, known: Iterable[str]) -> Problem:
+    """The problem that the data have no column of that name."""
+    message = "there is no such column in the data"
+    return Problem(key=key, value=name, message=message, remedy=did_you_mean(name, known))
 
 
 class TaskChoice(StrEnum):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice, no_column
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, present
 
 ROW, TARGET = "row", "target"
@@ -97,15 +97,13 @@ def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
 
 def _absent(rows: RawRows, places: Mapping[str, int]) -> Iterable[Problem]:
     if rows.target not in places:
-        message = "there is no such column in the data"
-        yield Problem(key="target", value=rows.target, message=message, remedy=did_you_mean(rows.target, places))
+        yield no_column("target", rows.target, places)
     names = [c.name for c in rows.columns]
     for k, name in enumerate(names):
         if name in names[:k]:
             yield Problem(key=f"columns[{k}].name", value=name, message="this column is listed twice")
         elif name not in places:
-            message, remedy = "there is no such column in the data", did_you_mean(name, places)
-            yield Problem(key=f"columns[{k}].name", value=name, message=message, remedy=remedy)
+            yield no_column(f"columns[{k}].name", name, places)
 
 
 def _unusable(name: str, physical: pl.DataType) -> Problem:

@@ -12,7 +12,7 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.contracts import Chosen, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice, no_column
 from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ class DataSet:
             return None
         names = raw.frame.collect_schema().names()
         if self.id not in names:
-            message, remedy = "there is no such column in the data", did_you_mean(self.id, names)
-            raise BadInput(Problem(key="rows.id", value=self.id, message=message, remedy=remedy))
+            raise BadInput(no_column("rows.id", self.id, names))
         return raw.frame.select(id=pl.nth(names.index(self.id)).cast(pl.String)).collect(engine="streaming")["id"]
 
 

@@ -8,11 +8,10 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import SklearnModel
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
 
 if TYPE_CHECKING:
-    import onnx
-
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator
 
 # Part of the residuals that the Huber loss squares; it takes the others for outliers.
@@ -48,7 +47,7 @@ class _StepLimit:
 
 
 @frozen
-class GradientBoosting:
+class GradientBoosting(SklearnModel):
     """Trees that each correct the sum of those before (Friedman, "Stochastic gradient boosting", 2002)."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "gradient_boosting"
@@ -74,12 +73,6 @@ class GradientBoosting:
             losses["rows left out of a tree"] = estimator.oob_scores_.tolist()
         estimator.history_ = {"step": "tree", "losses": losses, "best": None}
         return estimator  # type: ignore[no-any-return]
-
-    def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
-        """The fitted model as ONNX; see ``Model.export``."""
-        from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import to_graph
-
-        return to_graph(estimator, n_features)
 
     def _build(self, task: Task, m_param: TrainingParam) -> Any:
         from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor

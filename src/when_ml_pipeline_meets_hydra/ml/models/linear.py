@@ -8,16 +8,15 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import SklearnModel
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
 
 if TYPE_CHECKING:
-    import onnx
-
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator
 
 
 @frozen
-class Linear:
+class Linear(SklearnModel):
     """Weights and an intercept: ridge, Huber or quantile regression by the loss; logistic regression for classes.
 
     Of the shared hyperparameters it uses ``loss``, ``quantile`` and ``seed``.
@@ -34,12 +33,6 @@ class Linear:
         estimator.fit(features, target)
         progress(1, 1, "fitted")
         return estimator  # type: ignore[no-any-return]
-
-    def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
-        """The fitted model as ONNX; see ``Model.export``."""
-        from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import to_graph
-
-        return to_graph(estimator, n_features)
 
     def _classifier(self, m_param: TrainingParam) -> Any:
         from sklearn.linear_model import LogisticRegression

@@ -9,11 +9,10 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.contracts import Progress, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import SklearnModel
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
 
 if TYPE_CHECKING:
-    import onnx
-
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator
 
 _CHUNKS = 20
@@ -21,7 +20,7 @@ _LOSSES = (Loss.SQUARED_ERROR, Loss.ABSOLUTE_ERROR)
 
 
 @frozen
-class RandomForest:
+class RandomForest(SklearnModel):
     """The average of trees that each see other rows and other features (Breiman, "Random forests", 2001)."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "random_forest"
@@ -39,12 +38,6 @@ class RandomForest:
             estimator.set_params(n_estimators=done).fit(features, target)
             progress(done, total, "trees")
         return estimator  # type: ignore[no-any-return]
-
-    def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
-        """The fitted model as ONNX; see ``Model.export``."""
-        from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import to_graph
-
-        return to_graph(estimator, n_features)
 
     def _build(self, task: Task, m_param: TrainingParam) -> Any:
         from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor

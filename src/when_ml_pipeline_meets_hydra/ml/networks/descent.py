@@ -26,6 +26,7 @@ _OPTIMIZERS: Mapping[Optimizer, Callable[..., optim.Optimizer]] = {
     "sgd": partial(optim.SGD, momentum=0.9, nesterov=True),
 }
 _ROWS_AT_ONCE = 4096
+_REACHED = ("best", "best_loss", "losses", "epoch", "best_epoch")
 
 
 @contextmanager
@@ -126,21 +127,12 @@ class Descent:
         if state := checkpoints.last(self.device):
             self.net.load_state_dict(state["net"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.best, self.best_loss = state["best"], state["best_loss"]
-            self.losses = state["losses"]
-            self.epoch, self.best_epoch = state["epoch"], state["best_epoch"]
+            vars(self).update({name: state[name] for name in _REACHED})
             print(f"goes on after epoch {self.epoch}")
 
     def _state(self) -> dict[str, Any]:
-        return {
-            "net": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "best": self.best,
-            "best_loss": self.best_loss,
-            "losses": self.losses,
-            "epoch": self.epoch,
-            "best_epoch": self.best_epoch,
-        }
+        reached = {name: getattr(self, name) for name in _REACHED}
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), **reached}
 
 
 def _split(rows: int, param: NetworkParam) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,9 +16,7 @@ from torch import nn
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import ONNX_OPSET
 
-if TYPE_CHECKING:
-    Array = np.ndarray[Any, Any]
-
+Array = np.ndarray[Any, Any]
 _ROWS_AT_ONCE = 4096
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +16,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss
 
-if TYPE_CHECKING:
-    Array = np.ndarray[Any, Any]
-
+Array = np.ndarray[Any, Any]
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 _HUBER_INLIERS = 0.9
 

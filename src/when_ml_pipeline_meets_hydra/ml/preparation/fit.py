@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from statistics import fmean
@@ -69,11 +69,6 @@ class Fitted:
         return tuple(_distinct(names, set(reserved)))
 
 
-def is_number(dtype: DType) -> bool:
-    """Whether a column goes into the matrix as a number; a date is its days since 1970-01-01."""
-    return dtype in (DType.FLOAT, DType.INT, DType.DATE)
-
-
 def number(name: str, dtype: DType) -> pl.Expr:
     """A column as Float64."""
     days = pl.col(name).to_physical() if dtype is DType.DATE else pl.col(name)
@@ -89,8 +84,8 @@ def fit(
     train: pl.LazyFrame, columns: tuple[Column, ...], rows: int, param: PreparationParam, image: Image | None = None
 ) -> Fitted:
     """Learn from the ``rows`` training rows, whose k-th column is named ``c<k>``."""
-    numeric = [k for k, c in enumerate(columns) if is_number(c.dtype)]
-    texts = [k for k, c in enumerate(columns) if not is_number(c.dtype)]
+    numeric = [k for k, c in enumerate(columns) if not c.dtype.is_text]
+    texts = [k for k, c in enumerate(columns) if c.dtype.is_text]
     alike = None if param.scaling is Scaling.NONE else image
     return Fitted(
         columns=columns,
@@ -102,9 +97,9 @@ def fit(
 def _numbers(
     train: pl.LazyFrame, columns: Sequence[Column], indices: Sequence[int], rows: int, param: PreparationParam
 ) -> Iterator[Number]:
-    values = {k: number(column(k), columns[k].dtype) for k in indices}
-    moments = _measure(train, values, ("count", "mean", "std", "low", "high"))
-    quartiles = _quartiles(train, rows, list(values.values()), param)
+    values = [number(column(k), columns[k].dtype) for k in indices]
+    moments = _moments(train, values)
+    quartiles = _quartiles(train, rows, values, param)
     for k, (count, mean, deviation, low, high), (lower, median, upper) in zip(indices, moments, quartiles, strict=True):
         center, scale = {
             Scaling.NONE: (0.0, 1.0),
@@ -132,21 +127,12 @@ def _scaled_alike(numbers: Sequence[Number], image: Image | None) -> Iterator[Nu
         yield from (replace(n, center=center, scale=scale or 1.0) for n in channel)
 
 
-_STATISTICS = {
-    "count": lambda x: x.count(),
-    "mean": lambda x: x.mean(),
-    "std": lambda x: x.std(ddof=0),
-    "low": lambda x: x.min(),
-    "high": lambda x: x.max(),
-}
-
-
-def _measure(train: pl.LazyFrame, values: dict[int, pl.Expr], statistics: Sequence[str]) -> list[list[float]]:
-    """For each column the ``statistics``."""
-    asked = [_STATISTICS[name](x) for x in values.values() for name in statistics]
+def _moments(train: pl.LazyFrame, values: Sequence[pl.Expr]) -> list[list[float]]:
+    """For each column the number of values, their mean, deviation, least and greatest."""
+    asked = [e for x in values for e in (x.count(), x.mean(), x.std(ddof=0), x.min(), x.max())]
     row = train.select(e.alias(str(k)) for k, e in enumerate(asked)).collect(engine="streaming").row(0) if asked else ()
     flat = [_rounded(value) for value in row]
-    return [flat[k : k + len(statistics)] for k in range(0, len(flat), len(statistics))]
+    return [flat[k : k + 5] for k in range(0, len(flat), 5)]
 
 
 def _quartiles(train: pl.LazyFrame, rows: int, values: Sequence[pl.Expr], param: PreparationParam) -> list[list[float]]:
@@ -177,7 +163,8 @@ def _categories(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: P
             frequent = values if many <= TEXTS_AT_ONCE else _without_rare(values, least)
             asked.append(frequent.group_by("text").len().filter(pl.col("len") >= least))
         for (k, _), counted in zip(together, pl.collect_all(asked, engine="streaming"), strict=True):
-            yield Category(index=k, values=tuple(sorted(_most_frequent(counted.iter_rows(), param.max_categories))))
+            often = sorted(counted.iter_rows(), key=lambda found: (-found[1], found[0]))[: param.max_categories]
+            yield Category(index=k, values=tuple(sorted(value for value, _ in often)))
 
 
 def _passes(indices: Sequence[int], distinct: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
@@ -196,10 +183,6 @@ def _without_rare(values: pl.LazyFrame, least: int) -> pl.LazyFrame:
     bucket = (pl.col("text").hash() % _BUCKETS).alias("bucket")
     often = values.group_by(bucket).len().filter(pl.col("len") >= least).select("bucket").collect(engine="streaming")
     return values.with_columns(bucket).join(often.lazy(), on="bucket", how="semi").select("text")
-
-
-def _most_frequent(counted: Iterable[tuple[str, int]], most: int) -> list[str]:
-    return [value for value, _ in sorted(counted, key=lambda found: (-found[1], found[0]))[:most]]
 
 
 def _distinct(names: Sequence[str], taken: set[str]) -> Iterator[str]:

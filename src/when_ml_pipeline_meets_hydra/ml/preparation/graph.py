@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from when_ml_pipeline_meets_hydra.ml.artifacts import ONNX_IR_VERSION, ONNX_ML_OPSET, ONNX_OPSET
-from when_ml_pipeline_meets_hydra.ml.preparation.fit import Category, Fitted, Number, is_number
+from when_ml_pipeline_meets_hydra.ml.artifacts import ONNX_IR_VERSION, ONNX_ML_OPSET, ONNX_OPSET, Column
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Category, Fitted, Number
 from when_ml_pipeline_meets_hydra.ml.preparation.matrix import LARGEST
 
 FEATURES = "features"
@@ -58,7 +58,7 @@ def build(fitted: Fitted) -> onnx.ModelProto:
     proto = helper.make_graph(
         graph.nodes,
         "preprocessing",
-        [_input(c.name, is_number(c.dtype)) for c in fitted.columns],
+        [_input(c) for c in fitted.columns],
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", width])],
         graph.constants,
     )
@@ -75,8 +75,9 @@ def _fresh(prefix: str, names: Sequence[str]) -> str:
     return prefix
 
 
-def _input(name: str, numeric: bool) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.DOUBLE if numeric else TensorProto.STRING, ["N", 1])
+def _input(column: Column) -> onnx.ValueInfoProto:
+    kind = TensorProto.STRING if column.dtype.is_text else TensorProto.DOUBLE
+    return helper.make_tensor_value_info(column.name, kind, ["N", 1])
 
 
 def _numbers(graph: _Graph, fitted: Fitted) -> list[str]:

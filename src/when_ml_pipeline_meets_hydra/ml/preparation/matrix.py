@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column
 from when_ml_pipeline_meets_hydra.ml.datasets.table import column
-from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, is_number, number, text
-
-if TYPE_CHECKING:
-    import numpy as np
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, number, text
 
 # The largest float32: a larger double would become infinite, which no model takes.
 LARGEST = 3.4028234663852886e38
@@ -37,11 +35,9 @@ def feeds(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray
 
 def _feed(index: int, described: Column) -> pl.Expr:
     name = column(index)
-    return number(name, described.dtype).fill_null(float("nan")) if is_number(described.dtype) else text(name)
+    return text(name) if described.dtype.is_text else number(name, described.dtype).fill_null(float("nan"))
 
 
 def _array(values: pl.Series) -> np.ndarray[Any, Any]:
-    import numpy as np
-
     made = values.to_numpy() if values.dtype.is_float() else np.array(values.to_list(), dtype=object)
     return made.reshape(-1, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import polars as pl
 from pydantic import TypeAdapter
 
@@ -18,7 +19,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, Remote
 from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, Table, column
 from when_ml_pipeline_meets_hydra.ml.preparation import graph, matrix
-from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, is_number, number
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, number
 from when_ml_pipeline_meets_hydra.ml.preparation.split import LABEL, Split
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Summary, of_numbers, of_texts
 
@@ -94,7 +95,7 @@ def write_summary(parts: Split, table: Table, file: Path) -> None:
     wanted = [column(k) for k in range(len(table.columns))]
     some = parts.some(min(SUMMARY_ROWS, max(1, SUMMARY_VALUES // len(wanted))))
     values = matrix.feeds(some.select(wanted).collect(engine="streaming"), table.columns)
-    found = {c.name: (of_numbers if is_number(c.dtype) else of_texts)(values[c.name]) for c in table.columns}
+    found = {c.name: (of_texts if c.dtype.is_text else of_numbers)(values[c.name]) for c in table.columns}
     file.write_bytes(TypeAdapter(Summary).dump_json(Summary(columns=found), indent=1))
 
 
@@ -104,7 +105,6 @@ def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], model: Pa
     Raises:
         StepFailed: they differ.
     """
-    import numpy as np
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])

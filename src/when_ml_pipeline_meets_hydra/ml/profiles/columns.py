@@ -18,7 +18,7 @@ EPOCH = date(1970, 1, 1)
 def describe(frame: pl.LazyFrame, column: Column, role: str, rows: int) -> dict[str, Any]:
     """One column, ``x`` in ``frame``, as JSON; ``role`` is feature or target."""
     counted = {"known": X.count(), "distinct": X.drop_nulls().n_unique()}
-    is_ordered = column.dtype not in (DType.STRING, DType.BOOL)
+    is_ordered = not column.dtype.is_text
     ends = {"min": X.min(), "max": X.max(), "median": X.cast(pl.Float64).median()} if is_ordered else {}
     found = frame.select(**counted, **ends).collect(engine="streaming").row(0, named=True)
     known = found["known"]

@@ -6,14 +6,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
-    from when_ml_pipeline_meets_hydra.serving.engine.encode import Feeds
+from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, Feeds
 
-    Arrays = list[np.ndarray[Any, Any]]
+Arrays = list[Array]
 
 MOST_ROWS = 64
 
@@ -74,8 +72,6 @@ class Together:
                 turn.wake.set()
 
     def _answer(self, batch: Sequence[_Turn]) -> None:
-        import numpy as np
-
         if len(batch) > 1:
             joint = {name: np.concatenate([turn.feeds[name] for turn in batch]) for name in batch[0].feeds}
             try:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from when_ml_pipeline_meets_hydra.errors import PipelineError, did_you_mean
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Feeds = dict[str, np.ndarray[Any, Any]]
-
+Array = np.ndarray[Any, Any]
+Feeds = dict[str, Array]
 EPOCH = date(1970, 1, 1).toordinal()
 MANY = 16  # from so many values on, numpy's functions are faster than Python's
 NUMBERS = frozenset({"FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8"})
@@ -37,9 +36,7 @@ def feeds_from_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]
     return {column.name: _tensor(column, [row.get(column.name) for row in rows], "rows[{}].{}") for column in columns}
 
 
-def feeds_from_tensors(
-    columns: Sequence[Column], tensors: Mapping[str, tuple[str, Sequence[Any] | np.ndarray[Any, Any]]]
-) -> Feeds:
+def feeds_from_tensors(columns: Sequence[Column], tensors: Mapping[str, tuple[str, Sequence[Any] | Array]]) -> Feeds:
     """Tensors [N, 1] from the flat data of a protocol's request: datatype and N values for each column's name.
 
     An array of 64-bit floats may stand for a list of numbers, and NaN in it for a missing value.
@@ -56,7 +53,7 @@ def feeds_from_tensors(
     return {column.name: _tensor_from(column, *tensors[column.name]) for column in columns}
 
 
-def _tensor_from(column: Column, datatype: str, data: Sequence[Any] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _tensor_from(column: Column, datatype: str, data: Sequence[Any] | Array) -> Array:
     allowed = _DATATYPES[column.dtype]
     if datatype not in allowed:
         raise BadRow(f"inputs.{column.name}: the datatype is {datatype}, allowed: {', '.join(sorted(allowed))}")
@@ -67,9 +64,7 @@ def _tensor_from(column: Column, datatype: str, data: Sequence[Any] | np.ndarray
     return _tensor(Column(name=column.name, dtype=kind), data, "inputs[{1}].data[{0}]")
 
 
-def _tensor(column: Column, values: Sequence[Any] | np.ndarray[Any, Any], place: str) -> np.ndarray[Any, Any]:
-    import numpy as np
-
+def _tensor(column: Column, values: Sequence[Any] | Array, place: str) -> Array:
     if len(values) >= MANY and (tensor := _at_once(column.dtype, values)) is not None:
         return tensor
     if isinstance(values, np.ndarray):
@@ -85,10 +80,8 @@ def _tensor(column: Column, values: Sequence[Any] | np.ndarray[Any, Any], place:
     return np.array(converted, dtype=dtype).reshape(-1, 1)
 
 
-def _at_once(dtype: DType, values: Sequence[Any] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+def _at_once(dtype: DType, values: Sequence[Any] | Array) -> Array | None:
     """The tensor of many values that are all as they should be; None where one has to be looked for, or to be made."""
-    import numpy as np
-
     kinds = {float} if isinstance(values, np.ndarray) else set(map(type, values))
     if dtype in (DType.FLOAT, DType.INT) and kinds <= {float, int, type(None)}:
         try:

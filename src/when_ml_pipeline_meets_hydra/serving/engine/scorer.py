@@ -5,27 +5,17 @@ from __future__ import annotations
 import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from when_ml_pipeline_meets_hydra.serving.engine.batching import MOST_ROWS, Together
-from when_ml_pipeline_meets_hydra.serving.engine.encode import BadRow, feeds_from_rows
+import numpy as np
+import onnxruntime
+
+from when_ml_pipeline_meets_hydra.errors import first_line
+from when_ml_pipeline_meets_hydra.serving.engine.batching import MOST_ROWS, Arrays, Together
+from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, BadRow, Feeds, feeds_from_rows
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, difference, read_smoke
-from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
-    MODEL,
-    BundleRefused,
-    Manifest,
-    read_manifest,
-    verify_files,
-)
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import MODEL, BundleRefused, Manifest, verified
 from when_ml_pipeline_meets_hydra.serving.formats.reference import read_training
-
-if TYPE_CHECKING:
-    import numpy as np
-    import onnxruntime
-
-    from when_ml_pipeline_meets_hydra.serving.engine.encode import Feeds
-
-    Arrays = list[np.ndarray[Any, Any]]
 
 SLOW_SECONDS = 0.0003  # a run of one row that takes longer is worth a thread, and company
 
@@ -55,9 +45,9 @@ class Scorer:
 
     def answers(self, feeds: Feeds) -> Arrays:
         """The same, and nobody is told."""
-        rows = _rows(feeds)
+        rows = next(map(len, feeds.values()), 0)
         if not rows:
-            return self._no_rows()
+            return [np.empty((0, *output.shape[1:])) for output in self.manifest.outputs]
         return self._together(feeds, rows) if self.slow and rows < MOST_ROWS else self._run(feeds)
 
     def _run(self, feeds: Feeds) -> Arrays:
@@ -72,13 +62,8 @@ class Scorer:
         """
         return predictions(self.manifest, self.run(feeds_from_rows(self.manifest.inputs, rows)))
 
-    def _no_rows(self) -> Arrays:
-        import numpy as np
 
-        return [np.empty((0, *output.shape[1:])) for output in self.manifest.outputs]
-
-
-def predictions(manifest: Manifest, arrays: Sequence[np.ndarray[Any, Any]]) -> Predictions:
+def predictions(manifest: Manifest, arrays: Sequence[Array]) -> Predictions:
     """The outputs of a graph as answers for rows.
 
     Raises:
@@ -92,13 +77,7 @@ def predictions(manifest: Manifest, arrays: Sequence[np.ndarray[Any, Any]]) -> P
     )
 
 
-def _rows(feeds: Feeds) -> int:
-    return next((len(tensor) for tensor in feeds.values()), 0)
-
-
-def _refuse_not_finite(numbers: np.ndarray[Any, Any]) -> None:
-    import numpy as np
-
+def _refuse_not_finite(numbers: Array) -> None:
     finite = np.isfinite(numbers)
     if not finite.all():
         row = int(np.argmin(finite.reshape(len(numbers), -1).all(axis=1)))
@@ -111,7 +90,7 @@ def load(folder: Path) -> Scorer:
     Raises:
         BundleRefused: it is damaged, or onnxruntime does not take it.
     """
-    scorer = _scorer(folder, _verified(folder))
+    scorer = _scorer(folder, verified(folder))
     scorer.measure(read_smoke(folder).rows[0])
     return scorer
 
@@ -122,7 +101,7 @@ def check(folder: Path) -> Scorer:
     Raises:
         BundleRefused: it is damaged, reaches outside its own file, cannot be loaded, or fails its smoke rows.
     """
-    manifest = _verified(folder)
+    manifest = verified(folder)
     _refuse_external_data(folder / MODEL)
     read_training(folder, manifest)
     smoke = read_smoke(folder)
@@ -130,16 +109,10 @@ def check(folder: Path) -> Scorer:
     try:
         wrong = difference(smoke.expected, scorer.predict(smoke.rows))
     except Exception as problem:  # whatever the graph does with its own rows, it is the bundle's fault
-        wrong = _first_line(problem)
+        wrong = first_line(problem)
     if wrong:
         raise BundleRefused(f"its own smoke rows fail: {wrong}")
     return scorer
-
-
-def _verified(folder: Path) -> Manifest:
-    manifest, _ = read_manifest(folder)
-    verify_files(folder, manifest)
-    return manifest
 
 
 def _scorer(folder: Path, manifest: Manifest) -> Scorer:
@@ -149,13 +122,7 @@ def _scorer(folder: Path, manifest: Manifest) -> Scorer:
     return Scorer(manifest, session)
 
 
-def _first_line(problem: Exception) -> str:
-    return (str(problem).splitlines() or [type(problem).__name__])[0][:300]
-
-
 def _session(model: bytes) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     # Requests run side by side; threads within one request only get into each other's way.
     options.intra_op_num_threads = 1
@@ -163,7 +130,7 @@ def _session(model: bytes) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as problem:  # onnxruntime has no common class for its own
-        raise BundleRefused(f"{MODEL} cannot be loaded: {_first_line(problem)}") from None
+        raise BundleRefused(f"{MODEL} cannot be loaded: {first_line(problem)}") from None
 
 
 def _compare_names(what: str, named: Sequence[str], nodes: Sequence[Any]) -> None:

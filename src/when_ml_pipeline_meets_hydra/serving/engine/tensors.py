@@ -5,15 +5,12 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from when_ml_pipeline_meets_hydra.serving.engine.encode import BadRow
+import numpy as np
+
+from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, BadRow
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import Datatype, Output
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
 
 DTYPES = {
     **{
@@ -45,8 +42,6 @@ def from_bytes(name: str, shape: Sequence[int], datatype: str, content: memoryvi
     Raises:
         BadRow: shape, datatype and bytes do not fit.
     """
-    import numpy as np
-
     count = _count(name, shape)
     if datatype == "BYTES":
         return _strings(name, count, content)
@@ -99,8 +94,6 @@ def to_bytes(output: Output, array: Array) -> bytes:
 
 
 def _finite(output: Output, array: Array) -> Array:
-    import numpy as np
-
     if output.datatype is not Datatype.BYTES and not np.isfinite(array).all():
         raise BadRow(f"outputs.{output.name}: the model's answer is not a finite number")
     return array

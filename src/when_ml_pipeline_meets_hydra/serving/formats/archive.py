@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 import tarfile
 from pathlib import Path
 from typing import IO
@@ -12,7 +13,6 @@ from when_ml_pipeline_meets_hydra.serving.formats.manifest import FILES, MANIFES
 
 DIGEST_HEADER = "Content-Digest"
 NAMES = (MANIFEST, *FILES)
-_BLOCK = 1 << 20
 
 
 def pack(bundle: Path, archive: IO[bytes]) -> None:
@@ -69,5 +69,4 @@ def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
     if content is None or member.issparse():
         raise BundleRefused(f"{shown} in the archive is no ordinary file")
     with (folder / member.name).open("xb") as file:
-        while block := content.read(_BLOCK):
-            file.write(block)
+        shutil.copyfileobj(content, file)

@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import Refused
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
+from when_ml_pipeline_meets_hydra.storage.durable_files import sha256
 
 FORMAT = 2
 MANIFEST, MODEL, SMOKE, TRAINING = "bundle.json", "model.onnx", "smoke.json", "training.json"
@@ -110,12 +111,6 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def identity(manifest: Manifest) -> str:
     """The bundle's content digest: the same for the same model, whenever and by whomever it was built."""
     return digest_of(_manifests.dump_python(manifest, mode="json", exclude={"provenance"}))
@@ -123,7 +118,7 @@ def identity(manifest: Manifest) -> str:
 
 def describe_files(folder: Path) -> dict[str, File]:
     """Size and checksum of each file of a bundle except its manifest."""
-    return {name: File(sha256=file_digest(folder / name), size=(folder / name).stat().st_size) for name in FILES}
+    return {name: File(sha256=sha256(folder / name), size=(folder / name).stat().st_size) for name in FILES}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -155,15 +150,17 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     return manifest, claimed
 
 
-def verify_files(folder: Path, manifest: Manifest) -> None:
-    """Compare the files of a bundle with their checksums.
+def verified(folder: Path) -> Manifest:
+    """The manifest of the bundle in ``folder``, whose files have been compared with their checksums.
 
     Raises:
-        BundleRefused: a file is missing or is not what the manifest names.
+        BundleRefused: the manifest cannot be read, or a file is missing or is not what it names.
     """
+    manifest, _ = read_manifest(folder)
     for name, file in manifest.files.items():
         path = folder / name
         if path.is_symlink() or not path.is_file():
             raise BundleRefused(f"{name} is missing")
-        if path.stat().st_size != file.size or file_digest(path) != file.sha256:
+        if path.stat().st_size != file.size or sha256(path) != file.sha256:
             raise BundleRefused(f"{name} does not have its checksum")
+    return manifest

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
+from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Distribution, Summary
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import TRAINING, BundleRefused, Manifest
 
@@ -33,13 +33,9 @@ def read_training(folder: Path, manifest: Manifest) -> tuple[Summary, Distributi
         found = read_summary(folder / TRAINING)
     except (OSError, ValidationError):
         raise BundleRefused(f"{TRAINING} cannot be read") from None
-    kinds = {column.name: _is_text(column) for column in manifest.inputs}
+    kinds = {column.name: column.dtype.is_text for column in manifest.inputs}
     if {name: one.values is not None for name, one in found.columns.items()} != kinds:
         raise BundleRefused(f"{TRAINING} is not about the manifest's inputs")
     if found.prediction is None or (found.prediction.values is not None) != (manifest.task is Task.CLASSIFICATION):
         raise BundleRefused(f"{TRAINING} is not about the manifest's predictions")
     return found, found.prediction
-
-
-def _is_text(column: Column) -> bool:
-    return column.dtype in (DType.STRING, DType.BOOL)

@@ -8,12 +8,11 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, FastAPI, Header, Path
 from pydantic import BaseModel, StringConstraints
 from pydantic.json_schema import models_json_schema
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from when_ml_pipeline_meets_hydra.serving.formats.versions import NAME_PATTERN, RUN_HEADER, RUN_PATTERN
-from when_ml_pipeline_meets_hydra.serving.http.models import Loaded, Served
+from when_ml_pipeline_meets_hydra.serving.http.models import Loaded
 from when_ml_pipeline_meets_hydra.serving.http.users import Role
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
@@ -29,20 +28,13 @@ def loaded(request: Request) -> Loaded:
     return found
 
 
-async def active(request: Request, model: Model) -> Served:
-    """The active version; a new one is loaded while requests that have the old one go on."""
-    versions = loaded(request)
-    if served := versions.active_in_memory(model):
-        return served
-    return await run_in_threadpool(versions.active, model)
+async def named(model: Model) -> None:
+    """The model that the path names."""
 
 
-async def pinned(request: Request, model: Model, version: Number) -> Served:
+async def numbered(request: Request, model: Model, version: Number) -> None:
     """The version that the path names."""
-    versions = loaded(request)
-    if served := versions.version_in_memory(model, version):
-        return served
-    return await run_in_threadpool(versions.version, model, version)
+    request.state.number = version
 
 
 async def repository(request: Request) -> Repository:
@@ -87,8 +79,6 @@ def describe_bodies(app: FastAPI) -> None:
 
 
 _DESCRIBED: set[type[BaseModel]] = set()
-Active = Annotated[Served, Depends(active)]
-Pinned = Annotated[Served, Depends(pinned)]
 TheRepository = Annotated[Repository, Depends(repository)]
 TheLoaded = Annotated[Loaded, Depends(loaded)]
 Deployer = Annotated[str, Depends(deployer)]

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from anyio import to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -16,15 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from when_ml_pipeline_meets_hydra.serving.http import protocol
-from when_ml_pipeline_meets_hydra.serving.http.dependencies import (
-    Active,
-    Model,
-    Number,
-    Pinned,
-    TheLoaded,
-    TheRepository,
-    described,
-)
+from when_ml_pipeline_meets_hydra.serving.http.dependencies import TheLoaded, described, named, numbered
 from when_ml_pipeline_meets_hydra.serving.http.models import Loaded, Served
 from when_ml_pipeline_meets_hydra.serving.http.requests import (
     HEADER_LENGTH,
@@ -40,7 +33,9 @@ from when_ml_pipeline_meets_hydra.serving.observations.counters import asked
 router = APIRouter(prefix="/v2", responses=documented(404))
 Question = PredictBody | InferBody
 Reader = Callable[[bytes, str | None], Question]
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 
+_ACTIVE_OR_CANARY = "the active version or a canary"
 OPEN: dict[str, Any] = {"security": []}  # of routes that want no password
 _PATH = re.compile(r"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,9}))?/(predict|infer)")
 _READERS: dict[str, Reader] = {"predict": read_predict, "infer": read_infer}
@@ -75,59 +70,64 @@ async def server_metadata() -> JSONResponse:
     return JSONResponse({"name": "when_ml_pipeline_meets_hydra", "version": version, "extensions": extensions})
 
 
-@router.get("/models/{model}")
-async def metadata(served: Active, repository: TheRepository) -> JSONResponse:
-    """The signature of the active version."""
-    return JSONResponse(protocol.metadata(served, repository.numbers(served.model)))
+def _for_each(
+    method: str, action: str, active: str = "the active version", **about: Any
+) -> Callable[[Handler], Handler]:
+    """Let a handler answer for a version by its number, and for the ``active`` one of a model."""
+
+    def register(handler: Handler) -> Handler:
+        name, said = handler.__name__.removeprefix("model_"), str(handler.__doc__)
+        for place, needs, called, description in (
+            ("/models/{model}", named, handler.__name__, said.replace("a version", active)),
+            ("/models/{model}/versions/{version}", numbered, f"version_{name}", said),
+        ):
+            router.add_api_route(
+                place + action,
+                handler,
+                methods=[method],
+                name=called,
+                description=description,
+                dependencies=[Depends(needs)],
+                **about,
+            )
+        return handler
+
+    return register
 
 
-@router.get("/models/{model}/versions/{version}")
-async def version_metadata(served: Pinned, repository: TheRepository) -> JSONResponse:
+@_for_each("GET", "")
+async def metadata(request: Request, loaded: TheLoaded) -> JSONResponse:
     """The signature of a version."""
-    return JSONResponse(protocol.metadata(served, repository.numbers(served.model)))
+    served = await _served(loaded, *_asked(request))
+    return JSONResponse(protocol.metadata(served, loaded.repository.numbers(served.model)))
 
 
-@router.get("/models/{model}/ready")
-async def model_ready(served: Active) -> JSONResponse:
-    """Whether the active version is loaded."""
-    return JSONResponse({"name": served.model, "ready": True})
-
-
-@router.get("/models/{model}/versions/{version}/ready")
-async def version_ready(served: Pinned) -> JSONResponse:
+@_for_each("GET", "/ready")
+async def model_ready(request: Request, loaded: TheLoaded) -> JSONResponse:
     """Whether a version is loaded."""
-    return JSONResponse({"name": served.model, "ready": True})
+    return JSONResponse({"name": (await _served(loaded, *_asked(request))).model, "ready": True})
 
 
-@router.post("/models/{model}/predict", openapi_extra=described(PredictBody), responses=documented(400))
-async def predict(request: Request, model: Model, loaded: TheLoaded) -> Response:
-    """Answers for rows as objects, by the active version or a canary."""
-    return await _response(request, loaded, "predict", model)
-
-
-@router.post(
-    "/models/{model}/versions/{version}/predict", openapi_extra=described(PredictBody), responses=documented(400)
-)
-async def version_predict(request: Request, model: Model, version: Number, loaded: TheLoaded) -> Response:
+@_for_each("POST", "/predict", _ACTIVE_OR_CANARY, openapi_extra=described(PredictBody), responses=documented(400))
+async def predict(request: Request, loaded: TheLoaded) -> Response:
     """Answers for rows as objects, by a version."""
-    return await _response(request, loaded, "predict", model, version)
+    return await _response(request, loaded, "predict")
 
 
-@router.post("/models/{model}/infer", openapi_extra=described(InferBody), responses=documented(400))
-async def infer(request: Request, model: Model, loaded: TheLoaded) -> Response:
-    """Answers for tensors, by the active version or a canary."""
-    return await _response(request, loaded, "infer", model)
-
-
-@router.post("/models/{model}/versions/{version}/infer", openapi_extra=described(InferBody), responses=documented(400))
-async def version_infer(request: Request, model: Model, version: Number, loaded: TheLoaded) -> Response:
+@_for_each("POST", "/infer", _ACTIVE_OR_CANARY, openapi_extra=described(InferBody), responses=documented(400))
+async def infer(request: Request, loaded: TheLoaded) -> Response:
     """Answers for tensors, by a version."""
-    return await _response(request, loaded, "infer", model, version)
+    return await _response(request, loaded, "infer")
 
 
-async def _response(request: Request, loaded: Loaded, action: str, model: str, version: int | None = None) -> Response:
-    content = await _answer(request.scope, request.receive, loaded, action, model, version)
+async def _response(request: Request, loaded: Loaded, action: str) -> Response:
+    content = await _answer(request.scope, request.receive, loaded, action, *_asked(request))
     return Response(content.body, headers=dict(_headers(content)))
+
+
+def _asked(request: Request) -> tuple[str, int | None]:
+    """The model, and the version if one is named."""
+    return request.path_params["model"], getattr(request.state, "number", None)
 
 
 class Shortcut:
@@ -170,7 +170,7 @@ async def _answer(
     scope: Scope, receive: Receive, loaded: Loaded, action: str, model: str, version: int | None
 ) -> Content:
     # The model comes first: who asks for one that is not there need not send a body that fits.
-    served = await _serving(loaded, model, version)
+    served = await _served(loaded, model, version, chosen=True)
     json_length = next((value.decode("latin-1") for name, value in scope["headers"] if name == _HEADER_LENGTH), None)
     question = _READERS[action](await _body(receive), json_length)
     state = scope.setdefault("state", {})
@@ -194,13 +194,16 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def _serving(loaded: Loaded, model: str, version: int | None) -> Served:
-    in_memory = loaded.chosen_in_memory(model) if version is None else loaded.version_in_memory(model, version)
-    if in_memory:
-        return in_memory
-    if version is None:
-        return await run_in_threadpool(loaded.chosen, model)
-    return await run_in_threadpool(loaded.version, model, version)
+async def _served(loaded: Loaded, model: str, version: int | None, *, chosen: bool = False) -> Served:
+    """A version; without a number the active one, or, where it is ``chosen`` for one request, perhaps the canary."""
+    load: Callable[[], Served]
+    if version is not None:
+        found, load = loaded.version_in_memory(model, version), partial(loaded.version, model, version)
+    elif chosen:
+        found, load = loaded.chosen_in_memory(model), partial(loaded.chosen, model)
+    else:
+        found, load = loaded.active_in_memory(model), partial(loaded.active, model)
+    return found if found else await run_in_threadpool(load)
 
 
 def _ask(served: Served, question: Question) -> Content:

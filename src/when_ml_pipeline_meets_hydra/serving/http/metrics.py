@@ -22,8 +22,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.responses import Response
 
 from when_ml_pipeline_meets_hydra.serving.http.responses import documented
+from when_ml_pipeline_meets_hydra.serving.http.settings import METRICS_DIRECTORY
 
-DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 REQUESTS = Counter(
@@ -52,7 +52,7 @@ router = APIRouter(responses=documented())
 def expose() -> Response:
     """All numbers of all workers in Prometheus' text format."""
     registry: CollectorRegistry = REGISTRY
-    if DIRECTORY in os.environ:
+    if METRICS_DIRECTORY in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -8,7 +8,6 @@ import time
 from datetime import UTC, datetime
 
 from pydantic_core import to_json
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from when_ml_pipeline_meets_hydra.serving.http import metrics
@@ -113,8 +112,7 @@ class Limits:
             try:
                 return await asyncio.wait_for(receive(), self._settings.timeout)
             except TimeoutError:
-                refused = self._no_request()
-                raise HTTPException(refused.status, refused.error, dict(refused.headers)) from None
+                raise self._no_request().exception() from None
 
         self._changes += 1
         try:
@@ -196,8 +194,7 @@ def _counted(receive: Receive, limit: int) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > limit:
-            refused = _too_large(limit)
-            raise HTTPException(refused.status, refused.error, dict(refused.headers))
+            raise _too_large(limit).exception()
         return message
 
     return counted

@@ -6,23 +6,16 @@ A question makes the graph's inputs (``feeds``) and writes its outputs (``conten
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic_core import to_json
 
 from when_ml_pipeline_meets_hydra.serving.engine import tensors
-from when_ml_pipeline_meets_hydra.serving.engine.encode import BadRow, feeds_from_rows, feeds_from_tensors
+from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, BadRow, Feeds, feeds_from_rows, feeds_from_tensors
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import predictions
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import Manifest, Output
 from when_ml_pipeline_meets_hydra.serving.http.models import Served
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from when_ml_pipeline_meets_hydra.serving.engine.encode import Feeds
-
-    Array = np.ndarray[Any, Any]
 
 HEADER_LENGTH = "Inference-Header-Content-Length"  # how much of a body is JSON; tensors as bytes follow
 

@@ -60,6 +60,10 @@ class Refusal(NamedTuple):
         await send({"type": "http.response.start", "status": self.status, "headers": fields})
         await send({"type": "http.response.body", "body": body})
 
+    def exception(self) -> HTTPException:
+        """The same, to be raised inside of the application."""
+        return HTTPException(self.status, self.error, dict(self.headers))
+
     def response(self) -> JSONResponse:
         """The same as a response of the framework."""
         return JSONResponse({"error": self.error}, status_code=self.status, headers=dict(self.headers))

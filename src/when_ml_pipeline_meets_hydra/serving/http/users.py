@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-import filelock
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.serving.formats.versions import USERS
 from when_ml_pipeline_meets_hydra.storage import durable_files
+from when_ml_pipeline_meets_hydra.storage.locks import hold
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -75,11 +76,7 @@ class Users:
 
     def stamp(self) -> tuple[int, int] | None:
         """Changes whenever the users do; costs one call of ``stat``."""
-        try:
-            found = os.stat(self._path)  # noqa: PTH116 (Path.stat costs twice as much)
-        except FileNotFoundError:
-            return None
-        return found.st_mtime_ns, found.st_ino
+        return durable_files.stamp(self._path)
 
     def all(self) -> Mapping[str, User]:
         """Everybody, by their names.
@@ -109,14 +106,11 @@ class Users:
             raise BadInput(Problem(key="NAME", value=name, message=str(wrong))) from None
         if len(password) < SHORTEST_PASSWORD:
             raise BadInput(Problem(key="password", message=f"needs at least {SHORTEST_PASSWORD} characters"))
-
-        def added(users: Mapping[str, User]) -> Mapping[str, User]:
+        with self._changing() as users:
             if name in users and not replace:
                 remedy = "Give another name, or --replace to set the password and the role anew"
                 raise BadInput(Problem(key="NAME", value=name, message="there is such a user already", remedy=remedy))
-            return {**users, name: new_user(role, password)}
-
-        self._change(added)
+            users[name] = new_user(role, password)
 
     def remove(self, name: str) -> None:
         """Let somebody in no more.
@@ -124,19 +118,19 @@ class Users:
         Raises:
             BadInput: there is no such user.
         """
-
-        def removed(users: Mapping[str, User]) -> Mapping[str, User]:
+        with self._changing() as users:
             if name not in users:
                 remedy = did_you_mean(name, users)
                 raise BadInput(Problem(key="NAME", value=name, message="there is no such user", remedy=remedy))
-            return {other: user for other, user in users.items() if other != name}
+            del users[name]
 
-        self._change(removed)
-
-    def _change(self, change: Callable[[Mapping[str, User]], Mapping[str, User]]) -> None:
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, User]]:
+        """Everybody, to be changed; written down unless that raises."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(self._file.with_name(f".{USERS}.lock"), timeout=LOCK_SECONDS):
-            users = change(self.all() if self._file.exists() else {})
+        with hold(self._file.with_name(f".{USERS}.lock"), patience=LOCK_SECONDS):
+            users = dict(self.all()) if self._file.exists() else {}
+            yield users
             before = os.umask(0o077)
             try:
                 durable_files.write(self._file, _users.dump_json(users, indent=2) + b"\n")

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
+import numpy as np
+
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Task
+from when_ml_pipeline_meets_hydra.serving.engine.encode import Array
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import Scorer
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import Manifest
 from when_ml_pipeline_meets_hydra.serving.observations.counters import Rows
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
-
-_TEXTS = (DType.STRING, DType.BOOL)
 
 
 def agreement(asked: Iterable[Rows], of: Manifest, active: Scorer, tolerance: float) -> tuple[int, int]:
@@ -43,17 +38,13 @@ def agreement(asked: Iterable[Rows], of: Manifest, active: Scorer, tolerance: fl
 
 def _feed(column: Column, of: Manifest, rows: Rows, count: int) -> Array:
     """A column as the other version knows it; missing where this one knows none of that name and kind."""
-    import numpy as np
-
-    is_text = column.dtype in _TEXTS
-    if any(c.name == column.name and (c.dtype in _TEXTS) == is_text for c in of.inputs):
+    is_text = column.dtype.is_text
+    if any(c.name == column.name and c.dtype.is_text == is_text for c in of.inputs):
         return rows.feeds[column.name]
     return np.full((count, 1), "", dtype=object) if is_text else np.full((count, 1), np.nan)
 
 
 def _alike(mine: Array, theirs: Array, task: Task, tolerance: float) -> int:
-    import numpy as np
-
     if task is Task.CLASSIFICATION:
         return int((mine == theirs).sum())
     mine, theirs = mine.astype(float), theirs.astype(float)

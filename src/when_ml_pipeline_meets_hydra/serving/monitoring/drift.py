@@ -42,7 +42,7 @@ class Feature:
         """The bin whose share has changed most."""
         if not self.training.total or not self.service.total:
             return ""
-        before, after = (_parts(one) for one in (self.training, self.service))
+        before, after = ([n / one.total for n in _counts(one)] for one in (self.training, self.service))
         place = max(range(len(before)), key=lambda k: abs(after[k] - before[k]))
         return f"{self.training.names[place]}: {before[place]:.1%} → {after[place]:.1%}"
 
@@ -141,10 +141,6 @@ def _level(psi: float, chance: float) -> Level:
 
 def _counts(distribution: Distribution) -> tuple[int, ...]:
     return (*distribution.counts, distribution.missing)
-
-
-def _parts(distribution: Distribution) -> list[float]:
-    return [count / distribution.total for count in _counts(distribution)]
 
 
 def table(drift: Drift) -> Iterator[tuple[str, ...]]:

@@ -102,7 +102,8 @@ def judge(canary: Canary, found: Measured, now: datetime) -> Judgement:
     """Take a canary back as soon as it has failed too often, otherwise decide when it has served long enough."""
     terms = canary.terms
     if found.errors > terms.errors * max(found.requests, terms.requests):
-        return Judgement(verdict=Verdict.TAKE_BACK, why=_errors(canary, found))
+        why = f"it failed {found.errors} of {found.requests} requests, allowed {terms.errors:.1%}"
+        return Judgement(verdict=Verdict.TAKE_BACK, why=why)
     if waits := _waits(canary, found, now):
         return Judgement(verdict=Verdict.WAIT, why=waits)
     if wrong := "; ".join(_faults(canary, found)):
@@ -155,7 +156,3 @@ def _faults(canary: Canary, found: Measured) -> Iterator[str]:
     if terms.agreement and found.agreed < terms.agreement * found.compared:
         part = found.agreed / found.compared
         yield f"{part:.1%} of {found.compared} rows answered as by the active version, at least {terms.agreement:.1%}"
-
-
-def _errors(canary: Canary, found: Measured) -> str:
-    return f"it failed {found.errors} of {found.requests} requests, allowed {canary.terms.errors:.1%}"

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, Feeds
     from when_ml_pipeline_meets_hydra.serving.http.models import Served
-
-    Arrays = dict[str, np.ndarray[Any, Any]]
 
 T = TypeVar("T")
 MOST_ROWS = 500  # that are kept between two looks of the watch
@@ -20,8 +17,8 @@ MOST_ROWS = 500  # that are kept between two looks of the watch
 class Rows(NamedTuple):
     """Inputs of a graph by name and its outputs in order, for N rows each."""
 
-    feeds: dict[str, np.ndarray[Any, Any]]
-    outputs: list[np.ndarray[Any, Any]]
+    feeds: Feeds
+    outputs: list[Array]
 
 
 class Noted(NamedTuple):
@@ -50,7 +47,7 @@ class Seen:
         """A request was not."""
         self._failures.append(None)
 
-    def rows(self, feeds: dict[str, np.ndarray[Any, Any]], outputs: list[np.ndarray[Any, Any]]) -> None:
+    def rows(self, feeds: Feeds, outputs: list[Array]) -> None:
         """The graph has run. Of more rows than there is room for, those are kept that are spread over all of them."""
         self._runs += 1
         if self._runs % self._every or self._room <= 0 or not (count := len(outputs[0])):

@@ -9,12 +9,14 @@ A worker that is killed takes along what it has not added yet: a few seconds. No
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, timedelta
+from functools import reduce
+from operator import add as add_up
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import filelock
 from pydantic import TypeAdapter, ValidationError
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
@@ -23,6 +25,10 @@ from when_ml_pipeline_meets_hydra.serving.observations import latencies
 from when_ml_pipeline_meets_hydra.serving.observations.counters import Noted
 from when_ml_pipeline_meets_hydra.serving.observations.latencies import Buckets
 from when_ml_pipeline_meets_hydra.storage import durable_files
+from when_ml_pipeline_meets_hydra.storage.locks import hold
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.serving.engine.encode import Array
 
 OBSERVED, LOCK = "observed", ".observed.lock"
 KEPT_DAYS = 90
@@ -75,9 +81,7 @@ def of(noted: Noted, training: Summary, prediction: Distribution) -> Observed:
     """What was noted, in the bins of training."""
     import numpy as np
 
-    def counted(
-        bins: Distribution, arrays: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.generic]]]
-    ) -> Distribution:
+    def counted(bins: Distribution, arrays: Sequence[Array]) -> Distribution:
         return bins.of(np.concatenate(arrays)) if arrays else bins.none()
 
     now = datetime.now(UTC)
@@ -92,11 +96,9 @@ def of(noted: Noted, training: Summary, prediction: Distribution) -> Observed:
     )
 
 
-@contextmanager
-def adding(folder: Path) -> Iterator[None]:
-    """The lock of whoever adds to what was counted of the model in ``folder``. Raises ``filelock.Timeout``."""
-    with filelock.FileLock(folder / LOCK, timeout=LOCK_SECONDS):
-        yield
+def adding(folder: Path) -> AbstractContextManager[None]:
+    """The lock of whoever adds to what was counted of the model in ``folder``. Entering it raises ``Held``."""
+    return hold(folder / LOCK, patience=LOCK_SECONDS)
 
 
 def add(folder: Path, version: int, found: Observed) -> None:
@@ -118,10 +120,7 @@ def read(folder: Path, version: int, days: int = KEPT_DAYS) -> Observed | None:
     since = datetime.now(UTC).date() - timedelta(days=days - 1)
     paths = (folder / OBSERVED / str(version)).glob("*.json")
     found = [one for path in sorted(paths) if path.stem >= since.isoformat() and (one := _read(path))]
-    total = found[0] if found else None
-    for one in found[1:]:
-        total = total + one if total else one
-    return total
+    return reduce(add_up, found) if found else None
 
 
 def _file(folder: Path, version: int, day: date) -> Path:

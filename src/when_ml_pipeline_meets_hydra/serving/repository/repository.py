@@ -12,7 +12,6 @@ no lock. Writers take one lock per model.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,15 +20,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
-import filelock
-
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, Refused
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
     FILES,
     MANIFEST,
     BundleRefused,
     read_manifest,
-    verify_files,
+    verified,
 )
 from when_ml_pipeline_meets_hydra.serving.formats.reference import read_training
 from when_ml_pipeline_meets_hydra.serving.formats.versions import (
@@ -56,6 +53,7 @@ from when_ml_pipeline_meets_hydra.serving.repository.active_version import (
     write_pointer,
 )
 from when_ml_pipeline_meets_hydra.storage import durable_files
+from when_ml_pipeline_meets_hydra.storage.locks import Held, hold
 
 REMEMBERED = 20  # versions to which rollbacks can go
 LOCK_SECONDS = 120
@@ -94,10 +92,9 @@ class Repository:
         Raises:
             Unknown: no version of the model is active.
         """
-        pointer = self.pointer(model)
-        if pointer is None or pointer.active is None:
-            raise Unknown("model_name", f"no version of '{model}' is active")
-        return pointer.active
+        if (active := self._known(model).active) is None:
+            raise _none_active(model)
+        return active
 
     def pointer(self, model: str) -> Pointer | None:
         """Which versions serve; None where none ever did."""
@@ -105,11 +102,7 @@ class Repository:
 
     def stamp(self, model: str) -> tuple[int, int] | None:
         """Changes whenever others serve than before; costs one call of ``stat``."""
-        try:
-            found = os.stat(self._pointer_file(model))  # noqa: PTH116 (Path.stat costs twice as much)
-        except FileNotFoundError:
-            return None
-        return found.st_mtime_ns, found.st_ino
+        return durable_files.stamp(self._pointer_file(model))
 
     def numbers(self, model: str) -> tuple[int, ...]:
         """The numbers of a model's versions."""
@@ -178,7 +171,7 @@ class Repository:
         """
         self.folder(model, version)
         with self._writing(model) as folder:
-            self._verify(model, version)
+            verified(self.folder(model, version))
             pointer = self.pointer(model)
             if pointer is None or pointer.active != version or pointer.canary:
                 is_canary = bool(pointer and pointer.canary and pointer.canary.version == version)
@@ -196,12 +189,10 @@ class Repository:
             BundleRefused: its files are damaged.
         """
         self.folder(model, version)
-        self.active(model)
-        with self._writing(model) as folder:
-            self._verify(model, version)
-            pointer = self.pointer(model)
-            if pointer is None or pointer.active is None:
-                raise Unknown("model_name", f"no version of '{model}' is active")
+        with self._changing(model) as (folder, pointer):
+            if pointer.active is None:
+                raise _none_active(model)
+            verified(self.folder(model, version))
             stands = pointer.canary
             if pointer.active != version and (stands is None or (stands.version, stands.terms) != (version, terms)):
                 event = event_now(who, run, Action.CANARY, version)
@@ -217,18 +208,15 @@ class Repository:
             Refused: there is none before it.
             BundleRefused: the files of the one before are damaged.
         """
-        if self.pointer(model) is None:
-            raise Unknown("model_name", f"no version of '{model}' is active")
-        with self._writing(model) as folder:
-            pointer = self.pointer(model)
-            if pointer and pointer.canary:
+        with self._changing(model) as (folder, pointer):
+            if pointer.canary:
                 event = event_now(who, run, Action.TAKE_BACK, pointer.canary.version)
                 write_pointer(folder, replace(pointer, canary=None, event=event))
-            elif pointer is None or not pointer.previous:
+            elif not pointer.previous:
                 raise Refused("model_name", f"'{model}' has no earlier version to go back to")
             else:
                 version, *previous = pointer.previous
-                self._verify(model, version)
+                verified(self.folder(model, version))
                 event = event_now(who, run, Action.ROLLBACK, version)
                 write_pointer(folder, Pointer(active=version, previous=tuple(previous), event=event))
         return self.status(model)
@@ -239,11 +227,8 @@ class Repository:
         Raises:
             Unknown: no version ever was active.
         """
-        if self.pointer(model) is None:
-            raise Unknown("model_name", f"no version of '{model}' is active")
-        with self._writing(model) as folder:
-            pointer = self.pointer(model)
-            if pointer and pointer.active is not None:
+        with self._changing(model) as (folder, pointer):
+            if pointer.active is not None:
                 event = event_now(who, run, Action.UNDEPLOY, pointer.active)
                 previous = (pointer.active, *pointer.previous)[:REMEMBERED]
                 write_pointer(folder, Pointer(active=None, previous=previous, event=event))
@@ -267,10 +252,8 @@ class Repository:
             is_good = found.verdict is Verdict.PROMOTE and damaged is None
             action = Action.PROMOTE if is_good else Action.TAKE_BACK
             event = event_now(who, None, action, canary.version, damaged or found.why)
-            after = (
-                _activated(pointer, canary.version, event) if is_good else replace(pointer, canary=None, event=event)
-            )
-            write_pointer(folder, after)
+            after = replace(pointer, canary=None, event=event)
+            write_pointer(folder, _activated(pointer, canary.version, event) if is_good else after)
             return event
         return None
 
@@ -280,10 +263,6 @@ class Repository:
         except ValueError as problem:
             raise BadInput(Problem(key="model_name", value=model, message=str(problem))) from None
 
-    def _verify(self, model: str, version: int) -> None:
-        folder = self.folder(model, version)
-        verify_files(folder, read_manifest(folder)[0])
-
     def _version(self, model: str, number: int, *, verify: bool) -> Version:
         folder, problem = self.folder(model, number), None
         try:
@@ -292,7 +271,7 @@ class Repository:
             return Version(number=number, digest="", source="", model="", metrics={}, problem=refused.message)
         try:
             if verify:
-                verify_files(folder, manifest)
+                verified(folder)
         except BundleRefused as refused:
             problem = refused.message
         return Version(
@@ -304,16 +283,32 @@ class Repository:
             problem=problem,
         )
 
+    def _known(self, model: str) -> Pointer:
+        if (pointer := self.pointer(model)) is None:
+            raise _none_active(model)
+        return pointer
+
+    @contextmanager
+    def _changing(self, model: str) -> Iterator[tuple[Path, Pointer]]:
+        """The lock of the writers, for a model that was served before: otherwise a folder would be left behind."""
+        self._known(model)
+        with self._writing(model) as folder:
+            yield folder, self._known(model)
+
     @contextmanager
     def _writing(self, model: str, patience: float = LOCK_SECONDS) -> Iterator[Path]:
         folder = self._folder(model)
         (folder / "versions").mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(folder / ".lock", timeout=patience):
+            with hold(folder / ".lock", patience=patience):
                 finish_history(folder)
                 yield folder
-        except filelock.Timeout:
+        except Held:
             raise Refused("model_name", f"another process has been writing '{model}' for {patience:g} s") from None
+
+
+def _none_active(model: str) -> Unknown:
+    return Unknown("model_name", f"no version of '{model}' is active")
 
 
 def _numbers(versions: Path) -> tuple[int, ...]:
@@ -334,7 +329,7 @@ def _install(bundle: Path, folder: Path, event: Event) -> None:
     for name in (*FILES, MANIFEST):
         shutil.copyfile(bundle / name, incoming / name)
         durable_files.sync(incoming / name)
-    verify_files(incoming, read_manifest(incoming)[0])
+    verified(incoming)
     write_event(incoming, event)
     incoming.rename(folder / "versions" / str(event.version))
     durable_files.sync(folder / "versions")

@@ -1,0 +1,20 @@
+"""The environment variables that the program reads by itself, before anything is composed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+HOME = "WMH_HOME"
+PACKAGES = "WMH_PACKAGES"
+SERVE_PW = "WMH_SERVE_PW"
+
+
+def home() -> Path:
+    """Where results and records lie, for commands that compose no config."""
+    return Path(os.environ.get(HOME) or ".pipeline").absolute()
+
+
+def packages() -> list[str]:
+    """The packages besides this one whose code a config may name."""
+    return os.environ.get(PACKAGES, "").replace(",", " ").split()
