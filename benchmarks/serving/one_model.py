@@ -32,7 +32,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import (
     Task,
     TrainedModel,
 )
-from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import OfScikitLearn
+from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import SklearnModel
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Summary, of_numbers, of_texts
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
@@ -120,7 +120,7 @@ def _trained(pipeline: Pipeline, folder: Path) -> TrainedModel:
     folder.mkdir()
     table = pd.DataFrame(rows())
     width = len(pipeline["columns"].get_feature_names_out())
-    graph = OfScikitLearn().export(pipeline["model"], width)
+    graph = SklearnModel().export(pipeline["model"], width)
     graph.ir_version = ONNX_IR_VERSION
     graph.graph.output[0].name, old = "prediction", graph.graph.output[0].name
     for node in graph.graph.node:
