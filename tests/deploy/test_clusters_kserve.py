@@ -82,7 +82,7 @@ def test_a_version_that_does_not_become_ready_is_taken_back(
     good = kserve(storage)
     good.activate("steady", good.push("steady", bundles[0]))
     bad = kserve(storage, image="registry.example.org/broken:1", ready=1)
-    with pytest.raises(StepFailed, match=r"not ready within cluster\.ready=1 s; KServe says: cannot pull"):
+    with pytest.raises(StepFailed, match=r"not ready within cluster\.ready=1 s; KServe reports: cannot pull"):
         bad.activate("steady", bad.push("steady", bundles[1]))
     first = kserve(storage, image="registry.example.org/broken:1", ready=1)
     with pytest.raises(StepFailed, match="not ready"):

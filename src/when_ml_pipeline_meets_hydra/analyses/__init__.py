@@ -1,1 +1,1 @@
-"""Parts of a report on a model: one Protocol in ``interface``, one module per kind; the page that shows them."""
+"""Sections of a report on a model: the Protocol in ``interface``, one module per kind, and the page."""

@@ -1,4 +1,4 @@
-"""Whether probabilities are what they say."""
+"""Calibration of predicted probabilities."""
 
 from __future__ import annotations
 
@@ -16,40 +16,40 @@ if TYPE_CHECKING:
 
 @frozen
 class Calibration:
-    """The predicted probability against how often it comes true, in bins of equal width."""
+    """Predicted probability against observed frequency, in bins of equal width."""
 
     bins: Annotated[int, Field(ge=2, le=100, description="Number of bins")] = 10
 
     def find(self, case: Case, progress: Progress) -> Finding | None:
-        """Of the second of two classes, or of the class that is predicted."""
+        """The calibration of the second of two classes, or of the predicted class; None for a regression."""
         if case.predicted.probabilities is None:
             return None
         import numpy as np
 
         probabilities = case.predicted.probabilities
         two = len(case.classes) == 2
-        said = probabilities[:, 1] if two else probabilities.max(axis=1)
+        predicted = probabilities[:, 1] if two else probabilities.max(axis=1)
         true = (case.target == (1 if two else case.predicted.values)).astype(float)
-        place = np.minimum((said * self.bins).astype(int), self.bins - 1)
+        place = np.minimum((predicted * self.bins).astype(int), self.bins - 1)
         bins = [
             {
                 "from": k / self.bins,
                 "to": (k + 1) / self.bins,
                 "rows": int(inside.sum()),
-                "predicted": float(said[inside].mean()),
+                "predicted": float(predicted[inside].mean()),
                 "true": float(true[inside].mean()),
             }
             for k in range(self.bins)
             if (inside := place == k).any()
         ]
-        error = sum(b["rows"] * abs(b["predicted"] - b["true"]) for b in bins) / len(said)
+        error = sum(b["rows"] * abs(b["predicted"] - b["true"]) for b in bins) / len(predicted)
         brier = float(((probabilities - np.eye(len(case.classes))[case.target]) ** 2).sum(axis=1).mean())
         what = f"the probability of {case.classes[1]}" if two else "the probability of the predicted class"
         alt = f"Calibration of {what}: it is off by {error:.3f} on average."
         return Finding(
             title="Calibration",
-            text=f"Rows in bins by {what}, against the part of them for which it comes true. On the dashed line "
-            "probabilities are what they say; above it they are too small. Large dots stand for many rows.",
+            text=f"Rows in bins by {what}, against the observed frequency. On the dashed line "
+            "probabilities are right; above it they are too small. Large dots stand for many rows.",
             numbers={"of": what, "bins": bins, "expected_calibration_error": float(error), "brier_score": brier},
             pictures=[picture(alt, lambda axes: _draw(axes, bins, what))],
             table=Table(

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Confusion matrix, precision and recall."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class ConfusionMatrix:
     """How often each class is predicted as each; precision and recall of each."""
 
     def find(self, case: Case, progress: Progress) -> Finding | None:
-        """The matrix; only for classes."""
+        """The confusion matrix; None for a regression."""
         if not case.classes:
             return None
         from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
         every = range(len(case.classes))
-        said = case.predicted.values
-        counts = confusion_matrix(case.target, said, labels=every)
+        predicted = case.predicted.values
+        counts = confusion_matrix(case.target, predicted, labels=every)
         precision, recall, f1, rows = precision_recall_fscore_support(
-            case.target, said, labels=every, zero_division=0, average=None
+            case.target, predicted, labels=every, zero_division=0, average=None
         )
         classes = [
             {"class": name, "rows": int(n), "precision": float(p), "recall": float(r), "f1": float(f)}

@@ -1,4 +1,4 @@
-"""What a threshold on a probability trades for what."""
+"""ROC and precision-recall curves."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @frozen
 class Curves:
-    """ROC and precision-recall curves: of the second of two classes, or of each class against all others."""
+    """ROC and precision-recall curves of the second of two classes, or of each class against all others."""
 
     points: Annotated[int, Field(ge=10, le=100_000, description="Most points of a curve in the JSON")] = 200
 
     def find(self, case: Case, progress: Progress) -> Finding | None:
-        """The curves of the classes that some rows have and others have not."""
+        """The curves of classes that some rows belong to and others do not; None if there is none."""
         if case.predicted.probabilities is None:
             return None
-        asked = [1] if len(case.classes) == 2 else range(len(case.classes))
-        found = [self._of(case, k) for k in asked if 0 < (case.target == k).sum() < len(case.target)]
+        classes = [1] if len(case.classes) == 2 else range(len(case.classes))
+        found = [self._of(case, k) for k in classes if 0 < (case.target == k).sum() < len(case.target)]
         if not found:
             return None
         drawn = found[:MOST_LINES]

@@ -1,4 +1,4 @@
-"""How all pictures of a report look: small enough to be read on a phone, the same bytes for the same numbers."""
+"""The style of all plots of a report: readable on a phone, the same bytes for the same numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from when_ml_pipeline_meets_hydra.analyses.interface import Picture
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito, Color Universal Design (2008): told apart also by those who see few colours.
+# Okabe and Ito, Color Universal Design (2008): distinguishable with colour blindness.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#7a7a7a", "#b0a000")
 QUIET = "#8a8f98"
 MOST_LINES = len(COLOURS)
@@ -39,7 +39,7 @@ LOOK: Any = {
 
 
 def picture(alt: str, draw: Callable[[Axes], None], *, height: float = HEIGHT) -> Picture:
-    """A picture of one pair of axes, ``height`` in inches."""
+    """Draw a picture with one pair of axes; ``height`` in inches."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -54,5 +54,5 @@ def picture(alt: str, draw: Callable[[Axes], None], *, height: float = HEIGHT) -
 
 
 def short(name: str, most: int = 16) -> str:
-    """A name that fits beside others."""
+    """A name cut to ``most`` characters."""
     return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -1,4 +1,4 @@
-"""Drift as a picture: the index of each feature, and the shares of the bins of those that moved most."""
+"""Plot of drift: the index of each feature, and histograms of the features that drifted most."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OF_LEVEL = {
 
 
 def draw(drift: Drift, kind: str) -> bytes:
-    """The picture as ``png`` (150 dots per inch) or ``svg``."""
+    """Draw the plot as ``png`` (150 dots per inch) or ``svg``."""
     shown = (drift.prediction, *drift.features[:MOST_PANELS])
     bars = (drift.prediction, *drift.features[:MOST_BARS])
     height = max(3.0, 0.28 * len(bars) + 1.2)

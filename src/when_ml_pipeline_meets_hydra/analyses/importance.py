@@ -1,4 +1,4 @@
-"""Which columns the predictions hang on."""
+"""Permutation importance of the raw columns."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Importance:
     """How much worse the model gets when the values of a raw column are shuffled (Breiman, "Random Forests", 2001)."""
 
     repeats: Annotated[int, Field(ge=1, le=100, description="How often each column is shuffled")] = 5
-    rows: Annotated[int, Field(ge=10, le=1000, description="Most held-out rows that are looked at")] = 500
+    rows: Annotated[int, Field(ge=10, le=1000, description="Most held-out rows that are used")] = 500
     most_columns: Annotated[int, Field(ge=1, le=100_000, description="With more columns the section is left out")] = 100
     shown: Annotated[int, Field(ge=1, le=60, description="Columns in the picture, the most important first")] = 12
     seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of the shuffling")] = 0
 
     def find(self, case: Case, progress: Progress) -> Finding | None:
-        """Of raw held-out rows; None of one row, or of too many columns (an image's pixels say little one by one)."""
+        """The importance on held-out rows; None for a single row or too many columns (pixels)."""
         columns = case.preprocessing.columns
         if len(columns) > self.most_columns or case.preprocessing.rows_test < 2:
             return None
@@ -63,7 +63,7 @@ class Importance:
         return Finding(
             title="Importance of the columns",
             text=f"How much the {metric} grows on {raw.height} held-out rows when the values of a column are shuffled "
-            f"({self.repeats} times, on average); near 0 the model hardly looks at it. Columns that say the same share "
+            f"({self.repeats} times, on average); near 0 the model hardly uses it. Correlated columns share "
             f"their importance.{rest}",
             numbers={"metric": metric, "rows": raw.height, "before": before, "columns": found},
             pictures=[
@@ -80,10 +80,10 @@ class Importance:
         )
 
 
-def _loss(task: Task, target: Array, said: Predictions) -> float:
+def _loss(task: Task, target: Array, predicted: Predictions) -> float:
     from when_ml_pipeline_meets_hydra.ml.training.predictions import evaluate
 
-    return evaluate(target, said)["rmse" if task is Task.REGRESSION else "log_loss"]
+    return evaluate(target, predicted)["rmse" if task is Task.REGRESSION else "log_loss"]
 
 
 def _draw(axes: Axes, found: list[dict[str, Any]], metric: str) -> None:

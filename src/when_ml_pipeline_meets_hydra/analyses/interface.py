@@ -1,4 +1,4 @@
-"""What an analysis looks at, and what it finds."""
+"""The Protocol of analyses, their input and their result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model and what it says of N rows whose ``target``, [N], is known (numbers, or indices of the classes)."""
+    """A model and its predictions for N rows with a known ``target``, [N] (numbers, or indices of the classes)."""
 
     preprocessing: PreparedData
     modeling: TrainedModel
@@ -34,18 +34,18 @@ class Case:
 
     @property
     def task(self) -> Task:
-        """What is predicted."""
+        """The kind of prediction."""
         return self.preprocessing.task
 
     @property
     def unit(self) -> str:
-        """The target as an axis names it."""
+        """The label of the target on an axis."""
         return self.preprocessing.target.name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture as SVG, with what it shows in words."""
+    """A picture as SVG, with its alternative text."""
 
     svg: bytes
     alt: str
@@ -53,7 +53,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Cells as they are shown; the first column names the row."""
+    """A table of formatted cells; the first column names the row."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -61,7 +61,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What an analysis found: ``text`` says how to read it, ``numbers`` (JSON) are those that are shown."""
+    """The result of an analysis: ``text`` explains it, ``numbers`` are the shown values as JSON."""
 
     title: str
     text: str
@@ -75,7 +75,7 @@ class Analysis(Protocol):
     """One section of a report."""
 
     def find(self, case: Case, progress: Progress) -> Finding | None:
-        """What there is to say; None where this says nothing of such a model or of so few rows."""
+        """Analyse a model; None if the analysis does not apply to it, or to so few rows."""
 
 
 @frozen

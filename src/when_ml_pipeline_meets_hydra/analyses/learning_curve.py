@@ -1,4 +1,4 @@
-"""How the model learnt."""
+"""Learning curve of the training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @frozen
 class LearningCurve:
-    """The loss after each epoch or tree, as training wrote it down."""
+    """The loss after each epoch or tree, as recorded by the training."""
 
     def find(self, case: Case, progress: Progress) -> Finding | None:
-        """Only where training went step by step."""
+        """The curve; None if the training has no steps."""
         file = case.modeling.path / "history.json"
         if not file.exists():
             return None
@@ -29,7 +29,7 @@ class LearningCurve:
         return Finding(
             title="Learning curve",
             text=f"The loss that training made small, after each of {count:,} {history['step']}s. Where the loss on "
-            "other rows rises while that on the training rows still falls, the model learns them by heart.",
+            "other rows rises while that on the training rows still falls, the model overfits.",
             numbers=history,
             pictures=[
                 picture(f"Loss after each {history['step']}; in the end {last}.", lambda axes: _draw(axes, history))

@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing else."""
+"""The report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from when_ml_pipeline_meets_hydra.analyses.interface import Finding
 from when_ml_pipeline_meets_hydra.ml.profiles.layout import page
 
-_LONG = 12  # rows of a table that are shown without being asked for
+_LONG = 12  # rows of a table that are shown without a click
 
 
 def render(
@@ -20,7 +20,7 @@ def render(
     findings: Mapping[str, Finding],
     footer: str,
 ) -> str:
-    """The page, in HTML."""
+    """Render the page as HTML."""
     return page(
         __file__,
         title=title,

@@ -1,4 +1,4 @@
-"""How far predicted numbers are from the true ones, and where."""
+"""Residuals of a regression."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Residuals:
     points: Annotated[int, Field(ge=10, le=100_000, description="Most points of the picture")] = 2000
 
     def find(self, case: Case, progress: Progress) -> Finding | None:
-        """Only for numbers."""
+        """The residuals; None for classes."""
         if case.classes:
             return None
         import numpy as np
 
-        true, said = case.target.astype(float), case.predicted.values.astype(float)
-        residuals = said - true
+        true, predicted = case.target.astype(float), case.predicted.values.astype(float)
+        residuals = predicted - true
         counts, edges = np.histogram(residuals, bins=self.bins)
         quantiles = {f"{q:g}": float(v) for q, v in zip(_QUANTILES, np.quantile(residuals, _QUANTILES), strict=True)}
         mean, spread = float(residuals.mean()), float(residuals.std())
@@ -51,7 +51,7 @@ class Residuals:
             pictures=[
                 picture(
                     f"Predicted against true {case.unit}, {len(shown)} rows along the diagonal.",
-                    lambda axes: _scatter(axes, true[shown], said[shown], case.unit),
+                    lambda axes: _scatter(axes, true[shown], predicted[shown], case.unit),
                 ),
                 picture(
                     f"Histogram of the residuals: mean {mean:.3g}, standard deviation {spread:.3g}.",
@@ -74,10 +74,10 @@ class Residuals:
         return np.sort(np.random.default_rng(0).permutation(rows)[: self.points])
 
 
-def _scatter(axes: Axes, true: Any, said: Any, unit: str) -> None:
-    low, high = min(true.min(), said.min()), max(true.max(), said.max())
+def _scatter(axes: Axes, true: Any, predicted: Any, unit: str) -> None:
+    low, high = min(true.min(), predicted.min()), max(true.max(), predicted.max())
     axes.plot([low, high], [low, high], linestyle="--", color="#8a8f98", linewidth=1)
-    axes.scatter(true, said, s=20 if len(true) < 300 else 8, color="#0072B2", alpha=0.55, linewidths=0)
+    axes.scatter(true, predicted, s=20 if len(true) < 300 else 8, color="#0072B2", alpha=0.55, linewidths=0)
     axes.set_xlabel(f"true {short(unit, 28)}")
     axes.set_ylabel("predicted")
 

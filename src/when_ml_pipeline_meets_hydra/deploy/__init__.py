@@ -1,1 +1,1 @@
-"""Where models are deployed to, how they are rolled out, and what has to hold before."""
+"""Deployment: clusters, rollout strategies and quality gates."""

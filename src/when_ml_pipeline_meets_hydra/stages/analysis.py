@@ -1,4 +1,4 @@
-"""Analysis: how good a trained model is, and where it errs; a page to read and the same numbers as JSON."""
+"""Stage analysis: a report on a trained model and its errors, as an HTML page and as JSON."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def report(
     title = page.title or f"{modeling.model} on {preprocessing.dataset}"
     _write(title, case, findings, out)
     left_out = [name for name, finding in found.items() if not finding]
-    told = f" ({', '.join(left_out)}: nothing to say)" if left_out else ""
-    print(f"{title}: {len(findings)} sections in report.html and report.json{told}")
+    without = f" ({', '.join(left_out)}: nothing to say)" if left_out else ""
+    print(f"{title}: {len(findings)} sections in report.html and report.json{without}")
     return Report(path=out, sections=tuple(findings))
 
 

@@ -1,4 +1,4 @@
-"""Deployment: put a trained model into service, at once or bit by bit, take it back, say how things stand."""
+"""Stage deployment: push a trained model to a cluster, at once or gradually; promote, roll back, undeploy, status."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def push(
     progress: Progress,
     run_id: str,
 ) -> None:
-    """Bundle preprocessing and model, bring the bundle to the cluster, and let it serve after a smoke test there.
+    """Bundle preprocessing and model, upload the bundle, and activate it after a smoke test on the cluster.
 
-    Where quality gates were asked as well (``c=exptests,deployment --multirun``), the model has to pass them first.
+    If quality gates are requested as well (``c=exptests,deployment --multirun``), the model has to pass them first.
 
     Raises:
         StepFailed: the bundle does not predict what training predicted, or fails its smoke test on the cluster.
-        Refused: a gate or the cluster said no. In either case the version that was active goes on serving.
+        Refused: by a gate or the cluster. In either case the active version stays active.
     """
     from when_ml_pipeline_meets_hydra.serving import bundling
 
     if exptests:
-        _heed(exptests, model_name)
+        _refuse_failed(exptests, model_name)
     before = cluster.status(model_name)
     known = _serving(before, bundling.source_digest(preprocessing, modeling))
     if known and strategy.is_done(before, known):
@@ -62,7 +62,7 @@ def push(
     print(_pushed(cluster, before, after, version, len(smoke.rows)))
 
 
-def _heed(verdict: Verdict, model: str) -> None:
+def _refuse_failed(verdict: Verdict, model: str) -> None:
     if not verdict.passed:
         reasons = "; ".join(f"{j.gate}: {j.why}" for j in verdict.failed)
         count = f"{len(verdict.failed)} of {len(verdict.judgements)} gates failed"
@@ -70,7 +70,7 @@ def _heed(verdict: Verdict, model: str) -> None:
 
 
 def _serving(status: Status, source: str) -> int | None:
-    """The number of the version of that source, where it serves."""
+    """The number of the version with that source, if it is active or the canary."""
     numbers = (status.active, status.canary.version if status.canary else None)
     versions = (v for n in numbers if (v := status.version(n)) and v.source == source and v.problem is None)
     return next((version.number for version in versions), None)
@@ -103,10 +103,10 @@ def _unchanged(cluster: Cluster, status: Status, version: int) -> str:
 
 @effect
 def promote(cluster: Cluster, model_name: ModelName, *, run_id: str) -> None:
-    """Let the canary serve alone, whatever it has proved so far.
+    """Activate the canary at once.
 
     Raises:
-        Refused: there is none, or the cluster said no.
+        Refused: there is none, or the cluster refuses.
     """
     before = cluster.status(model_name)
     if before.canary is None:
@@ -117,10 +117,10 @@ def promote(cluster: Cluster, model_name: ModelName, *, run_id: str) -> None:
 
 @effect
 def rollback(cluster: Cluster, model_name: ModelName, *, run_id: str) -> None:
-    """Take the canary back; where there is none, let the version serve that served before the active one.
+    """Withdraw the canary; without one, activate the previously active version again.
 
     Raises:
-        Refused: there is none, or the cluster said no.
+        Refused: there is neither, or the cluster refuses.
     """
     before = cluster.status(model_name)
     after = cluster.rollback(model_name, run=run_id)
@@ -132,10 +132,10 @@ def rollback(cluster: Cluster, model_name: ModelName, *, run_id: str) -> None:
 
 @effect
 def undeploy(cluster: Cluster, model_name: ModelName, *, run_id: str) -> None:
-    """Let no version serve.
+    """Deactivate the active version, so that none serves.
 
     Raises:
-        Refused: none ever did, or the cluster said no.
+        Refused: none was ever active, or the cluster refuses.
     """
     before = cluster.status(model_name)
     after = cluster.undeploy(model_name, run=run_id)
@@ -144,7 +144,7 @@ def undeploy(cluster: Cluster, model_name: ModelName, *, run_id: str) -> None:
 
 @effect
 def status(cluster: Cluster, model_name: ModelName) -> None:
-    """Print the versions of a model, which one is active, how the canary does, and what was done last."""
+    """Print the versions of a model, which one is active, the canary's measurements, and the latest events."""
     found = cluster.status(model_name)
     if not found.versions:
         print(f"{model_name} is not on {cluster.name}")

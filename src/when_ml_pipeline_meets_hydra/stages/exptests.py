@@ -1,4 +1,4 @@
-"""Exptests: whether a trained model passes its quality gates."""
+"""Stage exptests: quality gates for a trained model."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def check(
     out: Path,
     progress: Progress,
 ) -> Verdict:
-    """Ask every gate, and write down what each says; a model that fails is no failure of this step."""
+    """Evaluate every gate and write ``gates.json``; a model that fails a gate does not fail this step."""
     candidate = Candidate(preprocessing=preprocessing, modeling=modeling, prediction=prediction)
     judgements = []
     for done, (name, gate) in enumerate(gates.tests.items()):
         progress(done, len(gates.tests), name)
         judgements.append(_judged(name, gate, candidate))
-    progress(len(gates.tests), len(gates.tests), "asked")
+    progress(len(gates.tests), len(gates.tests), "evaluated")
     verdict = Verdict(path=out, passed=all(j.passed for j in judgements), judgements=tuple(judgements))
     _write(verdict, out / "gates.json")
     _print(verdict)
@@ -36,12 +36,12 @@ def check(
 
 def _judged(name: str, gate: Gate, candidate: Candidate) -> Judgement:
     try:
-        answer = gate.judge(candidate)
+        result = gate.judge(candidate)
     except PipelineError as error:
         return Judgement(gate=name, passed=False, why=str(error))
-    except Exception as error:  # a gate that breaks must neither let a model pass nor silence the other gates
+    except Exception as error:  # a broken gate must neither pass a model nor hide the other gates
         return Judgement(gate=name, passed=False, why=f"it broke: {type(error).__name__}: {error}")
-    return Judgement(gate=name, passed=answer.passed, why=answer.why, found=answer.found)
+    return Judgement(gate=name, passed=result.passed, why=result.why, found=result.found)
 
 
 def _write(verdict: Verdict, file: Path) -> None:

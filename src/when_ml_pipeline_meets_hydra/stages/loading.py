@@ -1,4 +1,4 @@
-"""Load a table that this package ships into a database, so that there is one to try."""
+"""Load a shipped table into a database, to try databases with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @effect
 def load(connection: Connection, schema: Schema) -> None:
-    """Make the table of a schema, with the rows of the shipped file of that name that have a target.
+    """Create the table of a schema from the shipped file of that name, without rows that have no target.
 
     Raises:
         BadInput: no such file is shipped.
@@ -53,8 +53,8 @@ def _shipped(schema: Schema) -> Sequence[Sequence[Any]]:
 
 
 def _count(session: Session, schema: Schema) -> int | None:
-    """How many rows the table has; None where there is no such table."""
+    """The number of rows of the table; None if there is no such table."""
     try:
         return int(session.row(sql.counts((), sql.select([c.name for c in schema.columns], sql.table(schema.name))))[0])
     except QueryFailed:
-        return None  # if it is there after all, it cannot be made, and the database says why
+        return None  # if it exists after all, creating it fails with the database's message

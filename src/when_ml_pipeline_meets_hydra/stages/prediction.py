@@ -1,4 +1,4 @@
-"""Prediction: what a trained model says of rows."""
+"""Stage prediction: batch predictions of a trained model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def predict(
 
     Raises:
         BadInput: a column that the model needs is not there.
-        StepFailed: there is no row, or an answer is no finite number.
+        StepFailed: there is no row, or a prediction is not a finite number.
     """
     import polars as pl
 
@@ -36,7 +36,7 @@ def predict(
     parts: list[pl.DataFrame] = []
     done = 0
     for batch in rows.batches(preprocessing, out):
-        parts.append(_answered(batch, answers, preprocessing.classes))
+        parts.append(_predicted(batch, answers, preprocessing.classes))
         done += len(batch.target)
         progress(done, None, "rows")
     if not done:
@@ -45,8 +45,8 @@ def predict(
     _refuse_not_finite(table, rows.name)
     table.write_parquet(out / "predictions.parquet")
     known, scores = _scores(table, preprocessing.classes)
-    told = "".join(f", {name} {value:.4g}" for name, value in scores.items())
-    print(f"{modeling.model} on {rows.name}: {table.height:,} rows predicted{told}")
+    shown = "".join(f", {name} {value:.4g}" for name, value in scores.items())
+    print(f"{modeling.model} on {rows.name}: {table.height:,} rows predicted{shown}")
     return Predicted(
         path=out,
         rows_of=rows.name,
@@ -59,16 +59,16 @@ def predict(
     )
 
 
-def _answered(batch: Batch, answers: Answers, classes: tuple[str, ...]) -> pl.DataFrame:
+def _predicted(batch: Batch, answers: Answers, classes: tuple[str, ...]) -> pl.DataFrame:
     import polars as pl
 
-    said = answers.of_features(batch.features) if batch.features is not None else answers.of_raw(batch.raw or {})
+    predicted = answers.of_features(batch.features) if batch.features is not None else answers.of_raw(batch.raw or {})
     columns = {} if batch.ids is None else {"id": batch.ids}
     columns |= {"target": batch.target}
-    if said.probabilities is None:
-        return pl.DataFrame({**columns, "prediction": said.values})
-    names = pl.Series([classes[k] for k in said.values.tolist()], dtype=pl.String)
-    probabilities = {f"probability_{name}": said.probabilities[:, k] for k, name in enumerate(classes)}
+    if predicted.probabilities is None:
+        return pl.DataFrame({**columns, "prediction": predicted.values})
+    names = pl.Series([classes[k] for k in predicted.values.tolist()], dtype=pl.String)
+    probabilities = {f"probability_{name}": predicted.probabilities[:, k] for k, name in enumerate(classes)}
     return pl.DataFrame({**columns, "prediction": names, **probabilities})
 
 
@@ -79,11 +79,11 @@ def _refuse_not_finite(table: pl.DataFrame, name: str) -> None:
     numbers = cs.float() - cs.by_name("target")
     wrong = table.select(pl.any_horizontal(~numbers.is_finite()).arg_true()).to_series()
     if len(wrong):
-        raise StepFailed(f"{name}, row {wrong[0]}: the model's answer is not a finite number")
+        raise StepFailed(f"{name}, row {wrong[0]}: the prediction is not a finite number")
 
 
 def _scores(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[int, Metrics]:
-    """How many rows have a target that the model can know, and the metrics of those."""
+    """The number of rows whose target is known to the model, and the metrics on those."""
     from when_ml_pipeline_meets_hydra.ml.inputs import judged
 
     known, predicted, target = judged.known_rows(table, classes)

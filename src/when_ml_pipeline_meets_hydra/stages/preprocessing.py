@@ -1,4 +1,4 @@
-"""Preprocessing: read a data set, split it, turn it into matrices and into an ONNX graph that does the same."""
+"""Stage preprocessing: read a data set, split it, and prepare matrices and an equivalent ONNX graph."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress:
 
     Raises:
         BadInput: a column is not there.
-        StepFailed: nothing to learn from, or the ONNX graph does not give the numbers of the matrices.
+        StepFailed: nothing to learn from, or the ONNX graph disagrees with the matrices.
     """
     from when_ml_pipeline_meets_hydra.ml.datasets.table import table as read
     from when_ml_pipeline_meets_hydra.ml.preparation import write

@@ -1,4 +1,4 @@
-"""Profile a data set: what is in each of its columns."""
+"""Subcommand profile: a description of each column of a data set."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @frozen
 class Profile(Artifact):
-    """What is in a data set.
+    """The profile of a data set.
 
     Files: ``profile.json`` (``dataset``, ``rows``, ``task``, and for each column its name, type, share of missing
-    values, number of distinct ones, range and histogram) and ``profile.html``, the same to look at, in one file.
+    values, number of distinct ones, range and histogram) and ``profile.html``, the same as a self-contained page.
     """
 
     dataset: str
@@ -27,9 +27,9 @@ class Profile(Artifact):
 
 
 def profile(dataset: Dataset, *, out: Path, progress: Progress) -> Profile:
-    """Look at each column: type, missing values, range, histogram; as a page and as JSON.
+    """Describe each column (type, missing values, range, histogram) as a page and as JSON.
 
-    The rows are read once; then the columns are described in parallel, each by itself.
+    The rows are read once; then the columns are described in parallel.
 
     Raises:
         BadInput: a column is not there.
@@ -48,7 +48,7 @@ def profile(dataset: Dataset, *, out: Path, progress: Progress) -> Profile:
 
 
 def _content(name: str, table: Table, progress: Progress, workers: int | None = None) -> dict[str, Any]:
-    """The profile as JSON; the same for any number of ``workers`` (none: by the threads that Polars has)."""
+    """The profile as JSON; the same for any number of ``workers`` (None: as many as Polars has threads)."""
     import polars as pl
 
     from when_ml_pipeline_meets_hydra.ml.profiles.parallel import describe_all

@@ -1,4 +1,4 @@
-"""The smallest stages to copy: they print what they receive, and depend on nothing."""
+"""The smallest stages, to copy: they print what they receive and depend on nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.contracts import frozen
 
 @frozen
 class Login:
-    """A cluster of the template: where it is, and who we are there."""
+    """A cluster of the template: its URL and a login."""
 
     name: str
     url: str

@@ -1,1 +1,1 @@
-"""Where models go: one Protocol in ``interface``, one module per kind of cluster."""
+"""Clusters: the Protocol in ``interface``, one module per kind of cluster."""

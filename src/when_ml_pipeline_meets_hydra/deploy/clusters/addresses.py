@@ -1,4 +1,4 @@
-"""Where a server is, who we are there, and with which password: what the options of clusters accept."""
+"""Validation of the URL, id and password in the options of clusters."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def user_id(name: str) -> str:
 
 
 def given_password(password: Any) -> Any:
-    """A password that somebody has given.
+    """A password that is given and not empty.
 
     Raises:
         ValueError: there is none, or YAML took it for a number.

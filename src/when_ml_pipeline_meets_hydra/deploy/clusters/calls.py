@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def send(url: str, method: str, path: str, *, auth: Any, timeout: float, **request: Any) -> httpx.Response:
-    """The answer of the server at ``url``, whatever it says.
+    """Send a request; return the response whatever its status.
 
     Raises:
         StepFailed: there is none.
@@ -28,7 +28,7 @@ def send(url: str, method: str, path: str, *, auth: Any, timeout: float, **reque
 
 
 def content_of(response: httpx.Response) -> Any:
-    """The JSON of an answer; None where it is none."""
+    """The JSON of a response; None if it is not JSON."""
     try:
         return response.json()
     except ValueError:

@@ -9,7 +9,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 
 def library(name: str, *, needed_by: str) -> Any:
-    """Import a module of the extra ``kserve``. Raises ``BadInput`` where it is not installed."""
+    """Import a module of the extra ``kserve``. Raises ``BadInput`` if it is not installed."""
     try:
         return import_module(name)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""A model server (``when_ml_pipeline_meets_hydra serve``) at a URL."""
+"""A model server (``wmh serve``) at a URL."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _terms = TypeAdapter(Terms)
 
 @frozen
 class Http:
-    """A model server that asks for an id and a password."""
+    """A model server with authentication by id and password."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the cluster in messages")] = "http"
     url: Annotated[str, AfterValidator(server_url), Field(description="Address of the model server")]
     id: Annotated[str, AfterValidator(user_id), Field(description="Who we are there")]
     pw: Annotated[SecretStr, BeforeValidator(given_password), Field(description="The password of that id")]
-    timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds to wait for an answer")] = 60
+    timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds to wait for a response")] = 60
 
     def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
         """Upload the bundle; the server checks it before keeping it."""
@@ -52,34 +52,34 @@ class Http:
         return int(answer["version"])
 
     def activate(self, model: str, version: int, *, run: str | None = None) -> Status:
-        """Ask the server to let ``version`` serve."""
+        """Activate ``version``."""
         return self._change(model, "activate", run, {"version": version})
 
     def canary(self, model: str, version: int, terms: Terms, *, run: str | None = None) -> Status:
-        """Ask the server to let ``version`` answer a share of the requests."""
+        """Make ``version`` a canary."""
         return self._change(model, "canary", run, {"version": version, "terms": _terms.dump_python(terms, mode="json")})
 
     def rollback(self, model: str, *, run: str | None = None) -> Status:
-        """Ask the server to go back."""
+        """Roll back on the server."""
         return self._change(model, "rollback", run)
 
     def undeploy(self, model: str, *, run: str | None = None) -> Status:
-        """Ask the server to let no version serve."""
+        """Deactivate the active version."""
         return self._change(model, "undeploy", run)
 
     def status(self, model: str) -> Status:
-        """What the server has."""
+        """The versions, the active one, the canary and the history on the server."""
         return _understood(_statuses, self._call("GET", _managed(model)))
 
     def observation(self, model: str, version: int | None, days: int) -> Observation:
-        """What the server has noted."""
+        """The requests that the server has counted."""
         from when_ml_pipeline_meets_hydra.serving.observations.daily import Observation
 
         query = {"days": days} if version is None else {"days": days, "version": version}
         return _understood(TypeAdapter(Observation), self._call("GET", f"{_managed(model)}/observed", params=query))
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
-        """Ask the server for the answers."""
+        """Predict on the server."""
         path = f"models/{quote(model, safe='')}" + ("" if version is None else f"/versions/{version}")
         answer = self._call("POST", f"{path}/predict", json={"rows": [dict(row) for row in rows]})
         rows_of_probabilities = answer.get("probabilities")
@@ -101,16 +101,16 @@ class Http:
         raise self._refusal(response.status_code, content)
 
     def _refusal(self, code: int, content: Any) -> PipelineError:
-        said = content.get("error") if isinstance(content, dict) else None
-        if code == 403 and isinstance(said, str):
-            return Refused("cluster.id", said)
+        message = content.get("error") if isinstance(content, dict) else None
+        if code == 403 and isinstance(message, str):
+            return Refused("cluster.id", message)
         if code in (401, 403):
             return Refused("cluster.pw", f"{self.url} refused the password of the id '{self.id}'")
-        if not isinstance(said, str):
-            return StepFailed(f"cluster.url={self.url} answered {code}, but not as a model server does")
+        if not isinstance(message, str):
+            return StepFailed(f"cluster.url={self.url} answered {code}, which is no response of a model server")
         if code in (404, 409):
-            return Refused("model_name", said)
-        return Refused("cluster", said) if code < 500 else StepFailed(f"cluster.url={self.url} failed: {said}")
+            return Refused("model_name", message)
+        return Refused("cluster", message) if code < 500 else StepFailed(f"cluster.url={self.url} failed: {message}")
 
 
 def _headers(run: str | None) -> Mapping[str, str]:
@@ -125,4 +125,4 @@ def _understood(kind: TypeAdapter[T], content: Any) -> T:
     try:
         return kind.validate_python(content)
     except ValidationError:
-        raise StepFailed("The model server's answer is not understood; is it of another release?") from None
+        raise StepFailed("The model server's response is not understood; is it of another release?") from None

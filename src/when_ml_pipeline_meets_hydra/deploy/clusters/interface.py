@@ -1,4 +1,4 @@
-"""What every cluster can do."""
+"""The Protocols of clusters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Cluster(Protocol):
-    """A place that serves models. Each change is whole or not at all: until it is, the old version serves.
+    """A place that serves models. Each change is atomic: until it is complete, the old version stays active.
 
     Every method raises Refused where the cluster says no, and StepFailed where it cannot be reached.
     """
@@ -25,33 +25,33 @@ class Cluster(Protocol):
         """Name of the cluster in messages."""
 
     def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
-        """Bring the bundle in the directory ``bundle`` there and return its version. Nothing becomes active.
+        """Upload the bundle in the directory ``bundle`` and return its version number. Nothing becomes active.
 
         The same bundle twice is one version. ``run`` is the id of the run that asks, here and below, for the history.
         """
 
     def activate(self, model: str, version: int, *, run: str | None = None) -> Status:
-        """Let ``version`` serve alone; the one that served before is kept for ``rollback``, a canary is over."""
+        """Activate ``version``; the previous one is kept for ``rollback``, and a canary ends."""
 
     def rollback(self, model: str, *, run: str | None = None) -> Status:
-        """Take the canary back, if there is one; otherwise let the version serve that served before."""
+        """Withdraw the canary; without one, activate the previously active version."""
 
     def undeploy(self, model: str, *, run: str | None = None) -> Status:
-        """Let no version serve; ``rollback`` puts the one back that did."""
+        """Deactivate the active version; ``rollback`` activates it again."""
 
     def status(self, model: str) -> Status:
-        """All versions, which one serves, the canary, and the history; empty for a model that is not there."""
+        """All versions, the active one, the canary, and the history; empty for an unknown model."""
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
-        """The answers for raw rows by ``version``, active or not, or by the active one."""
+        """The predictions of ``version`` (None: the active one) for raw rows."""
 
 
 @runtime_checkable
 class Judging(Cluster, Protocol):
-    """A cluster that divides requests between two versions, and finds out whether the new one is good enough."""
+    """A cluster that splits requests between two versions and judges the new one."""
 
     def canary(self, model: str, version: int, terms: Terms, *, run: str | None = None) -> Status:
-        """Let ``version`` answer a share of the requests beside the active one, until it has proved ``terms``.
+        """Give ``version`` a share of the requests beside the active one, until it has met ``terms``.
 
         The cluster itself promotes it or takes it back.
         """
@@ -59,11 +59,11 @@ class Judging(Cluster, Protocol):
 
 @runtime_checkable
 class Watched(Protocol):
-    """A cluster that notes what its versions are asked."""
+    """A cluster that counts the requests to its versions."""
 
     @property
     def name(self) -> str:
         """Name of the cluster in messages."""
 
     def observation(self, model: str, version: int | None, days: int) -> Observation:
-        """What a version, or the active one, was trained with and asked, today and on the days before (``days``)."""
+        """The training distribution of a version (None: the active one) and its requests on the last ``days`` days."""

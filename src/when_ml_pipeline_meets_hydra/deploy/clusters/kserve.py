@@ -1,4 +1,4 @@
-"""KServe on Kubernetes: an InferenceService in which our own model server serves what lies in a storage.
+"""KServe on Kubernetes: an InferenceService that runs our own model server on bundles in a storage.
 
 A ConfigMap beside it holds the versions and the history; what the InferenceService says is active, is.
 """
@@ -42,7 +42,7 @@ from when_ml_pipeline_meets_hydra.serving.formats.versions import Action, Event,
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-ATTEMPTS = 5  # to write down what happened, where somebody else writes as well
+ATTEMPTS = 5  # to record an event while other clients write as well
 POLL_SECONDS = 2.0
 NAME = r"^[a-z]$|^[a-z][-a-z0-9]{0,38}[a-z0-9]$"
 VERSION, EVENT = "version.", "event."
@@ -68,30 +68,30 @@ class Kserve:
     image: Annotated[str, Field(min_length=1, description="Container image in which this package is installed")]
     storage: Annotated[str, Field(min_length=1, description="Where bundles are kept: s3://…, gs://…, or a folder")]
     storage_uri: Annotated[
-        str | None, Field(description="The same as the pods reach it: pvc://CLAIM/FOLDER …; null: as it is")
+        str | None, Field(description="URI by which the pods reach it: pvc://CLAIM/FOLDER …; null: the same")
     ] = None
     service_account: Annotated[
         str | None, Field(description="ServiceAccount of the pods; null: one with the keys below, if there are any")
     ] = None
     access_key: Annotated[
-        Secret | None, Field(description="Access key of the storage; null: as the environment says")
+        Secret | None, Field(description="Access key of the storage; null: from the environment")
     ] = None
-    secret_key: Annotated[Secret | None, Field(description="The secret key that belongs to it")] = None
+    secret_key: Annotated[Secret | None, Field(description="Secret key of the access key")] = None
     endpoint: Annotated[
         Annotated[str, AfterValidator(server_url)] | None, Field(description="Address of an S3 that is not Amazon's")
     ] = None
     region: Annotated[str | None, Field(description="Region of the storage")] = None
-    id: Annotated[str, AfterValidator(user_id), Field(description="Who may ask the model that is served")] = "pipeline"
+    id: Annotated[str, AfterValidator(user_id), Field(description="Id of the client of the served model")] = "pipeline"
     pw: Annotated[Password, Field(description="The password of that id")]
     url: Annotated[
         Annotated[str, AfterValidator(server_url)] | None,
-        Field(description="Where the service is asked; null: where Kubernetes says it is"),
+        Field(description="Address of the service; null: the one in its status"),
     ] = None
     replicas: Annotated[int, Field(ge=0, le=1000, description="Least number of pods")] = 1
     cpu: Annotated[Quantity, Field(description="Processors of a pod")] = "1"
     memory: Annotated[Quantity, Field(description="Memory of a pod")] = "1Gi"
     ready: Annotated[float, Field(gt=0, le=86400, description="Seconds in which a version has to become ready")] = 300
-    timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds to wait for an answer")] = 60
+    timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds to wait for a response")] = 60
 
     @field_validator("name")
     @classmethod
@@ -107,7 +107,7 @@ class Kserve:
         return self
 
     def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
-        """Bring the bundle into the storage, if it can be loaded and predicts what it promises."""
+        """Upload the bundle to the storage, if it loads and passes its smoke test."""
         from when_ml_pipeline_meets_hydra.serving.engine import scorer
 
         manifest = scorer.check(bundle).manifest
@@ -128,7 +128,7 @@ class Kserve:
         return self._note(model, Action.PUSH, run, stored).number
 
     def activate(self, model: str, version: int, *, run: str | None = None) -> Status:
-        """Apply the objects for ``version``, and wait until it is ready; otherwise the one before comes back."""
+        """Apply the objects for ``version`` and wait until it is ready; on failure apply the previous ones again."""
         if self.dry_run:
             return self._shown(model)
         before = self.status(model)
@@ -151,7 +151,7 @@ class Kserve:
         return self.status(model)
 
     def status(self, model: str) -> Status:
-        """What the ConfigMap and the InferenceService say."""
+        """The state in the ConfigMap and the InferenceService."""
         if self.dry_run:
             return Status(model=model)
         content, _ = self._kubernetes.notes(_notes(model))
@@ -167,7 +167,7 @@ class Kserve:
         )
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
-        """Ask the service for the active version's answers; any other one is downloaded, and asked here."""
+        """Predict with the active version by the service; download any other version and predict here."""
         from when_ml_pipeline_meets_hydra.serving.engine import scorer
 
         if self.dry_run and model in self._kept:
@@ -176,21 +176,21 @@ class Kserve:
         if version is None and found.active is None:
             raise none_active(model)
         if version in (None, found.active):
-            return self._asked(model).predict(model, rows)
+            return self._service(model).predict(model, rows)
         stored = version_of(found, version)
         with self._bundles.downloaded(model, stored) as folder:
             return scorer.load(folder).predict(rows)
 
     @cached_property
     def _kept(self) -> dict[str, tuple[Version, Path]]:
-        """What a dry run has pushed."""
+        """The bundles that a dry run has pushed."""
         return {}
 
     @property
     def _kubernetes(self) -> Kubernetes:
         return Kubernetes(context=self.context, namespace=self.namespace, timeout=self.timeout)
 
-    def _asked(self, model: str) -> Http:
+    def _service(self, model: str) -> Http:
         url = self.url or ((self._kubernetes.service(model) or {}).get("status") or {}).get("url")
         if not url:
             raise StepFailed(f"{model} has no address yet; kubectl get inferenceservice {model} -n {self.namespace}")
@@ -215,7 +215,7 @@ class Kserve:
             for made in objects:
                 self._kubernetes.apply(made)
             self._wait(before.model, number)
-        except BaseException:  # also where somebody does not want to wait any longer
+        except BaseException:  # also Ctrl-C
             self._put_back(before)
             raise
         self._note(before.model, action, run, lambda _: version)
@@ -231,7 +231,7 @@ class Kserve:
 
     def _wait(self, model: str, number: int) -> None:
         until = time.monotonic() + self.ready
-        said = "nothing"
+        status = "nothing"
         while time.monotonic() < until:
             service = self._kubernetes.service(model) or {}
             status = service.get("status") or {}
@@ -239,9 +239,10 @@ class Kserve:
             is_seen = status.get("observedGeneration") == service.get("metadata", {}).get("generation")
             if is_seen and ready.get("status") == "True":
                 return
-            said = ready.get("message") or ready.get("reason") or said
+            status = ready.get("message") or ready.get("reason") or status
             time.sleep(min(POLL_SECONDS, self.ready / 10))
-        raise StepFailed(f"version {number} is not ready within cluster.ready={self.ready:g} s; KServe says: {said}")
+        limit = f"cluster.ready={self.ready:g} s"
+        raise StepFailed(f"version {number} is not ready within {limit}; KServe reports: {status}")
 
     @property
     def _bundles(self) -> Bundles:
@@ -253,7 +254,7 @@ class Kserve:
         options: dict[str, Any] = {"region": self.region, "allow_delayed_open": True}
         if self.endpoint is not None:
             options["scheme"], _, options["endpoint_override"] = self.endpoint.partition("://")
-            # Amazon's newest checksums come in a way that few others understand.
+            # Few other servers understand Amazon's newest checksums.
             os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
         if self.access_key is not None and self.secret_key is not None:
             options["access_key"] = self.access_key.get_secret_value()
@@ -264,7 +265,7 @@ class Kserve:
     def _note(
         self, model: str, action: Action, run: str | None, about: Callable[[Sequence[Version]], Version]
     ) -> Version:
-        """Write down a version and what was done to it; once more where somebody else wrote in between."""
+        """Record a version and an event; again if another client wrote in between."""
         for attempt in range(ATTEMPTS):
             content, state = self._kubernetes.notes(_notes(model))
             version = about(_versions_in(content))
@@ -299,5 +300,5 @@ def _versions_in(content: Mapping[str, str]) -> tuple[Version, ...]:
 
 
 def _version_of(service: Mapping[str, Any] | None) -> int | None:
-    said = ((service or {}).get("metadata", {}).get("annotations") or {}).get(manifests.VERSION, "")
-    return int(said) if said.isdecimal() else None
+    number = ((service or {}).get("metadata", {}).get("annotations") or {}).get(manifests.VERSION, "")
+    return int(number) if number.isdecimal() else None

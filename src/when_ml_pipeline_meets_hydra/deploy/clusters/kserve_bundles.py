@@ -1,4 +1,4 @@
-"""Bundles in a storage from which KServe takes them: each one a model repository of one version, which is active."""
+"""Bundles in the storage of KServe: each a model repository with one version, which is active."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Bundles:
-    """The bundles below ``storage``, which ``filesystem`` reaches where the environment does not say how."""
+    """The bundles below ``storage``; ``filesystem`` has the credentials if they are not in the environment."""
 
     def __init__(self, storage: str, filesystem: FileSystem | None) -> None:
         self._storage, self._filesystem = storage, filesystem
@@ -42,14 +42,14 @@ class Bundles:
 
     @contextmanager
     def downloaded(self, model: str, version: Version) -> Iterator[Path]:
-        """The bundle of a version, in a directory that is gone afterwards."""
+        """The bundle of a version, in a temporary directory."""
         with tempfile.TemporaryDirectory(prefix="bundle-") as name:
             files = {f"{model}/versions/{version.number}/{file}": Path(name) / file for file in (MANIFEST, *FILES)}
             self._at(model, version).get(files)
             yield Path(name)
 
     def is_whole(self, model: str, version: Version) -> bool:
-        """Whether all of a version's bundle is there, and is what was pushed."""
+        """Whether the bundle of a version is complete and undamaged."""
         try:
             with self.downloaded(model, version) as folder:
                 verified(folder)
@@ -63,5 +63,5 @@ class Bundles:
 
 
 def below(storage: str, model: str, version: Version) -> str:
-    """Where a version lies: two that are pushed at once with the same number get in nobody's way."""
+    """The folder of a version; two pushed at once with the same number do not collide."""
     return f"{storage.rstrip('/')}/{model}/{version.number}-{version.digest[:12]}"

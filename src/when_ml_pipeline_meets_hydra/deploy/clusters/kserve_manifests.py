@@ -1,4 +1,4 @@
-"""The Kubernetes objects by which KServe serves a version: our own model server, with what lies in the storage.
+"""The Kubernetes objects by which KServe serves a version with our own model server.
 
 https://kserve.github.io/website/docs/reference/crd-api has the fields of an InferenceService.
 """
@@ -23,7 +23,7 @@ GROUP, API_VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 OWNER = "when-ml-pipeline-meets-hydra"
 VERSION, DIGEST = f"{OWNER}/version", f"{OWNER}/digest"
 PORT = 8080
-# What KServe mounts cannot be written to, and a repository is: so a copy of it is served. Clients may only ask.
+# KServe mounts the storage read-only, and a repository is written to: a copy is served. Clients may only predict.
 COMMAND = """\
 set -e
 mkdir -p /tmp/models
@@ -38,7 +38,7 @@ exec when_ml_pipeline_meets_hydra serve --repository /tmp/models --host 0.0.0.0 
 def render(
     cluster: Kserve, model: str, version: Version, show: Callable[[SecretStr], str] = SecretStr.get_secret_value
 ) -> tuple[Manifest, ...]:
-    """The objects that serve a version, in the order in which they have to be applied; ``str`` shows no secret."""
+    """The objects that serve a version, in the order of applying; ``str`` masks secrets."""
     server = _object(cluster, model, "v1", "Secret", f"{model}-server")
     objects = [server | _secret({"id": cluster.id, "pw": show(cluster.pw)})]
     account = cluster.service_account
@@ -91,8 +91,9 @@ def _secret(values: Mapping[str, str]) -> Manifest:
 
 
 def _where(cluster: Kserve) -> Mapping[str, str]:
-    said = {f"{GROUP}/s3-region": cluster.region or ""}
+    annotations = {f"{GROUP}/s3-region": cluster.region or ""}
     if cluster.endpoint:
         parts = urlsplit(cluster.endpoint)
-        said |= {f"{GROUP}/s3-endpoint": parts.netloc, f"{GROUP}/s3-usehttps": "1" if parts.scheme == "https" else "0"}
-    return {key: value for key, value in said.items() if value}
+        secure = "1" if parts.scheme == "https" else "0"
+        annotations |= {f"{GROUP}/s3-endpoint": parts.netloc, f"{GROUP}/s3-usehttps": secure}
+    return {key: value for key, value in annotations.items() if value}

@@ -1,4 +1,4 @@
-"""The Kubernetes API, by its official client, as far as KServe needs it."""
+"""The part of the Kubernetes API that KServe needs, by the official client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ APPLY = "application/apply-patch+yaml"
 
 
 class Conflict(Refused):
-    """Somebody else changed an object meanwhile."""
+    """Another client changed the object meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Kubernetes:
     timeout: float
 
     def apply(self, manifest: Manifest, *, dry_run: bool = False) -> None:
-        """Create an object, or make it as ``manifest`` says (server-side apply).
+        """Create or change an object as in ``manifest`` (server-side apply).
 
         With ``dry_run`` the API only says whether it would: that is where it compares it with the schema of its kind.
         """
@@ -46,26 +46,26 @@ class Kubernetes:
                     self._custom.patch_namespaced_custom_object(*self._kind, name, manifest, **how, **self._limit)
 
     def service(self, name: str) -> Manifest | None:
-        """An InferenceService, with its status; None where there is none."""
+        """An InferenceService with its status; None if there is none."""
         with self._asking(missing_is_fine=True):
             found: Manifest = self._custom.get_namespaced_custom_object(*self._kind, name, **self._limit)
             return found
         return None
 
     def delete_service(self, name: str) -> None:
-        """Delete an InferenceService; what it served is not served any more."""
+        """Delete an InferenceService."""
         with self._asking(missing_is_fine=True):
             self._custom.delete_namespaced_custom_object(*self._kind, name, **self._limit)
 
     def notes(self, name: str) -> tuple[Mapping[str, str], str | None]:
-        """The content of a ConfigMap, and of which state it is; empty, and None, where there is none."""
+        """The content of a ConfigMap and its resource version; empty and None if there is none."""
         with self._asking(missing_is_fine=True):
             found = self._core.read_namespaced_config_map(name, self.namespace, **self._limit)
             return found.data or {}, found.metadata.resource_version
         return {}, None
 
     def write_notes(self, name: str, content: Mapping[str, str], state: str | None) -> None:
-        """Replace the content of a ConfigMap that is still of ``state``.
+        """Replace the content of a ConfigMap, if its resource version is still ``state``.
 
         Raises:
             Conflict: it is not.
@@ -137,15 +137,15 @@ def _library(name: str) -> Any:
 
 def _refusal(problem: Any, namespace: str) -> Refused | StepFailed:
     try:
-        said = str(json.loads(problem.body)["message"])
+        message = str(json.loads(problem.body)["message"])
     except (ValueError, KeyError, TypeError):
-        said = str(problem.reason)
+        message = str(problem.reason)
     if problem.status == 401:
-        return Refused("cluster.context", "the Kubernetes API does not know who we are; log in anew")
+        return Refused("cluster.context", "the Kubernetes API does not accept the credentials; log in again")
     if problem.status == 403:
-        return Refused("cluster.namespace", f"not permitted in the namespace {namespace}: {said}")
+        return Refused("cluster.namespace", f"not permitted in the namespace {namespace}: {message}")
     if problem.status == 404:
-        return Refused("cluster", f"not there: {said}; is KServe installed, and the namespace {namespace} made?")
+        return Refused("cluster", f"not there: {message}; is KServe installed, and the namespace {namespace} made?")
     if problem.status == 409:
-        return Conflict("cluster", said)
-    return Refused("cluster", said) if problem.status < 500 else StepFailed(f"The Kubernetes API failed: {said}")
+        return Conflict("cluster", message)
+    return Refused("cluster", message) if problem.status < 500 else StepFailed(f"The Kubernetes API failed: {message}")

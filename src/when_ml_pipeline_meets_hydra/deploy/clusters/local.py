@@ -1,4 +1,4 @@
-"""A model repository on this machine's disk; needs no server, and ``serve`` serves it."""
+"""A model repository on this machine's disk; it needs no server, and ``serve`` serves it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Local:
     path: Annotated[NamedPath, Field(description="Directory of the model repository")]
 
     def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
-        """Copy the bundle into the repository, if it can be loaded and predicts what it promises."""
+        """Copy the bundle into the repository, if it loads and passes its smoke test."""
         from when_ml_pipeline_meets_hydra.serving.engine import scorer
 
         scorer.check(bundle)
@@ -38,7 +38,7 @@ class Local:
         return self._repository.activate(model, version, _who(), run)
 
     def canary(self, model: str, version: int, terms: Terms, *, run: str | None = None) -> Status:
-        """Note ``version`` in the pointer as the canary; a server of the repository does the rest."""
+        """Make ``version`` the canary in the pointer; a server of the repository routes to it."""
         return self._repository.canary(model, version, terms, _who(), run)
 
     def rollback(self, model: str, *, run: str | None = None) -> Status:
@@ -50,15 +50,15 @@ class Local:
         return self._repository.undeploy(model, _who(), run)
 
     def status(self, model: str) -> Status:
-        """What lies in the repository."""
+        """The versions, the active one, the canary and the history in the repository."""
         return self._repository.status(model)
 
     def observation(self, model: str, version: int | None, days: int) -> Observation:
-        """What a server of the repository has noted."""
+        """The requests that a server of the repository has counted."""
         return self._repository.observation(model, version, days)
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
-        """Load a version and ask it."""
+        """Load a version and predict."""
         from when_ml_pipeline_meets_hydra.serving.engine import scorer
 
         repository = self._repository

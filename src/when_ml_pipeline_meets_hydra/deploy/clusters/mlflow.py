@@ -1,4 +1,4 @@
-"""A registry of models on an MLflow server: a version is active where an alias names it.
+"""The model registry of an MLflow server: the active version is the one that an alias names.
 
 Events are tags of the versions that they are about. The alias is what counts: a change is done once it has moved.
 """
@@ -57,7 +57,7 @@ class Mlflow:
     experiment: Annotated[str, Field(min_length=1, description="Experiment that the logged models belong to")] = (
         "deployments"
     )
-    timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds to wait for an answer")] = 60
+    timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds to wait for a response")] = 60
 
     @model_validator(mode="after")
     def _id_and_password(self) -> Self:
@@ -66,7 +66,7 @@ class Mlflow:
         return self
 
     def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
-        """Register the bundle, if it can be loaded and predicts what it promises, as a model of the ONNX flavor."""
+        """Register the bundle as a model of the ONNX flavor, if it loads and passes its smoke test."""
         from when_ml_pipeline_meets_hydra.serving.engine import scorer
 
         manifest = scorer.check(bundle).manifest
@@ -77,14 +77,14 @@ class Mlflow:
         return self._register(model, bundle, manifest, {DIGEST: digest, **_tag(self._event(Action.PUSH, 0, run))})
 
     def activate(self, model: str, version: int, *, run: str | None = None) -> Status:
-        """Let the alias name ``version``."""
+        """Set the alias to ``version``."""
         before = self.status(model)
         if before.active == version:
             return before
         return self._move(before, version, Action.ACTIVATE, run)
 
     def rollback(self, model: str, *, run: str | None = None) -> Status:
-        """Let the alias name the version again that it named before."""
+        """Set the alias to the previously active version."""
         before = self.status(model)
         return self._move(before, version_before(before), Action.ROLLBACK, run)
 
@@ -99,7 +99,7 @@ class Mlflow:
         return self._noted(before, None, self._event(Action.UNDEPLOY, before.active, run))
 
     def status(self, model: str) -> Status:
-        """What the registry has."""
+        """The versions, the active one and the history in the registry."""
         active = self.active(model)
         found = sorted(self._registry.versions(model), key=lambda version: version.number)
         history = sorted((event for version in found for event in _history(version)), key=lambda event: event.when)
@@ -112,7 +112,7 @@ class Mlflow:
         )
 
     def predict(self, model: str, rows: Sequence[Row], version: int | None = None) -> Predictions:
-        """Download a version, and ask it here."""
+        """Download a version and predict here."""
         from when_ml_pipeline_meets_hydra.serving.engine import scorer
 
         number = self.active(model) if version is None else version
@@ -122,7 +122,7 @@ class Mlflow:
             return scorer.load(folder).predict(rows)
 
     def active(self, model: str) -> int | None:
-        """The version that the alias names; None where it names none."""
+        """The version that the alias names; None if there is none."""
         try:
             return self._registry.aliases(model).get(self.alias)
         except Missing:
@@ -130,7 +130,7 @@ class Mlflow:
 
     @contextmanager
     def downloaded(self, model: str, version: int) -> Iterator[Path]:
-        """The bundle of a version, in a directory that is gone afterwards.
+        """The bundle of a version, in a temporary directory.
 
         Raises:
             Missing: there is no such version, or it is no bundle.
@@ -165,7 +165,7 @@ class Mlflow:
         registry.finish(logged)
         metrics = " ".join(f"{name}={value:.4g}" for name, value in manifest.metrics.items())
         about = {SOURCE: manifest.source, MODEL: manifest.model, METRICS: json.dumps(dict(manifest.metrics))}
-        # The last step, which makes the version: one that is interrupted before leaves none.
+        # The last step makes the version: an interrupted push leaves none.
         return registry.create_version(model, logged, f"{manifest.model} {metrics}", {**tags, **about})
 
     def _move(self, before: Status, version: int, action: Action, run: str | None) -> Status:
@@ -187,7 +187,7 @@ class Mlflow:
 
 def _tag(event: Event) -> Mapping[str, str]:
     key = f"{EVENT}{event.when:%Y-%m-%dT%H:%M:%S.%f}Z"
-    return {key: _events.dump_json(event, exclude={"version"}).decode()}  # whose tag it is says the version
+    return {key: _events.dump_json(event, exclude={"version"}).decode()}  # the tag belongs to the version
 
 
 def _history(version: Registered) -> Iterator[Event]:
@@ -196,7 +196,7 @@ def _history(version: Registered) -> Iterator[Event]:
             try:
                 yield _events.validate_python({**json.loads(value), "version": version.number})
             except (ValueError, TypeError):
-                continue  # somebody else wrote it
+                continue  # written by another client
 
 
 def _version(found: Registered) -> Version:

@@ -1,6 +1,6 @@
-"""MLflow's REST API, as far as a registry of models needs it.
+"""The part of MLflow's REST API that a model registry needs.
 
-https://mlflow.org/docs/latest/api_reference/rest-api.html describes it. It is asked directly, since MLflow's own client
+https://mlflow.org/docs/latest/api_reference/rest-api.html describes it. It is called directly, since MLflow's client
 keeps address and password in variables of the whole process, and takes seconds to import.
 """
 
@@ -28,12 +28,12 @@ PAGE = 200
 
 
 class Missing(Refused):
-    """Something that the registry does not have."""
+    """The registry does not have it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
-    """A version, as the registry knows it."""
+    """A version in the registry."""
 
     number: int
     ready: bool
@@ -42,7 +42,7 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Logged:
-    """A logged model: the files of which a version is made."""
+    """A logged model: the files of a version."""
 
     id: str
     uri: str
@@ -50,7 +50,7 @@ class Logged:
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """A tracking server with a registry of models; ``id`` and ``pw`` are None where it asks for none."""
+    """A tracking server with a registry of models; ``id`` and ``pw`` are None for a server without authentication."""
 
     url: str
     id: str | None
@@ -67,11 +67,11 @@ class Registry:
         return {a["alias"]: int(a["version"]) for a in answer["registered_model"].get("aliases", ())}
 
     def versions(self, model: str) -> Iterator[Registered]:
-        """All versions of a model, the youngest first; none where there is no such model."""
+        """All versions of a model, the newest first; none for an unknown model."""
         token = ""
         while True:
-            asked = {"filter": f"name='{model}'", "max_results": str(PAGE)}
-            answer = self._get("model-versions/search", **asked, **({"page_token": token} if token else {}))
+            query = {"filter": f"name='{model}'", "max_results": str(PAGE)}
+            answer = self._get("model-versions/search", **query, **({"page_token": token} if token else {}))
             for found in answer.get("model_versions", ()):
                 tags = {tag["key"]: tag["value"] for tag in found.get("tags", ())}
                 yield Registered(number=int(found["version"]), ready=found.get("status") == "READY", tags=tags)
@@ -79,19 +79,19 @@ class Registry:
                 return
 
     def log_model(self, experiment: str, model: str, kind: str, params: Mapping[str, str]) -> Logged:
-        """Begin a logged model; its files come next, and then ``finish``."""
+        """Create a logged model; its files follow, then ``finish``."""
         body = {"experiment_id": self._experiment(experiment), "name": model, "model_type": kind}
         answer = self._post("logged-models", {**body, "params": _pairs(params)})
         info = answer["model"]["info"]
         return Logged(id=info["model_id"], uri=info["artifact_uri"])
 
     def finish(self, logged: Logged) -> None:
-        """Say that all files of a logged model are there."""
+        """Mark a logged model as complete."""
         body = {"model_id": logged.id, "status": "LOGGED_MODEL_READY"}
         self._call("PATCH", f"{API}/logged-models/{quote(logged.id)}", json=body)
 
     def create_version(self, model: str, logged: Logged, about: str, tags: Mapping[str, str]) -> int:
-        """Make a logged model the next version of a model, which is created where there is none."""
+        """Register a logged model as the next version of a model, which is created if needed."""
         try:
             self._get("registered-models/get", name=model)
         except Missing:
@@ -104,15 +104,15 @@ class Registry:
         self._post("model-versions/set-tag", {"name": model, "version": str(version), "key": key, "value": value})
 
     def set_alias(self, model: str, alias: str, version: int) -> None:
-        """Let an alias name a version."""
+        """Set an alias to a version."""
         self._post("registered-models/alias", {"name": model, "alias": alias, "version": str(version)})
 
     def delete_alias(self, model: str, alias: str) -> None:
-        """Let an alias name no version."""
+        """Delete an alias."""
         self._call("DELETE", f"{API}/registered-models/alias", json={"name": model, "alias": alias})
 
     def upload(self, logged: Logged, files: Iterable[Path]) -> None:
-        """Bring the files to where the server keeps those of a logged model."""
+        """Upload files of a logged model."""
         if not logged.uri.startswith(PROXIED):
             Storage(logged.uri).put({file.name: file for file in files})
             return
@@ -172,12 +172,12 @@ class Registry:
             return Refused("cluster.pw", f"{self.url} refused {whose}")
         if code == 403:
             return Refused("cluster.id", f"{self.url} does not permit that to the id '{self.id}'")
-        said = content.get("message") if isinstance(content, dict) else None
-        if not isinstance(said, str):
-            return StepFailed(f"cluster.url={self.url} answered {code}, but not as an MLflow server does")
+        message = content.get("message") if isinstance(content, dict) else None
+        if not isinstance(message, str):
+            return StepFailed(f"cluster.url={self.url} answered {code}, which is no response of an MLflow server")
         if code == 404:
-            return Missing("model_name", said)
-        return Refused("cluster", said) if code < 500 else StepFailed(f"cluster.url={self.url} failed: {said}")
+            return Missing("model_name", message)
+        return Refused("cluster", message) if code < 500 else StepFailed(f"cluster.url={self.url} failed: {message}")
 
 
 def _pairs(values: Mapping[str, str]) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""A bundle as a model of MLflow's ONNX flavor, which its own tools load and serve: no pickle, and none of our code.
+"""A bundle as a model of MLflow's ONNX flavor, which MLflow loads and serves without pickles and without our code.
 
 https://mlflow.org/docs/latest/ml/model/ has the format.
 """
@@ -19,7 +19,7 @@ REQUIREMENTS = ("onnx", "onnxruntime", "numpy")
 
 
 def write(folder: Path, manifest: Manifest, model_id: str) -> None:
-    """Write what belongs beside ``model.onnx`` into ``folder``: ``MLmodel``, and on what the model depends."""
+    """Write ``MLmodel`` and the requirements beside ``model.onnx`` into ``folder``."""
     pinned = [f"{name}=={importlib.metadata.version(name)}" for name in REQUIREMENTS]
     python = platform.python_version()
     files = {

@@ -1,4 +1,4 @@
-"""What a history says of which version served before."""
+"""Reconstruct from a history which version was active before."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from when_ml_pipeline_meets_hydra.serving.formats.versions import Action, Event,
 def previous(history: Iterable[Event], active: int | None) -> tuple[int, ...]:
     """The versions to which rollbacks go, the next one first.
 
-    For platforms that know what is active and nothing of before. Where ``active`` is not what the history comes to
-    (somebody moved it by other means, or was killed before it was written down), it counts as activated last.
+    For platforms that know only the active version. If ``active`` differs from the last event of the history
+    (after a change by other means, or a kill before the event was written), it counts as activated last.
     """
     served, before = None, tuple[int, ...]()
     for event in history:
@@ -51,7 +51,7 @@ def version_of(status: Status, number: int | None) -> Version:
 
 
 def none_active(model: str) -> Refused:
-    """What is said to who asks for the active version of a model that has none."""
+    """The error for a model without an active version."""
     return Refused("model_name", f"no version of '{model}' is active")
 
 

@@ -1,4 +1,4 @@
-"""Better than a guess."""
+"""Gate: better than the naive baseline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 
 @frozen
 class BetterThanNaive:
-    """On the held-out rows the model is better than one that looks at no feature."""
+    """Passes if the model is better on the held-out rows than the naive baseline, which uses no feature."""
 
     metric: Annotated[str | None, Field(description="By which metric; null: rmse, or log_loss for classes")] = None
 
@@ -28,6 +28,6 @@ class BetterThanNaive:
         passed = found < naive if metric in LESS_IS_BETTER else found > naive
         return GateResult(
             passed=passed,
-            why=f"{metric} is {found:.4g}, that of a guess which sees no feature {naive:.4g}",
+            why=f"{metric} is {found:.4g}, that of the naive baseline {naive:.4g}",
             found=found,
         )

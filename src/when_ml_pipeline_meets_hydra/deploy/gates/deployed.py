@@ -1,4 +1,4 @@
-"""Not worse than what serves now."""
+"""Gate: not worse than the active version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.serving.formats.versions import ModelName, Sta
 
 @frozen
 class NotWorseThanDeployed:
-    """On its held-out rows the model is no worse than the active version on the cluster was on its own.
+    """Passes if the model is no worse on its held-out rows than the cluster's active version was on its own.
 
     Where no version is active the model passes.
     """
@@ -26,7 +26,7 @@ class NotWorseThanDeployed:
     tolerance: Annotated[float, Field(ge=0, description="How much worse it may be, in units of the metric")] = 0.0
 
     def fingerprint(self) -> str:
-        """Which version is active, and how good it is."""
+        """The active version and its metric."""
         active = _active(self.cluster.status(self.model_name))
         return "" if active is None else f"{active.source} {active.metrics.get(self.metric)}"
 

@@ -1,4 +1,4 @@
-"""Files that have to be there."""
+"""Gate: required files."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Names = Annotated[tuple[Annotated[str, AfterValidator(_inside)], ...], Field(des
 
 @frozen
 class FilesPresent:
-    """The results have these files, and none of them is empty."""
+    """Passes if the results have these files, none of them empty."""
 
     preprocessing: Names = ()
     modeling: Names = ()
     prediction: Names = ()
 
     def judge(self, candidate: Candidate) -> GateResult:
-        """Look for each."""
+        """Look for each file."""
         wanted = {
             f"{stage}/{name}": getattr(candidate, stage).path / name
             for stage in ("preprocessing", "modeling", "prediction")

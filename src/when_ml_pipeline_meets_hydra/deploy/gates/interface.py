@@ -1,4 +1,4 @@
-"""What a gate looks at, and what it says."""
+"""The Protocol of quality gates, their input and their result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """The model that wants to pass, with what it was made from and what it says of rows."""
+    """The model under test, with the data that it was trained on and its predictions."""
 
     preprocessing: PreparedData
     modeling: TrainedModel
@@ -24,13 +24,13 @@ class Candidate:
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """The metrics of its predictions; where these rows have no targets, of the held-out rows."""
+        """The metrics of its predictions; of the held-out rows, if the predicted rows have no targets."""
         return self.prediction.scores or self.modeling.metrics
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
-    """Whether a candidate may pass; ``why`` is a sentence, ``found`` the number that decided."""
+    """The result of a gate: ``why`` is a sentence, ``found`` the decisive number."""
 
     passed: bool
     why: str
@@ -39,10 +39,10 @@ class GateResult:
 
 @runtime_checkable
 class Gate(Protocol):
-    """Something that a model has to be, or must not be."""
+    """A condition that a model has to meet before it is deployed."""
 
     def judge(self, candidate: Candidate) -> GateResult:
-        """Whether it is so. What is raised counts as not passed."""
+        """Judge a candidate; an exception counts as not passed."""
 
 
 @frozen
@@ -52,14 +52,14 @@ class Gates:
     tests: Annotated[Mapping[str, Gate], Several()]
 
     def fingerprint(self) -> str:
-        """A digest of what gates look at outside: a model is asked again when that is another."""
-        return hashlib.sha256(json.dumps({n: _seen(g) for n, g in self.tests.items()}).encode()).hexdigest()
+        """A digest of the outside data of the gates: they are evaluated again when it changes."""
+        return hashlib.sha256(json.dumps({n: _fingerprint(g) for n, g in self.tests.items()}).encode()).hexdigest()
 
 
-def _seen(gate: Gate) -> str:
+def _fingerprint(gate: Gate) -> str:
     if not isinstance(gate, Fingerprinted):
         return ""
     try:
         return gate.fingerprint()
-    except PipelineError as error:  # the gate says so itself when it is asked
+    except PipelineError as error:  # judging reports it as well
         return str(error)

@@ -1,4 +1,4 @@
-"""Quick enough to be served."""
+"""Gate: latency of a prediction."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateR
 
 @frozen
 class Latency:
-    """The 99th percentile of the time in which the served graph answers a single raw row."""
+    """Passes if the 99th percentile of the time for predicting a single raw row is low enough."""
 
     p99_ms: Annotated[float, Field(gt=0, le=3_600_000, description="The most that passes, in milliseconds")]
-    requests: Annotated[int, Field(ge=100, le=1_000_000, description="Rows that are asked for, one at a time")] = 1000
-    warm_up: Annotated[int, Field(ge=0, le=1_000_000, description="Rows before those, which do not count")] = 50
+    requests: Annotated[int, Field(ge=100, le=1_000_000, description="Number of single-row predictions")] = 1000
+    warm_up: Annotated[int, Field(ge=0, le=1_000_000, description="Predictions before those, not measured")] = 50
 
     def judge(self, candidate: Candidate) -> GateResult:
-        """Ask the bundle as a server does, row by row."""
+        """Predict with the bundle as a server does, row by row."""
         from itertools import cycle
 
         import numpy as np

@@ -1,4 +1,4 @@
-"""No row is on both sides of the split."""
+"""Gate: no leakage between the training and the held-out rows."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 @frozen
 class NoLeakage:
-    """Held-out rows that are identical to a training row, target included, are at most ``max_share`` of them."""
+    """Passes if at most ``max_share`` of the held-out rows equal a training row, target included."""
 
     max_share: Annotated[float, Field(ge=0, le=1, description="Part of the held-out rows that may be known")] = 0.0
 
     def judge(self, candidate: Candidate) -> GateResult:
-        """Compare the prepared rows of both sides."""
+        """Compare the prepared rows of both splits."""
         import polars as pl
 
         folder = candidate.preprocessing.path
         known, held_out = (pl.scan_parquet(folder / f"{part}.parquet", glob=False) for part in ("train", "test"))
         known_hashes, hashes = (rows.select(h=pl.struct(pl.all()).hash(seed=0)) for rows in (known, held_out))
         leaked = 0
-        if _count(hashes.join(known_hashes, on="h", how="semi")):  # of equal hashes the rows may be others
+        if _count(hashes.join(known_hashes, on="h", how="semi")):  # rows of equal hashes may differ
             leaked = _count(held_out.join(known.unique(), on=held_out.collect_schema().names(), how="semi"))
         rows = candidate.preprocessing.rows_test
         share = leaked / rows

@@ -1,4 +1,4 @@
-"""A metric within bounds."""
+"""Gate: a metric within bounds."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
 
 Metric = Annotated[str, Field(min_length=1, description="r2, mae, rmse; accuracy, f1_macro, log_loss, roc_auc")]
-# Of all others more is better.
+# All others are better the larger they are.
 LESS_IS_BETTER = frozenset({"mae", "rmse", "log_loss"})
 
 
 @frozen
 class MetricBound:
-    """A metric of the predictions is at least ``min`` and at most ``max``."""
+    """Passes if a metric of the predictions is at least ``min`` and at most ``max``."""
 
     metric: Metric
-    min: Annotated[float | None, Field(description="The least that passes")] = None
-    max: Annotated[float | None, Field(description="The most that passes")] = None
+    min: Annotated[float | None, Field(description="Smallest value that passes")] = None
+    max: Annotated[float | None, Field(description="Largest value that passes")] = None
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> MetricBound:
@@ -31,7 +31,7 @@ class MetricBound:
         return self
 
     def judge(self, candidate: Candidate) -> GateResult:
-        """Compare."""
+        """Compare the metric with the bounds."""
         found = candidate.metrics.get(self.metric)
         if found is None:
             return absent(self.metric, candidate)
@@ -45,5 +45,5 @@ class MetricBound:
 
 
 def absent(metric: str, candidate: Candidate) -> GateResult:
-    """The answer where there is no such metric."""
+    """The result for a metric that does not exist."""
     return GateResult(passed=False, why=f"there is no metric {metric}; there are {', '.join(candidate.metrics)}")

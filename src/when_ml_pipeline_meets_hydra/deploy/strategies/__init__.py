@@ -1,1 +1,1 @@
-"""How a new version takes over from the one that serves: one Protocol in ``interface``, one module per way."""
+"""Rollout strategies: the Protocol in ``interface``, one module per strategy."""

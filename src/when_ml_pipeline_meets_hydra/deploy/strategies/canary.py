@@ -1,4 +1,4 @@
-"""A share of the requests, until the new version has proved itself."""
+"""Canary: a share of the requests, until the new version is promoted or withdrawn."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from when_ml_pipeline_meets_hydra.serving.formats.versions import Status, Terms
 
 @frozen
 class AsCanary(Terms):
-    """The new version answers a share of the requests; the cluster promotes it or takes it back."""
+    """The new version gets a share of the requests; the cluster promotes or withdraws it."""
 
     def problems(self, cluster: Cluster) -> Iterable[Problem]:
-        """Not every cluster finds out how versions do."""
+        """A problem if the cluster cannot compare versions."""
         if not isinstance(cluster, Judging):
             message = f"the cluster {cluster.name} does not judge versions, so it would never promote one"
             yield Problem(key="strategy", message=message, remedy="Choose deployment/strategy=replace")
 
     def is_done(self, status: Status, version: int) -> bool:
-        """Whether it serves already, alone or as such a canary."""
+        """Whether the version is active already, or a canary with these terms."""
         canary = status.canary
         return status.active == version or (
             canary is not None and (canary.version, canary.terms) == (version, self._terms)
         )
 
     def begin(self, cluster: Cluster, model: str, version: int, run: str | None) -> Status:
-        """Let it be a canary; where no version is active, nothing is there to compare it with, and it serves alone."""
+        """Make the version a canary; activate it if there is no active version to compare with."""
         assert isinstance(cluster, Judging)
         if cluster.status(model).active is None:
             return cluster.activate(model, version, run=run)

@@ -1,4 +1,4 @@
-"""What every way of taking over can do."""
+"""The Protocol of rollout strategies."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from when_ml_pipeline_meets_hydra.serving.formats.versions import Status
 
 @runtime_checkable
 class Strategy(Protocol):
-    """A way in which a version that was pushed comes to serve."""
+    """A way of activating a pushed version."""
 
     def problems(self, cluster: Cluster) -> Iterable[Problem]:
-        """Why this cluster cannot do it, if so; asked before anything runs."""
+        """Why this cluster cannot do it; called before anything runs."""
 
     def is_done(self, status: Status, version: int) -> bool:
-        """Whether the cluster does already what ``begin`` would ask for."""
+        """Whether the cluster is already in the state that ``begin`` leads to."""
 
     def begin(self, cluster: Cluster, model: str, version: int, run: str | None) -> Status:
-        """Ask the cluster to let ``version`` serve, for the run of that id."""
+        """Activate ``version``, or start to; ``run`` is the id of the run."""

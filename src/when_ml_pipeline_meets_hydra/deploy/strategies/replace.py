@@ -1,4 +1,4 @@
-"""All requests at once."""
+"""Replace: all requests at once."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @frozen
 class Replace:
-    """The new version gets all requests as soon as it has passed its smoke test."""
+    """The new version gets all requests once it has passed its smoke test."""
 
     def problems(self, cluster: Cluster) -> Iterable[Problem]:
-        """Every cluster can."""
+        """No problem: every cluster can activate a version."""
         return ()
 
     def is_done(self, status: Status, version: int) -> bool:
-        """Whether it serves alone."""
+        """Whether the version is active without a canary."""
         return status.active == version and status.canary is None
 
     def begin(self, cluster: Cluster, model: str, version: int, run: str | None) -> Status:
-        """Activate it."""
+        """Activate the version."""
         return cluster.activate(model, version, run=run)
