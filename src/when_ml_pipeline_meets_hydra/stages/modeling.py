@@ -1,4 +1,4 @@
-"""Modeling: train a model, judge it on the held-out rows, write it down as ONNX."""
+"""Stage modeling: train a model, evaluate it on the held-out rows, export it as ONNX."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from when_ml_pipeline_meets_hydra.ml.training.param import Hyperparameters, Trai
 
 
 def _suits(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Problem]:
-    """A model has its own kind of hyperparameters, and perhaps of rows."""
+    """The hyperparameters, and the kind of rows, have to be those that the model takes."""
     takes = getattr(model, "takes", TrainingParam)
     if not isinstance(m_param, takes):
         options = getattr(takes, "options", f"… with _target_: {takes.__module__}.{takes.__name__}")
@@ -40,8 +40,8 @@ def train(
     """Train a model, evaluate it against a naive baseline, and export it.
 
     Raises:
-        StepFailed: the data cannot be trained on, or the exported model is not the one that was trained.
-        BadInput: the model cannot follow a hyperparameter.
+        StepFailed: the data has a single class, or the exported model's predictions differ.
+        BadInput: the model does not support the value of a hyperparameter.
     """
     from when_ml_pipeline_meets_hydra.ml.training import graph, predictions
     from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split
