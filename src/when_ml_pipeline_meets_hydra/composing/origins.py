@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.masking import Redactor
@@ -146,6 +144,8 @@ def _usual_package(group: str) -> str | None:
 
 def _line_of(file: Path, key: str) -> int | None:
     """The line in ``file`` that sets ``key`` (1 for the file itself)."""
+    import yaml  # only where there is something to report
+
     node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     line = 1
     for part in key.partition("[")[0].split(".") if key else ():

@@ -46,3 +46,8 @@ def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
     codes = {o.exit_code for o in outcomes if o.status in (Status.FAILED, Status.INTERRUPTED)}
     order = (ExitCode.INTERRUPTED, ExitCode.STEP_FAILED, ExitCode.REFUSED, ExitCode.BAD_INPUT)
     return next((code for code in order if code in codes), ExitCode.DONE)
+
+
+def measured(value: float) -> str:
+    """A metric with four digits: ``0.868``."""
+    return f"{value:.4g}"

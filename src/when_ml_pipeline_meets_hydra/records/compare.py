@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.settings import NAMES, Objective
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.execution.outcomes import Status
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status, measured
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.records.record import Record
@@ -144,11 +144,6 @@ def objective_of(record: Record) -> Objective:
 def shown(value: Any) -> str:
     """A value as on the command line: ``small``, ``0.001``, ``[1,2]``, ``null``."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def measured(value: float) -> str:
-    """A measured value with four digits: ``0.868``."""
-    return f"{value:.4g}"
 
 
 class _Draft:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -124,7 +123,9 @@ class Recorder:
 
     def discard(self) -> None:
         """Remove the record of a run that could not begin."""
-        shutil.rmtree(self._folder)
+        from shutil import rmtree
+
+        rmtree(self._folder)
 
     def close(self, exit_code: ExitCode) -> None:
         """Note how the run ended."""

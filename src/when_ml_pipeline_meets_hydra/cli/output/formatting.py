@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from when_ml_pipeline_meets_hydra.records.compare import measured
-
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
 
@@ -44,6 +42,8 @@ def plain(parts: Parts) -> str:
 
 def metrics_text(metrics: Mapping[str, float]) -> str:
     """``r2=0.868 mae=1.92``."""
+    from when_ml_pipeline_meets_hydra.execution.outcomes import measured  # not needed for --help
+
     return " ".join(f"{name}={measured(value)}" for name, value in metrics.items())
 
 
