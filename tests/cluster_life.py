@@ -45,7 +45,7 @@ def prices(slope: float) -> Any:
 
 def eventually(look: Callable[[], bool]) -> None:
     """Wait until it is so."""
-    for _ in range(300):
+    for _ in range(1200):
         if look():
             return
         time.sleep(0.1)

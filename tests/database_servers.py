@@ -52,7 +52,7 @@ class PostgresServer:
 
     def stop(self) -> None:
         """End it at once."""
-        subprocess.run([SERVERS / "postgres.sh", "stop", self.folder], check=True, timeout=60)
+        subprocess.run([SERVERS / "postgres.sh", "stop", self.folder], check=True, timeout=120)
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def snowflake_server() -> Iterator[dict[str, str]]:
         }
     finally:
         server.terminate()
-        server.wait(timeout=20)
+        server.wait(timeout=120)
 
 
 def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:

@@ -71,13 +71,13 @@ class Kubernetes:
         del self.objects[kind, name]
         if pod := self.pods.pop(name, None):
             pod.terminate()
-            pod.wait(timeout=20)
+            pod.wait(timeout=120)
 
     def close(self) -> None:
         """End all pods."""
         for name in list(self.pods):
             self.pods[name].terminate()
-            self.pods[name].wait(timeout=20)
+            self.pods[name].wait(timeout=120)
 
     def _run(self, name: str, generation: int) -> None:
         with self._working:  # one after the other; what is outdated meanwhile is left out
@@ -99,7 +99,7 @@ class Kubernetes:
         before, self.pods[name] = self.pods.get(name), pod
         if before:
             before.terminate()
-            before.wait(timeout=20)
+            before.wait(timeout=120)
         return {"conditions": [{"type": "Ready", "status": "True"}], "url": url}
 
     def _start(self, name: str, generation: int, container: Mapping[str, Any]) -> tuple[subprocess.Popen[str], str]:

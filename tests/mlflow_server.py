@@ -65,7 +65,7 @@ def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
         yield MlflowServer(url, folder / "artifacts")
     finally:
         os.killpg(process.pid, signal.SIGTERM)  # its own group: the server and its workers
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

@@ -69,11 +69,11 @@ def running(repository: Path, log: Path, *more: str, **environment: str) -> Iter
         yield Server(process, _port(process, log), log)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
 
 def _port(process: subprocess.Popen[str], log: Path) -> int:
-    for _ in range(600):
+    for _ in range(2400):
         if found := re.search(r"at https?://127\.0\.0\.1:(\d+)", log.read_text()):
             return int(found[1])
         assert process.poll() is None, log.read_text()

@@ -55,7 +55,7 @@ def command(*words: str, env: Mapping[str, str] | None = None) -> Ended:
         [sys.executable, "-c", LOADED, *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env={**os.environ, **(env or {})},
     )
     err, _, loaded = done.stderr.rpartition("loaded")

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -44,10 +44,12 @@ def steps_run() -> Counter[str]:
     return Counter(line.split()[0] for line in trace.read_text().splitlines()) if trace.exists() else Counter()
 
 
-def inside(*words: str) -> Finished:
+def inside(*words: str, env: Mapping[str, str] | None = None) -> Finished:
     """The program in this process, which is quicker than in one of its own."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        for name, value in (env or {}).items():
+            patch.setenv(name, value)
         try:
             code = main(list(words))
         except SystemExit as stopped:

@@ -33,7 +33,7 @@ class Terminal:
             os.execve(PROGRAM, [str(PROGRAM), *words], {**os.environ, "TERM": "xterm-256color"})
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
-    def read_until(self, done: Callable[[Terminal], bool], seconds: float = 60) -> None:
+    def read_until(self, done: Callable[[Terminal], bool], seconds: float = 120) -> None:
         """Read what the program writes until ``done`` says that it is enough."""
         end = time.monotonic() + seconds
         while not done(self):

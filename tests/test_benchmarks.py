@@ -15,7 +15,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 @pytest.mark.slow
 def test_startup_prints_a_row_for_each_pair() -> None:
     words = [sys.executable, str(BENCHMARKS / "startup.py"), "-n", "1"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows] == [
@@ -38,7 +38,7 @@ def test_startup_prints_a_row_for_each_pair() -> None:
 @pytest.mark.slow
 def test_sweeps_prints_its_tables() -> None:
     words = [sys.executable, str(BENCHMARKS / "sweeps.py"), "--jobs", "3", "--most", "200", "-n", "1", "--quick"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     tables = "36 jobs of 12 combinations", "3 jobs that do nothing", "ms per further job", "A typo in the last of 3"
     assert all(table in done.stdout for table in tables)
@@ -59,8 +59,10 @@ def test_tables_compares_ours_with_plain_scripts(tmp_path: Path) -> None:
         "1",
         "--keep",
         str(tmp_path / "kept"),
+        "--param",
+        "small",
     ]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
     assert [row[0] for row in rows[1:]] == ["ours", "same", "least"]
@@ -75,7 +77,7 @@ def test_serving_prints_a_row_for_each_server(tmp_path: Path) -> None:
     pytest.importorskip("pandas")
     words = ["--environments", str(tmp_path), "--seconds", "1", "-n", "1", "--only", "plain"]
     command = [sys.executable, str(BENCHMARKS / "serving/compare.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
     assert [row[0].partition(",")[0] for row in rows] == ["server", "this server", "plain FastAPI handler"]

@@ -44,7 +44,7 @@ PAGES = [
 ]
 # .ci/run runs the README's first two blocks itself: each makes an environment and installs into it.
 SKIPPED = {ROOT / "README.md": 2}
-SECONDS = 120
+SECONDS = 300
 
 _NEEDS = re.compile(r"^<!-- needs ([\w, ]+) -->$", re.MULTILINE)
 _BLOCK = re.compile(r"^( *)```console\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -162,7 +162,7 @@ class Shell:
             self._bash.stdin.write("kill $(jobs -p) 2>/dev/null; wait\nexit\n")
             self._bash.stdin.flush()
         try:
-            self._bash.communicate(timeout=20)
+            self._bash.communicate(timeout=120)
         except subprocess.TimeoutExpired:
             os.killpg(self._bash.pid, 9)
             self._bash.wait()

@@ -51,13 +51,13 @@ def words(acme: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("how", ["--config-dir", "searchpath", "package"])
-def test_everything_shows_in_help(acme: Path, how: str, cli: Cli) -> None:
+def test_everything_shows_in_help(acme: Path, how: str) -> None:
     places = {
         "--config-dir": ["--config-dir", str(acme / "conf")],
         "searchpath": [f"hydra.searchpath=[{acme / 'conf'}]"],
         "package": ["hydra.searchpath=[pkg://acme.conf]"],
     }
-    code, out, _ = cli(*places[how], "--help")
+    code, out, _ = inside(*places[how], "--help")
     assert code == 0
     lines = [line.strip("│ ├└─") for line in out.splitlines()]
     for start in (
@@ -128,7 +128,7 @@ def test_everything_is_planned_run_and_cached(acme: Path, cli: Cli) -> None:
     assert "3 metrics of extra_trees" in out
     assert "report other: done" in err
 
-    code, out, err = cli(*words(acme), "c=report", "m_param.n_estimators=5")
+    code, out, err = inside(*words(acme), "c=report", "m_param.n_estimators=5")
     assert code == 0, err
     assert "# How good is the model?" in out
     assert "modeling train: stored" in err

@@ -283,8 +283,8 @@ def test_a_long_override_is_looked_through_once() -> None:
         assert Redactor().override(line) == line.replace("pw: b", f"pw: {MASK}")
 
 
-def test_a_secret_that_was_taken_back_is_masked_as_well(own_home: Path, cli: Cli) -> None:
-    done = cli("c=preprocessing", "+extra={token: hunter2-hunter2}", "~extra")
+def test_a_secret_that_was_taken_back_is_masked_as_well(own_home: Path) -> None:
+    done = inside("c=preprocessing", "+extra={token: hunter2-hunter2}", "~extra")
     assert done.code == 0, done.err
     assert "hunter2" not in done.out + done.err
     assert not [file for file in own_home.rglob("*") if file.is_file() and b"hunter2" in file.read_bytes()]

@@ -211,7 +211,7 @@ def test_modules_have_a_size_and_a_name() -> None:
 def _loaded_by(code: str) -> set[str]:
     """The top-level modules that are loaded once ``code`` has run in a process of its own."""
     code = f"import json, sys\n{code}\nprint('\\n' + json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     return {name.partition(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
 
 
@@ -234,8 +234,10 @@ def test_the_core_loads_no_library() -> None:
 
 
 def test_a_stored_run_loads_no_library() -> None:
-    code = f"from {NAME}.cli import main\nassert main(['c=preprocessing,modeling,deployment', '--multirun']) == 0"
-    assert _loaded_by(code) >= {"sklearn", "polars", "onnxruntime"}
+    words = ["c=preprocessing,modeling,prediction,analysis,exptests,deployment", "--multirun"]
+    words += ["modeling/model=linear", "analysis/page=quick"]
+    code = f"from {NAME}.cli import main\nassert main({words}) == 0"
+    assert _loaded_by(code) >= {"sklearn", "polars", "onnxruntime", "matplotlib"}
     assert not _loaded_by(code) & set(LIBRARIES)
 
 
@@ -245,3 +247,10 @@ def test_linters_are_content(words: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     if done.returncode:
         pytest.fail(done.stdout + done.stderr, pytrace=False)
+
+
+@pytest.mark.xdist_group("together")
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="needs pytest-xdist: -n 2")
+def test_tests_of_a_group_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    """Otherwise each process starts the servers of a group for itself."""
+    assert request.node.nodeid.endswith("@together"), "this pytest-xdist does not group with this pytest"

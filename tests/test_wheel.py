@@ -72,9 +72,10 @@ def test_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
 
     assert python("-c", f"import {NAME}; print({NAME}.__file__)").startswith(str(site))
     assert "preprocessing/dataset" in python("-m", NAME, "--help")
-    words = ["c=preprocessing,modeling,deployment", "--multirun"]
+    words = ["c=preprocessing,modeling,deployment", "modeling/param=small", "--multirun"]
     assert "cars version 1 is active on local" in python("-m", NAME, *words)
     assert "cars version 1 on local is unchanged" in python("-m", NAME, *words)
-    assert "Launching 2 jobs" in python("-m", NAME, "c=modeling", "m_param.seed=1,2", "-m", "hydra.launcher.n_jobs=2")
+    seeds = ["c=modeling", "modeling/model=linear", "m_param.seed=1,2", "-m", "hydra.launcher.n_jobs=2"]
+    assert "Launching 2 jobs" in python("-m", NAME, *seeds)
     assert "described in profile.html" in python("-m", NAME, "c=preprocessing", "c/preprocessing_sub=profile")
     assert "PlanSweeper" in python("-m", NAME, "--info", "plugins", "c=modeling")

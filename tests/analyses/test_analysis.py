@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 from sklearn import metrics
 
-from conftest import PROGRAM
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted, Report
@@ -232,18 +231,3 @@ def test_rows_without_targets_cannot_be_reported_on() -> None:
     done = inside("c=analysis", *LINEAR, "prediction/rows=csv", "new_rows.path=new.csv")
     assert done.code == 1
     assert "No row of new has a known target, so nothing can be compared" in done.err
-
-
-def test_nothing_is_imported_for_what_is_stored() -> None:
-    import subprocess
-    import sys
-
-    words = ["c=preprocessing,modeling,prediction,analysis,exptests", *LINEAR, "analysis/page=quick", "--multirun"]
-    subprocess.run([PROGRAM, *words], check=True, capture_output=True, timeout=120)
-    code = (
-        f"import sys\nfrom when_ml_pipeline_meets_hydra.cli import main\nassert main({words}) == 0\n"
-        "print('heavy:', *sorted({'numpy', 'polars', 'sklearn', 'matplotlib', 'onnxruntime'} & sys.modules.keys()))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.splitlines()[-1] == "heavy:", done.stdout
-    assert done.stderr.count("stored (nothing changed)") == 5

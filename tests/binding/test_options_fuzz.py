@@ -306,4 +306,4 @@ def test_the_front_door_says_it_in_words(line: str) -> None:
 def test_bytes_that_are_no_text_are_refused(cli: Cli) -> None:
     code, _, err = cli("c=modeling", "dataset.path='caf\udce9.csv'")
     assert code == 2
-    assert "dataset.path: holds bytes that are no text in UTF-8" in " ".join(err.split())
+    assert "dataset.path: holds bytes that are no text in UTF-8" in err

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from conftest import PROGRAM, Cli
-from small_pipeline import CONF, DIR, EXAMPLES, inside, install, small, steps_run
+from small_pipeline import CONF, DIR, EXAMPLES, inside, install, small, steps_run, write
+from terminal import Terminal
 from when_ml_pipeline_meets_hydra import __version__
 from when_ml_pipeline_meets_hydra.cli.completion import candidates
 from when_ml_pipeline_meets_hydra.errors import ExitCode
@@ -52,6 +53,37 @@ def test_help_of_a_stage() -> None:
     code, out, _ = inside(*DIR, "c=fit", "knobs.rounds=3", "gather/source=file", "--help")
     assert code == 0
     golden("help-fit.txt", out.replace(CONF, "CONF"))
+
+
+@pytest.mark.parametrize("columns", [30, 60, 200])
+def test_no_path_is_broken_in_a_window_of_any_width(
+    columns: int, tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long lines are left to the terminal, so that what is copied from it, or looked for in it, is whole."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    folder = tmp_path / ("long " * 10).strip() / ("name" * 15)
+    option = "# @package source\n# One number\n_target_: small.options.FileSource\nnumbers: [0]\npath: ???\n"
+    more = write(folder, {"gather/source/mine.yaml": option})
+    words = (*DIR, "--config-dir", more, "c=gather", "gather/source=mine", f"source.path={folder / 'none.txt'}")
+    assert f"source.path={folder / 'none.txt'}: there is no such file" in inside(*words).err
+    assert f"      from {folder}/gather/source/mine.yaml, line 5\n" in inside(*words[:-1], "--help").out
+    path = "/".join(["a", *["long"] * 12, "none.txt"])
+    assert f"  source.path={path}   " in inside(*words[:-1], f"source.path={path}", "--help").out
+
+    assert inside(*DIR, "c=fit", "knobs.strict=true").code == ExitCode.STEP_FAILED
+    shown = inside("runs", "show", "last").out
+    (log,) = own_home.glob("runs/*/logs/fit*.log")
+    assert f"  log: {log}\n" in shown
+    artifact = next(own_home.glob("store/??/*/artifact.json"))
+    artifact.write_text("{")
+    assert f"{artifact}: missing or damaged\n" in inside("store", "verify").out
+
+
+def test_a_terminal_gets_paths_in_one_piece() -> None:
+    path = "/".join(["a", *["long"] * 20, "none.txt"])
+    seen = Terminal(*DIR, "c=gather", "gather/source=file", f"source.path={path}", columns=40)
+    assert seen.finish() == ExitCode.BAD_INPUT
+    assert f"source.path={path}" in re.sub(r"\x1b\[[0-9;]*m", "", seen.raw.decode())
 
 
 def test_help_of_our_own_commands() -> None:
@@ -305,8 +337,6 @@ def loaded_by(*words: str) -> tuple[int, set[str]]:
 @pytest.mark.parametrize(
     "words",
     [
-        ["--help"],
-        ["c=help"],
         ["--version"],
         ["-sc", "query=bash"],
         ["-sc", "install=bash"],

@@ -9,6 +9,7 @@ import pytest
 
 from conftest import Cli
 from model_server import ID, PASSWORD, running
+from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.deploy.clusters.local import Local
 from when_ml_pipeline_meets_hydra.serving.formats.examples import read_smoke
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import read_manifest
@@ -22,7 +23,7 @@ def test_from_nothing_to_a_served_model(cli: Cli, own_home: Path, tmp_path: Path
     done = cli("c=preprocessing,modeling,deployment", SMALL, "--multirun")
     assert done.code == 0, done.err
     assert "cars version 1 is active on local: smoke test passed on 80 rows" in done.out
-    again = cli("c=preprocessing,modeling,deployment", SMALL, "--multirun")
+    again = inside("c=preprocessing,modeling,deployment", SMALL, "--multirun")
     assert "cars version 1 on local is unchanged" in again.out
     bundle = Repository(own_home / "models").folder("cars", 1)
     smoke = read_smoke(bundle)
@@ -34,10 +35,10 @@ def test_from_nothing_to_a_served_model(cli: Cli, own_home: Path, tmp_path: Path
         status, answer = server.call("POST", "/v2/models/cars/predict", {"rows": smoke.rows})
         assert status == 200
         assert answer["predictions"] == pytest.approx(trained, rel=1e-5)
-        changed = cli("c=deployment", SMALL, "m_param.learning_rate=0.3")
+        changed = inside("c=deployment", SMALL, "m_param.learning_rate=0.3")
         assert "cars version 2 is active on local: smoke test passed on 80 rows (previous: version 1)" in changed.out
         assert server.call("POST", "/v2/models/cars/predict", {"rows": smoke.rows})[1]["model_version"] == "2"
-        back = cli("c=deployment", "c/deployment_sub=rollback")
+        back = inside("c=deployment", "c/deployment_sub=rollback")
         assert "cars version 1 is active on local again (before: version 2)" in back.out
         assert server.call("POST", "/v2/models/cars/predict", {"rows": smoke.rows})[1]["model_version"] == "1"
     assert Local(path=own_home / "models").status("cars").previous == ()
@@ -60,23 +61,23 @@ def test_to_a_server_elsewhere_and_no_secret_anywhere(cli: Cli, own_home: Path, 
         environment = {"WMH_CLUSTER_PW": PASSWORD}
         done.append(cli(*other, env=environment))
         assert "wine version 2 is active on http" in done[2].out
-        done.append(cli(*words, "c/deployment_sub=status", "--cfg", "job", f"cluster.pw={WRONG}"))
+        done.append(inside(*words, "c/deployment_sub=status", "--cfg", "job", f"cluster.pw={WRONG}"))
     for secret in (PASSWORD, WRONG):
         assert not any(secret in run.out + run.err for run in done)
         assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
 
 
-def test_what_is_wrong_with_a_cluster_is_said_before_anything_runs(cli: Cli, own_home: Path) -> None:
-    done = cli("c=deployment", "deployment/cluster=http", "cluster.url=cluster:8080", "model_name='a/b'")
+def test_what_is_wrong_with_a_cluster_is_said_before_anything_runs(own_home: Path) -> None:
+    done = inside("c=deployment", "deployment/cluster=http", "cluster.url=cluster:8080", "model_name='a/b'")
     assert done.code == 2
     for key in ("cluster.url", "cluster.pw", "model_name"):
         assert key in done.err
     assert not (own_home / "store").exists()
 
 
-def test_a_canary_needs_a_cluster_that_judges(cli: Cli, own_home: Path) -> None:
+def test_a_canary_needs_a_cluster_that_judges(own_home: Path) -> None:
     words = ["deployment/cluster=mlflow", "cluster.url=http://127.0.0.1:1", "cluster.id=ann", "cluster.pw=of-mine"]
-    done = cli("c=deployment", *words, "deployment/strategy=canary")
+    done = inside("c=deployment", *words, "deployment/strategy=canary")
     assert done.code == 2
     assert "strategy: the cluster mlflow does not judge versions" in done.err
     assert not (own_home / "store").exists()

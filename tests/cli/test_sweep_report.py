@@ -360,7 +360,7 @@ def test_a_rerun_may_tell_json_lines_too() -> None:
 def test_a_reader_that_goes_away_does_not_end_the_work() -> None:
     words = f"{PROGRAM} --config-dir {CONF} c=fit knobs.rate=0.1,0.2 --multirun --json"
     command = f"{words} | head -n 1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert done.stdout.splitlines()[-1] == "0"
     assert "2 done" not in done.stderr
     assert " done " in inside("runs", "list").out

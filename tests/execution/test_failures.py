@@ -31,16 +31,26 @@ def _ill(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
+def settings(n_jobs: int, on_error: str) -> list[str]:
+    return [f"on_error={on_error}"] + [f"hydra.launcher.n_jobs={n_jobs}"] * bool(n_jobs)
+
+
 def started(*words: str, n_jobs: int = IN_PROCESS, on_error: str = "continue") -> subprocess.Popen[str]:
-    settings = [f"on_error={on_error}"] + [f"hydra.launcher.n_jobs={n_jobs}"] * bool(n_jobs)
     pipe = subprocess.PIPE
-    return subprocess.Popen([PROGRAM, *words, *settings], stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen([PROGRAM, *words, *settings(n_jobs, on_error)], stdout=pipe, stderr=pipe, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> Finished:
-    out, err = process.communicate(timeout=40)
+    out, err = process.communicate(timeout=120)
     assert "Traceback" not in out + err
     return Finished(process.returncode, out, err)
+
+
+def here(*words: str, n_jobs: int = IN_PROCESS, on_error: str = "continue") -> Finished:
+    """The program in this process; its workers are processes all the same."""
+    done = inside(*words, *settings(n_jobs, on_error))
+    assert "Traceback" not in done.out + done.err
+    return done
 
 
 def program(*words: str, n_jobs: int = IN_PROCESS, on_error: str = "continue") -> Finished:
@@ -126,7 +136,7 @@ def test_a_sweep_by_joblib_in_which_one_training_fails(how: str, store: Store) -
 @pytest.mark.parametrize(("how", "n_jobs"), [*((h, WORKERS) for h in ENDS), ("raise", IN_PROCESS), ("exit", 0)])
 def test_a_sweep_in_which_one_training_fails(how: str, n_jobs: int, store: Store) -> None:
     words = (*SWEEP, f"+how=go well,{how},go on")
-    code, out, err = program(*words, n_jobs=n_jobs)
+    code, out, err = here(*words, n_jobs=n_jobs)
     assert code == 1
     assert sorted(line for line in out.splitlines() if "acted" in line) == ["acted on go on", "acted on go well"]
     assert ENDS[how] in err
@@ -142,7 +152,7 @@ def test_a_sweep_in_which_one_training_fails(how: str, n_jobs: int, store: Store
     if pids("child"):
         all_end(pids("child"))
 
-    assert program(*words, n_jobs=n_jobs).code == 1
+    assert here(*words, n_jobs=n_jobs).code == 1
     assert ran("make", "use", "act") == [1, 4, 4], "only what is missing is computed again"
     assert statuses() == [*acts, "make stored", "use failed", "use stored", "use stored"]
 
@@ -150,7 +160,7 @@ def test_a_sweep_in_which_one_training_fails(how: str, n_jobs: int, store: Store
 @pytest.mark.parametrize(("how", "status"), [("be killed", -9), ("leave", 3), ("crash", -11)])
 def test_a_step_in_process_may_end_the_program(how: str, status: int, store: Store) -> None:
     process = started(*SWEEP, f"+how=go well,{how},go on")
-    process.communicate(timeout=40)
+    process.communicate(timeout=120)
     assert process.returncode == status
     assert " killed " in inside("runs", "list").out
     assert inside(*SWEEP, "+how=go well,go on").code == 0
@@ -161,7 +171,7 @@ def test_a_step_in_process_may_end_the_program(how: str, status: int, store: Sto
 @pytest.mark.parametrize("n_jobs", [IN_PROCESS, WORKERS])
 def test_stop_at_the_first_error(n_jobs: int, store: Store) -> None:
     words = (*SWEEP, "+how=raise,go well,go on,crash,leave")
-    code, _, err = program(*words, n_jobs=n_jobs, on_error="stop")
+    code, _, err = here(*words, n_jobs=n_jobs, on_error="stop")
     assert (code, "ValueError: not like that" in err) == (1, True)
     reasons = {s["reason"] for s in steps() if s["status"] == "skipped"}
     assert reasons == {"use run failed", "the run stops at the first error"}
@@ -206,7 +216,7 @@ def test_an_interrupted_run_ends_at_once_and_goes_on(how: str, n_jobs: int, numb
 def test_a_script_without_a_guard_runs_once(store: Store) -> None:
     Path("script.py").write_text("from when_ml_pipeline_meets_hydra.cli import main\nprint('once')\nmain()\n")
     words = [sys.executable, "script.py", *SWEEP, "+how=go well,use processes", "hydra.launcher.n_jobs=2"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.count("once") == 1
     assert "sum 3\n" in done.stdout
 
@@ -230,7 +240,7 @@ def test_a_signal_that_was_ignored_before_stays_ignored(store: Store) -> None:
     )
     wait_until("make", process)
     process.send_signal(signal.SIGHUP)
-    process.communicate(timeout=40)
+    process.communicate(timeout=120)
     assert process.returncode == 0
 
 
@@ -242,7 +252,7 @@ def test_when_the_program_is_killed_its_workers_end_with_all_they_started(how: s
     process.communicate()
     all_end(pids() | pids("child"))
     assert " killed " in inside("runs", "list").out
-    assert program(*SWEEP, "+how=go well", n_jobs=WORKERS).code == 0
+    assert here(*SWEEP, "+how=go well", n_jobs=WORKERS).code == 0
     assert steps_run()["make"] == 1
 
 
@@ -313,23 +323,23 @@ def test_a_disk_that_is_full(n_jobs: int, small_disk: Path, store: Store) -> Non
     Path("few.txt").write_text("1\n" * 10)
     conf = str(EXAMPLES / "small" / "conf")
     words = ("--config-dir", conf, "c=gather", "gather/source=file", "source.path=many.txt,few.txt", "--multirun")
-    code, _, err = program(*words, n_jobs=n_jobs)
+    code, _, err = here(*words, n_jobs=n_jobs)
     assert (code, statuses()) == (1, ["gather done", "gather failed"])
     assert "No space left on device" in err
     assert store.unfinished() == []
     subprocess.run(["mount", "-o", "remount,size=10m", str(small_disk)], check=True)
-    assert program(*words, n_jobs=n_jobs).code == 0
+    assert here(*words, n_jobs=n_jobs).code == 0
     assert statuses() == ["gather done", "gather stored"]
 
 
 @pytest.mark.parametrize("n_jobs", [IN_PROCESS, WORKERS])
 def test_a_store_that_can_only_be_read(n_jobs: int, small_disk: Path, store: Store) -> None:
-    assert program(*ILL, "c=use", "+how=go well", "+seconds=0").code == 0
+    assert here(*ILL, "c=use", "+how=go well", "+seconds=0").code == 0
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     words = (*ILL, "c=use", "+how=go well,go on", "+seconds=0", "--multirun")
-    code, _, err = program(*words, n_jobs=n_jobs)
+    code, _, err = here(*words, n_jobs=n_jobs)
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     assert (code, statuses()) == (1, ["make stored", "use failed", "use stored"])
     assert "Read-only file system" in err
-    assert program(*words, n_jobs=n_jobs).code == 0
+    assert here(*words, n_jobs=n_jobs).code == 0
     assert statuses() == ["make stored", "use done", "use stored"]

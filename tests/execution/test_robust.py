@@ -35,6 +35,7 @@ def is_right(out: str) -> bool:
     return "ada announces line at board: line 14.0" in out
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_same_command_goes_on(own_home: Path) -> None:
     """Half of the kills come while a step computes or is stored, half at any time; seeded, to be repeatable."""
     moments, killed = random.Random(20261121), 0
@@ -51,7 +52,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(own_home: Path) -> None:
     assert killed >= KILLS // 2
 
     last = started(*WORDS)
-    out, err = last.communicate(timeout=60)
+    out, err = last.communicate(timeout=120)
     assert last.returncode == 0, err
     assert is_right(out)
     assert " 0 problems" in inside("store", "verify").out
@@ -63,7 +64,7 @@ def test_killed_at_any_moment_the_same_command_goes_on(own_home: Path) -> None:
 
 def test_two_processes_that_start_together_compute_each_step_once() -> None:
     both = [started(*WORDS, "source.seconds=0.3") for _ in range(2)]
-    outs = [process.communicate(timeout=60) for process in both]
+    outs = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], outs
     assert all(is_right(out) for out, _ in outs)
     assert steps_run() == {"gather": 1, "fit": 1, "ship": 2}
@@ -82,7 +83,7 @@ def test_a_waiting_process_takes_over_from_one_that_is_killed() -> None:
     assert f"(process {first.pid} on " in line
     first.kill()
     first.communicate()
-    out, err = second.communicate(timeout=30)
+    out, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
     assert is_right(out)
     assert steps_run() == {"gather": 2, "fit": 1, "ship": 1}
@@ -113,7 +114,7 @@ def test_a_file_in_the_place_of_a_folder_is_said(own_home: Path, place: str) -> 
     file.write_text("in the way")
     code, _, err = inside(*DIR, "c=gather")
     assert code in (ExitCode.BAD_INPUT, ExitCode.STEP_FAILED)
-    assert str(file) in err.replace("\n", "")
+    assert str(file) in err
     assert "Unexpected" not in err
     assert "Traceback" not in err
     assert file.read_text() == "in the way"
@@ -147,7 +148,7 @@ def test_a_full_disk_fails_and_leaves_nothing_half(tiny_disk: Path) -> None:
                 pass
         code, out, err = inside(*DIR, "c=gather", home, *numbers)
         assert code != ExitCode.DONE
-        assert "No space left on device" in err.replace("\n", " ")
+        assert "No space left on device" in err
         assert "Traceback" not in out + err
         assert "Unexpected" not in err
         assert list(Store(tiny_disk / "home" / "store").verify()) == []
@@ -168,7 +169,7 @@ def read_only(tiny_disk: Path) -> Iterator[Path]:
 def test_a_home_that_can_only_be_read(read_only: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, err = inside(*DIR, "c=gather", f"home={read_only}")
     assert code == ExitCode.BAD_INPUT
-    assert f"home={read_only}: nothing can be written there" in err.replace("\n", "")
+    assert f"home={read_only}: nothing can be written there" in err
     assert inside("plan", *DIR, "c=gather", f"home={read_only}").code == 0
     monkeypatch.setenv("WMH_HOME", str(read_only))
     assert " 0 problems" in inside("store", "verify").out
@@ -180,7 +181,7 @@ def test_a_reader_that_goes_away_stops_nothing(own_home: Path) -> None:
     process = started(*WORDS, "source.seconds=0.1")
     assert process.stdout
     process.stdout.close()
-    process.wait(timeout=60)
+    process.wait(timeout=120)
     assert process.returncode == 0
     assert steps_run() == {"gather": 1, "fit": 1, "ship": 1}
     assert process.stderr
@@ -190,13 +191,13 @@ def test_a_reader_that_goes_away_stops_nothing(own_home: Path) -> None:
 @pytest.mark.parametrize("words", ["--help", "plan c=modeling", "c=modeling --cfg job", "runs list", "store list"])
 def test_a_reader_that_reads_nothing_is_no_error(words: str) -> None:
     command = f"{PROGRAM} {words} | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 @pytest.mark.parametrize("words", ["--help", "plan c=modeling", "c=modeling --cfg job"])
 def test_output_that_cannot_be_written_is_said(words: str) -> None:
-    done = subprocess.run(["bash", "-c", f"{PROGRAM} {words} > /dev/full"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["bash", "-c", f"{PROGRAM} {words} > /dev/full"], capture_output=True, text=True, timeout=120)
     assert done.returncode == ExitCode.STEP_FAILED
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
@@ -208,7 +209,7 @@ def test_sigterm_ends_it_and_the_same_command_goes_on() -> None:
     while not steps_run():
         time.sleep(0.02)
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     assert process.returncode != 0
     assert inside(*WORDS, "source.seconds=0").code == 0
     assert " 0 problems" in inside("store", "verify").out

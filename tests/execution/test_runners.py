@@ -213,7 +213,7 @@ def test_a_function_of_the_main_module_is_refused() -> None:
         "print(run_local(local(f), Path(tempfile.mkdtemp())).error)\n"
     )
     command = [sys.executable, "-c", code, str(Path(__file__).parents[1])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "f is defined in the main module" in done.stdout
 
 

@@ -135,8 +135,8 @@ def test_a_step_sees_hydras_config_of_its_job(cli: Cli, conf: str, own_home: Pat
     assert len({seen["pid"] for seen in found(own_home)}) == (1 if launcher in ((), LAUNCHERS["basic"]) else 2)
 
 
-def test_a_single_run_has_one_folder(cli: Cli, conf: str, own_home: Path) -> None:
-    assert cli(*LOOK, "modeling/param=one", conf).code == 0
+def test_a_single_run_has_one_folder(conf: str, own_home: Path) -> None:
+    assert inside(*LOOK, "modeling/param=one", conf).code == 0
     (seen,) = found(own_home)
     assert (seen["mode"], seen["output_dir"]) == ("RUN", str(last_run(own_home)))
     assert (last_run(own_home) / ".hydra" / "config.yaml").is_file()
@@ -151,9 +151,9 @@ def test_what_a_step_logs_is_shown_and_kept(cli: Cli, conf: str, own_home: Path)
     assert "[here][DEBUG] - too much" in verbose.out
 
 
-def test_snapshots_say_what_was_composed(cli: Cli, conf: str, own_home: Path) -> None:
+def test_snapshots_say_what_was_composed(conf: str, own_home: Path) -> None:
     words = [*LOOK, "modeling/param=one,two", "+m_param.odd='[a, b]'", "cluster.pw=hunter2-hunter2"]
-    done = cli(*words, "deployment/cluster=cluster_1", "--multirun", conf)
+    done = inside(*words, "deployment/cluster=cluster_1", "--multirun", conf)
     assert done.code == 0, done.err
     folder = last_run(own_home) / "1" / ".hydra"
     names = ("config", "hydra", "overrides")
@@ -180,13 +180,13 @@ def test_a_job_with_no_overrides_has_snapshots(own_home: Path, conf: str, tmp_pa
     assert not (last_run(own_home) / ".hydra").exists()
 
 
-def test_folders_go_where_hydra_is_told(cli: Cli, conf: str, own_home: Path) -> None:
+def test_folders_go_where_hydra_is_told(conf: str, own_home: Path) -> None:
     words = ["hydra.sweep.dir=sweeps/${dataset.name}", "hydra.sweep.subdir=${hydra.job.override_dirname}"]
-    assert cli(*LOOK, "modeling/param=one,two", "--multirun", conf, *words).code == 0
+    assert inside(*LOOK, "modeling/param=one,two", "--multirun", conf, *words).code == 0
     names = sorted(p.name for p in Path("sweeps/cars").iterdir() if p.is_dir())
     assert names == [f"c/modeling_sub=look,c=modeling,modeling/param={n}".split("/")[0] for n in ("one",)]
     assert [s["output_dir"].startswith(str(Path("sweeps/cars").absolute())) for s in found(own_home)] == [True, True]
-    assert cli(*LOOK, "modeling/param=one", conf, "force=[modeling]", "hydra.run.dir=single/${now:%Y}").code == 0
+    assert inside(*LOOK, "modeling/param=one", conf, "force=[modeling]", "hydra.run.dir=single/${now:%Y}").code == 0
     assert len(list(Path("single").glob("20*/.hydra/config.yaml"))) == 1
 
 
@@ -204,9 +204,9 @@ def test_a_job_may_run_in_its_folder_with_variables(cli: Cli, conf: str, own_hom
     assert {s["variable"] for s in seen} == {"cars"}
 
 
-def test_callbacks_are_told(cli: Cli, conf: str) -> None:
+def test_callbacks_are_told(conf: str) -> None:
     words = ["modeling/param=one,two", "++m_param.fails=false,true", "hydra/callbacks=tell"]
-    assert cli(*LOOK, *words, "--multirun", conf).code == 1
+    assert inside(*LOOK, *words, "--multirun", conf).code == 1
     assert Path("told.txt").read_text().splitlines() == [
         "multirun_start",
         *("job_start 0", "job_end COMPLETED Artifact", "job_start 1", "job_end FAILED RuntimeError"),
@@ -214,7 +214,7 @@ def test_callbacks_are_told(cli: Cli, conf: str) -> None:
         "multirun_end",
     ]
     Path("told.txt").unlink()
-    assert cli(*LOOK, "modeling/param=one", "++m_param.fails=false", "hydra/callbacks=tell", conf).code == 0
+    assert inside(*LOOK, "modeling/param=one", "++m_param.fails=false", "hydra/callbacks=tell", conf).code == 0
     told = ["run_start when_ml_pipeline_meets_hydra", "job_start -", "job_end COMPLETED Artifact", "run_end"]
     assert Path("told.txt").read_text().splitlines() == told, "also of a job whose result was stored"
 
@@ -262,13 +262,13 @@ def test_another_app_of_hydras_can_sweep_by_it(tmp_path: Path, own_home: Path, s
     assert os.environ[HOME] == str(own_home)
 
 
-def test_hydra_lists_the_plugins(cli: Cli) -> None:
-    shown = cli("--info", "plugins", "c=modeling").out
+def test_hydra_lists_the_plugins() -> None:
+    shown = inside("--info", "plugins", "c=modeling").out
     assert "PlanSweeper" in shown
     assert "LocalLauncher" in shown
 
 
-def test_configs_may_refer_to_hydras_own(conf: str, tmp_path: Path, own_home: Path, cli: Cli) -> None:
+def test_configs_may_refer_to_hydras_own(conf: str, tmp_path: Path, own_home: Path) -> None:
     asks = "\n".join(
         f"{name}: ${{hydra:{key}}}"
         for name, key in {
@@ -281,13 +281,13 @@ def test_configs_may_refer_to_hydras_own(conf: str, tmp_path: Path, own_home: Pa
     )
     write(tmp_path / "conf", {"modeling/param/three.yaml": f"# @package m_param\n# Three\n{asks}\n"})
     words = (*LOOK, "modeling/param=three", "+m_param.x=5,6", "--multirun", conf, "--cfg", "job", "-p", "m_param")
-    shown = list(yaml.safe_load_all(cli(*words, "--resolve").out.replace("# job", "---\n#")))
+    shown = list(yaml.safe_load_all(inside(*words, "--resolve").out.replace("# job", "---\n#")))
     assert [s["number"] for s in shown] == [0, 1]
     assert {s["choice"] for s in shown} == {"three"}
     assert {s["cwd"] for s in shown} == {str(Path.cwd())}
     assert shown[1]["words"] == ["c=modeling", "c/modeling_sub=look", "modeling/param=three", "+m_param.x=6"]
     assert shown[1]["folder_name"] == "+m_param.x=6,c/modeling_sub=look,c=modeling,modeling/param=three"
-    assert "${hydra:job.num}" in cli(*words).out, "as it is written"
+    assert "${hydra:job.num}" in inside(*words).out, "as it is written"
 
 
 def test_the_folder_of_a_job_is_in_no_config(conf: str) -> None:
@@ -327,8 +327,8 @@ def test_what_is_wrong_with_hydras_part_leaves_nothing_behind(conf: str, own_hom
     assert not list((own_home / "runs").iterdir())
 
 
-def test_variables_are_taken_along(cli: Cli, conf: str, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_are_taken_along(conf: str, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROM_HYDRA", "from where the command was given")
     words = ("hydra.job.env_copy=[FROM_HYDRA,NOT_SET]", "hydra.launcher.n_jobs=2", "+m_param.x=1,2", "--multirun")
-    assert cli(*LOOK, "modeling/param=one", conf, *words).code == 0
+    assert inside(*LOOK, "modeling/param=one", conf, *words).code == 0
     assert {seen["variable"] for seen in found(own_home)} == {"from where the command was given"}

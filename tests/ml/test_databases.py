@@ -275,7 +275,7 @@ def test_values_get_their_types() -> None:
     assert frame["new"].sum() == ROWS // 2
 
 
-def test_everything_wrong_is_said_at_once_before_anything_runs(wide: None, own_home: Path) -> None:
+def test_everything_wrong_is_said_at_once_before_anything_runs(own_home: Path) -> None:
     things(thing(60, y=None), thing(61, size="oops"), thing(62, made="soon"), thing(63, new=7))
     names = ["size", "color", "made", "new", "more"]
     dtypes = ["int", "string", "date", "bool", "float"]
@@ -297,7 +297,7 @@ def test_everything_wrong_is_said_at_once_before_anything_runs(wide: None, own_h
     assert not [*own_home.glob("store/*")]
 
 
-def test_types_that_the_database_says_are_compared(postgres: PostgresServer, wide: None) -> None:
+def test_types_that_the_database_says_are_compared(postgres: PostgresServer) -> None:
     postgres.run("CREATE TABLE things (size date, colour text, made timestamp, new jsonb, y numeric(9, 2))")
     features = "[{name:size,dtype:float},{name:colour,dtype:int},{name:made,dtype:date},{name:new,dtype:bool}]"
     words = ["schema.name=things", "schema.target={name:y,dtype:float}", f"schema.features={features}"]
@@ -310,7 +310,7 @@ def test_types_that_the_database_says_are_compared(postgres: PostgresServer, wid
     assert "features[2]" not in err
 
 
-def test_a_column_listed_twice_and_neither_table_nor_query(wide: None) -> None:
+def test_a_column_listed_twice_and_neither_table_nor_query() -> None:
     twice = "schema.features=[{name:a,dtype:int},{name:Miles_per_Gallon,dtype:int}]"
     code, _, err = inside("c=preprocessing", TABLE, twice, "dataset.table=null")
     assert code == 2
@@ -319,7 +319,7 @@ def test_a_column_listed_twice_and_neither_table_nor_query(wide: None) -> None:
     assert "dataset: either a table or a query is needed" in err
 
 
-def test_what_only_shows_in_the_values_is_said_after_reading(wide: None) -> None:
+def test_what_only_shows_in_the_values_is_said_after_reading() -> None:
     in_sqlite(MIXED, [thing(k, y=1.0) for k in range(ROWS)])
     words = [TABLE, "connection.path=own.sqlite", "schema.name=things", "schema.target={name:y,dtype:float}"]
     code, _, err = inside("c=preprocessing", *words, "schema.features=[{name:size,dtype:int}]")
@@ -339,7 +339,7 @@ def test_what_only_shows_in_the_values_is_said_after_reading(wide: None) -> None
     ],
 )
 def test_a_connection_that_fails_names_its_key(
-    words: list[str], message: str, postgres: PostgresServer, wide: None, own_home: Path
+    words: list[str], message: str, postgres: PostgresServer, own_home: Path
 ) -> None:
     load("postgres")
     code, out, err = inside("c=preprocessing", TABLE, "preprocessing/connection=postgres", *words)
@@ -351,7 +351,7 @@ def test_a_connection_that_fails_names_its_key(
     assert "Traceback" not in out + err
 
 
-def test_where_nobody_answers_the_step_fails_and_no_other(postgres: PostgresServer, wide: None) -> None:
+def test_where_nobody_answers_the_step_fails_and_no_other(postgres: PostgresServer) -> None:
     load("postgres")
     words = [TABLE, "preprocessing/connection=postgres", f"connection.port=1,{postgres.port}", "--multirun"]
     code, _, err = inside("c=preprocessing", *words)
@@ -361,7 +361,7 @@ def test_where_nobody_answers_the_step_fails_and_no_other(postgres: PostgresServ
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
-def test_a_file_that_is_no_database(kind: str, wide: None) -> None:
+def test_a_file_that_is_no_database(kind: str) -> None:
     if kind == "duckdb":
         pytest.importorskip("duckdb", reason='needs the extra "duckdb"')
     words = ["c=preprocessing", TABLE, f"preprocessing/connection={kind}"]
@@ -386,7 +386,7 @@ def test_names_are_never_taken_for_sql() -> None:
     assert dataset.rows().frame.collect().height == ROWS
 
 
-def test_reading_does_not_write(postgres: PostgresServer, wide: None) -> None:
+def test_reading_does_not_write(postgres: PostgresServer) -> None:
     load("postgres")
     query = "dataset.query='WITH gone AS (DELETE FROM cars RETURNING *) SELECT * FROM gone'"
     assert inside("c=preprocessing", TABLE, "preprocessing/connection=postgres", query).code == 2
@@ -396,7 +396,7 @@ def test_reading_does_not_write(postgres: PostgresServer, wide: None) -> None:
         session.row("DELETE FROM things RETURNING 1")
 
 
-def test_load_refuses_another_table_of_that_name(wide: None) -> None:
+def test_load_refuses_another_table_of_that_name() -> None:
     load("sqlite")
     with sqlite3.connect(next(Path("..").rglob("tables.sqlite"))) as connection:
         connection.execute('DELETE FROM cars WHERE "Year" > 75')
@@ -499,7 +499,7 @@ def test_the_password_is_nowhere(postgres: PostgresServer, own_home: Path, cli: 
     words = ("c=preprocessing", TABLE, "preprocessing/connection=postgres", f"connection.pw={PASSWORD}")
     code, out, err = cli(*words)
     assert code == 0, err
-    assert "pw=**********" in cli("plan", *words).out + out + err or PASSWORD not in out + err
+    assert "pw=**********" in inside("plan", *words).out + out + err or PASSWORD not in out + err
     inputs = [json.loads(f.read_text("utf-8")) for f in own_home.rglob("inputs.json")]
     assert any("postgres" in json.dumps(i) for i in inputs)
     assert not [f for f in own_home.rglob("*") if f.is_file() and PASSWORD.encode() in f.read_bytes()]
@@ -535,7 +535,7 @@ def test_the_help_of_a_stage_shows_the_keys_of_the_connection(wide: None) -> Non
     assert "dataset.connection" not in out
 
 
-def test_a_connection_without_a_table_is_refused(wide: None) -> None:
+def test_a_connection_without_a_table_is_refused() -> None:
     code, _, err = inside("c=modeling", "preprocessing/connection=postgres")
     assert code == 2
     assert "preprocessing/connection=postgres: no step of this command reads 'connection'" in err
@@ -544,20 +544,20 @@ def test_a_connection_without_a_table_is_refused(wide: None) -> None:
     assert code == 2
 
 
-def test_a_variable_that_is_not_set_is_named(wide: None) -> None:
+def test_a_variable_that_is_not_set_is_named() -> None:
     code, _, err = inside("c=preprocessing", TABLE, "preprocessing/connection=snowflake")
     assert code == 2
     assert "connection.account: the environment variable SNOWFLAKE_ACCOUNT is not set" in err
 
 
-def test_a_misspelt_key_of_a_connection(wide: None) -> None:
+def test_a_misspelt_key_of_a_connection() -> None:
     code, _, err = inside("c=preprocessing", TABLE, "+connection.pth=x")
     assert code == 2
     assert "connection.pth: there is no such key" in err
     assert "Did you mean 'connection.path'?" in err
 
 
-def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, wide: None) -> None:
+def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "duckdb", None)
     code, _, err = inside("c=preprocessing", TABLE, "preprocessing/connection=duckdb")
     assert code == 2

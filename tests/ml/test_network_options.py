@@ -15,7 +15,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 from sklearn import datasets
 
-from conftest import Cli
+from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.ml.artifacts import Image, PreparedData
@@ -74,10 +74,10 @@ def test_what_is_out_of_range_is_refused(kind: Any, wrong: dict[str, Any]) -> No
         ([*DIGITS, "model.activation=relu"], "expected one of RELU, GELU, SELU, SILU"),
     ],
 )
-def test_what_does_not_fit_is_said_before_anything_runs(cli: Cli, words: list[str], said: str) -> None:
-    code, _, err = cli("c=modeling", *words)
+def test_what_does_not_fit_is_said_before_anything_runs(words: list[str], said: str) -> None:
+    code, _, err = inside("c=modeling", *words)
     assert code == ExitCode.BAD_INPUT
-    assert re.search(said, " ".join(err.split()) if "\\s" in said else err.replace("\n      ", " ")), err
+    assert re.search(said, err), err
     assert "prepare: done" not in err
 
 
@@ -99,24 +99,24 @@ sys.meta_path[:] = map(Without, sys.meta_path)
 from when_ml_pipeline_meets_hydra.cli import main
 sys.exit(main(["c=modeling", "+experiment=good_run"]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == ExitCode.BAD_INPUT
     assert "model=fcn: needs torch and onnxscript" in done.stderr
     assert "pip install 'when_ml_pipeline_meets_hydra[torch]'" in done.stderr
     assert "prepare: done" not in done.stderr
 
 
-def test_options_inherit_and_experiments_override(cli: Cli) -> None:
-    config = cli("--cfg", "job", "modeling/model=cnn_small").out
+def test_options_inherit_and_experiments_override() -> None:
+    config = inside("--cfg", "job", "modeling/model=cnn_small").out
     assert "name: cnn_small" in config
     assert "pool_stride: 2" in config
-    config = cli("--cfg", "job", "modeling/model=single_linear_layer").out
+    config = inside("--cfg", "job", "modeling/model=single_linear_layer").out
     assert "models.fcn.Fcn" in config
     assert "num_hidden: 0" in config
-    config = cli("--cfg", "job", "+experiment=cmnist/cnn", "m_param.epochs=3").out
+    config = inside("--cfg", "job", "+experiment=cmnist/cnn", "m_param.epochs=3").out
     for line in ("name: cmnist_16", "resolution: 16", "kernel_size: 3", "lr: 0.001", "scaling: standard", "epochs: 3"):
         assert line in config
-    code, _, err = cli("--cfg", "job", "+experiment=goodrun")
+    code, _, err = inside("--cfg", "job", "+experiment=goodrun")
     assert code == ExitCode.BAD_INPUT
     assert "'good_run'" in err
 

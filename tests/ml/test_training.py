@@ -173,7 +173,7 @@ from when_ml_pipeline_meets_hydra.ml.models import gradient_boosting, lightgbm, 
 heavy = {"numpy", "polars", "sklearn", "onnx", "onnxruntime", "skl2onnx", "lightgbm", "pyarrow"}
 print(*sorted(heavy & sys.modules.keys()))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
@@ -191,7 +191,7 @@ print(*LightGBM().check())
     (tmp_path / extensions.name).symlink_to(extensions)
     package_home = Path(sys.modules["when_ml_pipeline_meets_hydra"].__file__ or "").parent
     (tmp_path / package_home.name).symlink_to(package_home)
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert done.stderr == ""
     assert "needs lightgbm and onnxmltools" in done.stdout
     assert "pip install 'when_ml_pipeline_meets_hydra[lightgbm]'" in done.stdout

@@ -37,6 +37,8 @@ from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
 from when_ml_pipeline_meets_hydra.serving.http.users import Role, new_user
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
+# One worker starts the servers once.
+pytestmark = pytest.mark.xdist_group("serving_attacks")
 ROWS = [tiny.json_row(row) for row in tiny.ROWS]
 VERSIONS = "/v2/repository/models/things/versions"
 PREDICT = "/v2/models/things/predict"

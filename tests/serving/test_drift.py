@@ -18,6 +18,7 @@ from scipy.stats import chi2
 import tiny_models as tiny
 from conftest import Cli
 from model_server import ID, PASSWORD, Server, running
+from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Distribution, Summary, of_numbers, of_texts
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.monitoring.drift import Level, by_chance, compare, population_stability_index
@@ -157,14 +158,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_drift_of_a_served_model(server: Server, cli: Cli, tmp_path: Path) -> None:
     there = ["deployment/cluster=http", f"cluster.url={server.url}", f"cluster.id={ID}"]
     secret = {"WMH_CLUSTER_PW": PASSWORD}
-    nothing = cli("cluster", "drift", "things", *there, env=secret)
+    nothing = inside("cluster", "drift", "things", *there, env=secret)
     assert (nothing.code, nothing.err) == (0, "")
     assert "things version 1 on http was asked nothing in these days" in nothing.out
     rows = [tiny.json_row({**row, "weight": 50_000.0}) for row in tiny.ROWS] * 7
     for _ in range(2):
         assert server.call("POST", "/v2/models/things/predict", {"rows": rows})[0] == 200
     assert server.call("POST", "/v2/models/things/predict", {"rows": [{"maker": 3}]})[0] == 422
-    for _ in range(200):
+    for _ in range(1200):
         if server.call("GET", "/v2/repository/models/things/observed")[1]["observed"]:
             break
         time.sleep(0.1)
@@ -176,11 +177,11 @@ def test_drift_of_a_served_model(server: Server, cli: Cli, tmp_path: Path) -> No
     assert "> 3100: 10.0% → 100.0%" in lines[1]
     assert "things version 1 on http: 420 rows of 3 requests" in found.out
     assert Path("drift.svg").read_text().startswith("<?xml")
-    said = json.loads(cli("cluster", "drift", "things", *there, "--json", env=secret).out)
+    said = json.loads(inside("cluster", "drift", "things", *there, "--json", env=secret).out)
     assert [said["features"][0]["name"], said["features"][0]["level"]] == ["weight", "drifted"]
     assert said["prediction"]["level"] == "drifted"
     assert sum(said["prediction"]["service"]["counts"]) == 420
-    local = cli("cluster", "drift", "things", f"cluster.path={tmp_path / 'models'}")
+    local = inside("cluster", "drift", "things", f"cluster.path={tmp_path / 'models'}")
     assert local.out.splitlines()[:-1] == lines[:-2]
 
 
@@ -194,7 +195,7 @@ def test_drift_of_a_served_model(server: Server, cli: Cli, tmp_path: Path) -> No
         (["things", "--days", "0"], 2, "--days"),
     ],
 )
-def test_what_a_person_can_get_wrong(cli: Cli, words: list[str], code: int, said: str) -> None:
-    done = cli("cluster", "drift", *words)
+def test_what_a_person_can_get_wrong(words: list[str], code: int, said: str) -> None:
+    done = inside("cluster", "drift", *words)
     assert (done.code, said in done.err + done.out) == (code, True), done
     assert "Traceback" not in done.err

@@ -29,6 +29,8 @@ from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
 from when_ml_pipeline_meets_hydra.serving.http.users import Role, new_user
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
+# One worker starts the servers once.
+pytestmark = pytest.mark.xdist_group("serving_protocol")
 AUTH = {"Authorization": "Basic " + base64.b64encode(f"{ID}:{PASSWORD}".encode()).decode()}
 PRICES = [tiny.price(row) for row in tiny.ROWS]
 

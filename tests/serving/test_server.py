@@ -25,6 +25,7 @@ import pytest
 
 import tiny_models as tiny
 from model_server import COMMAND, ID, PASSWORD, Server, running
+from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.app import create_app
@@ -33,6 +34,8 @@ from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
 from when_ml_pipeline_meets_hydra.serving.http.users import Role, new_user
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
+# One worker starts the servers once.
+pytestmark = pytest.mark.xdist_group("serving_server")
 ROWS = [tiny.json_row(row) for row in tiny.ROWS]
 PREDICT, INFER = "/v2/models/things/predict", "/v2/models/things/infer"
 
@@ -378,14 +381,14 @@ def test_a_request_that_has_begun_is_finished_on_ctrl_c(tmp_path: Path, bundles:
             time.sleep(0.3)
             connection.sendall(body[10:])
             assert b"200 OK" in connection.recv(65536)
-        assert server.process.wait(timeout=20) == 0
+        assert server.process.wait(timeout=120) == 0
     assert "Traceback" not in server.log.read_text()
     assert server.log.read_text().rstrip().endswith("Stopped.")
 
 
 def written_when(server: Server, line: str) -> str:
     """The log, when it has that line: it is written after the answer has gone."""
-    for _ in range(100):
+    for _ in range(1200):
         if line in (log := server.log.read_text()):
             return log
         time.sleep(0.05)
@@ -420,13 +423,10 @@ def test_what_the_server_writes_has_no_secret(empty: Server, tmp_path: Path, bun
     ],
 )
 def test_what_a_person_can_get_wrong(words: list[str], password: str, said: str) -> None:
-    variables = {**os.environ, "WMH_SERVE_PW": password}
-    done = subprocess.run(
-        [*COMMAND, "serve", "--port", "0", *words], env=variables, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    done = inside("serve", "--port", "0", *words, env={"WMH_SERVE_PW": password})
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
@@ -434,7 +434,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         variables = {**os.environ, "WMH_SERVE_PW": PASSWORD}
         words = ["serve", "--port", port, "--repository", str(tmp_path)]
-        done = subprocess.run([*COMMAND, *words], env=variables, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([*COMMAND, *words], env=variables, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert f"--port={port}" in done.stderr
     assert "address already in use" in done.stderr

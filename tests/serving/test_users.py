@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
 import subprocess
@@ -9,44 +10,43 @@ from pathlib import Path
 
 import pytest
 
-from conftest import PROGRAM, Cli
+from conftest import PROGRAM, Finished
+from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.serving.http.users import Role, User, Users, is_password, new_user
 
 PASSWORD = "correct horse battery"
 
 
-def add(
-    repository: Path, name: str, role: str, *words: str, password: str = PASSWORD
-) -> subprocess.CompletedProcess[str]:
-    command = [str(PROGRAM), "cluster", "user", "add", name, "--role", role, "--repository", str(repository), *words]
-    return subprocess.run(command, input=f"{password}\n", capture_output=True, text=True, timeout=60)
+def add(repository: Path, name: str, role: str, *words: str, password: str = PASSWORD) -> Finished:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.StringIO(f"{password}\n"))
+        return inside("cluster", "user", "add", name, "--role", role, "--repository", str(repository), *words)
 
 
-def test_add_list_replace_remove(tmp_path: Path, cli: Cli) -> None:
+def test_add_list_replace_remove(tmp_path: Path) -> None:
     models = tmp_path / "models"
-    assert add(models, "ann", "predict").returncode == 0
-    assert add(models, "bob", "deploy").returncode == 0
-    assert (
-        cli("cluster", "user", "list", "--repository", str(models)).out.split()
-        == ["id", "role", "ann", "predict", "bob", "deploy"]
-    )
+    command = [str(PROGRAM), "cluster", "user", "add", "ann", "--role", "predict", "--repository", str(models)]
+    subprocess.run(command, input=f"{PASSWORD}\n", text=True, timeout=120, check=True)
+    assert add(models, "bob", "deploy").code == 0
+    listed = inside("cluster", "user", "list", "--repository", str(models)).out.split()
+    assert listed == ["id", "role", "ann", "predict", "bob", "deploy"]
     again = add(models, "ann", "admin")
-    assert (again.returncode, "there is such a user already" in again.stderr) == (2, True)
-    assert add(models, "ann", "admin", "--replace", password="another password").returncode == 0
+    assert (again.code, "there is such a user already" in again.err) == (2, True)
+    assert add(models, "ann", "admin", "--replace", password="another password").code == 0
     users = Users(models).all()
     assert users["ann"].role is Role.ADMIN
     assert is_password("another password", users["ann"])
     assert not is_password(PASSWORD, users["ann"])
     assert is_password(PASSWORD, users["bob"])
-    assert cli("cluster", "user", "remove", "bob", "--repository", str(models)).code == 0
-    code, _, err = cli("cluster", "user", "remove", "an", "--repository", str(models))
+    assert inside("cluster", "user", "remove", "bob", "--repository", str(models)).code == 0
+    code, _, err = inside("cluster", "user", "remove", "an", "--repository", str(models))
     assert (code, "Did you mean 'ann'?" in err) == (2, True)
     assert list(Users(models).all()) == ["ann"]
 
 
 def test_the_file_holds_hashes_and_is_only_the_owners(tmp_path: Path) -> None:
-    assert add(tmp_path, "ann", "predict").returncode == 0
+    assert add(tmp_path, "ann", "predict").code == 0
     file = tmp_path / "users.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert PASSWORD not in file.read_text()
@@ -67,7 +67,7 @@ def test_the_file_holds_hashes_and_is_only_the_owners(tmp_path: Path) -> None:
 )
 def test_what_a_person_can_get_wrong(tmp_path: Path, name: str, role: str, password: str, said: str) -> None:
     done = add(tmp_path, name, role, password=password)
-    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+    assert (done.code, said in done.err, "Traceback" in done.err) == (2, True, False), done.err
     assert not (tmp_path / "users.json").exists()
 
 

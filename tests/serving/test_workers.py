@@ -21,11 +21,14 @@ import trustme
 
 import tiny_models as tiny
 from model_server import COMMAND, ID, PASSWORD, Server, running
+from small_pipeline import inside
 from traffic import traffic
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.http.users import Role, Users
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
+# One worker starts the servers once.
+pytestmark = pytest.mark.xdist_group("serving_workers")
 ROWS = [tiny.json_row(row) for row in tiny.ROWS]
 PREDICT = "/v2/models/things/predict"
 
@@ -106,7 +109,7 @@ def test_open_connections_are_answered_while_the_server_stops(models: Path, tmp_
         server.process.send_signal(signal.SIGTERM)
         until(lambda: refuses(server.port))
         assert {answered(connection).getheader("connection") for connection in connections} == {"close"}
-        assert server.process.wait(timeout=20) == 0
+        assert server.process.wait(timeout=120) == 0
     assert "Traceback" not in server.log.read_text()
 
 
@@ -126,7 +129,7 @@ def test_workers_stop_when_their_supervisor_was_killed(models: Path, tmp_path: P
         metrics = f"*/model_server_metrics-{server.process.pid}-*"
         assert [*Path("/dev").glob(metrics), *Path("/").glob(metrics)]
         server.process.kill()
-        server.process.wait(timeout=20)
+        server.process.wait(timeout=120)
         until(lambda: refuses(server.port))
         until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
     with running(models, tmp_path / "log"):  # whichever server starts next takes away what is left of dead ones
@@ -136,7 +139,7 @@ def test_workers_stop_when_their_supervisor_was_killed(models: Path, tmp_path: P
 def test_what_cannot_start_says_so_and_ends(models: Path, tmp_path: Path) -> None:
     (tmp_path / "users.json").write_text('{"ann": {"role": "king", "hash": "x"}}')
     words: list[str | Path] = [*COMMAND, "serve", "--repository", str(tmp_path), "--port", "0"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert (done.returncode, "users.json" in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
 
 
@@ -145,7 +148,7 @@ def test_a_server_whose_workers_cannot_start_ends(tmp_path: Path) -> None:
     (tmp_path / "limits.py").write_text("raise ImportError('a library that is broken')")  # only workers import it
     variables = {**os.environ, "WMH_SERVE_PW": PASSWORD, "PYTHONPATH": str(tmp_path)}
     words: list[str | Path] = [*COMMAND, "serve", "--repository", str(tmp_path / "models"), "--port", "0"]
-    done = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1, done.stderr
     assert "a worker cannot start" in done.stderr
     assert "The server could not start" in done.stderr
@@ -186,7 +189,8 @@ def test_users_roles_and_the_metrics_of_all_workers(models: Path, tmp_path: Path
 
 def metrics(server: Server, auth: str) -> dict[str, float]:
     """What Prometheus would read."""
-    answer = httpx.get(f"{server.url}/metrics", auth=tuple(auth.split(":", 1)))  # type: ignore[arg-type]
+    user, _, password = auth.partition(":")
+    answer = httpx.get(f"{server.url}/metrics", auth=(user, password), timeout=60)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
     return {name: float(value) for name, value in re.findall(r"^([a-z]\S*(?:\{.*\})?) (\S+)$", answer.text, re.M)}
@@ -233,7 +237,6 @@ def test_tls_and_a_certificate_that_is_replaced(models: Path, tmp_path: Path) ->
     ],
 )
 def test_certificates_that_cannot_be_used(words: list[str], said: str, tmp_path: Path) -> None:
-    variables = {**os.environ, "WMH_SERVE_PW": PASSWORD}
-    command: list[str | Path] = [*COMMAND, "serve", "--port", "0", "--repository", str(tmp_path), *words]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, said in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+    variables = {"WMH_SERVE_PW": PASSWORD}
+    done = inside("serve", "--port", "0", "--repository", str(tmp_path), *words, env=variables)
+    assert (done.code, said in done.err, "Traceback" in done.err) == (2, True, False), done.err

@@ -127,7 +127,7 @@ def test_columns_are_described_at_the_same_time_and_each_is_told(monkeypatch: py
     both, describe = threading.Barrier(2), columns.describe
 
     def met(*about: Any) -> dict[str, Any]:
-        both.wait(timeout=60)  # nobody passes alone
+        both.wait(timeout=120)  # nobody passes alone
         return describe(*about)
 
     monkeypatch.setattr(columns, "describe", met)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Cli
 from small_pipeline import EXAMPLES, inside
 
 SCENARIOS = {"first_taste": "pw_1", "other_cluster": "pw_3", "fixed_password": "pw_2"}
@@ -28,8 +27,8 @@ def printed(out: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "password"), SCENARIOS.items())
-def test_a_scenario_prints_its_blocks_and_masks_the_password(cli: Cli, name: str, password: str) -> None:
-    code, out, err = cli(*command(name))
+def test_a_scenario_prints_its_blocks_and_masks_the_password(name: str, password: str) -> None:
+    code, out, err = inside(*command(name))
     assert code == 0
     masked = (
         expected(name).replace(f'"{password}"', f'"{MASK}"').replace(f"cluster.pw={password}", f"cluster.pw={MASK}")
@@ -77,8 +76,8 @@ def test_every_option_of_the_template_prints_itself() -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["c=help"]])
-def test_help_says_the_line_of_the_template_and_what_is_next(cli: Cli, words: list[str]) -> None:
-    code, out, err = cli(*words)
+def test_help_says_the_line_of_the_template_and_what_is_next(words: list[str]) -> None:
+    code, out, err = inside(*words)
     assert (code, err) == (0, "")
     stages = ["preprocessing", "modeling", "prediction", "analysis", "exptests", "deployment"]
     assert out.splitlines()[0] == f"This app has {[*stages, 'help']} commands"

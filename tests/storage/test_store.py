@@ -292,7 +292,7 @@ def test_a_child_of_who_holds_a_lock_does_not_hold_it(store: Store) -> None:
         "    if (child := os.fork()) == 0: os.closerange(0, 3); time.sleep(60); os._exit(0)\n"
         "    print(child, flush=True); os._exit(0)\n"
     )
-    child = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=40).stdout)
+    child = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120).stdout)
     try:
         with store.lock(key, "mine"):
             pass
@@ -360,4 +360,4 @@ def test_the_commands_of_the_store(own_home: Path) -> None:
     (folder(store, key) / "files" / "a.txt").write_text("hallo")
     code, out, _ = inside("store", "verify")
     assert code == 1
-    assert "a.txt: changed since it was stored" in out.replace("\n", "")
+    assert "a.txt: changed since it was stored" in out

@@ -67,7 +67,7 @@ def _show(error: PipelineError, *, as_json: bool) -> None:
     from when_ml_pipeline_meets_hydra.cli.output.tables import Problems
 
     if isinstance(error, BadInput):
-        console(stderr=True).print(Problems(error.problems))
+        console(stderr=True, soft_wrap=True).print(Problems(error.problems))
     else:
         console(stderr=True, soft_wrap=True).print(Text.assemble(("Error ", "bold red"), str(error)))
 

@@ -46,7 +46,7 @@ def show(
     if as_json:
         print_json({**record.content, "status": record.status, "configs": dict(record.configs())})
         return
-    out = console()
+    out = console(soft_wrap=True)
     head = {k: record.head[k] for k in ("id", "started", "seconds", "folder", "git")}
     words = " ".join(_words(record))
     out.print(dump_yaml({**head, "status": record.status.value, "asked for": words}), markup=False, end="")
@@ -55,7 +55,7 @@ def show(
     for step in record.steps:
         if step["error"]:
             out.print(f"{step['stage']} {step['subcommand']}: {step['error']}", style="red", markup=False)
-            out.print(f"  log: {record.folder / (step['log'] or 'logs')}", markup=False, soft_wrap=True)
+            out.print(f"  log: {record.folder / (step['log'] or 'logs')}", markup=False)
     count = record.head["job_count"]
     pairs = zip(record.jobs(), record.configs(), strict=True)
     for job_line, (number, config) in islice(pairs, None if count <= _MANY else 1):
@@ -68,7 +68,7 @@ def show(
 def diff(a: RunId, b: RunId) -> None:
     """Show in what two runs differ: configs of equal stages, results and metrics, versions."""
     first, second = find_record(home(), a), find_record(home(), b)
-    out = console()
+    out = console(soft_wrap=True)
     found = list(_differences(first, second))
     for line in found:
         out.print(line, markup=False)

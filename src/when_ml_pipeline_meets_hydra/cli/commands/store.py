@@ -27,14 +27,13 @@ def verify() -> None:
     """Read every stored file and say what is missing or was changed; exit code 1 where something was."""
     store = _store()
     wrong = list(store.verify())
+    out = console(soft_wrap=True)
     for line in wrong:
-        console().print(line, style="red", markup=False)
+        out.print(line, style="red", markup=False)
     left = store.unfinished()
     if left:
-        console().print(
-            f"{len(left)} unfinished of runs that failed or were killed (harmless; 'store gc' removes them)"
-        )
-    console().print(f"{sum(1 for _ in store.results())} results, {len(wrong)} problems")
+        out.print(f"{len(left)} unfinished of runs that failed or were killed (harmless; 'store gc' removes them)")
+    out.print(f"{sum(1 for _ in store.results())} results, {len(wrong)} problems")
     if wrong:
         raise typer.Exit(int(ExitCode.STEP_FAILED))
 
@@ -54,7 +53,8 @@ def gc(
         for result in old:
             store.remove(result.key)
     verb = "would be removed" if dry_run else "removed"
-    console().print(f"{len(left)} unfinished and {len(old)} results ({_size(sum(r.size for r in old))}) {verb}")
+    size = _size(sum(r.size for r in old))
+    console(soft_wrap=True).print(f"{len(left)} unfinished and {len(old)} results ({size}) {verb}")
 
 
 def _row(result: Stored) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from when_ml_pipeline_meets_hydra.composing.job import Job
 from when_ml_pipeline_meets_hydra.masking import Redactor
 
 _LONG = 80  # characters of a value
+_WHOLE: dict[str, Any] = {"no_wrap": True, "overflow": "ignore"}  # a path in it stays in one piece
 
 
 def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, multirun: bool) -> int:
@@ -37,7 +38,7 @@ def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, mul
         config = masks.tree(dict(job.config), keys)
         for key, hint in described.keys.items():
             for lines in _entries(key, hint, [], _at(config, key), _masked_origin(job, masks)):
-                out.print(lines)
+                out.print(lines, crop=False)
     return 0
 
 
@@ -69,14 +70,8 @@ def _entry(key: str, value: Any, field: Mapping[str, Any], origin: str) -> Group
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if len(shown) > _LONG:
         shown = shown[:_LONG] + "…"
-    head = Text.assemble((key, "cyan"), "=", (shown, "red" if value == "???" else "bold"))
+    head = Text.assemble("  ", (key, "cyan"), "=", (shown, "red" if value == "???" else "bold"), **_WHOLE)
     if field:
         head.append(f"   {allowed(field)}")
-    about = [str(field["description"])] if field.get("description") else []
-    about.append(f"from {origin or 'the default of its type'}")
-    below = Text("\n".join(about), "dim")
-    return Group(_indented(head, 2), _indented(below, 6))
-
-
-def _indented(text: Text, columns: int) -> Padding:
-    return Padding(text, (0, 0, 0, columns), expand=False)
+    about = [Padding(Text(str(text), "dim"), (0, 0, 0, 6), expand=False)] if (text := field.get("description")) else []
+    return Group(head, *about, Text(f"      from {origin or 'the default of its type'}", "dim", **_WHOLE))
