@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from needed import need
+
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # people have not set them
     os.environ.pop(name, None)
 
@@ -33,6 +35,20 @@ Cli = Callable[..., Finished]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the slow tests, so that no process ends with one of them while the others have nothing left."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out what ``tox -e integration`` runs, unless a file, a test or ``-m`` is given."""
+    if not config.option.markexpr and all(Path(word).is_dir() for word in config.args):
+        config.option.markexpr = "not integration"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Look for what the test's marks say that it needs."""
+    for mark in item.iter_markers("integration"):
+        need(*mark.args)
+    if item.get_closest_marker("lightgbm"):
+        need("lightgbm")
 
 
 @pytest.fixture(autouse=True)

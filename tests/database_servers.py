@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 SERVERS = Path(__file__).parent / "servers"
 PASSWORD = "correct-horse-battery"
-FAKESNOW = "FAKESNOW_PYTHON"
-NOT_INSTALLED = 69
+# What tests are marked with that start these servers.
+POSTGRES = pytest.mark.integration("psycopg", "initdb")
+SNOWFLAKE = pytest.mark.integration("snowflake.connector", "fakesnow")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class PostgresServer:
 
     def run(self, statement: str) -> list[tuple[object, ...]]:
         """What it says to a statement."""
-        psycopg: Any = pytest.importorskip("psycopg")
+        import psycopg
+
         words = {"host": "127.0.0.1", "port": self.port, "user": "app", "password": PASSWORD, "dbname": "postgres"}
         with psycopg.connect(**words, autocommit=True) as connection:
             cursor = connection.execute(statement)
@@ -57,8 +58,7 @@ class PostgresServer:
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """A server of one's own; the test is skipped where PostgreSQL or its driver is not installed."""
-    pytest.importorskip("psycopg", reason='needs the extra "postgres"')
+    """A server of one's own, for tests marked ``POSTGRES``."""
     # Not below pytest's own folder, which only the user who started it may enter.
     parent = Path(tempfile.mkdtemp(prefix="pg-"))
     parent.chmod(0o755)
@@ -70,8 +70,6 @@ def postgres_server() -> Iterator[PostgresServer]:
         text=True,
         timeout=120,
     )
-    if started.returncode == NOT_INSTALLED:
-        pytest.skip("PostgreSQL's server is not installed here (initdb)")
     assert started.returncode == 0, started.stderr
     server = PostgresServer(folder, int(started.stdout))
     try:
@@ -84,15 +82,11 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @contextmanager
 def snowflake_server() -> Iterator[dict[str, str]]:
-    """fakesnow, which speaks Snowflake's protocol; yields the environment that leads the real connector to it."""
-    pytest.importorskip("snowflake.connector", reason='needs the extra "snowflake"')
-    python = os.environ.get(FAKESNOW, sys.executable)
-    if subprocess.run([python, "-c", "import fakesnow.server"], capture_output=True).returncode:
-        pytest.skip(f"needs fakesnow[server], here or in the environment whose Python is ${FAKESNOW}")
+    """fakesnow, which speaks Snowflake's protocol, for tests marked ``SNOWFLAKE``; yields what leads clients to it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [python, "-m", "fakesnow", "--server", "--port", str(port)]
+    command = [sys.executable, "-m", "fakesnow", "--server", "--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(port, server)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import secrets
 import signal
@@ -17,9 +16,11 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import pytest
+
 ID, PASSWORD = "admin", "s3cret-of-mlflow"
 COMMAND = Path(sys.executable).parent / "mlflow"
-INSTALLED = COMMAND.exists() and importlib.util.find_spec("flask_wtf") is not None
+MLFLOW = pytest.mark.integration("mlflow", "flask_wtf")  # what tests are marked with that start it
 
 
 @dataclass(frozen=True)

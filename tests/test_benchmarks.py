@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,11 +44,8 @@ def test_sweeps_prints_its_tables() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.lightgbm
+@pytest.mark.integration("lightgbm", "pandas")
 def test_tables_compares_ours_with_plain_scripts(tmp_path: Path) -> None:
-    pytest.importorskip("lightgbm")
-    for library in ("pandas", "pyarrow"):
-        pytest.importorskip(library, reason=f"the plain scripts need {library}")
     words = [
         sys.executable,
         str(BENCHMARKS / "tables.py"),
@@ -72,9 +68,8 @@ def test_tables_compares_ours_with_plain_scripts(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("h2load") is None, reason="needs h2load")
+@pytest.mark.integration("h2load", "pandas")
 def test_serving_prints_a_row_for_each_server(tmp_path: Path) -> None:
-    pytest.importorskip("pandas")
     words = ["--environments", str(tmp_path), "--seconds", "1", "-n", "1", "--only", "plain"]
     command = [sys.executable, str(BENCHMARKS / "serving/compare.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)

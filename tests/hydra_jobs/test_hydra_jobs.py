@@ -14,6 +14,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from conftest import HOME, Cli
+from needed import need
 from small_pipeline import inside, write
 from when_ml_pipeline_meets_hydra.records.record import read_records
 
@@ -122,7 +123,7 @@ LAUNCHERS = {
 @pytest.mark.parametrize("launcher", LAUNCHERS.values(), ids=LAUNCHERS)
 def test_a_step_sees_hydras_config_of_its_job(cli: Cli, conf: str, own_home: Path, launcher: tuple[str, ...]) -> None:
     if "hydra/launcher=joblib" in launcher:
-        pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra 'joblib' is not installed")
+        need("hydra_plugins.hydra_joblib_launcher")
     done = cli(*LOOK, "modeling/param=one,two", "--multirun", conf, *launcher)
     assert done.code == 0, done.err
     folder = last_run(own_home)
@@ -227,7 +228,7 @@ def test_a_launcher_that_is_not_there_is_said(conf: str) -> None:
 
 
 def test_a_launcher_sees_no_secret(cli: Cli, conf: str, own_home: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra 'joblib' is not installed")
+    need("hydra_plugins.hydra_joblib_launcher")
     words = ["deployment/cluster=cluster_1", "cluster.pw=hunter2-hunter2", "hydra/launcher=joblib"]
     done = cli(*LOOK, "modeling/param=one,two", *words, "--multirun", conf)
     assert done.code == 0, done.err

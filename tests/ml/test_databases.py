@@ -14,7 +14,8 @@ import pytest
 from pydantic import SecretStr
 
 from conftest import Cli
-from database_servers import PASSWORD, PostgresServer, postgres_server, snowflake_server
+from database_servers import PASSWORD, POSTGRES, SNOWFLAKE, PostgresServer, postgres_server, snowflake_server
+from needed import need
 from small_pipeline import inside, write
 from when_ml_pipeline_meets_hydra import Run, run
 from when_ml_pipeline_meets_hydra.binding.bind import bind
@@ -83,13 +84,15 @@ def in_sqlite(statements: Sequence[str], rows: Sequence[tuple[Any, ...]] = (), f
 # All the way
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgres", "snowflake"])
+@pytest.mark.parametrize(
+    "kind", ["sqlite", "duckdb", pytest.param("postgres", marks=POSTGRES), pytest.param("snowflake", marks=SNOWFLAKE)]
+)
 def test_a_shipped_table_gives_what_its_file_gives(
     kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [f"preprocessing/connection={kind}"]
     if kind == "duckdb":
-        pytest.importorskip("duckdb", reason='needs the extra "duckdb"')
+        need("duckdb")
     if kind == "postgres":
         request.getfixturevalue("postgres")
     if kind == "snowflake":
@@ -170,7 +173,8 @@ def of_jobs(done: Run) -> dict[Status, int]:
     return {status: asked.count(status) for status in sorted(set(asked))}
 
 
-@pytest.mark.parametrize("other", ["sqlite", "snowflake"])
+@POSTGRES
+@pytest.mark.parametrize("other", ["sqlite", pytest.param("snowflake", marks=SNOWFLAKE)])
 def test_a_sweep_over_databases_reads_each_table_once(
     postgres: PostgresServer, other: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +187,7 @@ def test_a_sweep_over_databases_reads_each_table_once(
     assert sum(o.step.call.stage == "preprocessing" for o in done.outcomes) == 4
 
 
+@POSTGRES
 def test_a_server_that_goes_away_fails_its_own_jobs_only(monkeypatch: pytest.MonkeyPatch) -> None:
     with postgres_server() as own:
         for name, value in own.environment.items():
@@ -199,6 +204,7 @@ def test_a_server_that_goes_away_fails_its_own_jobs_only(monkeypatch: pytest.Mon
             assert PASSWORD not in (outcome.error or "")
 
 
+@POSTGRES
 def test_a_table_of_ones_own_needs_one_schema_file_and_trains_as_scikit_learn_does(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
@@ -297,6 +303,7 @@ def test_everything_wrong_is_said_at_once_before_anything_runs(own_home: Path) -
     assert not [*own_home.glob("store/*")]
 
 
+@POSTGRES
 def test_types_that_the_database_says_are_compared(postgres: PostgresServer) -> None:
     postgres.run("CREATE TABLE things (size date, colour text, made timestamp, new jsonb, y numeric(9, 2))")
     features = "[{name:size,dtype:float},{name:colour,dtype:int},{name:made,dtype:date},{name:new,dtype:bool}]"
@@ -327,6 +334,7 @@ def test_what_only_shows_in_the_values_is_said_after_reading() -> None:
     assert "schema.target=y: it has the same value in every row" in err
 
 
+@POSTGRES
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -351,6 +359,7 @@ def test_a_connection_that_fails_names_its_key(
     assert "Traceback" not in out + err
 
 
+@POSTGRES
 def test_where_nobody_answers_the_step_fails_and_no_other(postgres: PostgresServer) -> None:
     load("postgres")
     words = [TABLE, "preprocessing/connection=postgres", f"connection.port=1,{postgres.port}", "--multirun"]
@@ -363,7 +372,7 @@ def test_where_nobody_answers_the_step_fails_and_no_other(postgres: PostgresServ
 @pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
 def test_a_file_that_is_no_database(kind: str) -> None:
     if kind == "duckdb":
-        pytest.importorskip("duckdb", reason='needs the extra "duckdb"')
+        need("duckdb")
     words = ["c=preprocessing", TABLE, f"preprocessing/connection={kind}"]
     assert "connection.path=none.db: there is no such file" in inside(*words, "connection.path=none.db").err
     Path("bad.db").write_text("no database at all, " * 100)
@@ -386,6 +395,7 @@ def test_names_are_never_taken_for_sql() -> None:
     assert dataset.rows().frame.collect().height == ROWS
 
 
+@POSTGRES
 def test_reading_does_not_write(postgres: PostgresServer) -> None:
     load("postgres")
     query = "dataset.query='WITH gone AS (DELETE FROM cars RETURNING *) SELECT * FROM gone'"
@@ -419,6 +429,7 @@ def test_a_query_a_limit_and_an_order() -> None:
     assert dataset.rows().frame.collect().rows() == [(2.0 * k, k / 2) for k in range(30)]
 
 
+@POSTGRES
 def test_memory_is_bounded_by_the_batch(postgres: PostgresServer) -> None:
     postgres.run("CREATE TABLE many AS SELECT k::float8 AS a, (k % 7)::int AS y FROM generate_series(1, 200000) k")
     words = {"host": "127.0.0.1", "port": postgres.port, "database": "postgres", "user": "app"}
@@ -494,6 +505,7 @@ def test_the_key_has_no_secret_and_needs_no_server() -> None:
     assert fingerprint(one) == fingerprint(two) != fingerprint(Postgres(**{**words, "host": "elsewhere.invalid"}))
 
 
+@POSTGRES
 def test_the_password_is_nowhere(postgres: PostgresServer, own_home: Path, cli: Cli) -> None:
     load("postgres")
     words = ("c=preprocessing", TABLE, "preprocessing/connection=postgres", f"connection.pw={PASSWORD}")

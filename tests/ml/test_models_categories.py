@@ -24,7 +24,6 @@ from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, read_split
 from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
 
 pytestmark = pytest.mark.lightgbm
-lightgbm_training = pytest.importorskip("when_ml_pipeline_meets_hydra.ml.models.lightgbm_training")
 Array = np.ndarray[Any, Any]
 
 
@@ -115,7 +114,9 @@ def test_columns_with_categories_make_the_same_trees_as_a_matrix(tmp_path: Path)
 
 
 def test_codes_are_the_place_of_the_feature_that_is_one() -> None:
-    columns = lightgbm_training.Columns(7, ((1, 3), (4, 6)))
+    from when_ml_pipeline_meets_hydra.ml.models.lightgbm_training import Columns
+
+    columns = Columns(7, ((1, 3), (4, 6)))
     rows = np.array([[5, 0, 1, 6, 0, 0, 7], [8, 1, 0, 9, 0, 1, 4]], dtype=np.float32)
     made = dict(zip(columns.sources, columns.of(rows).T.tolist(), strict=True))
     assert made == {0: [5, 8], 3: [6, 9], 6: [7, 4], (1, 3): [2, 1], (4, 6): [0, 2]}

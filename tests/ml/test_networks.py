@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -46,11 +45,7 @@ from when_ml_pipeline_meets_hydra.serving.bundling import held_out_rows
 from when_ml_pipeline_meets_hydra.serving.formats.examples import difference
 from when_ml_pipeline_meets_hydra.stages.modeling import train
 
-MISSING = [name for name in ("torch", "onnxscript") if importlib.util.find_spec(name) is None]
-pytestmark = [
-    pytest.mark.torch,
-    pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)}: comes with the extra torch"),
-]
+pytestmark = pytest.mark.integration("torch", "onnxscript")
 
 QUICK = NetworkParam(epochs=15, lr=0.01, patience=None)
 LINEAR = Fcn(name="single_linear_layer", num_hidden=0, norm=None)
@@ -275,11 +270,7 @@ def test_a_network_of_ones_own_only_says_how_it_is_built(tmp_path: Path) -> None
 
 
 def test_a_device_that_is_not_there_is_said() -> None:
-    import torch
-
-    if torch.accelerator.is_available():
-        pytest.skip("there is one")
-    (problem,) = replace(FCN, device="cuda:7").check()
+    (problem,) = replace(FCN, device="cuda:99").check()
     assert problem.key == "device"
     assert not list(FCN.check())
 
@@ -299,12 +290,12 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights(own_home: Path, tmp_
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    code, out, err = cli(*LONG)
+    code, out, err = cli(*LONG, timeout=600)
     assert code == 0, err
     assert "goes on after epoch" in out
     assert not list((own_home / "store").rglob("training.pt")), "removed once the result is stored"
     elsewhere = {"WMH_HOME": str(tmp_path / "undisturbed")}
-    code, out, err = cli(*LONG, env=elsewhere)
+    code, out, err = cli(*LONG, env=elsewhere, timeout=600)
     assert code == 0, err
     assert "goes on after epoch" not in out
     interrupted, undisturbed = ((home / "store") for home in (own_home, tmp_path / "undisturbed"))

@@ -231,7 +231,7 @@ class Kserve:
 
     def _wait(self, model: str, number: int) -> None:
         until = time.monotonic() + self.ready
-        status = "nothing"
+        reported = "nothing"
         while time.monotonic() < until:
             service = self._kubernetes.service(model) or {}
             status = service.get("status") or {}
@@ -239,10 +239,10 @@ class Kserve:
             is_seen = status.get("observedGeneration") == service.get("metadata", {}).get("generation")
             if is_seen and ready.get("status") == "True":
                 return
-            status = ready.get("message") or ready.get("reason") or status
+            reported = ready.get("message") or ready.get("reason") or reported
             time.sleep(min(POLL_SECONDS, self.ready / 10))
         limit = f"cluster.ready={self.ready:g} s"
-        raise StepFailed(f"version {number} is not ready within {limit}; KServe reports: {status}")
+        raise StepFailed(f"version {number} is not ready within {limit}; KServe reports: {reported}")
 
     @property
     def _bundles(self) -> Bundles:
