@@ -42,7 +42,7 @@ def test_an_object_store_without_its_library_names_the_extra(tmp_path: Path, no_
         cluster._filesystem()
 
 
+@pytest.mark.integration("pyarrow")
 def test_an_object_store_that_is_none(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow", reason='needs the extra "kserve"')
     with pytest.raises(StepFailed, match=r"nothing://at/all cannot be read or written: "):
         Storage("nothing://at/all").get({"file": tmp_path / "file"})

@@ -442,7 +442,7 @@ def test_memory_is_bounded_by_the_batch(postgres: PostgresServer) -> None:
 
 
 def test_duckdb_gives_its_rows_while_it_computes_them() -> None:
-    pytest.importorskip("duckdb", reason='needs the extra "duckdb"')
+    need("duckdb")
     with DuckDb(path=Path("own.duckdb")).open(write=True) as session:
         endless = session.batches("SELECT range AS a, md5(range::VARCHAR) AS b FROM range(1000000000000)", 1000)
         assert {next(endless).height for _ in range(300)} == {1000, 131_072 % 1000}
@@ -451,7 +451,7 @@ def test_duckdb_gives_its_rows_while_it_computes_them() -> None:
 
 
 def test_a_query_that_fails_in_the_middle_fails_its_step() -> None:
-    pytest.importorskip("duckdb", reason='needs the extra "duckdb"')
+    need("duckdb")
     query = "SELECT CASE WHEN range = 300000 THEN 'x' ELSE '1' END::INT AS a, 1 AS y FROM range(1000000)"
     columns = [Column(name=name, dtype=DType.INT) for name in ("a", "y")]
     schema = Schema(name="things", target=columns[1], features=(columns[0],))
