@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic.fields import FieldInfo
 
 from when_ml_pipeline_meets_hydra.binding.call import Call
-from when_ml_pipeline_meets_hydra.binding.keys import hints_of
+from when_ml_pipeline_meets_hydra.binding.keys import field_hints
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
 from when_ml_pipeline_meets_hydra.contracts import Chosen, Several
 
@@ -80,7 +80,7 @@ def places(call: Call) -> dict[str, Place]:
 def _inside(place: Place) -> Iterator[Place]:
     value: Any = place.value
     kind: Any = type(value)
-    for name, hint in hints_of(kind).items() if dataclasses.is_dataclass(value) else ():
+    for name, hint in field_hints(kind).items() if dataclasses.is_dataclass(value) else ():
         inner, (_, marks) = getattr(value, name), unwrapped(hint)
         if any(isinstance(m, Chosen) for m in marks):
             below = [Place(name, type(inner), inner)]
@@ -216,7 +216,7 @@ def of_class(kind: Any, value: Mapping[str, Any]) -> bool | None:
     if value.get("_target_", target := f"{kind.__module__}.{kind.__qualname__}") != target:
         return False
     given = {k: v for k, v in value.items() if k != "_target_"}
-    hints = hints_of(kind)
+    hints = field_hints(kind)
     if given.keys() - hints.keys():
         return False
     needed = {

@@ -1,7 +1,7 @@
 """Machine-learning pipelines in which every choice is a Hydra config group and every stage a command.
 
-Everything that a package or a notebook of your own needs is importable from here. It is loaded on first use, so that
-``import when_ml_pipeline_meets_hydra`` costs nothing.
+The public API of the package, for extensions and notebooks. Names are loaded on first use, so that
+``import when_ml_pipeline_meets_hydra`` is fast.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.runs import Run as Run
     from when_ml_pipeline_meets_hydra.runs import RunObserver as RunObserver
 
-# Module → what is exported from it; equal to the imports above, which only type checkers read.
+# Module → exported names; equal to the imports above, which only type checkers read.
 _EXPORTS = {
     "analyses.interface": ("Analysis", "Case", "Finding", "Picture", "Table"),
     "contracts": (

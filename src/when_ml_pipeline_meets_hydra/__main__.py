@@ -1,4 +1,4 @@
-"""``python -m when_ml_pipeline_meets_hydra``."""
+"""Entry point of ``python -m when_ml_pipeline_meets_hydra``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the author of a stage needs: frozen option classes, artifacts, effects, progress.
+"""The contract of stages and options: frozen option classes, artifacts, effects, progress.
 
 A subcommand is a plain function whose signature is the contract::
 
@@ -6,9 +6,8 @@ A subcommand is a plain function whose signature is the contract::
               out: Path, progress: Progress) -> TrainedModel: ...
 
 A parameter's name is a config key or the name of a stage; four are special: ``out`` (an empty directory for the
-step's files), ``progress``, ``checkpoints`` (a directory of the step's key that outlives a computation which failed
-or was killed, so that the next one can go on from there), and ``run_id`` (the id of the run, for what an effect leaves
-behind elsewhere).
+step's files), ``progress``, ``checkpoints`` (a directory that is kept when the step fails or is killed, so that the
+next attempt with the same key can resume), and ``run_id`` (the id of the run, for effects).
 """
 
 from __future__ import annotations
@@ -28,13 +27,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def frozen(cls: type[T]) -> type[T]:
-    """Make ``cls`` a validated, immutable, keyword-only dataclass that refuses unknown keys."""
+    """Make ``cls`` a validated, immutable, keyword-only dataclass that rejects unknown keys, NaN and infinity.
+
+    ``@frozen class Ridge: alpha: Annotated[float, Field(gt=0)] = 1.0`` is an option with one validated key.
+    """
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
     return pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[return-value]
 
 
 class Unkeyed:
-    """Marks a field that does not change the result, and so stays out of the step's key.
+    """Mark a field that does not change the result, and is therefore not part of the step's key.
 
     ``n_jobs: Annotated[int, Field(ge=1), Unkeyed()] = 1``
     """
@@ -46,12 +48,12 @@ def _named(path: Any) -> Any:
     return path
 
 
-# The path of a file or a folder. An empty text would mean the folder where one happens to be.
+# The path of a file or folder. Empty strings are rejected, since they would mean the working directory.
 NamedPath = Annotated[Path, BeforeValidator(_named)]
 
 
 class Chosen:
-    """Marks a field that is an option of its own: it receives what a parameter of its name would receive.
+    """Mark a field that holds another option: the config key of the field's name.
 
     ``connection: Annotated[Connection, Chosen()]`` in the class of ``dataset`` is the config key ``connection``.
     """
@@ -72,10 +74,10 @@ class Chosen:
 
 
 class Several:
-    """Marks a field that holds options by name, each of the class that its own ``_target_`` names; null: left out.
+    """Mark a field that holds named options, each of the class in its ``_target_``; those set to null are left out.
 
-    ``tests: Annotated[Mapping[str, Gate], Several()]`` in the class of ``gates`` reads the keys ``gates.tests.latency``
-    into what ``gates.tests.latency._target_`` says.
+    With ``tests: Annotated[Mapping[str, Gate], Several()]`` in the class of ``gates``, the config key
+    ``gates.tests.latency`` becomes an instance of ``gates.tests.latency._target_``.
     """
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
@@ -96,61 +98,62 @@ class Several:
 
 @frozen
 class Artifact:
-    """What a step returns: a directory of ordinary files (``path``) and the typed facts about them.
+    """The result of a step: a directory of ordinary files (``path``) and a typed manifest.
 
-    Subclasses add fields of JSON-able types; a field ``metrics`` (name → number) is shown in the run's record.
+    Subclasses are ``@frozen`` and add fields of JSON-serializable types; a field ``metrics`` (name → number) is shown
+    in the run's record. Example: ``return TrainedModel(path=out, metrics={"r2": 0.87}, …)``.
     """
 
     path: Path
 
     @property
     def key(self) -> str:
-        """The key of the step that made it: the store's directory has that name."""
+        """The key of the step that computed it, which is the name of its directory in the store."""
         return self.path.parent.name
 
 
 @runtime_checkable
 class Fingerprinted(Protocol):
-    """An option that stands for data outside the config, such as a file."""
+    """An option that refers to data outside the config, such as a file."""
 
     def fingerprint(self) -> str:
-        """A digest of the outside data; it changes when they do. Cheap, and imports no ML library."""
+        """Return a digest that changes when the data change. Must be cheap and import no ML library."""
 
 
 @runtime_checkable
 class FromFiles(Fingerprinted, Protocol):
-    """An option whose fingerprint is made from its own values and from files, and from nothing else."""
+    """An option whose fingerprint depends on its own values and on files alone."""
 
     def files(self) -> Iterable[Path]:
-        """These files; where none of them has changed, the fingerprint need not be asked for."""
+        """Return these files; while none of them changes, the fingerprint is cached."""
 
 
 @runtime_checkable
 class Checked(Protocol):
-    """An option that can look at the outside world (read its data) before anything runs."""
+    """An option that can check data and servers before anything runs."""
 
     def check(self) -> Iterable[Problem]:
-        """All that is wrong; the keys are relative to the option (``target``, not ``dataset.target``)."""
+        """Return all problems; their keys are relative to the option (``target``, not ``dataset.target``)."""
 
 
 class Progress(Protocol):
-    """Receives how far a step has come."""
+    """Callback that reports the progress of a step."""
 
     def __call__(self, done: float, total: float | None = None, message: str = "") -> None:
-        """``done`` of ``total`` units of work (epochs, trees, rows; None: unknown)."""
+        """Report ``done`` of ``total`` units of work (epochs, trees, rows; None: unknown)."""
 
 
 def effect(function: F) -> F:
-    """Mark a subcommand that changes the outside world: it runs every time that it is asked for."""
+    """Mark a subcommand with side effects outside the store (a deployment): it runs on every request, uncached."""
     function.is_effect = True  # type: ignore[attr-defined]
     return function
 
 
 def agreed(rule: Callable[..., Iterable[Problem]]) -> Callable[[F], F]:
-    """Give a subcommand a rule for what some of its values have to do with one another; asked before anything runs.
+    """Attach a rule that checks several arguments of a subcommand together, before anything runs.
 
-    ``rule`` names what it looks at: config values of the subcommand or of one whose artifact it receives (None where
-    there is no such value). The keys of its problems are whole (``m_param.seed``).
+    The parameters of ``rule`` are config keys of the subcommand or of one whose artifact it receives (None where there
+    is no such value). It returns problems with full config keys (``m_param.seed``).
     """
 
     def mark(function: F) -> F:

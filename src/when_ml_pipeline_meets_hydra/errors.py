@@ -1,4 +1,4 @@
-"""The exceptions, and the exit code that each of them means."""
+"""The exceptions and their exit codes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process says when it ends."""
+    """Exit code of the process."""
 
     DONE = 0
     STEP_FAILED = 1
@@ -19,12 +19,12 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with the input.
+    """One error in the input.
 
-    ``key`` is the config key (``m_param.learning_rate``) or the word of the command line that is meant,
-    ``value`` what stands there (already masked where it is a secret), ``origin`` the override or the file and
-    line that it comes from, ``message`` what is wrong and what is allowed, ``remedy`` what to do, ``jobs`` the numbers
-    of the jobs of a sweep that it concerns (empty: all of them).
+    ``key`` is the config key (``m_param.learning_rate``) or the argument of the command line, ``value`` its value
+    (secrets masked), ``origin`` the override, or the file and line, that set it, ``message`` the error and the allowed
+    values, ``remedy`` a sentence on how to fix it, ``jobs`` the numbers of the affected jobs of a sweep (empty: all).
+    Example: ``Problem(key="m_param.depth", value="0", message="expected a whole number, at least 1")``.
     """
 
     key: str
@@ -45,18 +45,18 @@ class Problem:
 
     @property
     def concerned(self) -> str:
-        """The jobs that it concerns: ``job 3``, ``jobs 3, 5, 7, 9, 11 and 20 more``."""
+        """The affected jobs as text: ``job 3``, ``jobs 3, 5, 7, 9, 11 and 20 more``."""
         shown = ", ".join(map(str, self.jobs[:5])) + (f" and {len(self.jobs) - 5} more" if len(self.jobs) > 5 else "")
         return f"job{'s' if len(self.jobs) > 1 else ''} {shown}"
 
     def masked(self, mask: Callable[[str], str]) -> Problem:
-        """A copy whose texts went through ``mask``."""
+        """Return a copy with ``mask`` applied to its texts."""
         texts = {n: mask(getattr(self, n) or "") or None for n in ("value", "origin", "remedy")}
         return replace(self, message=mask(self.message), **texts)  # type: ignore[arg-type]
 
 
 def merged(problems: Iterable[Problem], jobs: int | None = None) -> tuple[Problem, ...]:
-    """Each problem once, with all jobs that it concerns; ``jobs`` is how many there are."""
+    """Return each problem once, with all affected jobs (empty if these are all ``jobs``, a count)."""
     found: dict[Problem, dict[int, None] | None] = {}
     for problem in problems:
         numbers = found.setdefault(problem, {} if problem.jobs else None)
@@ -66,13 +66,13 @@ def merged(problems: Iterable[Problem], jobs: int | None = None) -> tuple[Proble
 
 
 class PipelineError(Exception):
-    """What this package raises on purpose; it is shown as one message, never as a traceback."""
+    """Base class of the expected errors, which are shown as one message without a traceback."""
 
     exit_code = ExitCode.STEP_FAILED
 
 
 class BadInput(PipelineError):
-    """Something that a person can put right, found before anything ran; carries all that was found."""
+    """Errors in the user's input, found before anything is executed; ``problems`` are all of them."""
 
     exit_code = ExitCode.BAD_INPUT
 
@@ -85,11 +85,11 @@ class BadInput(PipelineError):
 
 
 class StepFailed(PipelineError):
-    """A step could not do its work; the message is for the person who runs it."""
+    """A step cannot continue; raise it in a subcommand, with a message for the user."""
 
 
 class Refused(PipelineError):
-    """A cluster or a quality gate said no. ``key`` names the config key that has to change."""
+    """A cluster or a quality gate refused. ``key`` is the config key to change."""
 
     exit_code = ExitCode.REFUSED
 
@@ -102,22 +102,25 @@ class Refused(PipelineError):
 
 
 def briefly(error: Exception) -> str:
-    """The kind of an error and what it says, the same for the same trouble with another (temporary) file."""
+    """Return the type and message of an error, without the file name of an ``OSError``."""
     return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says, and not too much of it."""
+    """Return the first line of an error's message, at most 300 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def did_you_mean(word: str, allowed: Iterable[str], *, most: int = 3) -> str | None:
-    """The remedy for a misspelt word: its close matches, otherwise all that is allowed."""
-    import difflib  # only where something is wrong: `--help` does not pay for it
+    """Return the remedy for a misspelt ``word``: at most ``most`` close matches, otherwise all ``allowed`` ones.
+
+    ``did_you_mean("fold", ["folds", "seed"])`` is ``"Did you mean 'folds'?"``; None if nothing is allowed.
+    """
+    import difflib  # here, so that commands without errors do not load it
 
     words = sorted(set(allowed))
     place = word[: word.rfind(".") + 1]
-    place = place if all(w.startswith(place) for w in words) else ""  # what all have in common makes no word close
+    place = place if all(w.startswith(place) for w in words) else ""  # a common prefix is no similarity
     below = [w[len(place) :] for w in words]
     if close := difflib.get_close_matches(word[len(place) :], below, n=most, cutoff=0.6):
         return "Did you mean " + " or ".join(f"'{place}{w}'" for w in close) + "?"

@@ -1,4 +1,4 @@
-"""The way of a run: overrides → compose → bind → plan → check → execute → record."""
+"""Run a request: overrides → compose → bind → plan → check → execute → record."""
 
 from __future__ import annotations
 
@@ -20,19 +20,17 @@ Folders = Sequence[str | Path]
 
 
 @overload
-def go(request: Request, observer: None = None) -> Prepared: ...
+def run_request(request: Request, observer: None = None) -> Prepared: ...
 @overload
-def go(request: Request, observer: RunObserver) -> Run: ...
+def run_request(request: Request, observer: RunObserver) -> Run: ...
 
 
-def go(request: Request, observer: RunObserver | None = None) -> Prepared | Run:
-    """Go the way of a run. Without an observer it ends before anything runs, with what was prepared."""
+def run_request(request: Request, observer: RunObserver | None = None) -> Prepared | Run:
+    """Run a request. Without an observer, stop after the check and return the prepared run; nothing is executed."""
     composed = compose(request)
     bound = bind(composed)
     store = Store(bound.settings.home / "store")
-    plan = make_plan(
-        bound.calls, is_stored=store.has, last_inputs=store.last_inputs, force=bound.settings.force
-    )
+    plan = make_plan(bound.calls, is_stored=store.has, last_inputs=store.last_inputs, force=bound.settings.force)
     check(plan, bound, composed)
     prepared = Prepared(
         request=request,
@@ -47,7 +45,7 @@ def go(request: Request, observer: RunObserver | None = None) -> Prepared | Run:
         return prepared
     recording = Recording(prepared, observer)
     try:
-        for outcome in execute(plan, recording.surroundings):
+        for outcome in execute(plan, recording.execution_context):
             recording.add(outcome)
     except KeyboardInterrupt:
         return recording.end(interrupted=True)
@@ -55,8 +53,11 @@ def go(request: Request, observer: RunObserver | None = None) -> Prepared | Run:
 
 
 def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Folders = ()) -> Prepared:
-    """Compose, bind, plan and check; nothing runs. Raises ``BadInput`` with everything that is wrong."""
-    return go(_request(overrides, multirun, config_dirs))
+    """Compose, bind, plan and check a run without executing it; the arguments are those of ``run``.
+
+    Raises ``BadInput`` with all problems of all jobs. ``prepare(["c=modeling"]).plan.to_run`` are the steps to execute.
+    """
+    return run_request(_request(overrides, multirun, config_dirs))
 
 
 def run(
@@ -66,13 +67,14 @@ def run(
     config_dirs: Folders = (),
     observer: RunObserver | None = None,
 ) -> Run:
-    """Run the requested stages, and all that they need.
+    """Run the requested stages and the steps that they depend on; returns the finished ``Run``.
 
-    ``overrides`` follow Hydra's grammar (``["c=modeling", "modeling/param=small"]``); with ``multirun`` a list of
-    values makes a job of each. A step that fails is in the ``Run`` (and its ``exit_code``); what a person can put
-    right raises ``BadInput`` before anything runs.
+    ``overrides`` follow Hydra's grammar (``["c=modeling", "modeling/param=small"]``); with ``multirun``, lists of
+    values are swept. ``config_dirs`` are additional folders of option files; ``observer`` receives
+    the events. Raises ``BadInput`` before anything runs; a step that fails is reported in ``Run.exit_code`` instead.
+    ``run(["c=modeling"]).metrics["modeling.r2"]`` is a test score.
     """
-    return go(_request(overrides, multirun, config_dirs), observer or RunObserver())
+    return run_request(_request(overrides, multirun, config_dirs), observer or RunObserver())
 
 
 def _request(overrides: Sequence[str], multirun: bool, config_dirs: Folders) -> Request:

@@ -1,11 +1,11 @@
-"""A run under way: the outcomes of its steps go to its record, its jobs in Hydra's sense, and its observer."""
+"""Pass the outcomes of steps on to the record of the run, to its Hydra jobs, and to its observer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
-from when_ml_pipeline_meets_hydra.execution.execute import Surroundings
+from when_ml_pipeline_meets_hydra.execution.execute import ExecutionContext
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, exit_code_of
 from when_ml_pipeline_meets_hydra.execution.runners import runner_for
 from when_ml_pipeline_meets_hydra.hydra_jobs.jobs import Jobs
@@ -14,7 +14,7 @@ from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 
 
 class Recording:
-    """The record of a run while it is written. Raises ``BadInput`` where it cannot begin; then it leaves nothing."""
+    """Writes the record of a run. Raises ``BadInput`` if the run cannot start, and leaves no files then."""
 
     def __init__(self, prepared: Prepared, observer: RunObserver) -> None:
         self._prepared, self._observer = prepared, observer
@@ -23,42 +23,42 @@ class Recording:
         bound, folder, is_multirun = prepared.bound, self._recorder.folder, prepared.request.multirun
         self._jobs = Jobs(bound, prepared.plan, prepared.hydra, folder, is_multirun=is_multirun)
         try:
-            self._jobs.begin()
+            self._jobs.start()
         except BadInput:
             self._recorder.discard()
             raise
         observer.run_started(prepared, folder)
 
     @property
-    def surroundings(self) -> Surroundings:
-        """What the execution of the plan needs besides it."""
+    def execution_context(self) -> ExecutionContext:
+        """The context in which the plan is executed."""
         prepared, settings = self._prepared, self._prepared.bound.settings
-        return Surroundings(
+        return ExecutionContext(
             store=prepared.store,
             run_id=self._recorder.folder.name,
             folder=self._recorder.folder,
             observer=self._observer,
             redactor=prepared.bound.redactor,
             shown_redactor=prepared.shown_redactor,
-            context=self._jobs.around,
+            step_context=self._jobs.context_of,
             on_error=settings.on_error,
-            runner=runner_for(settings.n_jobs, lambda: self._jobs.whole(self._jobs.first)),
-            at_the_end=self._end_at_once,
+            runner=runner_for(settings.n_jobs, lambda: self._jobs.full_config(self._jobs.first)),
+            on_forced_exit=self._close_on_forced_exit,
         )
 
     def add(self, outcome: Outcome) -> None:
-        """Add what became of a step."""
+        """Add the outcome of a step."""
         self._recorder.add(outcome)
-        self._jobs.ended(outcome)
+        self._jobs.step_ended(outcome)
         self._outcomes.append(outcome)
 
     def end(self, *, interrupted: bool = False) -> Run:
-        """Close the record; returns the run as a whole."""
-        self._jobs.over()
+        """Close the record; returns the finished run."""
+        self._jobs.end()
         return self._close(ExitCode.INTERRUPTED if interrupted else exit_code_of(self._outcomes))
 
-    def _end_at_once(self, running: Sequence[Outcome]) -> None:
-        """Close the record while steps still run: the process ends."""
+    def _close_on_forced_exit(self, running: Sequence[Outcome]) -> None:
+        """Close the record while steps are running, because the process is about to exit."""
         for outcome in running:
             self._recorder.add(outcome)
         self._outcomes += running
@@ -74,7 +74,7 @@ class Recording:
 
 def _recorder(prepared: Prepared) -> Recorder:
     try:
-        return Recorder.of(prepared.home, prepared.request, prepared.bound, prepared.plan.asked)
+        return Recorder.of(prepared.home, prepared.request, prepared.bound, prepared.plan.requested)
     except OSError as error:
         message = f"nothing can be written there ({error.strerror}: {error.filename})"
         raise BadInput(Problem(key="home", value=str(prepared.home), message=message)) from error

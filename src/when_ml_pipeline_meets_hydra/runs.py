@@ -1,4 +1,4 @@
-"""What a run is made of: what is known before it begins, its outcome, and who observes it."""
+"""A run: prepared, finished, and observed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Everything that is known before anything runs.
+    """A composed, bound, planned and checked run; nothing has been executed.
 
-    ``hydra`` is Hydra's own config as it is written, ``search_path`` where option files were looked for;
-    ``is_constant`` says that the same request always composes the same configs, unless files or environment variables
-    change. ``unused`` are the overrides that change nothing, because no step of any job receives their key.
+    ``hydra`` is Hydra's own config, unresolved; ``search_path`` the folders and packages of the option files.
+    ``is_constant``: the same request composes the same configs as long as files and environment variables do not
+    change. ``unused`` are the overrides without effect, because no step of any job receives their key.
     """
 
     request: Request
@@ -40,25 +40,25 @@ class Prepared:
 
     @property
     def home(self) -> Path:
-        """Where everything is kept."""
+        """The folder of the store and of the records."""
         return self.bound.settings.home
 
     @property
     def store(self) -> Store:
-        """Where its results are kept."""
+        """The store of its results."""
         from when_ml_pipeline_meets_hydra.storage.store import Store
 
         return Store(self.home / "store")
 
     @property
     def shown_redactor(self) -> Redactor:
-        """What masks secrets on the terminal; in files they are always masked."""
+        """The redactor of terminal output; in files, secrets are always masked."""
         return Unmasked() if self.bound.settings.show_secrets else self.bound.redactor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One invocation: what became of each step, and its record."""
+    """A finished run: the outcome of each step, the record, and the exit code of the process."""
 
     prepared: Prepared
     record: Record
@@ -67,11 +67,11 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """``<stage>.<metric>`` → value."""
+        """The metrics, ``<stage>.<metric>`` → value."""
         return self.record.metrics
 
     def artifact(self, stage: str) -> Artifact:
-        """What the (last) step of ``stage`` returned. Raises ``KeyError`` where it returned nothing."""
+        """Return the artifact of the last step of ``stage``. Raises ``KeyError`` if there is none."""
         for outcome in reversed(self.outcomes):
             if outcome.step.call.stage == stage and outcome.artifact:
                 return outcome.artifact
@@ -79,10 +79,10 @@ class Run:
 
 
 class RunObserver(Observer):
-    """Observes the steps of a run, its beginning and its end; this one does nothing."""
+    """Receives the events of a run and of its steps. Override the methods of interest; by default they do nothing."""
 
     def run_started(self, prepared: Prepared, folder: Path) -> None:
-        """All is planned and checked; nothing has run yet. ``folder`` is that of the run's record."""
+        """Planned and checked, nothing has been executed yet. ``folder`` is that of the run's record."""
 
     def run_ended(self, run: Run) -> None:
-        """All that could run has run."""
+        """All steps have ended and the record is closed."""

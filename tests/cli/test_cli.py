@@ -115,7 +115,7 @@ def test_plan_for_machines() -> None:
         ("ship", "run", [1]),
     ]
     gather, fit, ship = (step["key"] for step in found["steps"])
-    assert found["asked"] == {"0": gather, "1": ship}
+    assert found["requested"] == {"0": gather, "1": ship}
     assert [s["needs"] for s in found["steps"]] == [{}, {"gather": gather}, {"fit": fit}]
     assert found["steps"][1]["inputs"]["arguments"]["knobs"]["rate"] == 0.5
     keys = [o.step.key for o in small("c=fit").outcomes]

@@ -111,5 +111,5 @@ def test_a_job_of_a_sweep_is_planned_as_it_is_alone(stage: str, swept: str) -> N
     together = prepare([f"c={stage}", swept], multirun=True).plan
     for number, option in enumerate(options.split(",")):
         alone = prepare([f"c={stage}", f"{group}={option}"]).plan
-        assert alone.asked[0] == together.asked[number]
+        assert alone.requested[0] == together.requested[number]
         assert {s.key for s in alone.steps} <= {s.key for s in together.steps}

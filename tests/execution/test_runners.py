@@ -21,14 +21,14 @@ from hypothesis import strategies as st
 from small_pipeline import EXAMPLES, forget, install, steps_run, write
 from when_ml_pipeline_meets_hydra.binding.call import Call
 from when_ml_pipeline_meets_hydra.binding.settings import OnError
-from when_ml_pipeline_meets_hydra.execution.execute import Surroundings, execute
+from when_ml_pipeline_meets_hydra.execution.execute import ExecutionContext, execute
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.execution.runner import InProcess, Runner
 from when_ml_pipeline_meets_hydra.execution.runners.processes import Workers
 from when_ml_pipeline_meets_hydra.execution.runners.waves import Launched, Waves
 from when_ml_pipeline_meets_hydra.execution.schedule import Schedule
-from when_ml_pipeline_meets_hydra.execution.step import Busy, Task, compute
+from when_ml_pipeline_meets_hydra.execution.step import Locked, Task, compute
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.pipeline import prepare
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
@@ -63,8 +63,8 @@ class Watcher(Observer):
         self.progress.append((done, total, message))
 
 
-def around(ready: Prepared, runner: Runner, observer: Observer | None = None, **others: Any) -> Surroundings:
-    return Surroundings(
+def around(ready: Prepared, runner: Runner, observer: Observer | None = None, **others: Any) -> ExecutionContext:
+    return ExecutionContext(
         store=ready.store,
         run_id="20260101-000000-0000",
         folder=ready.home / "runs" / "20260101-000000-0000",
@@ -161,7 +161,7 @@ def local(function: Callable[..., Any], **arguments: Any) -> Plan:
         returns=None,
         is_effect=False,
     )
-    return Plan(steps=(step("a" * 64, call=call),), asked={})
+    return Plan(steps=(step("a" * 64, call=call),), requested={})
 
 
 def step(key: str, after: Sequence[str] = (), call: Any = None, action: Action = Action.RUN) -> Step:
@@ -174,7 +174,7 @@ def run_local(plan: Plan, tmp_path: Path) -> Outcome:
     masks = Redactor()
     (found,) = execute(
         plan,
-        Surroundings(
+        ExecutionContext(
             store=Store(tmp_path / "store"),
             run_id="r",
             folder=tmp_path / "run",
@@ -226,7 +226,7 @@ class Printed(Observer):
         self.text += text
 
 
-def computed(task: Task) -> tuple[Outcome | Busy, str]:
+def computed(task: Task) -> tuple[Outcome | Locked, str]:
     printed = Printed()
     return compute(task, printed), printed.text
 
@@ -282,7 +282,7 @@ class Telling:
 @pytest.mark.parametrize("runner", [InProcess(), Workers(1)], ids=["in process", "workers"])
 def test_a_context_is_entered_around_each_function(runner: Runner) -> None:
     watcher = Watcher()
-    outcomes(prepared("+how=go well"), runner, watcher, context=lambda step: Telling(step.call.stage))
+    outcomes(prepared("+how=go well"), runner, watcher, step_context=lambda step: Telling(step.call.stage))
     assert watcher.printed.splitlines() == [
         *("begin make", "end make"),
         *("begin use", "about to go well", "end use"),
@@ -292,7 +292,7 @@ def test_a_context_is_entered_around_each_function(runner: Runner) -> None:
 
 def test_a_context_that_fails_fails_the_step() -> None:
     ready = prepared("+how=go well")
-    first, *others = outcomes(ready, InProcess(), context=lambda step: chdir("nowhere"))
+    first, *others = outcomes(ready, InProcess(), step_context=lambda step: chdir("nowhere"))
     assert (first.error or "").startswith("FileNotFoundError: ")
     assert told(others) == ["act skipped", "use skipped"]
 
@@ -337,7 +337,7 @@ def beyond(graph: Graph, bad: frozenset[int]) -> set[int]:
 def test_a_schedule_holds_what_comes_before_what(graph: Graph, data: st.DataObject) -> None:
     """For any graph, any failures and any order in which running steps end."""
     bad = data.draw(st.frozensets(st.sampled_from(sorted(graph))))
-    plan = Plan(steps=tuple(step(str(n), map(str, after), Name(str(n))) for n, after in graph.items()), asked={})  # type: ignore[arg-type]
+    plan = Plan(steps=tuple(step(str(n), map(str, after), Name(str(n))) for n, after in graph.items()), requested={})  # type: ignore[arg-type]
     schedule = Schedule(plan)
     running: list[Step] = []
     done: dict[int, Status] = {}
@@ -364,7 +364,7 @@ def test_a_schedule_holds_what_comes_before_what(graph: Graph, data: st.DataObje
 
 @given(graph=graphs())
 def test_one_at_a_time_is_the_order_of_the_plan(graph: Graph) -> None:
-    plan = Plan(steps=tuple(step(str(n), map(str, after), Name(str(n))) for n, after in graph.items()), asked={})  # type: ignore[arg-type]
+    plan = Plan(steps=tuple(step(str(n), map(str, after), Name(str(n))) for n, after in graph.items()), requested={})  # type: ignore[arg-type]
     schedule, order = Schedule(plan), []
     while first := schedule.first():
         schedule.take()
@@ -399,7 +399,7 @@ def test_a_step_that_another_run_computes_is_put_off() -> None:
 def test_a_task_says_when_another_run_is_busy(tmp_path: Path) -> None:
     ready = prepared("+how=go well")
     make = ready.plan.steps[0]
-    surroundings = around(ready, InProcess())
+    execution = around(ready, InProcess())
     task = Task(
         step=make,
         received={},
@@ -407,13 +407,13 @@ def test_a_task_says_when_another_run_is_busy(tmp_path: Path) -> None:
         run_id="mine",
         log=tmp_path / "log",
         out=tmp_path,
-        redactor=surroundings.redactor,
-        shown_redactor=surroundings.redactor,
-        context=surroundings.context(make),
+        redactor=execution.redactor,
+        shown_redactor=execution.redactor,
+        context=execution.step_context(make),
     )
     with ready.store.lock(make.key, "other"):
         found = compute(replace(task, patience=0.1), Observer())
-    assert isinstance(found, Busy)
+    assert isinstance(found, Locked)
     assert found.holder.startswith("run other (process ")
     assert not task.log.exists()
 

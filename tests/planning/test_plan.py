@@ -84,7 +84,7 @@ def test_asking_for_the_last_stage_brings_what_it_needs() -> None:
     found = plan([(job(0, "c"), chain()[2])])
     assert shown(found) == [("a", "run"), ("b", "run"), ("c", "run")]
     assert [s.reason for s in found.steps] == ["new", "new", "always runs, since it acts on the outside world"]
-    assert found.asked == {0: keys(found)["c"]}
+    assert found.requested == {0: keys(found)["c"]}
 
 
 def test_the_key_is_the_digest_of_the_inputs() -> None:
@@ -151,7 +151,7 @@ def test_equal_steps_of_several_jobs_are_one() -> None:
     found = plan(jobs)
     assert [s.call.stage for s in found.steps] == ["a", "b", "b", "b"]
     assert found.steps[0].jobs == (0, 1, 2)
-    assert len(set(found.asked.values())) == 3
+    assert len(set(found.requested.values())) == 3
 
 
 def test_equal_effects_are_one_and_other_secrets_make_another() -> None:
@@ -169,8 +169,8 @@ def test_an_effect_waits_for_all_of_its_combination_and_for_no_other() -> None:
     other = chain(2, rate=2)[1]
     found = plan([(job(0, "c", "one"), y), (job(1, "b", "one"), x), (job(2, "b", "two"), other)])
     effect = next(s for s in found.steps if s.call.stage == "c")
-    assert set(effect.after) == {found.asked[1]} | set(found.steps[0].needs.values()) | {keys(found)["a"]}
-    assert found.asked[2] not in effect.after
+    assert set(effect.after) == {found.requested[1]} | set(found.steps[0].needs.values()) | {keys(found)["a"]}
+    assert found.requested[2] not in effect.after
 
 
 def test_stages_may_share_a_step() -> None:
@@ -179,7 +179,7 @@ def test_stages_may_share_a_step() -> None:
     same = Call(**{**a.__dict__, "stage": "c", "after": ("a", "b")})
     found = plan([(job(n, s), c) for n, (s, c) in enumerate([("a", a), ("b", b), ("c", same)])])
     assert [s.call.stage for s in found.steps] == ["a", "b"]
-    assert found.asked[2] == found.asked[0]
+    assert found.requested[2] == found.requested[0]
 
 
 def test_the_reason_names_what_changed() -> None:

@@ -20,7 +20,7 @@ from when_ml_pipeline_meets_hydra.binding.settings import Objective, hints
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.pipeline import run
-from when_ml_pipeline_meets_hydra.records.compare import FOR_THE_RUN, Combination, Comparison, _short, compare
+from when_ml_pipeline_meets_hydra.records.compare import RUN_KEYS, Combination, Comparison, _short, compare
 from when_ml_pipeline_meets_hydra.records.frames import frame
 from when_ml_pipeline_meets_hydra.records.plot import _is_logarithmic, _lie_apart, draw
 
@@ -100,7 +100,7 @@ def test_what_is_written_in_two_ways_is_no_difference() -> None:
 
 
 def test_keys_for_the_whole_run_are_never_swept_ones() -> None:
-    assert set(hints()) <= FOR_THE_RUN
+    assert set(hints()) <= RUN_KEYS
 
 
 def test_a_swept_secret_is_told_nowhere(tmp_path: Path) -> None:

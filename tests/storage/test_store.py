@@ -22,7 +22,7 @@ from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.contracts import Artifact, frozen
 from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
-from when_ml_pipeline_meets_hydra.storage.locks import Held
+from when_ml_pipeline_meets_hydra.storage.locks import LockHeld
 from when_ml_pipeline_meets_hydra.storage.store import Store, StoreError
 
 
@@ -274,13 +274,13 @@ class LockedElsewhere:
 def test_a_lock_says_who_holds_it_and_is_free_when_its_holder_is_killed(store: Store) -> None:
     key = digest(inputs())
     with LockedElsewhere(store, key) as process:
-        with pytest.raises(Held) as caught, store.lock(key, "mine"):
+        with pytest.raises(LockHeld) as caught, store.lock(key, "mine"):
             pass
         assert caught.value.holder == f"run 20260101-000000-0000 (process {process.pid} on {os.uname().nodename})"
         threading.Timer(0.2, process.kill).start()
         with store.lock(key, "mine", patience=10):
             assert process.wait() == -signal.SIGKILL
-    with store.lock(key, "mine"), pytest.raises(Held, match="run mine"), store.lock(key, "another"):
+    with store.lock(key, "mine"), pytest.raises(LockHeld, match="run mine"), store.lock(key, "another"):
         pass
 
 

@@ -1,4 +1,4 @@
-"""Config → typed calls: which function, with which validated arguments. All errors of all jobs come at once."""
+"""Bind configs to typed calls, a function with validated arguments each; report all errors of all jobs at once."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.code_version import code_version
-from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, follows, keyed, parts_of, several_fields
-from when_ml_pipeline_meets_hydra.binding.options import below, below_chosen, idle_choices, value_of
+from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, implements, keyed, nested_options, several_fields
+from when_ml_pipeline_meets_hydra.binding.options import qualified, qualified_field, unused_choices, value_of
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets, named_packages, try_locate
 from when_ml_pipeline_meets_hydra.binding.settings import settings_of
 from when_ml_pipeline_meets_hydra.binding.signature import Signature, artifact_kind, signature_of
@@ -25,46 +25,46 @@ from when_ml_pipeline_meets_hydra.masking import Redactor
 
 
 def bind(composed: Composed) -> Bound:
-    """Bind every job to the call of its stage, and read the settings of the run.
+    """Bind every job to the call of its stage, and validate the settings of the run.
 
     Raises ``BadInput`` with all problems of all jobs.
     """
     settings, wrong_settings = settings_of(composed)
     composed = replace(composed, problems=(*composed.problems, *wrong_settings))
     problems: list[Problem] = []
-    keys, masks = find_secrets(composed)
-    told = {(p.key, n) for p in composed.problems for n in p.jobs or [job.number for job in composed.jobs]}
-    known: _Known = {}
+    keys, redactor = find_secrets(composed)
+    reported = {(p.key, n) for p in composed.problems for n in p.jobs or [job.number for job in composed.jobs]}
+    cache: _BindCache = {}
     bound = []
-    asked: dict[tuple[str, ...], set[str]] = {}
+    requested: dict[tuple[str, ...], set[str]] = {}
     for job in composed.jobs:
-        asked.setdefault(job.combination, set()).add(job.stage)
+        requested.setdefault(job.combination, set()).add(job.stage)
     for job in composed.jobs:
         wrong: list[Problem] = []
-        binder = _Binder(job, composed.stages, wrong, masks, known, frozenset(asked[job.combination]))
+        binder = _Binder(job, composed.stages, wrong, redactor, cache, frozenset(requested[job.combination]))
         bound.append((job, binder.call(job.stage)))
-        problems += (replace(p, jobs=(job.number,)) for p in wrong if (p.key, job.number) not in told)
-    # What follows from an override that was left out is not said again.
+        problems += (replace(p, jobs=(job.number,)) for p in wrong if (p.key, job.number) not in reported)
+    # Consequences of an override that was dropped are not reported.
     new = [p for p in problems if p.key.partition(".")[0] not in composed.spoiled]
     found = [*composed.problems, *(new or ([] if composed.problems else problems))]
     if found := [p for p in found if p.message != FOLLOWS] or found:
-        raise BadInput(*merged((p.masked(masks.text) for p in found), len(composed.jobs)))
-    assert settings is not None, "what is wrong with them was raised"
+        raise BadInput(*merged((p.masked(redactor.text) for p in found), len(composed.jobs)))
+    assert settings is not None, "problems with the settings were raised"
     calls = tuple((job, call) for job, call in bound if call)
-    found_calls = Bound(calls=calls, settings=settings, secret_keys=keys, redactor=masks)
-    if idle := list(idle_choices(composed, found_calls.received)):
-        raise BadInput(*idle)
-    return found_calls
+    result = Bound(calls=calls, settings=settings, secret_keys=keys, redactor=redactor)
+    if unused := list(unused_choices(composed, result.received)):
+        raise BadInput(*unused)
+    return result
 
 
 def content_of(name: str) -> str:
-    """The name in a step's inputs of the digest of an option's outside data."""
+    """Return the name under which the fingerprint of an option's data stands in the inputs of a step."""
     return f"{name} (content)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a subcommand receives: config keys with their types, and the artifacts of other stages."""
+    """Inputs of a subcommand: config keys with their types, and artifacts of other stages."""
 
     summary: str
     keys: Mapping[str, Any]
@@ -72,7 +72,7 @@ class Description:
 
 
 def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
-    """Describe what the job's subcommand receives; values are not validated. Raises ``BadInput``."""
+    """Describe the inputs of the job's subcommand; values are not validated. Raises ``BadInput``."""
     problems: list[Problem] = []
     binder = _Binder(job, stages, problems)
     if (found := binder.function(job.stage)) is None:
@@ -90,14 +90,14 @@ def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
     )
 
 
-# What is known of the jobs before: stage, with those asked for beside it → the config keys that binding looked at →
-# their values → what came of it.
-_Came = tuple["Call | None", tuple[Problem, ...]]
-_Known = dict[tuple[str, frozenset[str]], dict[tuple[str, ...], dict[tuple[Any, ...], _Came]]]
+# Results of earlier jobs: stage and the stages requested in its combination → the config keys that were read → their
+# values → the call and its problems.
+_BindResult = tuple["Call | None", tuple[Problem, ...]]
+_BindCache = dict[tuple[str, frozenset[str]], dict[tuple[str, ...], dict[tuple[Any, ...], _BindResult]]]
 
 
-class _Looked(Mapping[str, Any]):
-    """A job's config that notes which of its keys were looked at."""
+class _TrackedConfig(Mapping[str, Any]):
+    """A job's config that records which of its keys are read."""
 
     def __init__(self, config: Mapping[str, Any], at: set[str]) -> None:
         self._config, self._at = config, at
@@ -118,9 +118,9 @@ class _Looked(Mapping[str, Any]):
 
 
 class _Binder:
-    """Binds the stages of one job, each once; notes problems instead of raising them.
+    """Binds the stages of one job, each once; collects problems instead of raising them.
 
-    What was bound for another job is taken over where all that was looked at is the very same.
+    The call of another job is reused if all config keys that were read for it have identical values.
     """
 
     def __init__(
@@ -128,41 +128,41 @@ class _Binder:
         job: Job,
         stages: Mapping[str, Stage],
         problems: list[Problem],
-        masks: Redactor | None = None,
-        known: _Known | None = None,
-        asked: frozenset[str] = frozenset(),
+        redactor: Redactor | None = None,
+        cache: _BindCache | None = None,
+        requested: frozenset[str] = frozenset(),
     ) -> None:
-        self.job, self.stages, self.problems, self.masks = job, stages, problems, masks or Redactor()
+        self.job, self.stages, self.problems, self.redactor = job, stages, problems, redactor or Redactor()
         self.allowed = allowed_packages(named_packages(job))
-        self.known = {} if known is None else known
-        self.asked = asked
-        self.looked_at: set[str] = set()
-        self.calls: dict[str, tuple[Call | None, tuple[str, ...]]] = {}  # each with what was looked at for it
+        self.cache = {} if cache is None else cache
+        self.requested = requested
+        self.keys_read: set[str] = set()
+        self.calls: dict[str, tuple[Call | None, tuple[str, ...]]] = {}  # with the keys that were read
 
-    def call(self, stage: str, asking: tuple[str, ...] = ()) -> Call | None:
-        """The call of ``stage``, with all that it needs; None where there was a problem."""
+    def call(self, stage: str, path: tuple[str, ...] = ()) -> Call | None:
+        """Return the call of ``stage``, with the calls that it needs; None if there was a problem."""
         if stage not in self.calls:
-            if stage in asking:
-                self._wrong(f"{stage}_sub", f"needs its own result: {' → '.join([*asking, stage])}")
+            if stage in path:
+                self._wrong(f"{stage}_sub", f"needs its own result: {' → '.join([*path, stage])}")
                 return None
-            self.calls[stage] = self._known_call(stage, (*asking, stage))
+            self.calls[stage] = self._cached_call(stage, (*path, stage))
         call, names = self.calls[stage]
-        self.looked_at |= set(names)  # also where another stage has asked for it: what asks depends on all of this
+        self.keys_read |= set(names)  # also for a cached call: the dependent stage depends on them as well
         return call
 
-    def _known_call(self, stage: str, asking: tuple[str, ...]) -> tuple[Call | None, tuple[str, ...]]:
-        known = self.known.setdefault((stage, self.asked), {})
-        for names, calls in known.items():
+    def _cached_call(self, stage: str, path: tuple[str, ...]) -> tuple[Call | None, tuple[str, ...]]:
+        cached = self.cache.setdefault((stage, self.requested), {})
+        for names, calls in cached.items():
             if found := calls.get(self._state(names)):
                 self.problems += found[1]
                 return found[0], names
-        outside, job, before = self.looked_at, self.job, len(self.problems)
-        self.looked_at = set()
-        self.job = replace(job, config=_Looked(job.config, self.looked_at))
-        call = self._bind(stage, asking)
-        names, self.job = tuple(sorted(self.looked_at)), job
-        known.setdefault(names, {})[self._state(names)] = call, tuple(self.problems[before:])
-        self.looked_at = outside
+        outside, job, before = self.keys_read, self.job, len(self.problems)
+        self.keys_read = set()
+        self.job = replace(job, config=_TrackedConfig(job.config, self.keys_read))
+        call = self._bind(stage, path)
+        names, self.job = tuple(sorted(self.keys_read)), job
+        cached.setdefault(names, {})[self._state(names)] = call, tuple(self.problems[before:])
+        self.keys_read = outside
         return call, names
 
     def _state(self, names: Iterable[str]) -> tuple[Any, ...]:
@@ -176,18 +176,18 @@ class _Binder:
         self.problems.append(Problem(key=key, message=message, origin=origin, remedy=remedy))
 
     def wanted(self, name: str, hint: Any) -> Any:
-        """The type that a config key is validated into: its ``_target_``, otherwise the annotation."""
+        """Return the type of a config key: its ``_target_``, otherwise the annotation."""
         return try_locate(self.job.config.get(name), self.allowed) or hint
 
     def members(self, name: str, hint: Any) -> Iterator[tuple[str, Any]]:
-        """The options by name inside of a config key, each with its type."""
+        """Yield the named options inside a config key, each with its type."""
         node: Any = self.job.config.get(name) or {}
         for inside_of, inner in several_fields(hint).items():
             for member, part in (node.get(inside_of) or {}).items():
                 yield f"{name}.{inside_of}.{member}", try_locate(part, self.allowed) or inner
 
     def function(self, stage: str) -> tuple[Callable[..., Any], Signature] | None:
-        """The function of a stage's subcommand with its signature; None where there was a problem."""
+        """Return the function of a stage's subcommand with its signature; None if there was a problem."""
         if stage == HELP:
             stages = ", ".join(self.stages)
             self.problems.append(Problem(key="c", message="no stage is chosen", remedy=f"Add c=… with one of {stages}"))
@@ -210,18 +210,18 @@ class _Binder:
             return function, signature_of(function)
         except BadInput as error:
             self.problems.extend(error.problems)
-        except Exception as error:  # whatever a function of somebody's may do when it is looked at
+        except Exception as error:  # inspecting user code may raise anything
             self._wrong(key, f"{node['_target_']} cannot be a subcommand: {error}")
         return None
 
-    def _bind(self, stage: str, asking: tuple[str, ...]) -> Call | None:
+    def _bind(self, stage: str, path: tuple[str, ...]) -> Call | None:
         if (found := self.function(stage)) is None:
             return None
         function, signature = found
         before = len(self.problems)
         wrong = misplaced(self.stages[stage], self.stages)
         self.problems += (replace(p, origin=self.job.origins.stage_file(stage)) for p in wrong)
-        arguments, needs, prints = self._arguments(stage, signature, asking)
+        arguments, needs, prints = self._arguments(stage, signature, path)
         if len(self.problems) == before:
             self.problems += _disagreements(function, arguments, needs, self.job)
         if len(self.problems) > before:
@@ -233,7 +233,7 @@ class _Binder:
             function=function,
             arguments=arguments,
             needs=needs,
-            keyed=self.masks.marked({**{n: keyed(v) for n, v in arguments.items()}, **prints}),
+            keyed=self.redactor.with_fingerprints({**{n: keyed(v) for n, v in arguments.items()}, **prints}),
             code=code_version(sorted({function.__module__, *self._modules(arguments.values())})),
             after=all_before(stage, self.stages),
             returns=returns if returns and issubclass(returns, Artifact) else None,
@@ -241,19 +241,19 @@ class _Binder:
         )
 
     def _arguments(
-        self, stage: str, signature: Signature, asking: tuple[str, ...]
+        self, stage: str, signature: Signature, path: tuple[str, ...]
     ) -> tuple[dict[str, Any], dict[str, Call], dict[str, str]]:
         arguments, needs, prints = {}, {}, {}
         for name, hint in signature.parameters.items():
             try:
-                if name in self.stages and name in signature.defaults and name not in self.asked:
+                if name in self.stages and name in signature.defaults and name not in self.requested:
                     continue
                 if name in self.stages:
-                    if upstream := self._artifact(name, hint, asking):
+                    if upstream := self._artifact(name, hint, path):
                         needs[name] = upstream
                 elif name in self.job.config:
                     arguments[name] = value_of(name, hint, self.job, self.allowed)
-                    if follows(arguments[name], Fingerprinted):
+                    if implements(arguments[name], Fingerprinted):
                         prints[content_of(name)] = arguments[name].fingerprint()
                 elif name not in signature.defaults and self.job.origins.of(name):
                     self._wrong(name, f"a value is needed: {stage} reads it")
@@ -263,25 +263,25 @@ class _Binder:
             except BadInput as error:
                 kind: Any = type(arguments.get(name))
                 own, known = chosen_fields(kind), name in arguments
-                self.problems.extend(below_chosen(name, own, p, self.job) if known else p for p in error.problems)
+                self.problems.extend(qualified_field(name, own, p, self.job) if known else p for p in error.problems)
             except OSError as error:
-                self.problems.append(below(name, Problem(key="", message=f"cannot be read ({error})"), self.job))
+                self.problems.append(qualified(name, Problem(key="", message=f"cannot be read ({error})"), self.job))
         return arguments, needs, prints
 
     def _modules(self, options: Iterable[Any]) -> Iterator[str]:
-        """Where the code of the options is, and that of the classes which they extend."""
-        parts = chain.from_iterable(map(parts_of, options))
+        """Yield the modules of the options' classes and of their base classes."""
+        parts = chain.from_iterable(map(nested_options, options))
         modules = (cls.__module__ for part in parts for cls in type(part).__mro__)
         return (module for module in modules if inside(module, self.allowed))
 
-    def _artifact(self, stage: str, hint: Any, asking: tuple[str, ...]) -> Call | None:
-        call = self.call(stage, asking)
+    def _artifact(self, stage: str, hint: Any, path: tuple[str, ...]) -> Call | None:
+        call = self.call(stage, path)
         hint = artifact_kind(hint)
         if call and not (call.returns and inspect.isclass(hint) and issubclass(call.returns, hint)):
             returned = call.returns.__name__ if call.returns else "nothing"
             self._wrong(
-                f"{asking[-1]}_sub",
-                f"{asking[-1]} needs the {getattr(hint, '__name__', hint)} of {stage}, "
+                f"{path[-1]}_sub",
+                f"{path[-1]} needs the {getattr(hint, '__name__', hint)} of {stage}, "
                 f"but its subcommand '{call.subcommand}' returns {returned}",
                 f"Choose another one: {self.stages[stage].group}=…",
             )
@@ -291,7 +291,7 @@ class _Binder:
 def _disagreements(
     function: Callable[..., Any], arguments: Mapping[str, Any], needs: Mapping[str, Call], job: Job
 ) -> Iterator[Problem]:
-    """What a subcommand's rule says about its values and those of the calls that it needs."""
+    """Check a subcommand's rule (``agreed``) with its arguments and those of the calls that it needs."""
     if rule := getattr(function, "rule", None):
         known = {n: v for call in needs.values() for n, v in call.arguments.items()} | {**arguments}
         for problem in rule(**{n: known.get(n) for n in inspect.signature(rule).parameters}):

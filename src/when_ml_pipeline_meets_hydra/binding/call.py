@@ -1,4 +1,4 @@
-"""The typed calls that jobs are bound to: plain values, which load neither Hydra nor pydantic."""
+"""Typed calls: plain values, which load neither Hydra nor pydantic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One call of a subcommand: its function and validated arguments, and the calls whose artifacts it receives."""
+    """One call of a subcommand: function, validated arguments, and the calls whose artifacts it receives (``needs``).
+
+    ``keyed`` are the arguments as they enter the step's key, ``code`` the version of the function's source, ``after``
+    the stages that come before this one.
+    """
 
     stage: str
     subcommand: str
@@ -35,28 +39,28 @@ class Call:
 
     @property
     def specials(self) -> frozenset[str]:
-        """Which of the special parameters the function names."""
+        """The special parameters (``out``, ``progress``, …) of the function."""
         from when_ml_pipeline_meets_hydra.binding.signature import signature_of
 
         return signature_of(self.function).specials
 
     @property
     def received(self) -> frozenset[str]:
-        """The config keys that its arguments are made from."""
-        from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, parts_of
+        """The config keys of its arguments."""
+        from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, nested_options
 
-        options: Iterable[Any] = (type(part) for value in self.arguments.values() for part in parts_of(value))
+        options: Iterable[Any] = (type(part) for value in self.arguments.values() for part in nested_options(value))
         return frozenset(chain(self.arguments, *(chosen_fields(option) for option in options)))
 
     @property
     def name(self) -> str:
-        """``modeling train``."""
+        """Stage and subcommand: ``modeling train``."""
         return f"{self.stage} {self.subcommand}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """The call of each job, the settings of the run, and what is secret in the configs."""
+    """The call of each job, the settings of the run, and the secret keys of the configs."""
 
     calls: tuple[tuple[Job, Call], ...]
     settings: Settings
@@ -82,7 +86,7 @@ class Bound:
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """The overrides that change nothing, because no call receives their key."""
+        """The overrides without effect, because no call receives their key."""
         received = self.received | {*SETTINGS}
         lines = dict.fromkeys(line for job, _ in self.calls for line in job.values)
         return tuple(o for o in lines if re.split(r"[.=]", o.lstrip("+~"), maxsplit=1)[0] not in received)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 _PACKAGE = __name__.partition(".")[0]
-# What these say is the contract, not the computation: a new sentence in an error message recomputes nothing.
+# The contract, not the computation: a changed error message must not invalidate results.
 _CONTRACT = {f"{_PACKAGE}.contracts", f"{_PACKAGE}.errors"}
 _FROM = re.compile(r"^[ \t]*from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]+(?:\(([^)]*)\)|((?:\\\n|[^\n#])+))", re.MULTILINE)
 _IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w., \t]+)", re.MULTILINE)
@@ -18,10 +18,10 @@ _NAME = re.compile(r"\w+")
 
 
 def code_version(modules: Iterable[str]) -> str:
-    """A digest of the sources of ``modules`` and of what they import, also inside functions, from their package.
+    """Return a digest of the sources of ``modules`` and of their imports from the same package, also inside functions.
 
-    Imports are found in the text, so nothing is imported. Other packages do not count: their versions are in the
-    run's record.
+    Imports are parsed from the text; nothing is imported. Other packages do not count: their versions are in the run's
+    record.
     """
     files: dict[str, str] = {}
     todo = list(modules)
@@ -30,7 +30,7 @@ def code_version(modules: Iterable[str]) -> str:
         if name not in files and name not in _CONTRACT and (found := _digest_and_imports(name)):
             files[name], imports = found
             todo += imports
-            if name.count(".") > 1:  # a folder's __init__ runs first (that of the whole package leads everywhere)
+            if name.count(".") > 1:  # a package's __init__ runs first (that of the top package imports everything)
                 todo.append(name.rpartition(".")[0])
     return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()
 

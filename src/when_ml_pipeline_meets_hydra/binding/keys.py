@@ -1,4 +1,4 @@
-"""What of validated arguments goes into the key of a step, and how option classes mark their fields."""
+"""The part of validated arguments that enters the key of a step, and the marked fields of option classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 
 
 def keyed(value: Any) -> Any:
-    """``value`` as JSON, without secrets and without fields that are marked ``Unkeyed``."""
+    """Return ``value`` as JSON values, without secrets and without fields marked ``Unkeyed``."""
     if dataclasses.is_dataclass(value) or isinstance(value, BaseModel):
         cls: type = type(value)
         fields = {n: keyed(getattr(value, n)) for n in keyed_fields(cls)}
@@ -35,62 +35,62 @@ def keyed(value: Any) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def hints_of(cls: type) -> dict[str, Any]:
-    """The annotated fields of an option class, with their metadata."""
+def field_hints(cls: type) -> dict[str, Any]:
+    """Return the annotations of an option class's fields, with their metadata."""
     names = [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else list(cls.model_fields)  # type: ignore[attr-defined]
     hints = get_type_hints(cls, include_extras=True)
     return {name: hints[name] for name in names}
 
 
-def follows(value: Any, protocol: type) -> bool:
-    """Whether a value has the methods of a protocol; looked up once for each class."""
+def implements(value: Any, protocol: type) -> bool:
+    """Return whether a value implements a protocol; cached by class."""
     kind: Any = type(value)
-    return _follows(kind, protocol)
+    return _implements(kind, protocol)
 
 
 @lru_cache(maxsize=4096)
-def _follows(kind: Any, protocol: type) -> bool:
+def _implements(kind: Any, protocol: type) -> bool:
     return issubclass(kind, protocol)
 
 
 @lru_cache(maxsize=1024)
 def keyed_fields(cls: type) -> tuple[str, ...]:
-    """The fields that change what a step computes."""
-    return tuple(n for n, hint in hints_of(cls).items() if not (is_secret(hint) or _marked(hint)))
+    """Return the fields that enter the key of a step."""
+    return tuple(n for n, hint in field_hints(cls).items() if not (is_secret(hint) or _marked(hint)))
 
 
 @lru_cache(maxsize=1024)
 def chosen_fields(cls: Any) -> dict[str, Any]:
-    """The fields of an option class that are options of their own, with their annotations."""
+    """Return the fields marked ``Chosen``, with their annotations."""
     return _fields_marked(cls, Chosen)
 
 
 @lru_cache(maxsize=1024)
 def several_fields(cls: Any) -> dict[str, Any]:
-    """The fields of an option class that hold options by name, with the annotation of one of them."""
+    """Return the fields marked ``Several``, with the annotation of a single option."""
     return {n: get_args(hint)[1] for n, hint in _fields_marked(cls, Several).items()}
 
 
-def parts_of(option: Any) -> Iterator[Any]:
-    """An option, and the options that are its fields or inside them."""
+def nested_options(option: Any) -> Iterator[Any]:
+    """Yield an option and, recursively, the options in its fields."""
     kind: Any = type(option)
     yield option
     for name in chosen_fields(kind):
-        yield from parts_of(getattr(option, name))
+        yield from nested_options(getattr(option, name))
     for name in several_fields(kind):
         for part in getattr(option, name).values():
-            yield from parts_of(part)
+            yield from nested_options(part)
 
 
 def is_secret(hint: Any) -> bool:
-    """Whether a field of this annotation holds a secret (``SecretStr``, also ``SecretStr | None``)."""
+    """Return whether an annotation is a secret type (``SecretStr``, also ``SecretStr | None``)."""
     return hint in (SecretStr, SecretBytes) or any(is_secret(a) for a in get_args(hint) if a is not Unkeyed)
 
 
 def _fields_marked(cls: Any, mark: type) -> dict[str, Any]:
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         return {}
-    hints = hints_of(cls).items()
+    hints = field_hints(cls).items()
     return {n: get_args(h)[0] for n, h in hints if any(isinstance(m, mark) for m in getattr(h, "__metadata__", ()))}
 
 

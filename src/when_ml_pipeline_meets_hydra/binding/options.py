@@ -1,4 +1,4 @@
-"""A config key as a typed option: of the class that its ``_target_`` names, otherwise of the annotation."""
+"""Convert a config key into a typed option: of the class in its ``_target_``, otherwise of the annotation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_CLASS = "is a function, and an option is a class"
 
 
 def value_of(name: str, hint: Any, job: Job, allowed: Iterable[str]) -> Any:
-    """The config key ``name`` of a job as an instance of ``hint``. Raises ``BadInput``."""
+    """Return the config key ``name`` of a job as an instance of ``hint``. Raises ``BadInput``."""
     return _value(name, job.config[name], hint, job, allowed)
 
 
@@ -50,17 +50,17 @@ def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str]) ->
             message = f"{wanted.__name__} is no {getattr(hint, '__name__', hint)}"
             problems.append(Problem(key=f"{name}._target_", message=message, origin=job.origins.of(name)))
     except BadInput as error:
-        # What holds a key without a value is not judged.
+        # Errors of a node that contains a key without a value are not reported.
         problems += [p for p in error.problems if not any(f"{k}.".startswith(f"{p.key}.") for k in faulty)]
     if problems:
         raise BadInput(*problems)
     return value
 
 
-def idle_choices(composed: Composed, received: Collection[str]) -> Iterator[Problem]:
-    """The chosen options of groups that only come with another option, where that one is not chosen.
+def unused_choices(composed: Composed, received: Collection[str]) -> Iterator[Problem]:
+    """Yield a problem for each option that belongs to another option which is not chosen.
 
-    ``received`` are the config keys that any job's steps receive.
+    ``received`` are the config keys that the steps of the jobs receive.
     """
     added = {(choice, job.overrides) for job in composed.jobs for choice in job.choices if choice.startswith("+")}
     for choice, overrides in sorted(added):
@@ -75,7 +75,7 @@ def idle_choices(composed: Composed, received: Collection[str]) -> Iterator[Prob
 
 
 def _owners(group: str, loader: Loader) -> Iterator[str]:
-    """The options in whose defaults list a group is."""
+    """Yield the options whose defaults list adds the group."""
     listed = re.compile(rf"^\s*- +/?{re.escape(group)}(@\S+)?:", re.MULTILINE)
     for other in loader.groups():
         for option in loader.options(other):
@@ -85,7 +85,7 @@ def _owners(group: str, loader: Loader) -> Iterator[str]:
 
 
 def _chosen(hint: Any, job: Job, allowed: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
-    """The values of the fields that are options of their own, and what is wrong with them."""
+    """Return the values of the fields marked ``Chosen``, and their problems."""
     chosen: dict[str, Any] = {}
     problems: list[Problem] = []
     for name, inner in chosen_fields(hint).items():
@@ -100,23 +100,23 @@ def _chosen(hint: Any, job: Job, allowed: Iterable[str]) -> tuple[dict[str, Any]
     return chosen, problems
 
 
-def below(name: str, problem: Problem, job: Job) -> Problem:
-    """A problem that an option reports, with its key and origin as the person knows them."""
+def qualified(name: str, problem: Problem, job: Job) -> Problem:
+    """Return an option's problem with its full config key and origin."""
     key = f"{name}.{problem.key}" if problem.key else name
     origin = problem.origin or job.origins.of(key) or job.origins.of(name)
     return Problem(key=key, message=problem.message, value=problem.value, origin=origin, remedy=problem.remedy)
 
 
-def below_chosen(name: str, own: Collection[str], problem: Problem, job: Job) -> Problem:
-    """The same, for an option some of whose fields are options of their ``own``."""
+def qualified_field(name: str, own: Collection[str], problem: Problem, job: Job) -> Problem:
+    """Return an option's problem with its full key, where the fields in ``own`` are config keys themselves."""
     first, _, rest = problem.key.partition(".")
-    return below(first, replace(problem, key=rest), job) if first in own else below(name, problem, job)
+    return qualified(first, replace(problem, key=rest), job) if first in own else qualified(name, problem, job)
 
 
 def _members(
     key: str, data: Any, hint: Any, job: Job, allowed: Iterable[str], problems: list[Problem]
 ) -> dict[str, Any]:
-    """The options by name that a field holds; what is wrong with them is appended to ``problems``."""
+    """Return the named options of a field marked ``Several``; errors are appended to ``problems``."""
     found: dict[str, Any] = {}
     for name, part in data.items() if isinstance(data, dict) else ():
         try:
@@ -130,7 +130,7 @@ def _members(
 
 
 def faults_of(name: str, job: Job) -> list[Problem]:
-    """The keys of an option, or the key of a single value, that have no value."""
+    """Return a problem for each key of an option (or the key itself) that has no value."""
     return [
         Problem(key=key, message=message, origin=job.origins.of(key), remedy=f"Give it: {key}=…")
         for key, message in job.faults.items()
@@ -139,16 +139,16 @@ def faults_of(name: str, job: Job) -> list[Problem]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether an option is what a function's annotation asks for."""
+    """Return whether an option is an instance of the annotation."""
     kind = get_origin(hint)
     try:
         return hint is Any or isinstance(value, kind if inspect.isclass(kind) and kind is not UnionType else hint)
     except TypeError:
-        return True  # a Protocol that cannot be looked at while the program runs
+        return True  # a Protocol that is not runtime-checkable
 
 
 def _without(data: Any, keys: set[str], path: str) -> Any:
-    """``data`` without the keys that have no value; they are reported by themselves."""
+    """Return ``data`` without the keys that have no value, which are reported separately."""
     if not isinstance(data, dict):
         return data
     return {k: _without(v, keys, f"{path}.{k}") for k, v in data.items() if f"{path}.{k}" not in keys}

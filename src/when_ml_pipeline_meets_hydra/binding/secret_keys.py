@@ -1,4 +1,4 @@
-"""Which keys of the jobs' configs are secret, by the types that read them; so that their values can be masked."""
+"""Find the secret keys of the jobs' configs by the types that read them, so that their values can be masked."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
 
 
 def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
-    """The keys that are secret in any job, and what masks their values.
+    """Return the keys that are secret in any job, and the redactor of their values.
 
-    All groups of a config count, also those that nothing reads. Types are only looked at (and their modules imported)
-    for what somebody said: in the program's own option files each secret has a name that tells.
+    All config groups count, also unused ones. Types are inspected (and their modules imported) only for overridden
+    keys: in the package's own option files, secrets are recognized by their names.
     """
     nodes = {(key, id(node)): node for job in composed.jobs for key, node in job.config.items()}
     keys: set[str] = set()
@@ -41,7 +41,7 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
 
 
 def named_packages(job: Job) -> list[str]:
-    """``packages`` as the command line says it; a config file does not count."""
+    """Return the value of ``packages`` if it is overridden on the command line; a config file does not count."""
     if any(line.lstrip("+").startswith("packages=") for line in job.overrides):
         named = job.config.get("packages")
         return [str(p) for p in named] if isinstance(named, list) else [str(named)]
@@ -49,7 +49,7 @@ def named_packages(job: Job) -> list[str]:
 
 
 def try_locate(node: Any, allowed: tuple[str, ...]) -> Callable[..., Any] | None:
-    """What the ``_target_`` of a part of a config names; None where there is none, or none that may be named."""
+    """Return the object in the ``_target_`` of a config node; None if there is none, or none that is allowed."""
     try:
         named = isinstance(node, dict) and "_target_" in node
         return locate(node["_target_"], allowed, key="", origin=lambda _: None) if named else None
@@ -58,12 +58,12 @@ def try_locate(node: Any, allowed: tuple[str, ...]) -> Callable[..., Any] | None
 
 
 def _hints(subcommands: list[Any], allowed: tuple[str, ...]) -> Mapping[str, Any]:
-    """What the functions of some subcommands say about the config keys that they name."""
+    """Return the annotations of the parameters of some subcommands' functions."""
     hints: dict[str, Any] = {}
     for node in subcommands:
         try:
             found = try_locate(node, allowed)
             hints = {**(signature_of(found).parameters if found else {}), **hints}
-        except Exception:  # reported where the function is needed
+        except Exception:  # reported by bind
             continue
     return hints

@@ -1,4 +1,4 @@
-"""The settings of a whole run, the same for all of its jobs: where results are kept, what to force, how to sort."""
+"""Settings of a run, the same for all of its jobs: home folder, forced stages, objective, error policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = ("home", "force", "packages", "show_secrets", "objective", "on_error")
 
 
 class OnError(StrEnum):
-    """What a step that fails does to steps that do not come after it."""
+    """What happens after a failed step to the steps that do not depend on it."""
 
     CONTINUE = "continue"
     STOP = "stop"
@@ -26,9 +26,9 @@ class OnError(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """By which metric combinations are sorted (``r2``, ``modeling.r2``; None: by none), and which end comes first."""
+    """The metric by which combinations are sorted (``r2``, ``modeling.r2``; None: not sorted), and the direction."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # it is checked where a run begins
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # validated in settings_of
 
     metric: str | None = None
     direction: Literal["maximize", "minimize"] = "maximize"
@@ -36,7 +36,7 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """``n_jobs`` is how many steps run at once on this machine; None where another launcher of Hydra's runs them."""
+    """``n_jobs`` is the number of parallel steps on this machine; None if another Hydra launcher runs them."""
 
     home: Path
     force: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class Settings:
 
 
 def hints() -> dict[str, Any]:
-    """The settings with the types that they are validated into."""
+    """Return the type of each setting."""
     from pydantic import Field
 
     types = (Annotated[str, Field(min_length=1)], list[str] | str, list[str] | str, bool, Objective, OnError)
@@ -54,7 +54,7 @@ def hints() -> dict[str, Any]:
 
 
 def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
-    """The settings of a run, and what is wrong with them; None where anything is."""
+    """Return the settings of a run and their problems; the settings are None if there are problems."""
     problems: list[Problem] = []
     found = {key: _setting(composed, key, hint, problems) for key, hint in hints().items()}
     force = _stages(found["force"], composed, problems)
@@ -74,7 +74,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
 
 
 def _setting(composed: Composed, key: str, hint: Any, problems: list[Problem]) -> Any:
-    """A setting; notes where the jobs differ in it, or it is not as it should be."""
+    """Return a validated setting; appends a problem if it is invalid or differs between jobs."""
     from when_ml_pipeline_meets_hydra.binding.options import faults_of
     from when_ml_pipeline_meets_hydra.binding.validation import validate
 

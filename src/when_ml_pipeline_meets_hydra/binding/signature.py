@@ -1,4 +1,4 @@
-"""What a subcommand's function receives and returns: its signature, resolved."""
+"""The resolved signature of a subcommand's function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPECIAL = frozenset({"out", "progress", "checkpoints", "run_id"})
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """The parameters with their annotations and defaults, the special ones by themselves, and what is returned."""
+    """Annotations and defaults of the parameters, the names of the special ones, and the return annotation."""
 
     parameters: Mapping[str, Any]
     specials: frozenset[str]
@@ -23,7 +23,7 @@ class Signature:
 
 @lru_cache(maxsize=1024)
 def signature_of(function: Callable[..., Any]) -> Signature:
-    """The resolved signature of a subcommand. Raises ``TypeError`` where it is none that can be called by name."""
+    """Return the resolved signature. Raises ``TypeError`` unless all parameters are annotated and can be keywords."""
     if inspect.isclass(function):
         raise TypeError("it is a class, and a subcommand is a function")
     hints = get_type_hints(function, include_extras=True)
@@ -42,5 +42,5 @@ def signature_of(function: Callable[..., Any]) -> Signature:
 
 
 def artifact_kind(hint: Any) -> Any:
-    """The class of artifact that a parameter of this annotation takes, also where there may be none."""
+    """Return the artifact class of an annotation, also of ``X | None``."""
     return next((kind for kind in get_args(hint) if kind is not type(None)), hint)

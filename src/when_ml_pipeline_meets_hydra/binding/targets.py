@@ -1,4 +1,4 @@
-"""From a ``_target_`` to the class or function that it names, inside an allow-list of packages."""
+"""Import the class or function of a ``_target_``, within an allow-list of packages."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 
 def allowed_packages(named: Iterable[str] = ()) -> tuple[str, ...]:
-    """Our own package, those of the environment variable, and those ``named`` on the command line."""
+    """Return this package, those of the environment variable, and those ``named`` on the command line."""
     return tuple(dict.fromkeys([__name__.partition(".")[0], *packages(), *named]))
 
 
 def locate(target: Any, allowed: Iterable[str], *, key: str, origin: Callable[[str], str | None]) -> Callable[..., Any]:
-    """The class or function that ``target`` names.
+    """Return the class or function that ``target`` names.
 
-    Raises ``BadInput`` where it lies outside the allowed packages, cannot be imported or is neither of the two.
+    Raises ``BadInput`` if it is outside the allowed packages, cannot be imported, or is neither class nor function.
     """
     allowed = tuple(allowed)
 
@@ -52,5 +52,5 @@ def locate(target: Any, allowed: Iterable[str], *, key: str, origin: Callable[[s
 
 
 def inside(name: str, allowed: Iterable[str]) -> bool:
-    """Whether a module is one of the ``allowed`` packages or lies in one."""
+    """Return whether a module is one of the ``allowed`` packages or inside one."""
     return any(name == package or name.startswith(f"{package}.") for package in allowed)

@@ -1,4 +1,4 @@
-"""Config values → typed, frozen values, by pydantic; and its errors in the words of the person who typed them."""
+"""Validate config values with pydantic, and convert its errors into problems with config keys and origins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from when_ml_pipeline_meets_hydra.binding.keys import hints_of, is_secret
+from when_ml_pipeline_meets_hydra.binding.keys import field_hints, is_secret
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.masking import MASK, is_secret_name
 
@@ -21,15 +21,14 @@ OriginOf = Callable[[str], str | None]
 
 @lru_cache(maxsize=1024)
 def adapter(hint: Any) -> TypeAdapter[Any]:
-    """Pydantic's validator for an annotation."""
+    """Return pydantic's validator for an annotation."""
     return TypeAdapter(hint)
 
 
 def validate(hint: Any, data: Any, *, key: str, origin: OriginOf, chosen: Mapping[str, Any] | None = None) -> Any:
-    """``data`` (plain values) as an instance of ``hint``; strict, so that ``"5"`` and ``true`` are no numbers.
+    """Return ``data`` (plain values) as an instance of ``hint``; strict, so that ``"5"`` and ``true`` are no numbers.
 
-    ``chosen`` are the values of the fields that are marked so. Raises ``BadInput`` with every problem, each with its
-    key, value, origin and what is allowed.
+    ``chosen`` are the values of the fields marked ``Chosen`` or ``Several``. Raises ``BadInput`` with all problems.
     """
     if inspect.isabstract(hint):
         raise BadInput(_no_target(hint, key, origin))
@@ -54,7 +53,7 @@ def _no_target(hint: Any, key: str, origin: OriginOf) -> Problem:
 
 def _problems(error: ValidationError, hint: Any, data: Any, key: str, origin: OriginOf) -> Iterator[Problem]:
     for found in error.errors(include_url=False):
-        loc = _place(found, data)
+        loc = _location(found, data)
         path = key + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in loc)
         field = field_schema(hint, loc)
         inner = tuple(secret_keys(hint, key))
@@ -64,13 +63,13 @@ def _problems(error: ValidationError, hint: Any, data: Any, key: str, origin: Or
             key=path,
             value=None if kind in _UNKNOWN else _shown(found, secret=secret),
             message=_message(found, field),
-            origin=_origin(found["input"], properties, path, origin, is_told=kind not in _UNKNOWN),
+            origin=_origin(found["input"], properties, path, origin, shows_value=kind not in _UNKNOWN),
             remedy=_remedy(kind, hint, loc, key),
         )
 
 
-def _place(found: Mapping[str, Any], data: Any) -> list[int | str]:
-    """Where in ``data`` an error is; pydantic's own place also names the alternatives of a union."""
+def _location(found: Mapping[str, Any], data: Any) -> list[int | str]:
+    """Return the location of an error in ``data``; that of pydantic also contains the alternatives of a union."""
     place: list[int | str] = []
     for part in found["loc"]:
         if part in (data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()):
@@ -81,18 +80,18 @@ def _place(found: Mapping[str, Any], data: Any) -> list[int | str]:
     return place
 
 
-def _origin(value: Any, fields: Iterable[str], key: str, origin: OriginOf, *, is_told: bool) -> str | None:
-    """Where a value comes from; of a whole option the overrides of something in it, if there are any.
+def _origin(value: Any, fields: Iterable[str], key: str, origin: OriginOf, *, shows_value: bool) -> str | None:
+    """Return the origin of a value; for a whole option, the overrides of its keys, if there are any.
 
-    Where the value must not be told, that of the override is left out.
+    Without ``shows_value``, the values of the overrides are left out.
     """
     inner = (o for name in fields for o in _overrides(None, f"{key}.{name}", origin))
     found = dict.fromkeys([*_overrides(value, key, origin), *inner])
-    return " and ".join(o if is_told else o.partition("=")[0] for o in found) or origin(key)
+    return " and ".join(o if shows_value else o.partition("=")[0] for o in found) or origin(key)
 
 
 def _overrides(value: Any, key: str, origin: OriginOf) -> Iterator[str]:
-    """The overrides that set a value, or something inside it."""
+    """Yield the overrides of a value or of keys inside it."""
     if (found := origin(key) or "").startswith("the override"):
         yield found
     for name, inner in value.items() if isinstance(value, dict) else ():
@@ -137,7 +136,7 @@ def _remedy(kind: str, hint: Any, loc: list[int | str], key: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def schema(hint: Any) -> dict[str, Any]:
-    """The JSON schema of an annotation; empty where it has none."""
+    """Return the JSON schema of an annotation; empty if it has none."""
     try:
         return adapter(hint).json_schema()
     except (PydanticUserError, PydanticSchemaGenerationError):
@@ -145,7 +144,7 @@ def schema(hint: Any) -> dict[str, Any]:
 
 
 def field_schema(hint: Any, loc: list[int | str]) -> dict[str, Any]:
-    """The JSON schema of the field at ``loc``, with references followed."""
+    """Return the JSON schema of the field at ``loc``, with references resolved."""
     whole = schema(hint)
     node = _follow(whole, whole)
     for part in loc:
@@ -175,7 +174,7 @@ _NAMES = {
 
 
 def allowed(field: Mapping[str, Any]) -> str:
-    """What a field takes, in words: ``a number, 0 < x < 1``; ``one of huber, quantile``."""
+    """Return the allowed values of a field as text: ``a number, 0 < x < 1``; ``one of huber, quantile``."""
     if options := field.get("enum"):
         return "one of " + ", ".join(map(str, options))
     if "const" in field:
@@ -210,9 +209,9 @@ def _bound(number: float) -> str:
 
 
 def secret_keys(hint: Any, key: str, data: Any = None) -> Iterator[str]:
-    """The config keys below ``key`` that the annotation says are secret.
+    """Yield the config keys at or below ``key`` whose type is secret.
 
-    Where an option has secrets, a key of ``data`` that it does not know may be a misspelt one of them.
+    Unknown keys in ``data`` of an option with secrets are included: they may be misspelt secrets.
     """
     values = data if isinstance(data, dict) else {}
     if is_secret(hint):
@@ -228,15 +227,15 @@ def secret_keys(hint: Any, key: str, data: Any = None) -> Iterator[str]:
 
 
 def _hints(hint: Any) -> Mapping[str, Any]:
-    """The fields of an option class; none of a class that is no option and whose annotations cannot be resolved."""
+    """Return the field annotations of an option class; none if it is no option or they cannot be resolved."""
     try:
-        return hints_of(hint) if _has_fields(hint) else {}
+        return field_hints(hint) if _has_fields(hint) else {}
     except NameError:
         return {}
 
 
 def _members(hint: Any, key: str, data: Any) -> Iterator[tuple[str, Any]]:
-    """The values inside a container, each with its key; of anything else the value itself."""
+    """Yield the values inside a container, each with its key; otherwise the value itself."""
     kind = get_origin(hint)
     if isinstance(data, dict) and inspect.isclass(kind) and issubclass(kind, Mapping):
         yield from ((f"{key}.{name}", value) for name, value in data.items())

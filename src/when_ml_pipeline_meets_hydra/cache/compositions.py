@@ -184,7 +184,7 @@ def _tells(content: Mapping[str, Any], variables: Iterable[str], secret_keys: Co
     text, hydra = json.dumps(content, default=str, ensure_ascii=False), content["hydra"]
     if Redactor().text(text) != text or Redactor().tree(hydra, secret_keys) != hydra:
         return True
-    return bool(Redactor(os.environ[name] for name in variables).marked(content) != content)
+    return bool(Redactor(os.environ[name] for name in variables).with_fingerprints(content) != content)
 
 
 def _says(line: str, secret_keys: Collection[str]) -> bool:

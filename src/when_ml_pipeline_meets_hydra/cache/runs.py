@@ -75,7 +75,7 @@ def recall(words: Sequence[str]) -> Recalled | None:
             return None
         prepared = _prepared(known, home_of(words))
         outcomes = tuple(map(_outcome, prepared.plan.steps, known["steps"]))
-        recorder = Recorder.of_the_same(before, Redactor())
+        recorder = Recorder.of_cached_run(before, Redactor())
         _copy_job_folders(before.folder, recorder.folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -116,7 +116,7 @@ def remember(words: Sequence[str], run: Run, started: float) -> None:
             "multirun": prepared.request.multirun,
             "unused": _shown(prepared.unused, prepared),
             "jobs": _known_jobs(prepared),
-            "asked": list(prepared.plan.asked.items()),
+            "asked": list(prepared.plan.requested.items()),
             "steps": steps,
         }
         durable_files.write(_file(words), json.dumps(known).encode())
@@ -149,15 +149,15 @@ def _packages(prepared: Prepared) -> set[str]:
 
 def _data_files(prepared: Prepared) -> set[Path] | None:
     """The files that fingerprints are made from; None where some are made from anything else."""
-    from when_ml_pipeline_meets_hydra.binding.keys import follows
+    from when_ml_pipeline_meets_hydra.binding.keys import implements
     from when_ml_pipeline_meets_hydra.contracts import Fingerprinted, FromFiles
 
     found: set[Path] = set()
     for call in prepared.bound.all_calls:
         for value in call.arguments.values():
-            if follows(value, FromFiles):
+            if implements(value, FromFiles):
                 found |= set(value.files())
-            elif follows(value, Fingerprinted):
+            elif implements(value, Fingerprinted):
                 return None
     return found
 
@@ -218,7 +218,7 @@ def _prepared(known: Mapping[str, Any], home: Path) -> Prepared:
             calls=tuple((job, steps[asked[number]].call) for number, job in jobs.items()),
             settings=Settings(home=home),
         ),
-        plan=Plan(steps=tuple(steps.values()), asked=asked),
+        plan=Plan(steps=tuple(steps.values()), requested=asked),
         hydra={},
         search_path=(),
         is_constant=True,

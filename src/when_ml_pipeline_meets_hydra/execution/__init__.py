@@ -1,1 +1,1 @@
-"""From steps to outcomes: stored already, or computed under a claim."""
+"""Steps → outcomes: loaded from the store, or computed under a lock."""

@@ -1,4 +1,4 @@
-"""What the steps that will run find out about their data and surroundings, before anything runs."""
+"""Check the launcher, the data and the servers of the steps that will run, before anything runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound
-from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, follows
-from when_ml_pipeline_meets_hydra.binding.options import below_chosen
+from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, implements
+from when_ml_pipeline_meets_hydra.binding.options import qualified_field
 from when_ml_pipeline_meets_hydra.composing.job import Composed
 from when_ml_pipeline_meets_hydra.contracts import Checked
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, merged
@@ -15,9 +15,9 @@ from when_ml_pipeline_meets_hydra.planning.plan import Plan
 
 
 def check(plan: Plan, bound: Bound, composed: Composed) -> None:
-    """Check the launcher, and let the options of the steps that will run look at the outside world.
+    """Check the launcher, and every option of the steps to run that implements ``Checked``.
 
-    Raises ``BadInput`` with everything that was found.
+    Raises ``BadInput`` with all problems.
     """
     problems = [*_launcher_problems(bound, composed), *_option_problems(plan, bound)]
     if problems:
@@ -25,7 +25,7 @@ def check(plan: Plan, bound: Bound, composed: Composed) -> None:
 
 
 def _launcher_problems(bound: Bound, composed: Composed) -> Iterator[Problem]:
-    if bound.settings.n_jobs is None:  # a launcher of Hydra's, which may be missing
+    if bound.settings.n_jobs is None:  # a launcher plugin, which may be missing
         from when_ml_pipeline_meets_hydra.composing.hydra_config import whole_config
         from when_ml_pipeline_meets_hydra.composing.launcher_plugins import launcher_problem
 
@@ -35,11 +35,11 @@ def _launcher_problems(bound: Bound, composed: Composed) -> Iterator[Problem]:
 
 def _option_problems(plan: Plan, bound: Bound) -> Iterator[Problem]:
     jobs = {job.number: job for job, _ in bound.calls}
-    seen: set[int] = set()
+    checked: set[int] = set()
     for step in plan.to_run:
         for name, value in step.call.arguments.items():
-            if follows(value, Checked) and id(value) not in seen:
-                seen.add(id(value))
+            if implements(value, Checked) and id(value) not in checked:
+                checked.add(id(value))
                 kind: Any = type(value)
                 own, job = chosen_fields(kind), jobs[step.jobs[0]]
-                yield from (below_chosen(name, own, p, job).masked(bound.redactor.text) for p in value.check())
+                yield from (qualified_field(name, own, p, job).masked(bound.redactor.text) for p in value.check())

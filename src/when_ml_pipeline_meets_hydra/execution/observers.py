@@ -1,4 +1,4 @@
-"""The events of steps, for whoever observes a run. The core itself prints nothing."""
+"""The events of steps. The core itself prints nothing."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
 
 class Observer:
-    """Observes the steps of a run; this one does nothing."""
+    """Receives the events of steps; by default, the methods do nothing."""
 
     def step_started(self, step: Step) -> None:
-        """A step that is to run comes next."""
+        """A step starts to run."""
 
     def step_waits(self, step: Step, holder: str) -> None:
-        """Another process is computing the same step."""
+        """The step waits for another run, ``holder``, that is computing the same step."""
 
     def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
-        """How far a step has come."""
+        """A step has done ``done`` of ``total`` units of work (None: unknown)."""
 
     def step_printed(self, step: Step, text: str) -> None:
         """A step printed whole lines (secrets masked)."""
 
     def step_ended(self, outcome: Outcome) -> None:
-        """A step is done, was stored already, failed, was skipped or interrupted."""
+        """A step is done, stored, failed, skipped or interrupted."""

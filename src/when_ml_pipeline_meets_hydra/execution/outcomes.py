@@ -1,4 +1,4 @@
-"""What becomes of steps, and who is told while it happens."""
+"""The outcomes of steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """What became of a step; ``NOT_RUN`` where its run ended before it began."""
+    """Final status of a step; ``NOT_RUN`` if the run ended before it started."""
 
     DONE = "done"
     STORED = "stored"
@@ -28,7 +28,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one step; ``error`` is one message, the whole of it is in ``log`` (None: nothing was printed)."""
+    """Outcome of one step; ``error`` is a message, the traceback is in ``log`` (None: nothing was written).
+
+    ``seconds`` is the wall time, ``metrics`` maps names to values, ``reason`` is that of the plan or of a skip.
+    """
 
     step: Step
     status: Status
@@ -42,12 +45,12 @@ class Outcome:
 
 
 def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
-    """How the process ends: interrupted, else a failure of a step, else a refusal, else bad input found in a step."""
+    """Return the exit code of a run: that of an interrupt, else of a failed step, a refusal, bad input, else 0."""
     codes = {o.exit_code for o in outcomes if o.status in (Status.FAILED, Status.INTERRUPTED)}
     order = (ExitCode.INTERRUPTED, ExitCode.STEP_FAILED, ExitCode.REFUSED, ExitCode.BAD_INPUT)
     return next((code for code in order if code in codes), ExitCode.DONE)
 
 
-def measured(value: float) -> str:
+def format_metric(value: float) -> str:
     """A metric with four digits: ``0.868``."""
     return f"{value:.4g}"

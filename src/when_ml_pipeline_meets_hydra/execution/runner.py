@@ -1,4 +1,4 @@
-"""Who computes the steps that are ready: a small interface, and the one that does it in this process."""
+"""Interface of runners, which compute ready steps, and the runner in this process."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Protocol
 
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
-from when_ml_pipeline_meets_hydra.execution.step import Busy, Task, compute, interrupted
+from when_ml_pipeline_meets_hydra.execution.step import Locked, Task, compute, log_interruption
 
 
 class Runner(Protocol):
-    """Computes tasks. It is driven by one thread: started while there is room, then waited for."""
+    """Computes tasks. Called from one thread: ``start`` while ``has_room``, then ``wait``."""
 
     @property
     def has_room(self) -> bool:
@@ -20,19 +20,19 @@ class Runner(Protocol):
 
     @property
     def is_running(self) -> bool:
-        """Whether there is anything to wait for."""
+        """Whether tasks are running, or have ended and not been returned."""
 
     def start(self, task: Task) -> None:
-        """Begin with a task; needs room."""
+        """Start a task; requires ``has_room``."""
 
-    def wait(self, observer: Observer) -> Sequence[Outcome | Busy]:
-        """Return when tasks have ended; meanwhile tell what they print and how far they are."""
+    def wait(self, observer: Observer) -> Sequence[Outcome | Locked]:
+        """Block until tasks end, and return their outcomes; meanwhile, pass output and progress on to the observer."""
 
     def interrupt(self) -> Sequence[Outcome]:
-        """End all that runs, within half a second; returns what was interrupted."""
+        """Stop all running tasks within 0.5 s; returns their outcomes."""
 
     def close(self) -> None:
-        """Let go of everything. It can be used again."""
+        """Release all resources; the runner can be used again."""
 
 
 class InProcess:
@@ -44,29 +44,29 @@ class InProcess:
 
     @property
     def has_room(self) -> bool:
-        """Whether nothing is being computed."""
+        """Whether no task is running."""
         return self._task is None
 
     @property
     def is_running(self) -> bool:
-        """Whether a task is to be computed."""
+        """Whether a task has been started."""
         return self._task is not None
 
     def start(self, task: Task) -> None:
-        """Take the task that ``wait`` computes."""
+        """Store the task for ``wait``, which computes it."""
         self._task, self._started = task, time.perf_counter()
 
-    def wait(self, observer: Observer) -> Sequence[Outcome | Busy]:
-        """Compute the task."""
+    def wait(self, observer: Observer) -> Sequence[Outcome | Locked]:
+        """Compute the task and return its outcome."""
         assert self._task is not None
         found = compute(self._task, observer)
         self._task = None
         return (found,)
 
     def interrupt(self) -> Sequence[Outcome]:
-        """The task, if it was interrupted outside of its function."""
+        """Return the outcome of the task if the interrupt came outside its function."""
         task, self._task = self._task, None
-        return (interrupted(task, self._started),) if task else ()
+        return (log_interruption(task, self._started),) if task else ()
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing."""

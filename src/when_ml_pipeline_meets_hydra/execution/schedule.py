@@ -1,4 +1,4 @@
-"""Which step can come next: one whose predecessors have all succeeded, or one that cannot run any more."""
+"""Schedule of the steps of a plan by their dependencies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GOOD = (Status.DONE, Status.STORED)
 
 
 class Schedule:
-    """The steps of a plan, handed out one by one; of those that are ready the first of the plan comes first."""
+    """Hands out the steps that are ready to run or to be skipped, in the order of the plan."""
 
     def __init__(self, plan: Plan) -> None:
         self._steps = {s.key: s for s in plan.steps if s.action is not Action.NOT_NEEDED}
@@ -32,23 +32,23 @@ class Schedule:
         self._artifacts: dict[str, Artifact] = {}
 
     def first(self) -> Step | None:
-        """The step that comes next, if there is one now."""
+        """Return the next ready step, if there is one."""
         return self._steps[self._keys[self._ready[0]]] if self._ready else None
 
     def take(self) -> None:
-        """Take the first step out."""
+        """Remove the next ready step."""
         heapq.heappop(self._ready)
 
     def reason_to_skip(self, step: Step) -> str | None:
-        """Why a step cannot run, where one that it comes after did not succeed."""
+        """Return why a step is skipped (a dependency did not succeed); None if it can run."""
         return self._reasons.get(step.key)
 
     def received(self, step: Step) -> dict[str, Artifact]:
-        """The artifacts that a step which runs receives."""
+        """Return the artifacts that a step receives, by parameter."""
         return {name: self._artifacts[key] for name, key in step.needs.items() if key in self._artifacts}
 
     def ended(self, outcome: Outcome) -> None:
-        """Note what became of a step: others are ready now, or have to be skipped. Artifacts that no step needs go."""
+        """Record the outcome of a step; dependent steps become ready, artifacts without further users are dropped."""
         step = outcome.step
         if outcome.artifact and self._users[step.key]:
             self._artifacts[step.key] = outcome.artifact
@@ -61,10 +61,10 @@ class Schedule:
             if outcome.status not in _GOOD and step.key in self._steps[key].after:
                 stops = outcome.reason == STOPS
                 self._reasons.setdefault(key, STOPS if stops else f"{step.call.name} {outcome.status}")
-            if not self._before[key]:  # also one that is skipped: what follows it must not overtake what it follows
+            if not self._before[key]:  # also a skipped one: effects must not overtake each other
                 heapq.heappush(self._ready, self._places[key])
 
 
 def _before(step: Step) -> list[str]:
-    """What has to be over before a step can begin."""
+    """Return the keys of the steps that have to end before a step can start."""
     return [*step.after, *([step.follows] if step.follows and step.follows not in step.after else [])]

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: what runs is interrupted, what is finished is kept, within a second."""
+"""Handling of Ctrl-C, SIGTERM and SIGHUP: running steps are interrupted within a second, finished ones are kept."""
 
 from __future__ import annotations
 
@@ -14,32 +14,30 @@ from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_STATUS = 130
-PATIENCE = 0.4  # s for a step to come to an end by itself
-_AT_ONCE = 0.2  # s in which several signals are the same wish: a closed terminal sends two
+GRACE_PERIOD = 0.4  # s for an interrupted step to return
+_AT_ONCE = 0.2  # s in which several signals count as one: a closed terminal sends two
 
 
 class Interrupts:
-    """While it is entered, a signal raises ``KeyboardInterrupt`` inside of ``allowed``; elsewhere it is only noted.
+    """Context in which a signal raises ``KeyboardInterrupt`` inside ``allowed``, and is only recorded elsewhere.
 
-    Where code inside of ``allowed`` does not end in time (it sits in a library that is not written in Python, or
-    catches everything), ``at_the_end`` is called from another thread and the process ends. A second signal ends it at
-    once.
+    If code inside ``allowed`` does not end in time (it runs native code, or catches everything), ``on_forced_exit`` is
+    called from another thread and the process exits. A second signal makes it exit immediately.
 
-    Does nothing outside of the main thread and in an interactive interpreter, and leaves handlers alone that somebody
-    else has installed.
+    Does nothing outside the main thread and in an interactive interpreter, and keeps handlers installed by others.
     """
 
-    def __init__(self, at_the_end: Callable[[], None]) -> None:
-        self._at_the_end = at_the_end
-        self._asked_at: float | None = None
+    def __init__(self, on_forced_exit: Callable[[], None]) -> None:
+        self._on_forced_exit = on_forced_exit
+        self._requested_at: float | None = None
         self._is_inside = False
         self._before: dict[signal.Signals, object] = {}
         self._began = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else 0.0
 
     @property
-    def asked(self) -> bool:
-        """Whether somebody wants the run to end."""
-        return self._asked_at is not None
+    def is_requested(self) -> bool:
+        """Whether a signal has arrived."""
+        return self._requested_at is not None
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread() and not hasattr(sys, "ps1"):
@@ -61,53 +59,53 @@ class Interrupts:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Raise ``KeyboardInterrupt`` in this block, also for a signal that came before it."""
+        """Let signals raise ``KeyboardInterrupt`` in this block, also one that arrived before."""
         if self._before:
-            signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)  # an event loop in a step takes it away
+            signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)  # an event loop in a step resets it
         self._is_inside = True
         try:
-            if self.asked:
+            if self.is_requested:
                 raise KeyboardInterrupt
             yield
         finally:
             self._is_inside = False
 
     def end_processes(self) -> None:
-        """Kill what this process has started since it was entered, with all that those have started."""
+        """Kill the descendants of this process that were started inside the context."""
         if self._before:
-            for _ in range(3):  # one may start another one meanwhile
+            for _ in range(3):  # a process may start another one meanwhile
                 for process in descendants(os.getpid(), since=self._began):
                     with suppress(ProcessLookupError, PermissionError):
                         os.kill(process, signal.SIGKILL)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if self._asked_at is None:
-            self._asked_at = now
+        if self._requested_at is None:
+            self._requested_at = now
             if self._is_inside:
                 raise KeyboardInterrupt
-        elif now - self._asked_at > _AT_ONCE:
+        elif now - self._requested_at > _AT_ONCE:
             self._end()
 
     def _watch(self, signals: int) -> None:
         with open(signals, "rb", buffering=0) as stream:
-            while seen := stream.read(1):
-                if seen[0] in self._before:
-                    time.sleep(PATIENCE)
+            while received := stream.read(1):
+                if received[0] in self._before:
+                    time.sleep(GRACE_PERIOD)
                     if self._is_inside:
                         self._end()
 
     def _end(self) -> None:
         try:
-            if self._is_inside:  # otherwise the outcome is just being noted
-                self._at_the_end()
+            if self._is_inside:  # otherwise an outcome is just being recorded
+                self._on_forced_exit()
             self.end_processes()
         finally:
             os._exit(EXIT_STATUS)
 
 
 def descendants(process: int, *, since: float) -> list[int]:
-    """The processes below ``process`` that were started ``since`` (s since boot); none where there is no ``/proc``."""
+    """Return the descendants of ``process`` started after ``since`` (s since boot); none without ``/proc``."""
     tick = os.sysconf("SC_CLK_TCK")
     children: dict[int, list[tuple[int, float]]] = {}
     for entry in Path("/proc").glob("[0-9]*"):

@@ -1,4 +1,4 @@
-"""One step, computed: under its lock, with what it prints in its log, and its result stored. Works in any process."""
+"""Compute one step, in any process: under its lock, with its output in a log, and its result in the store."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import Any, TextIO
 
 from when_ml_pipeline_meets_hydra.binding.bind import content_of
 from when_ml_pipeline_meets_hydra.binding.call import Call
-from when_ml_pipeline_meets_hydra.binding.keys import follows
+from when_ml_pipeline_meets_hydra.binding.keys import implements
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, StepFailed
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Step
-from when_ml_pipeline_meets_hydra.storage.locks import Held
+from when_ml_pipeline_meets_hydra.storage.locks import LockHeld
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """All that computing one step needs; it can be pickled.
+    """The input of ``compute``; it can be pickled.
 
-    ``received`` are the artifacts that the step names, ``out`` is the folder for its files where they are not stored,
-    ``context`` is entered around the call of its function, and ``patience`` is how long (in s) it may wait for a run
-    that is computing the same step.
+    ``received`` are the artifacts that the step needs, by parameter; ``out`` is the folder for the files of a step that
+    is not stored; ``context`` is entered around the call of the function; ``patience`` is the time (s) to wait for
+    another run that is computing the same step.
     """
 
     step: Step
@@ -45,43 +45,48 @@ class Task:
     context: AbstractContextManager[object]
     patience: float = 0
 
+    @property
+    def written_log(self) -> Path | None:
+        """The log; None if nothing was written."""
+        return self.log if self.log.exists() else None
+
 
 @dataclass(frozen=True, kw_only=True)
-class Busy:
-    """Another run is computing the step; ``holder`` says which, or is empty where that is not known yet."""
+class Locked:
+    """Result of ``compute`` if another run holds the step's lock; ``holder`` is its id, empty if not known yet."""
 
     task: Task
     holder: str
 
 
-def compute(task: Task, observer: Observer) -> Outcome | Busy:
-    """Compute a step, or take its result from the store where another run has put it meanwhile.
+def compute(task: Task, observer: Observer) -> Outcome | Locked:
+    """Compute a step, or load its result if another run has stored it meanwhile.
 
-    Raises nothing that its function raises, not even ``KeyboardInterrupt``: all that is in the outcome.
+    Exceptions of its function, even ``KeyboardInterrupt``, are not raised but returned as the outcome.
     """
     started = time.perf_counter()
     try:
         return _compute(task, observer, started)
-    except Held as held:
-        return Busy(task=task, holder=held.holder)
+    except LockHeld as held:
+        return Locked(task=task, holder=held.holder)
     except KeyboardInterrupt:
-        return interrupted(task, started)
+        return log_interruption(task, started)
     except PipelineError as error:
-        return failure(task, str(error), Status.FAILED, error.exit_code, started)
+        return log_failure(task, str(error), Status.FAILED, error.exit_code, started)
     except (Exception, SystemExit) as error:
-        append(task, traceback.format_exc())
+        append_to_log(task, traceback.format_exc())
         text = f"{type(error).__name__}: {error}".rstrip(": ")
-        return failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, started)
+        return log_failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, started)
 
 
-def failure(task: Task, error: str, status: Status, code: ExitCode, started: float) -> Outcome:
-    """The outcome of a task that ended badly; ``error`` is masked, and stands at the end of the step's log."""
-    append(task, error + "\n")
-    return unfinished(task, error, status, code, started)
+def log_failure(task: Task, error: str, status: Status, code: ExitCode, started: float) -> Outcome:
+    """Append an error to the step's log (masked), and return the outcome of the failed task."""
+    append_to_log(task, error + "\n")
+    return failed(task, error, status, code, started)
 
 
-def unfinished(task: Task, error: str, status: Status, code: ExitCode, started: float) -> Outcome:
-    """The same, where the log says it already."""
+def failed(task: Task, error: str, status: Status, code: ExitCode, started: float) -> Outcome:
+    """Return the outcome of a failed task, whose log has the error already."""
     return Outcome(
         step=task.step,
         status=status,
@@ -89,36 +94,31 @@ def unfinished(task: Task, error: str, status: Status, code: ExitCode, started: 
         seconds=time.perf_counter() - started,
         error=task.redactor.text(error),
         exit_code=code,
-        log=written(task.log),
+        log=task.written_log,
     )
 
 
-def interrupted(task: Task, started: float) -> Outcome:
-    """The outcome of a task that was not let to its end."""
-    return failure(task, "interrupted", Status.INTERRUPTED, ExitCode.INTERRUPTED, started)
+def log_interruption(task: Task, started: float) -> Outcome:
+    """Append the interrupt to the step's log, and return the outcome of the interrupted task."""
+    return log_failure(task, "interrupted", Status.INTERRUPTED, ExitCode.INTERRUPTED, started)
 
 
-def append(task: Task, text: str) -> None:
-    """Append to the log of a task, masked. Where that is not possible, the log is not what matters."""
+def append_to_log(task: Task, text: str) -> None:
+    """Append masked text to the log of a task; errors of the file system are ignored."""
     with suppress(OSError):
         task.log.parent.mkdir(parents=True, exist_ok=True)
         with task.log.open("a", encoding="utf-8") as stream:
             stream.write(task.redactor.text(text))
 
 
-def written(log: Path) -> Path | None:
-    """The log, where something was written into it."""
-    return log if log.exists() else None
-
-
 def _stored(step: Step, store: Store, reason: str) -> Outcome:
-    """The outcome of a step whose result is there. Raises ``StoreError`` where it is damaged."""
+    """Load a stored result and return its outcome. Raises ``StoreError`` if it is damaged."""
     assert step.call.returns is not None
     artifact = store.load(step.key, step.inputs, step.call.returns)
     return Outcome(step=step, status=Status.STORED, reason=reason, metrics=_metrics(artifact), artifact=artifact)
 
 
-def _compute(task: Task, observer: Observer, started: float) -> Outcome | Busy:
+def _compute(task: Task, observer: Observer, started: float) -> Outcome | Locked:
     step, store = task.step, task.store
     if step.action is Action.STORED:
         return _stored(step, store, step.reason)
@@ -147,13 +147,13 @@ def _done(task: Task, started: float, artifact: Any) -> Outcome:
         reason=task.step.reason,
         seconds=time.perf_counter() - started,
         metrics=_metrics(artifact),
-        log=written(task.log),
+        log=task.written_log,
         artifact=artifact if isinstance(artifact, Artifact) else None,
     )
 
 
 def _call_on_same_data(task: Task, observer: Observer, out: Path) -> Any:
-    """Call the function; of other data than the key tells neither a result nor checkpoints are kept."""
+    """Call the function; if its data change meanwhile, discard result and checkpoints, which do not match the key."""
     try:
         artifact = _call(task, observer, out)
     except BaseException:
@@ -167,9 +167,9 @@ def _call_on_same_data(task: Task, observer: Observer, out: Path) -> Any:
 
 
 def _changed_data(call: Call) -> str | None:
-    """The name of an option whose data are others than the key tells."""
+    """Return the name of an option whose fingerprint is not that of the key any more."""
     for name, value in call.arguments.items():
-        if follows(value, Fingerprinted):
+        if implements(value, Fingerprinted):
             with suppress(PipelineError, OSError):
                 if call.keyed.get(content_of(name)) == value.fingerprint():
                     continue
@@ -178,7 +178,7 @@ def _changed_data(call: Call) -> str | None:
 
 
 def _call(task: Task, observer: Observer, out: Path) -> Any:
-    """Call the function with exactly what it names; what it prints goes to its log and to the observer."""
+    """Call the function with the parameters that it has; its output goes to the log and to the observer."""
     call = task.step.call
 
     def progress(done: float, total: float | None = None, message: str = "") -> None:
@@ -189,25 +189,25 @@ def _call(task: Task, observer: Observer, out: Path) -> Any:
     named = {name: special[name] for name in call.specials}
     if "checkpoints" in named:
         checkpoints.mkdir(parents=True, exist_ok=True)
-    printed = Printing(task, observer)
+    printed = StepOutput(task, observer)
     with printed, redirect_stdout(printed), redirect_stderr(printed), task.context:
         return call.function(**call.arguments, **task.received, **named)
 
 
-class Printing(io.TextIOBase):
-    """Takes what a step prints, line by line so that a secret is seen whole, to the log and to the observer."""
+class StepOutput(io.TextIOBase):
+    """Text stream that passes a step's output on to log and observer, in whole lines so that secrets are masked."""
 
     def __init__(self, task: Task, observer: Observer) -> None:
         self._task, self._observer, self._rest = task, observer, ""
         self._log: TextIO | None = None
 
     def writable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
-        """Take some text; it is passed on when its line is whole."""
-        if self.closed:  # somebody kept it beyond the step: a log handler, a thread
+        """Buffer text; complete lines are passed on."""
+        if self.closed:  # kept beyond the step by a log handler or a thread
             return sys.stderr.write(text) if sys.stderr is not self else len(text)
         self._rest += text
         lines, newline, self._rest = self._rest.rpartition("\n")
@@ -216,10 +216,10 @@ class Printing(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Every line is passed on as soon as it is whole."""
+        """Do nothing; lines are passed on when they are complete."""
 
     def close(self) -> None:
-        """Pass on what is left."""
+        """Pass on the rest of the buffer."""
         if not self.closed:
             with ExitStack() as ends:
                 ends.callback(super().close)

@@ -1,1 +1,1 @@
-"""The jobs of a run as Hydra's users know them: folders, ``HydraConfig``, callbacks."""
+"""Hydra's view of the jobs of a run: output folders, ``HydraConfig``, callbacks."""

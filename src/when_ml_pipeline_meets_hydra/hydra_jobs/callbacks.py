@@ -1,4 +1,4 @@
-"""Hydra's callbacks (``hydra.callbacks``), called for a run and for its jobs."""
+"""Calls Hydra's callbacks (``hydra.callbacks``) for a run and its jobs."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 
 
 class JobCallbacks:
-    """Hydra's callbacks (``hydra.callbacks``), told of a run and of its jobs. Raises ``BadInput`` where one is wrong.
+    """The callbacks of a run and its jobs. Raises ``BadInput`` if one cannot be instantiated.
 
-    A job ends with what its own step came to; one that was stored starts and ends at once.
+    A job ends with the outcome of its own step; if that was stored, the job starts and ends immediately.
     """
 
-    def __init__(self, whole: DictConfig, *, is_multirun: bool) -> None:
+    def __init__(self, config: DictConfig, *, is_multirun: bool) -> None:
         try:
-            self._callbacks, self._whole = Callbacks(whole), whole
+            self._callbacks, self._config = Callbacks(config), config
         except (HydraException, OmegaConfBaseException) as error:
             message = f"cannot be made: {first_line(error)}"
             raise BadInput(Problem(key="hydra.callbacks", message=message)) from error
         self._kind = "multirun" if is_multirun else "run"
 
     def run_started(self) -> None:
-        """Tell that the run begins."""
-        getattr(self._callbacks, f"on_{self._kind}_start")(config=self._whole, config_name="config")
+        """Call ``on_run_start`` or ``on_multirun_start``."""
+        getattr(self._callbacks, f"on_{self._kind}_start")(config=self._config, config_name="config")
 
     def run_ended(self) -> None:
-        """Tell that the run is over, however it ended."""
-        getattr(self._callbacks, f"on_{self._kind}_end")(config=self._whole, config_name="config")
+        """Call ``on_run_end`` or ``on_multirun_end``, whatever the status of the run."""
+        getattr(self._callbacks, f"on_{self._kind}_end")(config=self._config, config_name="config")
 
-    def job_started(self, whole: DictConfig, function: Any) -> None:
-        """Tell that a job begins."""
-        self._callbacks.on_job_start(config=whole, task_function=function)
+    def job_started(self, config: DictConfig, function: Any) -> None:
+        """Call ``on_job_start``."""
+        self._callbacks.on_job_start(config=config, task_function=function)
 
-    def job_ended(self, whole: DictConfig, outcome: Outcome) -> None:
-        """Tell what a job came to: its artifact, or the error."""
+    def job_ended(self, config: DictConfig, outcome: Outcome) -> None:
+        """Call ``on_job_end`` with the artifact, or the error, of the job's step."""
         returned = JobReturn()
-        returned.overrides = OmegaConf.to_container(whole.hydra.overrides.task)  # type: ignore[assignment]
-        returned.hydra_cfg, returned.task_name = OmegaConf.masked_copy(whole, "hydra"), outcome.step.call.name
-        returned.cfg = OmegaConf.masked_copy(whole, [str(k) for k in whole if k != "hydra"])
+        returned.overrides = OmegaConf.to_container(config.hydra.overrides.task)  # type: ignore[assignment]
+        returned.hydra_cfg, returned.task_name = OmegaConf.masked_copy(config, "hydra"), outcome.step.call.name
+        returned.cfg = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
         if outcome.status in (Status.DONE, Status.STORED):
             returned.status, returned.return_value = JobStatus.COMPLETED, outcome.artifact
         else:
             returned.status, returned.return_value = JobStatus.FAILED, RuntimeError(outcome.error or outcome.reason)
-        self._callbacks.on_job_end(config=whole, job_return=returned)
+        self._callbacks.on_job_end(config=config, job_return=returned)

@@ -1,4 +1,4 @@
-"""What surrounds the call of a step's function: Hydra's config of its job, its folder, its environment, its logging."""
+"""Context of the call of a step's function: ``HydraConfig``, working directory, environment and logging of its job."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from types import ModuleType
 from typing import Any
 
 _HYDRA_CONFIG = "hydra.core.hydra_config"
-_TALKATIVE = ("httpx", "snowflake")  # they log each request as INFO, which says nothing to who runs a pipeline
+_VERBOSE_LIBRARIES = ("httpx", "snowflake")  # they log each request at level INFO
 _FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"
 
 
 @dataclass(kw_only=True)
 class JobContext:
-    """Makes ``HydraConfig.get()`` answer for a job, without loading Hydra where nobody asks.
+    """Context manager in which ``HydraConfig.get()`` returns the job's config; Hydra is loaded on first use only.
 
-    ``hydra`` is Hydra's config of the job as plain values and ``config`` that of the job itself, to which it may refer.
+    ``hydra`` is Hydra's config of the job as plain values; ``config`` is that of the job, to which it may refer.
     """
 
     hydra: Mapping[str, Any]
@@ -46,8 +46,8 @@ class JobContext:
         del self._entered
 
 
-class _JobsConfig:
-    """Stands where ``HydraConfig`` keeps its config; made when it is asked for."""
+class _LazyConfig:
+    """Takes the place of the config in ``HydraConfig``, and is built on first use."""
 
     def __init__(self, context: JobContext) -> None:
         self._context = context
@@ -63,7 +63,7 @@ class _JobsConfig:
 
 @contextmanager
 def _hydra_config(context: JobContext) -> Iterator[None]:
-    config = _JobsConfig(context)
+    config = _LazyConfig(context)
     if module := sys.modules.get(_HYDRA_CONFIG):
         singleton = module.HydraConfig.instance()
         before, singleton.cfg = singleton.cfg, config
@@ -72,7 +72,7 @@ def _hydra_config(context: JobContext) -> Iterator[None]:
         finally:
             singleton.cfg = before
         return
-    finder = _WhenLoaded(config)
+    finder = _HydraConfigFinder(config)
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -82,10 +82,10 @@ def _hydra_config(context: JobContext) -> Iterator[None]:
             module.HydraConfig.instance().cfg = None
 
 
-class _WhenLoaded(importlib.abc.MetaPathFinder):
-    """Gives ``HydraConfig`` its config when a step is the first to load it."""
+class _HydraConfigFinder(importlib.abc.MetaPathFinder):
+    """Import hook that sets the config of ``HydraConfig`` when a step is the first to import it."""
 
-    def __init__(self, config: _JobsConfig) -> None:
+    def __init__(self, config: _LazyConfig) -> None:
         self._config = config
 
     def find_spec(
@@ -100,7 +100,7 @@ class _WhenLoaded(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    def __init__(self, loader: importlib.abc.Loader, config: _JobsConfig) -> None:
+    def __init__(self, loader: importlib.abc.Loader, config: _LazyConfig) -> None:
         self._loader, self._config = loader, config
 
     def exec_module(self, module: ModuleType) -> None:
@@ -123,7 +123,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 class _ToStdout(logging.Handler):
-    """Prints what is logged, as Hydra does; a step's stdout leads to its log and to whoever watches."""
+    """Logging handler that prints to the current ``sys.stdout``, which is the output of the step."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stdout.write(self.format(record) + "\n")
@@ -131,13 +131,13 @@ class _ToStdout(logging.Handler):
 
 @contextmanager
 def _logging(verbose: Any) -> Iterator[None]:
-    """Show what functions log, from INFO on; with ``hydra.verbose`` from DEBUG on (true, or names of loggers)."""
+    """Print log messages of level INFO and above; with ``hydra.verbose`` (true, or names of loggers), of DEBUG."""
     root, handler = logging.getLogger(), _ToStdout()
     handler.setFormatter(logging.Formatter(_FORMAT))
     names = [verbose] if isinstance(verbose, str) else verbose if isinstance(verbose, list) else []
     levels = {root: logging.DEBUG if verbose is True else logging.INFO}
     if verbose is not True:
-        levels |= {logging.getLogger(name): logging.WARNING for name in _TALKATIVE}
+        levels |= {logging.getLogger(name): logging.WARNING for name in _VERBOSE_LIBRARIES}
     levels |= {logging.getLogger(str(name)): logging.DEBUG for name in names}
     before = {logger: logger.level for logger in levels}
     for logger, level in levels.items():

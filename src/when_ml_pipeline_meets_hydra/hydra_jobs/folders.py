@@ -1,7 +1,7 @@
-"""What Hydra's users look for beside a run: a folder per job, with the config that it was composed from (``.hydra/``).
+"""Hydra's output folders: one per job, with its configs in ``.hydra/``.
 
-By default these folders lie in the run's own folder; ``hydra.run.dir``, ``hydra.sweep.dir`` and ``hydra.sweep.subdir``
-move them. Secrets are masked in all that is written.
+By default these folders are in the folder of the run's record; ``hydra.run.dir``, ``hydra.sweep.dir`` and
+``hydra.sweep.subdir`` move them. Secrets are masked in all files.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ Resolve = Callable[[Mapping[str, Any], Mapping[str, Any], str], str]
 
 @dataclass(frozen=True, kw_only=True)
 class JobFolders:
-    """The folders of a run's jobs.
+    """The output folders of a run's jobs.
 
-    ``composed`` is Hydra's own config as it is written, ``run_folder`` that of the run's record; ``resolve`` works out
+    ``composed`` is Hydra's own config, unresolved; ``run_folder`` the folder of the run's record; ``resolve`` resolves
     an interpolation: (config of a job, Hydra's config for it, key) → text.
     """
 
     composed: Mapping[str, Any]
     run_folder: Path
     is_multirun: bool
-    masks: Redactor
+    redactor: Redactor
     secret_keys: Collection[str]
     resolve: Resolve
     _places: dict[int, Path] = field(init=False, default_factory=dict)
@@ -43,22 +43,22 @@ class JobFolders:
 
     @cached_property
     def hydra(self) -> Mapping[str, Any]:
-        """Hydra's own config, with the run's folder in its place."""
-        return dict(_filled(self.composed, str(self.run_folder)))
+        """Hydra's own config, with the run's folder filled in."""
+        return dict(_with_run_folder(self.composed, str(self.run_folder)))
 
     @property
     def are_own(self) -> bool:
-        """Whether all of them lie in the run's own folder, as by default."""
+        """Whether all folders are in the run's own folder (the default)."""
         places = self.composed["run"]["dir"], self.composed["sweep"]["dir"], self.composed["sweep"]["subdir"]
         return places == (RUN_FOLDER, RUN_FOLDER, JOB_NUMBER)
 
     def of(self, job: Job) -> Path:
-        """The folder of a job, absolute. Raises ``BadInput`` where it cannot be worked out."""
+        """Return the absolute folder of a job. Raises ``BadInput`` if it cannot be resolved."""
         if job.number not in self._places:
-            self._places[job.number] = self._worked_out(job)
+            self._places[job.number] = self._resolve_folder(job)
         return self._places[job.number]
 
-    def _worked_out(self, job: Job) -> Path:
+    def _resolve_folder(self, job: Job) -> Path:
         if not self.is_multirun:
             return self._place(job, "run.dir")
         subdir = self.hydra["sweep"]["subdir"]
@@ -66,43 +66,43 @@ class JobFolders:
         return self._place(job, "sweep.dir") / below
 
     def hydra_of(self, job: Job) -> dict[str, Any]:
-        """Hydra's config as the functions of a job see it by ``HydraConfig.get()``."""
-        described = self.described(job)
-        return {**described, "runtime": {**described["runtime"], "output_dir": str(self.of(job))}}
+        """Return Hydra's config as functions of the job receive it from ``HydraConfig.get()``."""
+        hydra = self.hydra_before_start(job)
+        return {**hydra, "runtime": {**hydra["runtime"], "output_dir": str(self.of(job))}}
 
-    def described(self, job: Job) -> dict[str, Any]:
-        """Hydra's config for a job, before the job has a folder."""
+    def hydra_before_start(self, job: Job) -> dict[str, Any]:
+        """Return Hydra's config for a job, without its output folder."""
         return {**self._named(job), "runtime": {**self.hydra["runtime"], "choices": dict(job.chosen)}}
 
     def write(self, job: Job) -> None:
-        """Write the job's config beside its results, once."""
+        """Write the configs of a job into its folder, once."""
         name = self.hydra.get("output_subdir")
         if name is None or job.number in self._written:
             return
         self._written.add(job.number)
         folder = self.of(job)
         final, temporary = f"{folder}/{name}", f"{folder}/.{name}.{os.getpid()}"
-        os.makedirs(temporary, exist_ok=True)  # noqa: PTH103 - asked for every job, as all of this
+        os.makedirs(temporary, exist_ok=True)  # noqa: PTH103 - called for every job
         shown = [self._shown(line) for line in job.overrides]
         _write(f"{temporary}/config.yaml", "".join(self._part(k, v) for k, v in job.raw.items()))
         _write(f"{temporary}/overrides.yaml", "".join(f"- {_scalar(line)}\n" for line in shown) or "[]\n")
         _write(f"{temporary}/hydra.yaml", self._hydra_text(job, shown, folder))
         try:
             os.rename(temporary, final)  # noqa: PTH104
-        except OSError:  # another run was told to use the same folder, and was quicker
+        except OSError:  # another run with the same folder was quicker
             shutil.rmtree(temporary, ignore_errors=True)
 
     def write_multirun(self, first: Job) -> None:
-        """Write what the whole sweep was composed from, as Hydra's sweepers do."""
+        """Write ``multirun.yaml``, as Hydra's sweepers do."""
         folder = self._place(first, "sweep.dir")
         folder.mkdir(parents=True, exist_ok=True)
-        content = self.masks.tree({**first.raw, "hydra": {**self.hydra, "mode": "MULTIRUN"}}, self.secret_keys)
+        content = self.redactor.tree({**first.raw, "hydra": {**self.hydra, "mode": "MULTIRUN"}}, self.secret_keys)
         temporary = folder / f".multirun.{os.getpid()}"
         temporary.write_text(dump_yaml(content), encoding="utf-8")
         temporary.replace(folder / "multirun.yaml")
 
     def link_log(self, job: Job, log: Path) -> None:
-        """Let the log of a job's step also be found in the job's folder, under the name that Hydra gives it."""
+        """Link the log of a job's step into the job's folder, under Hydra's name for it."""
         place = self.of(job) / f"{self.hydra['job']['name']}.log"
         if place.parent.is_dir() and not place.exists():
             try:
@@ -116,7 +116,7 @@ class JobFolders:
         return self.run_folder if is_own else Path(self._resolved(job, key)).absolute()
 
     def _resolved(self, job: Job, key: str) -> str:
-        return self.resolve(job.config, self.described(job), key)
+        return self.resolve(job.config, self.hydra_before_start(job), key)
 
     def _named(self, job: Job) -> dict[str, Any]:
         number = {"num": job.number, "id": str(job.number)} if self.is_multirun else {}
@@ -132,13 +132,13 @@ class JobFolders:
         return override_dirname(map(self._shown, job.overrides), self.hydra["job"]["config"]["override_dirname"])
 
     def _part(self, key: str, value: Any) -> str:
-        """A key as YAML; jobs share these."""
+        """Return a key as YAML; cached, since jobs share values."""
         if (state := (key, id(value))) not in self._texts:
-            self._texts[state] = value, dump_yaml({key: self.masks.tree(value, self.secret_keys, key)})
+            self._texts[state] = value, dump_yaml({key: self.redactor.tree(value, self.secret_keys, key)})
         return self._texts[state][1]
 
     def _hydra_text(self, job: Job, overrides: list[str], folder: Path) -> str:
-        """``hydra.yaml``: what is the job's own, and what jobs share, which is made once."""
+        """Return the text of ``hydra.yaml``: the job's own parts, and those that jobs share, which are cached."""
         number = f"    num: {job.number}\n    id: '{job.number}'\n" if self.is_multirun else ""
         tasks = "".join(f"\n    - {_scalar(line)}" for line in overrides) or " []"
         choices = indent(self._part("choices", job.chosen), "    ")
@@ -151,24 +151,24 @@ class JobFolders:
 
     @cached_property
     def _shared(self) -> Mapping[str, str]:
-        """Hydra's config without what is a job's own: the parts that have such, and ("") all others."""
+        """The parts of Hydra's config that jobs share: section → YAML; all sections without own parts are in ``""``."""
         number = ("num", "id") if self.is_multirun else ()
         own = {"job": {"override_dirname", *number}, "overrides": {"task"}, "runtime": {"choices", "output_dir"}}
-        shown = self.masks.tree({**self.hydra, "mode": self._mode}, self.secret_keys)
+        shown = self.redactor.tree({**self.hydra, "mode": self._mode}, self.secret_keys)
         parts = {key: {k: v for k, v in shown[key].items() if k not in names} for key, names in own.items()}
         others = indent(dump_yaml({k: v for k, v in shown.items() if k not in own}), "  ")
         return {"": others, **{key: indent(dump_yaml(part), "    ") for key, part in parts.items()}}
 
     @cached_property
     def _shown(self) -> Callable[[str], str]:
-        return cache(lambda line: self.masks.override(line, self.secret_keys))
+        return cache(lambda line: self.redactor.override(line, self.secret_keys))
 
 
-def _filled(node: Any, folder: str) -> Any:
+def _with_run_folder(node: Any, folder: str) -> Any:
     if isinstance(node, Mapping):
-        return {k: _filled(v, folder) for k, v in node.items()}
+        return {k: _with_run_folder(v, folder) for k, v in node.items()}
     if isinstance(node, list):
-        return [_filled(v, folder) for v in node]
+        return [_with_run_folder(v, folder) for v in node]
     return node.replace(RUN_FOLDER, folder) if isinstance(node, str) else node
 
 
@@ -177,14 +177,14 @@ def _write(file: str, text: str) -> None:
         stream.write(text)
 
 
-# What is the same in YAML as without it.
+# Texts that need no quotes in YAML.
 _SIMPLE = re.compile(r"[+~]{0,2}[A-Za-z_/][\w/.=,+@-]*(?<!\.)")
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 
 @lru_cache(maxsize=4096)
 def _scalar(text: str) -> str:
-    """A text as one YAML value on one line."""
+    """Return a text as a YAML scalar on one line."""
     if _SIMPLE.fullmatch(text) and text.lower() not in _WORDS:
         return text
     return dump_yaml([text], width=1_000_000).removeprefix("- ").rstrip("\n")

@@ -1,4 +1,4 @@
-"""The jobs of a run as Hydra's users know them: each has a folder, a ``HydraConfig``, and callbacks that are told."""
+"""Hydra's view of the jobs of a run: each has an output folder, a ``HydraConfig`` and callbacks."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ if TYPE_CHECKING:
 
 
 class Jobs:
-    """The jobs of one run. ``hydra`` is Hydra's own config as it is written, ``folder`` that of the run's record."""
+    """The Hydra jobs of one run. ``hydra`` is Hydra's own config, unresolved; ``folder`` that of the run's record."""
 
     def __init__(self, bound: Bound, plan: Plan, hydra: Mapping[str, Any], folder: Path, *, is_multirun: bool) -> None:
         self._jobs = {job.number: job for job, _ in bound.calls}
-        self._asked: dict[str, list[Job]] = {}
-        for number, key in plan.asked.items():
-            self._asked.setdefault(key, []).append(self._jobs[number])
-        self._begun: set[str] = set()
+        self._requesting: dict[str, list[Job]] = {}
+        for number, key in plan.requested.items():
+            self._requesting.setdefault(key, []).append(self._jobs[number])
+        self._started: set[str] = set()
         self._is_multirun = is_multirun
         self._folders = JobFolders(
             composed=hydra,
             run_folder=folder,
             is_multirun=is_multirun,
-            masks=bound.redactor,
+            redactor=bound.redactor,
             secret_keys=bound.secret_keys,
             resolve=_resolve,
         )
 
-    def begin(self) -> None:
-        """Write what the sweep was composed from, and tell the callbacks.
+    def start(self) -> None:
+        """Write the config of a sweep, and call the callbacks.
 
-        Raises ``BadInput`` where a job's folder or variables cannot be worked out, the folder cannot be written, or a
-        callback cannot be made.
+        Raises ``BadInput`` if a job's folder or environment variables cannot be resolved, the folder cannot be written,
+        or a callback cannot be instantiated.
         """
         if self._folders.hydra["job"].get("env_set") or not self._folders.are_own:
             for job in self._jobs.values():
@@ -63,36 +63,36 @@ class Jobs:
         if self._callbacks:
             self._callbacks.run_started()
 
-    def around(self, step: Step) -> AbstractContextManager[object]:
-        """What is entered around the call of a step's function; the jobs that ask for it begin."""
-        self._begun.add(step.key)
-        for job in self._asked.get(step.key, ()):
+    def context_of(self, step: Step) -> AbstractContextManager[object]:
+        """Return the context manager around the call of a step's function; the jobs of the step start."""
+        self._started.add(step.key)
+        for job in self._requesting.get(step.key, ()):
             self._folders.write(job)
             if self._callbacks:
-                self._callbacks.job_started(self.whole(job), step.call.function)
-        job = self._asked.get(step.key, [self._jobs[step.jobs[0]]])[0]
+                self._callbacks.job_started(self.full_config(job), step.call.function)
+        job = self._requesting.get(step.key, [self._jobs[step.jobs[0]]])[0]
         hydra = self._folders.hydra_of(job)
         return JobContext(hydra=hydra, config=job.config, environment=self._environment(job, hydra))
 
-    def ended(self, outcome: Outcome) -> None:
-        """A step has come to its end, and with it the jobs that ask for it."""
-        for job in self._asked.get(outcome.step.key, ()):
+    def step_ended(self, outcome: Outcome) -> None:
+        """End the jobs whose own step has ended."""
+        for job in self._requesting.get(outcome.step.key, ()):
             self._folders.write(job)
             if outcome.log and outcome.log.is_file():
                 self._folders.link_log(job, outcome.log)
             if self._callbacks:
-                whole = self.whole(job)
-                if outcome.step.key not in self._begun:
-                    self._callbacks.job_started(whole, outcome.step.call.function)
-                self._callbacks.job_ended(whole, outcome)
+                config = self.full_config(job)
+                if outcome.step.key not in self._started:
+                    self._callbacks.job_started(config, outcome.step.call.function)
+                self._callbacks.job_ended(config, outcome)
 
-    def over(self) -> None:
-        """Tell the callbacks that the run is over."""
+    def end(self) -> None:
+        """Call the callbacks for the end of the run."""
         if self._callbacks:
             self._callbacks.run_ended()
 
-    def whole(self, job: Job) -> DictConfig:
-        """The config of a job with Hydra's part."""
+    def full_config(self, job: Job) -> DictConfig:
+        """Return the config of a job, including the node ``hydra``."""
         from when_ml_pipeline_meets_hydra.composing.hydra_config import whole_config
 
         return whole_config(job.config, self._folders.hydra_of(job))
@@ -112,10 +112,10 @@ class Jobs:
             return None
         from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import JobCallbacks
 
-        return JobCallbacks(self.whole(self.first), is_multirun=self._is_multirun)
+        return JobCallbacks(self.full_config(self.first), is_multirun=self._is_multirun)
 
 
 def _resolve(config: Mapping[str, Any], hydra: Mapping[str, Any], key: str) -> str:
-    from when_ml_pipeline_meets_hydra.composing.hydra_config import resolve  # only where there is something to work out
+    from when_ml_pipeline_meets_hydra.composing.hydra_config import resolve  # loads Hydra, so only on demand
 
     return resolve(config, hydra, key)

@@ -1,1 +1,1 @@
-"""From calls to steps with keys, each once, in the order of their dependencies."""
+"""Calls → steps with keys, deduplicated, in dependency order."""

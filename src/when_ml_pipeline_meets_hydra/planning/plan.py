@@ -1,4 +1,4 @@
-"""Calls → steps: each once, in dependency order, each with the reason why it will run or not. Does no I/O itself."""
+"""Plan the steps of a run: deduplicated, in dependency order, each with the reason why it runs or not. No I/O."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Job
 
 Inputs = Mapping[str, Any]
-FORMAT = 1  # of keys: another one makes every result new
+FORMAT = 1  # of keys; a new one invalidates all stored results
 
 
 class Action(StrEnum):
-    """What will be done with a step."""
+    """Planned action of a step."""
 
     RUN = "run"
     STORED = "stored"
@@ -30,9 +30,9 @@ class Action(StrEnum):
 class Step:
     """One call with particular inputs.
 
-    ``inputs`` is what ``key`` is the digest of; ``needs`` maps parameters to the keys of the artifacts that they
-    receive; ``after`` are the keys of the steps of its combination that have to succeed first. ``follows`` is the key
-    of the effect that has to be over before this one begins, so that the last job has the last word outside.
+    ``key`` is the digest of ``inputs``; ``needs`` maps parameters to the keys of the artifacts that they receive;
+    ``after`` are the keys of the steps of its combination that have to succeed first. ``follows`` is the key of the
+    effect that has to end before this one starts, so that effects take place in the order of the jobs.
     """
 
     key: str
@@ -48,20 +48,20 @@ class Step:
 
     @property
     def is_storable(self) -> bool:
-        """Whether its result can be stored and used again."""
+        """Whether its result can be stored and reused."""
         return storable(self.call)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The steps of all jobs, each once, what is needed first; ``asked`` maps a job's number to its own step."""
+    """The steps of all jobs, each once, in dependency order; ``requested``: job number → key of the job's own step."""
 
     steps: tuple[Step, ...]
-    asked: Mapping[int, str]
+    requested: Mapping[int, str]
 
     @property
     def to_run(self) -> tuple[Step, ...]:
-        """The steps that will be computed."""
+        """The steps that will run."""
         return tuple(s for s in self.steps if s.action is Action.RUN)
 
 
@@ -74,8 +74,8 @@ def make_plan(
 ) -> Plan:
     """Plan the steps of bound jobs.
 
-    ``is_stored(key)`` says whether a result is there, ``last_inputs(function)`` what its latest stored result was
-    made from (for the reasons), ``force`` names stages to compute again.
+    ``is_stored(key)`` returns whether a result is stored, ``last_inputs(function)`` the inputs of its latest stored
+    result (for the reasons); ``force`` are the stages to run again.
     """
     last_inputs = cache(last_inputs)
     drafts = _drafts(calls)
@@ -98,16 +98,16 @@ def make_plan(
             is_forced=draft.call.stage in force,
         )
         effects |= {draft.call.function: key} if draft.call.is_effect else {}
-    return Plan(steps=tuple(steps.values()), asked={n: k for k, d in drafts.items() for n in d.asked_by})
+    return Plan(steps=tuple(steps.values()), requested={n: k for k, d in drafts.items() for n in d.requested_by})
 
 
 def storable(call: Call) -> bool:
-    """Effects and subcommands that return nothing are not stored: they run each time."""
+    """Return whether results are stored; effects and subcommands that return nothing run each time."""
     return call.returns is not None and not call.is_effect
 
 
 def inputs_of(call: Call, needs: Mapping[str, str]) -> Inputs:
-    """What the key of a step is the digest of; readable, and without secrets."""
+    """Return the inputs of a step, whose digest is its key; readable, without secrets."""
     return {
         "format": FORMAT,
         "function": f"{call.function.__module__}.{call.function.__qualname__}",
@@ -118,17 +118,17 @@ def inputs_of(call: Call, needs: Mapping[str, str]) -> Inputs:
 
 
 class _Draft:
-    """A step before it is known whether it runs."""
+    """A step before its action is decided."""
 
     def __init__(self, call: Call, inputs: Inputs, needs: Mapping[str, str]) -> None:
         self.call, self.inputs, self.needs = call, inputs, needs
         self.after: dict[str, None] = dict.fromkeys(needs.values())
         self.jobs: dict[int, None] = {}
-        self.asked_by: list[int] = []
+        self.requested_by: list[int] = []
 
 
 def _drafts(calls: Iterable[tuple[Job, Call]]) -> dict[str, _Draft]:
-    """The distinct steps; of one combination each comes after those that its stage comes after."""
+    """Return the distinct steps; within a combination, each depends on those of the stages before its own."""
     drafts: dict[str, _Draft] = {}
     combinations: dict[Sequence[str], list[tuple[Job, Call]]] = {}
     for job, call in calls:
@@ -136,12 +136,12 @@ def _drafts(calls: Iterable[tuple[Job, Call]]) -> dict[str, _Draft]:
     for members in combinations.values():
         stage_keys: dict[str, str] = {}
         for job, call in _in_stage_order(members):
-            drafts[_add(call, job.number, drafts, stage_keys)].asked_by.append(job.number)
+            drafts[_add(call, job.number, drafts, stage_keys)].requested_by.append(job.number)
     return _in_dependency_order(drafts)
 
 
 def _in_stage_order(members: list[tuple[Job, Call]]) -> list[tuple[Job, Call]]:
-    """The jobs of a combination, what acts on the outside world as late as its stage allows."""
+    """Return the jobs of a combination with effects as late as the order of the stages allows."""
     done: list[tuple[Job, Call]] = []
     todo = {call.stage: (job, call) for job, call in members}
 
@@ -181,12 +181,12 @@ def _add(call: Call, job: int, drafts: dict[str, _Draft], stage_keys: dict[str, 
 
 
 def _waits_for(one: str, other: str, drafts: Mapping[str, _Draft]) -> bool:
-    """Whether ``one`` is ``other`` or comes after it; two stages may well share a step."""
+    """Return whether ``one`` is ``other`` or depends on it (two stages may share a step)."""
     return one == other or any(_waits_for(before, other, drafts) for before in drafts[one].after)
 
 
 def _distinct(call: Call, inputs: Inputs, drafts: Mapping[str, _Draft]) -> tuple[str, Inputs]:
-    """The key of a step; an effect with another secret is another step, though keys do not tell secrets."""
+    """Return key and inputs of a step; effects that differ in secrets alone, which keys leave out, stay distinct."""
     key, number = digest(inputs), 1
     while not storable(call) and key in drafts and drafts[key].call.arguments != call.arguments:
         number += 1
@@ -196,7 +196,7 @@ def _distinct(call: Call, inputs: Inputs, drafts: Mapping[str, _Draft]) -> tuple
 
 
 def _before(call: Call, stage_keys: Mapping[str, str]) -> Iterator[str]:
-    """The steps of the combination so far that this one has to wait for (an effect waits for all of them)."""
+    """Yield the earlier steps of the combination that this one depends on (for an effect, all of them)."""
     if not storable(call):
         yield from stage_keys.values()
     else:
@@ -204,10 +204,10 @@ def _before(call: Call, stage_keys: Mapping[str, str]) -> Iterator[str]:
 
 
 def _needed(drafts: Mapping[str, _Draft], is_stored: Callable[[str], bool], force: Collection[str]) -> set[str]:
-    """The keys that were asked for or forced, and those that a step which runs receives."""
+    """Return the keys of the steps that are requested, forced, or needed by a step that runs."""
     needed: set[str] = set()
     for key, draft in reversed(list(drafts.items())):
-        if draft.asked_by or key in needed or draft.call.stage in force:
+        if draft.requested_by or key in needed or draft.call.stage in force:
             needed.add(key)
             if _runs(key, draft, is_stored, force):
                 needed |= set(draft.needs.values())
@@ -238,10 +238,10 @@ def _decide(
         return Action.RUN, "always runs, since it returns nothing"
     if is_stored(key):
         return Action.STORED, "nothing changed"
-    return Action.RUN, _why(draft.inputs, last_inputs(draft.inputs["function"]), upstream)
+    return Action.RUN, _reason(draft.inputs, last_inputs(draft.inputs["function"]), upstream)
 
 
-def _why(inputs: Inputs, last: Inputs | None, upstream: Sequence[Step]) -> str:
+def _reason(inputs: Inputs, last: Inputs | None, upstream: Sequence[Step]) -> str:
     if last is None:
         return "new"
     changes = list(differences(last["arguments"], inputs["arguments"]))
@@ -254,7 +254,7 @@ def _why(inputs: Inputs, last: Inputs | None, upstream: Sequence[Step]) -> str:
 
 
 def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:
-    """What differs between two plain values: ``m_param.learning_rate 0.1 → 0.2``."""
+    """Yield the differences between two plain values: ``m_param.learning_rate 0.1 → 0.2``."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in dict.fromkeys([*old, *new]):
             if name != "type":

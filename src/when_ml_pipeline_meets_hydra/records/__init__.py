@@ -1,1 +1,1 @@
-"""The record of a run, and what is read from records: comparisons, tables, plots."""
+"""Records of runs, and comparisons, tables and plots of them."""

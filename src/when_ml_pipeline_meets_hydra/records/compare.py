@@ -1,4 +1,4 @@
-"""Records → the combinations of a sweep side by side: what differs between them, and what came of each."""
+"""Compare the combinations of runs: the config keys in which they differ, their status and their metrics."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.settings import NAMES, Objective
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.execution.outcomes import Status, measured
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status, format_metric
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.records.record import Record
 
 Cells = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]  # headings and rows
-# The first one that occurs counts for a combination.
+# The status of a combination is the first of these that one of its steps has.
 _STATUSES = (Status.FAILED, Status.INTERRUPTED, Status.SKIPPED, Status.NOT_RUN, Status.DONE, Status.STORED)
-# Keys that are for the whole run, and change no result; and the stage, in which jobs of one combination differ.
-FOR_THE_RUN = frozenset({"c", "hydra", *NAMES})
+# Keys of the whole run, which do not change results; and the stage, in which the jobs of a combination differ.
+RUN_KEYS = frozenset({"c", "hydra", *NAMES})
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A step that failed: its message, and the file that holds the whole of it."""
+    """A failed step: the message, and the path of the log with the traceback."""
 
     step: str
     status: Status
@@ -36,10 +36,10 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Combination:
-    """The jobs of a run that differ in their stage only, and what came of them.
+    """The jobs of a run that differ in their stage only, with status and metrics.
 
-    ``values`` maps what was overridden to what it was: a group (``modeling/model``) to its option, a key to its
-    resolved value. ``stages`` maps stages to the status of their steps, ``metrics`` ``<stage>.<metric>`` to its value.
+    ``values`` maps the overridden groups (``modeling/model``) to their options, and overridden keys to resolved values.
+    ``stages`` maps stages to the status of their steps, ``metrics`` maps ``<stage>.<metric>`` to its value.
     """
 
     run: str
@@ -50,7 +50,7 @@ class Combination:
     status: Status
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the combination as JSON values."""
         return {
             "run": self.run,
             "jobs": list(self.jobs),
@@ -63,7 +63,7 @@ class Combination:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Combinations of one or several runs. ``keys`` are those in which they differ, ``metrics`` all that there are."""
+    """Combinations of one or several runs; ``keys`` are those in which they differ, ``metrics`` those of any step."""
 
     rows: tuple[Combination, ...]
     keys: tuple[str, ...]
@@ -73,19 +73,19 @@ class Comparison:
     failures: tuple[Failure, ...] = ()
 
     def metric(self, name: str) -> str:
-        """The whole name of a metric (``r2`` is ``modeling.r2``). Raises ``BadInput`` where there is not just one."""
+        """Return the full name of a metric (``modeling.r2`` of ``r2``). Raises ``BadInput`` unless exactly one matches."""
         found = [m for m in self.metrics if m == name] or [m for m in self.metrics if m.endswith(f".{name}")]
         if len(found) == 1:
             return found[0]
         if found:
             message, remedy = f"several metrics have this name: {', '.join(found)}", "Give the whole name"
         else:
-            message = "there is no such metric" if self.metrics else "no step measured anything"
+            message = "there is no such metric" if self.metrics else "no step format_metric anything"
             remedy = did_you_mean(name, [*self.metrics, *_short(self.metrics).values()]) or ""
         raise BadInput(Problem(key="metric", value=name, message=message, remedy=remedy or None))
 
     def sorted(self, objective: Objective) -> Comparison:
-        """The best combination first, those that have no value last. Raises ``BadInput`` for an unknown metric."""
+        """Return a copy sorted from best to worst, missing values last. Raises ``BadInput`` for an unknown metric."""
         if objective.metric is None:
             return replace(self, objective=objective)
         metric, sign = self.metric(objective.metric), -1 if objective.direction == "maximize" else 1
@@ -97,9 +97,9 @@ class Comparison:
         return replace(self, objective=objective, rows=tuple(sorted(self.rows, key=place)))
 
     def table(self, rows: Sequence[Combination], width: int | None = None) -> Cells:
-        """Headings, as short as they can be, and the cells of some of the rows.
+        """Return headings, as short as possible, and the cells of some of the rows.
 
-        Where that takes more than ``width`` characters, one status of each combination stands for those of its stages.
+        If that is wider than ``width`` characters, one column ``status`` replaces those of the stages.
         """
         found = self._table(rows, self.stages)
         wide = sum(max(map(len, column)) + 2 for column in zip(found[0], *found[1], strict=True)) - 2
@@ -115,17 +115,18 @@ class Comparison:
 
     def _cells(self, row: Combination, stages: Sequence[str] | None) -> Iterator[str]:
         yield _span(row.jobs)
-        yield from (shown(row.values.get(key)) for key in self.keys)
+        yield from (format_value(row.values.get(key)) for key in self.keys)
         yield from [row.status] if stages is None else (row.stages.get(stage, "") for stage in stages)
-        yield from (measured(row.metrics[m]) if m in row.metrics else "" for m in self.metrics)
+        yield from (format_metric(row.metrics[m]) if m in row.metrics else "" for m in self.metrics)
 
 
 def compare(records: Iterable[Record]) -> Comparison:
-    """The combinations of some runs, in the order of their jobs."""
+    """Return the combinations of some runs, in the order of their jobs."""
     drafts = [draft for record in records for draft in _drafts(record)]
-    keys = [k for k in dict.fromkeys(k for d in drafts for k in d.words) if len({d.words.get(k) for d in drafts}) > 1]
+    overridden = dict.fromkeys(key for draft in drafts for key in draft.overrides)
+    keys = [key for key in overridden if len({draft.overrides.get(key) for draft in drafts}) > 1]
     rows = tuple(draft.combination(keys) for draft in drafts)
-    # What is written in two ways (1e-3 and 0.001) may be the same.
+    # Overrides that are written differently (1e-3 and 0.001) may have the same value.
     keys = [key for key in keys if len({json.dumps(row.values.get(key), default=str) for row in rows}) > 1]
     return Comparison(
         rows=tuple(replace(row, values={k: row.values.get(k) for k in keys}) for row in rows),
@@ -137,20 +138,20 @@ def compare(records: Iterable[Record]) -> Comparison:
 
 
 def objective_of(record: Record) -> Objective:
-    """By what a run was to be sorted."""
+    """Return the objective of a run."""
     return Objective(**(record.head.get("objective") or {}))
 
 
-def shown(value: Any) -> str:
-    """A value as on the command line: ``small``, ``0.001``, ``[1,2]``, ``null``."""
+def format_value(value: Any) -> str:
+    """Return a value in the notation of overrides: ``small``, ``0.001``, ``[1,2]``, ``null``."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class _Draft:
-    """A combination while it is gathered. ``words`` are its overrides: key → what was typed."""
+    """A combination that is being read from a record. ``overrides``: key → value as it was typed."""
 
-    def __init__(self, record: Record, words: Mapping[str, str], choices: Mapping[str, str]) -> None:
-        self.record, self.words, self.choices = record, words, choices
+    def __init__(self, record: Record, overrides: Mapping[str, str], choices: Mapping[str, str]) -> None:
+        self.record, self.overrides, self.choices = record, overrides, choices
         self.jobs: dict[int, str] = {}  # with the keys of their own steps
         self.ended: set[str] = set()
         self.stages: dict[str, Status] = {}
@@ -189,7 +190,7 @@ def _drafts(record: Record) -> list[_Draft]:
     for job in record.jobs():
         place = job["combination"]
         if place not in drafts:
-            drafts[place] = _Draft(record, dict(_words(job["overrides"])), job["choices"])
+            drafts[place] = _Draft(record, dict(_overrides(job["overrides"])), job["choices"])
         drafts[place].jobs[job["number"]] = job["key"]
         of_job[job["number"]] = drafts[place]
     for step in record.steps:
@@ -201,11 +202,11 @@ def _drafts(record: Record) -> list[_Draft]:
     return list(drafts.values())
 
 
-def _words(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _overrides(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
     for line in overrides:
         key, _, value = line.partition("=")
         name = key.lstrip("+~")
-        if re.split(r"[.\[/@]", name)[0] not in FOR_THE_RUN or name.startswith("c/"):
+        if re.split(r"[.\[/@]", name)[0] not in RUN_KEYS or name.startswith("c/"):
             yield name, "" if key.startswith("~") else value
 
 
@@ -222,7 +223,7 @@ def _look_up(config: Any, key: str) -> Any:
 
 
 def _short(names: Iterable[str], taken: Sequence[str] = ()) -> dict[str, str]:
-    """The shortest ends of names that tell them apart: ``model``, ``learning_rate``, ``preprocessing/param``."""
+    """Return the shortest unique suffix of each name: ``model``, ``learning_rate``, ``preprocessing/param``."""
     names = list(names)
     return {name: next(e for e in _ends(name) if e == name or _is_only(e, name, names, taken)) for name in names}
 
@@ -237,7 +238,7 @@ def _is_only(end: str, name: str, names: Iterable[str], taken: Sequence[str]) ->
 
 
 def _span(jobs: Sequence[int]) -> str:
-    """``0-2`` or ``0,12,24``."""
+    """Return the numbers of jobs as text: ``0-2`` or ``0,12,24``."""
     if len(jobs) > 2 and list(jobs) == list(range(jobs[0], jobs[-1] + 1)):
         return f"{jobs[0]}-{jobs[-1]}"
     return ",".join(map(str, jobs))

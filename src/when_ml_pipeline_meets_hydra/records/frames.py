@@ -1,4 +1,4 @@
-"""A comparison as a table with typed columns, in a file that other tools read."""
+"""Convert a comparison to a data frame with typed columns, CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.records.compare import Comparison, shown
+from when_ml_pipeline_meets_hydra.records.compare import Comparison, format_value
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 def csv_of(comparison: Comparison) -> bytes:
-    """As CSV; the numbers of the jobs stand in one cell, with spaces between them."""
+    """Return a comparison as CSV; the numbers of the jobs are in one cell, separated by spaces."""
     import polars as pl
 
     file = io.BytesIO()
@@ -22,17 +22,17 @@ def csv_of(comparison: Comparison) -> bytes:
 
 
 def parquet_of(comparison: Comparison) -> bytes:
-    """As Parquet."""
+    """Return a comparison as Parquet."""
     file = io.BytesIO()
     frame(comparison).write_parquet(file)
     return file.getvalue()
 
 
 def frame(comparison: Comparison) -> pl.DataFrame:
-    """A row per combination: ``run``, ``jobs``, what differs, ``status``, each ``<stage>.status``, the metrics.
+    """Return a row per combination: ``run``, ``jobs``, differing keys, ``status``, ``<stage>.status``, metrics.
 
-    A column of numbers is one of numbers, and of whole ones where all are; one of truth values is one of those; all
-    others are texts, as on the command line.
+    Columns of config keys are Boolean, Int64 or Float64 if all values fit, otherwise strings in the notation of
+    overrides.
     """
     import polars as pl
 
@@ -59,4 +59,4 @@ def _column(name: str, values: Sequence[Any]) -> pl.Series:
         return pl.Series(name, values, pl.Int64)
     if kinds and kinds <= {int, float}:
         return pl.Series(name, [None if v is None else float(v) for v in values], pl.Float64)
-    return pl.Series(name, [None if v is None else shown(v) for v in values], pl.String)
+    return pl.Series(name, [None if v is None else format_value(v) for v in values], pl.String)

@@ -1,4 +1,4 @@
-"""A comparison as a picture: a metric against each key that was swept, a panel per key."""
+"""Plot a comparison: a metric against each swept key, one panel per key."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from when_ml_pipeline_meets_hydra.records.compare import Combination, Comparison, shown
+from when_ml_pipeline_meets_hydra.records.compare import Combination, Comparison, format_value
 
-# Okabe and Ito, Color Universal Design (2008): told apart also by those who see few colours.
+# Okabe and Ito, Color Universal Design (2008): distinguishable with colour blindness.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#F0E442")
 _MARKERS = "osD^vPX*"
-_WIDTH, _HEIGHT, _ACROSS = 4.6, 3.6, 3  # inches of a panel; panels side by side
-_TICKS = 8  # values of a key that all get a label of their own
-_NAMES = 40  # options that get a label at the most
+_WIDTH, _HEIGHT, _ACROSS = 4.6, 3.6, 3  # size of a panel in inches; panels per row
+_TICKS = 8  # maximum number of values that are all labelled
+_NAMES = 40  # maximum number of labelled options
 _LONG = 18  # characters of a label
 
 _LOOK: Any = {
-    "svg.hashsalt": "when_ml_pipeline_meets_hydra",  # the same picture gives the same file
+    "svg.hashsalt": "when_ml_pipeline_meets_hydra",  # reproducible files
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -42,13 +42,13 @@ _LOOK: Any = {
 
 
 def draw(comparison: Comparison, metric: str, kind: str) -> bytes:
-    """The whole name of a metric (``modeling.r2``) against every swept key, as ``png`` (150 dots per inch) or ``svg``.
+    """Plot a metric (full name, ``modeling.r2``) against every swept key, as ``png`` (150 dpi) or ``svg``.
 
-    Numbers are on a linear axis, or on a logarithmic one where they spread over it more evenly; a line joins the
-    medians. All else is a box and a point per combination. Colours tell the values of the first key that is no number.
+    Numeric keys have a linear axis, or a logarithmic one if their values spread more evenly on it, and a line through
+    the medians. Other keys have a box plot and a point per combination; the first of them determines the colours.
     """
     measured = (row for row in comparison.rows if metric in row.metrics)
-    rows = sorted(measured, key=lambda row: (row.run, row.jobs))  # options in the order in which they were listed
+    rows = sorted(measured, key=lambda row: (row.run, row.jobs))  # options in the order of the sweep
     keys = comparison.keys
     across = min(len(keys), _ACROSS)
     down = math.ceil(len(keys) / across)
@@ -83,8 +83,8 @@ def _title(comparison: Comparison, metric: str, count: int) -> str:
 def _groups(rows: Sequence[Combination], key: str | None) -> Mapping[str, Sequence[Combination]]:
     if key is None:
         return {"": rows}
-    names = dict.fromkeys(shown(row.values.get(key)) for row in rows)
-    return {name: [r for r in rows if shown(r.values.get(key)) == name] for name in names}
+    names = dict.fromkeys(format_value(row.values.get(key)) for row in rows)
+    return {name: [r for r in rows if format_value(r.values.get(key)) == name] for name in names}
 
 
 def _numbers(panel: Axes, key: str, metric: str, groups: Mapping[str, Sequence[Combination]]) -> None:
@@ -108,8 +108,8 @@ def _numbers(panel: Axes, key: str, metric: str, groups: Mapping[str, Sequence[C
 
 def _categories(panel: Axes, key: str, metric: str, groups: Mapping[str, Sequence[Combination]]) -> None:
     everything = sorted((row for rows in groups.values() for row in rows), key=lambda row: (row.run, row.jobs))
-    names = list(dict.fromkeys(shown(row.values.get(key)) for row in everything))
-    boxes = [[r.metrics[metric] for r in everything if shown(r.values.get(key)) == name] for name in names]
+    names = list(dict.fromkeys(format_value(row.values.get(key)) for row in everything))
+    boxes = [[r.metrics[metric] for r in everything if format_value(r.values.get(key)) == name] for name in names]
     panel.boxplot(
         boxes,
         positions=range(len(names)),
@@ -120,9 +120,9 @@ def _categories(panel: Axes, key: str, metric: str, groups: Mapping[str, Sequenc
         capprops={"color": "#999999"},
         medianprops={"color": "#444444"},
     )
-    spread = Random(0)  # the same picture each time
+    spread = Random(0)  # reproducible
     for place, (label, rows) in enumerate(groups.items()):
-        x = [names.index(shown(r.values.get(key))) + spread.uniform(-0.15, 0.15) for r in rows]
+        x = [names.index(format_value(r.values.get(key))) + spread.uniform(-0.15, 0.15) for r in rows]
         y = [r.metrics[metric] for r in rows]
         colour, marker = _COLOURS[place], _MARKERS[place]
         panel.scatter(
@@ -132,7 +132,7 @@ def _categories(panel: Axes, key: str, metric: str, groups: Mapping[str, Sequenc
 
 
 def _name_categories(panel: Axes, names: Sequence[str]) -> None:
-    """Labels that do not touch: level, slanting, upright, and only some of very many."""
+    """Set labels that do not overlap: horizontal, slanted or vertical, and at most ``_NAMES``."""
     few, short = len(names) <= 12, sum(map(len, names)) + 2 * len(names) <= 44
     places = range(0, len(names), math.ceil(len(names) / _NAMES))
     angle = 0 if short else 40 if few else 90
@@ -148,23 +148,23 @@ def _is_number(rows: Sequence[Combination], key: str) -> bool:
 
 
 def _distinct(rows: Sequence[Combination], key: str) -> int:
-    return len({shown(row.values.get(key)) for row in rows})
+    return len({format_value(row.values.get(key)) for row in rows})
 
 
 def _is_logarithmic(values: Sequence[float]) -> bool:
-    """Whether the values spread more evenly over a logarithmic axis, and over more than a power of ten."""
+    """Return whether the values span a power of ten and spread more evenly on a logarithmic axis."""
     if values[0] <= 0 or values[-1] / values[0] < 10 or len(values) < 3:
         return False
     return _evenness([math.log(v) for v in values]) >= _evenness(values)
 
 
 def _evenness(values: Sequence[float]) -> float:
-    """The smallest distance between neighbours as a part of the whole; larger is more even."""
+    """Return the smallest distance between neighbours, relative to the range; larger is more even."""
     return min(b - a for a, b in pairwise(values)) / (values[-1] - values[0])
 
 
 def _lie_apart(values: Sequence[float], *, logarithmic: bool) -> bool:
-    """Whether labels at the values would not touch each other."""
+    """Return whether labels at the values do not overlap."""
     placed = [math.log(v) for v in values] if logarithmic else list(values)
     return len(values) < 2 or _evenness(placed) > max(len(f"{v:.4g}") for v in values) * 0.022
 

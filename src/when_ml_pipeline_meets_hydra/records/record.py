@@ -1,8 +1,8 @@
-"""Outcomes → the record of a run: files in a folder of its own, made for sweeps of any size.
+"""The record of a run: files in a folder of its own, suited for sweeps of any size.
 
-``<home>/runs/<id>/`` holds ``run.json`` (overrides, versions, git state, how it ended), ``jobs.jsonl`` (a line per job
-with its whole resolved config), ``steps.jsonl`` (a line per step, as it ends), ``logs/`` and what effects left in
-``effects/``. Secrets are masked.
+``<home>/runs/<id>/`` holds ``run.json`` (overrides, versions, git state, status), ``jobs.jsonl`` (a line per job with
+its resolved config), ``steps.jsonl`` (a line per ended step), ``logs/`` and the files of effects in ``effects/``.
+Secrets are masked.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 _LIBRARIES = ("hydra-core", "omegaconf", "pydantic", "polars", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
 _HEAD, _JOBS, _STEPS = "run.json", "jobs.jsonl", "steps.jsonl"
-_CONFIG = ', "config": '  # in no JSON string, where quotes are escaped
+_CONFIG = ', "config": '  # cannot occur inside a JSON string, where quotes are escaped
 _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class RunStatus(StrEnum):
-    """How a run ended, or that it still runs; ``KILLED`` where its process is gone without a last word."""
+    """Status of a run; ``KILLED`` if its process is gone without having closed the record."""
 
     RUNNING = "running"
     DONE = "done"
@@ -49,11 +49,11 @@ class RunStatus(StrEnum):
 class Recorder:
     """Writes the record of one run: when it starts, after each step, and when it ends.
 
-    ``head`` is what is known beforehand of all that ``run.json`` says.
+    ``head`` is the part of ``run.json`` that does not change during the run.
     """
 
-    def __init__(self, folder: Path, masks: Redactor, head: Mapping[str, Any]) -> None:
-        self._folder, self._masks, self._started = folder, masks, time.time()
+    def __init__(self, folder: Path, redactor: Redactor, head: Mapping[str, Any]) -> None:
+        self._folder, self._redactor, self._started = folder, redactor, time.time()
         self._counts: Counter[str] = Counter()
         self._metrics: dict[str, float] = {}
         self._steps = folder / _STEPS
@@ -72,11 +72,11 @@ class Recorder:
         self._write()
 
     @classmethod
-    def of(cls, home: Path, request: Request, bound: Bound, asked: Mapping[int, str]) -> Recorder:
-        """The recorder of a new run; ``asked`` maps the number of a job to the key of its own step."""
+    def of(cls, home: Path, request: Request, bound: Bound, requested: Mapping[int, str]) -> Recorder:
+        """Return the recorder of a new run; ``requested`` maps the number of a job to the key of its own step."""
         folder = _new_folder(home / "runs")
-        lines = _JobLines(bound.redactor, bound.secret_keys, asked)
-        # The head comes last: where there is one, the jobs are there as well.
+        lines = _JobLines(bound.redactor, bound.secret_keys, requested)
+        # The head is written last: if it exists, the jobs do as well.
         durable_files.write_parts(folder / _JOBS, (lines.line(job) for job, _ in bound.calls))
         head = {
             "overrides": [lines.override(o) for o in request.overrides],
@@ -90,11 +90,11 @@ class Recorder:
         return cls(folder, bound.redactor, head)
 
     @classmethod
-    def of_the_same(cls, before: Record, masks: Redactor) -> Recorder:
-        """The recorder of a run that was asked for the very same as one before, with the same versions of all."""
+    def of_cached_run(cls, before: Record, redactor: Redactor) -> Recorder:
+        """Return the recorder of a replayed run, with the overrides, jobs and versions of the cached one."""
         folder = _new_folder(before.folder.parent)
         durable_files.write_parts(folder / _JOBS, [(before.folder / _JOBS).read_bytes()])
-        return cls(folder, masks, before.head)
+        return cls(folder, redactor, before.head)
 
     @property
     def folder(self) -> Path:
@@ -102,7 +102,7 @@ class Recorder:
         return self._folder
 
     def add(self, outcome: Outcome) -> None:
-        """Note what became of a step; the line outlives a kill of this process."""
+        """Write the outcome of a step; the line is kept if this process is killed."""
         step, metrics = outcome.step, outcome.metrics
         line = {
             "stage": step.call.stage,
@@ -110,25 +110,25 @@ class Recorder:
             "key": step.key,
             "jobs": step.jobs,
             "status": outcome.status,
-            "reason": self._masks.text(outcome.reason),
+            "reason": self._redactor.text(outcome.reason),
             "seconds": round(outcome.seconds, 3),
             "metrics": dict(metrics) if metrics else None,
             "error": outcome.error,
             "log": str(outcome.log.relative_to(self._folder)) if outcome.log and outcome.log.is_file() else None,
         }
         self._counts[outcome.status] += 1
-        self._metrics |= _named(step.call.stage, metrics)
+        self._metrics |= _stage_metrics(step.call.stage, metrics)
         with self._steps.open("ab") as file:
             file.write(f"{_encode(line)}\n".encode())
 
     def discard(self) -> None:
-        """Remove the record of a run that could not begin."""
+        """Remove the record of a run that could not start."""
         from shutil import rmtree
 
         rmtree(self._folder)
 
     def close(self, exit_code: ExitCode) -> None:
-        """Note how the run ended."""
+        """Write the status and exit code of the ended run."""
         names = {ExitCode.DONE: RunStatus.DONE, ExitCode.INTERRUPTED: RunStatus.INTERRUPTED}
         seconds = round(time.time() - self._started, 3)
         status = names.get(exit_code, RunStatus.FAILED)
@@ -142,20 +142,20 @@ class Recorder:
 
 
 class _JobLines:
-    """The lines of ``jobs.jsonl``; what jobs have in common is masked and written as text once."""
+    """The lines of ``jobs.jsonl``; config nodes that jobs share are masked and encoded once."""
 
-    def __init__(self, masks: Redactor, secret: frozenset[str], asked: Mapping[int, str]) -> None:
-        self._asked, self._masks, self._secret = asked, masks, secret
+    def __init__(self, redactor: Redactor, secret: frozenset[str], requested: Mapping[int, str]) -> None:
+        self._requested, self._redactor, self._secret = requested, redactor, secret
         self._combinations: dict[Sequence[str], int] = {}
-        self._parts: dict[tuple[str, int], tuple[Any, str]] = {}  # the value as well, so that its id stays its own
-        self.override = cache(lambda line: masks.override(line, secret))
+        self._parts: dict[tuple[str, int], tuple[Any, str]] = {}  # with the value, so that its id is not reused
+        self.override = cache(lambda line: redactor.override(line, secret))
 
     def line(self, job: Job) -> bytes:
         head = {
             "number": job.number,
             "stage": job.stage,
             "combination": self._combinations.setdefault(job.combination, len(self._combinations)),
-            "key": self._asked.get(job.number),
+            "key": self._requested.get(job.number),
             "overrides": [self.override(o) for o in job.overrides],
             "choices": _choices(job.chosen),
         }
@@ -163,31 +163,31 @@ class _JobLines:
         return f"{_encode(head)[:-1]}{_CONFIG}{{{config}}}}}\n".encode()
 
     def objective(self, job: Job) -> Any:
-        return self._masks.tree(job.config.get("objective"), self._secret, "objective")
+        return self._redactor.tree(job.config.get("objective"), self._secret, "objective")
 
     def _part(self, key: str, value: Any) -> str:
         found = self._parts.get((key, id(value)))
         if found is None:
             if len(self._parts) >= 10_000:
                 self._parts.clear()
-            found = self._parts[key, id(value)] = value, _encode(self._masks.tree(value, self._secret, key))
+            found = self._parts[key, id(value)] = value, _encode(self._redactor.tree(value, self._secret, key))
         return found[1]
 
 
 @dataclass(frozen=True)
 class Record:
-    """The record of a run, read from its folder; each file only when it is needed."""
+    """The record of a run, read from its ``folder`` (``<home>/runs/<id>``); each file on first use."""
 
     folder: Path
 
     @cached_property
     def head(self) -> dict[str, Any]:
-        """What ``run.json`` says."""
+        """The content of ``run.json``."""
         return dict(json.loads((self.folder / _HEAD).read_text(encoding="utf-8")))
 
     @property
     def content(self) -> dict[str, Any]:
-        """Everything but the configs: the head, with ``jobs`` and ``steps``."""
+        """The head with ``jobs`` and ``steps``, but without the configs."""
         return {**self.head, "jobs": list(self.jobs()), "steps": self.steps}
 
     @property
@@ -197,7 +197,7 @@ class Record:
 
     @property
     def status(self) -> RunStatus:
-        """How the run ended, or that it still runs."""
+        """The status of the run."""
         status = RunStatus(self.head["status"])
         process = self.head["process"]
         is_here = process["host"] == os.uname().nodename
@@ -207,54 +207,54 @@ class Record:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """``<stage>.<metric>`` → value, of the last job where there are several."""
+        """The metrics, ``<stage>.<metric>`` → value; with several jobs, those of the last one."""
         if "metrics" in self.head:
             return dict(self.head["metrics"])
-        return {name: value for step in self.steps for name, value in _named(step["stage"], step["metrics"]).items()}
+        return {f"{s['stage']}.{name}": value for s in self.steps for name, value in (s["metrics"] or {}).items()}
 
     @cached_property
     def steps(self) -> list[dict[str, Any]]:
-        """What became of each step, in the order in which they ended."""
+        """The outcomes of the steps as JSON values, in the order in which they ended."""
         return [json.loads(line) for line in _whole_lines(self.folder / _STEPS)]
 
     def jobs(self) -> Iterator[dict[str, Any]]:
-        """What was asked for, job by job, without the configs.
+        """Yield the jobs as JSON values, without their configs.
 
         ``overrides``; ``choices`` (group → option); ``combination``, the same number for jobs that differ in their
-        stage only; ``key``, that of the job's own step.
+        stage only; ``key`` of the job's own step.
         """
         for line in _whole_lines(self.folder / _JOBS):
             yield json.loads(line.partition(_CONFIG)[0] + "}")
 
     def configs(self, jobs: Collection[int] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The number and the resolved config of each job, or of some ``jobs``; secrets masked."""
+        """Yield number and resolved config of each job, or of some ``jobs``; secrets masked."""
         for line in _whole_lines(self.folder / _JOBS):
             number = int(line[len('{"number": ') : line.index(",")])
             if jobs is None or number in jobs:
                 yield number, json.loads(line)["config"]
 
     def config(self, job: int) -> dict[str, Any]:
-        """The resolved config of a job, secrets masked. Raises ``KeyError`` where there is no such job."""
+        """Return the resolved config of a job, secrets masked. Raises ``KeyError`` if there is no such job."""
         for _, config in self.configs([job]):
             return config
         raise KeyError(job)
 
     @property
     def request(self) -> Request:
-        """What was asked for."""
+        """The request of the run."""
         c = self.head
         return Request(overrides=tuple(c["overrides"]), multirun=c["multirun"], config_dirs=tuple(c["config_dirs"]))
 
 
 def read_records(home: Path) -> Iterator[Record]:
-    """All records, the newest last."""
+    """Yield all records, the newest last."""
     for folder in sorted((home / "runs").glob("*")):
         if (folder / _HEAD).is_file():
             yield Record(folder)
 
 
 def find_record(home: Path, name: str) -> Record:
-    """The record whose id is ``name`` or starts with it, or ``last``. Raises ``BadInput`` where there is not one."""
+    """Return the record with the id ``name`` (or a unique part of it), or the ``last`` one. Raises ``BadInput``."""
     records = list(read_records(home))
     found = records[-1:] if name == "last" else [r for r in records if r.id == name]
     found = found or [r for r in records if r.id.startswith(name) or r.id.endswith(name)]
@@ -264,12 +264,10 @@ def find_record(home: Path, name: str) -> Record:
     raise BadInput(Problem(key=name, message=message, remedy=did_you_mean(name, [r.id for r in records[-20:]])))
 
 
-
-
 def _new_folder(runs: Path) -> Path:
     while True:
         now = datetime.now()
-        folder = runs / f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 100:04}"  # in the order in which they began
+        folder = runs / f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 100:04}"  # sorted by start time
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -285,37 +283,37 @@ def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for name in (__name__.partition(".")[0], *_LIBRARIES):
         with suppress(metadata.PackageNotFoundError):
-            # The first lines say it; ``metadata.version`` parses the whole text, with the package's README.
-            known = metadata.distribution(name)
-            text = known.read_text("METADATA") or known.read_text("PKG-INFO") or ""
+            # The version is in the first lines; ``metadata.version`` would parse the whole text, with the README.
+            distribution = metadata.distribution(name)
+            text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
             found[name] = text.partition("\nVersion: ")[2].partition("\n")[0].strip()
     return found
 
 
 def _git(folder: Path) -> dict[str, Any] | None:
-    """Commit and state of the repository that we stand in; None outside of one."""
+    """Return commit and state of the git repository of ``folder``; None outside of one."""
     if "GIT_DIR" not in os.environ and not any((f / ".git").exists() for f in (folder, *folder.parents)):
         return None
     import subprocess
 
-    words = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind"]
+    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind"]
     try:
-        said = subprocess.run(
-            [*words, "--untracked-files=no"], capture_output=True, text=True, timeout=5, check=True, cwd=folder
+        lines = subprocess.run(
+            [*command, "--untracked-files=no"], capture_output=True, text=True, timeout=5, check=True, cwd=folder
         ).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return None
-    commit = said[0].removeprefix("# branch.oid ")
-    changed = any(not line.startswith("#") for line in said)
+    commit = lines[0].removeprefix("# branch.oid ")
+    changed = any(not line.startswith("#") for line in lines)
     return None if commit == "(initial)" else {"commit": commit, "changed": changed}
 
 
-def _named(stage: str, metrics: Mapping[str, float] | None) -> dict[str, float]:
+def _stage_metrics(stage: str, metrics: Mapping[str, float] | None) -> dict[str, float]:
     return {f"{stage}.{name}": value for name, value in (metrics or {}).items()}
 
 
 def _choices(chosen: Mapping[str, str]) -> dict[str, str]:
-    """The options of the groups, by the names that a person types: ``fit/knobs``, not ``fit/knobs@fit_sub.knobs``."""
+    """Return the chosen options by group as in overrides: ``fit/knobs``, not ``fit/knobs@fit_sub.knobs``."""
     found: dict[str, str] = {}
     for group, option in chosen.items():
         name = group.partition("@")[0]
@@ -325,6 +323,6 @@ def _choices(chosen: Mapping[str, str]) -> dict[str, str]:
 
 
 def _whole_lines(path: Path) -> Iterator[str]:
-    """The lines of a file that is appended to, without a last one that a killed process has not ended."""
+    """Yield the complete lines of a file, without a last one that a killed process left unfinished."""
     with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         yield from (line for line in file if line.endswith("\n"))

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class Held(Exception):
-    """Another one holds the lock; ``holder`` is its name, empty where it has not said it yet."""
+class LockHeld(Exception):
+    """The lock is held by another process; ``holder`` is its name, empty if not written yet."""
 
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
@@ -24,13 +24,13 @@ class Held(Exception):
 
 @contextmanager
 def hold(file: Path, holder: str = "", *, patience: float = 0) -> Iterator[None]:
-    """Hold a lock under the name ``holder``. Raises ``Held`` where another one holds it ``patience`` seconds long."""
+    """Hold a lock under the name ``holder``. Raises ``LockHeld`` if it is not free within ``patience`` seconds."""
     until = time.monotonic() + patience
     handle = _open(file)
     try:
         while not _try(handle):
             if time.monotonic() >= until:
-                raise Held(os.pread(handle, 1000, 0).decode(errors="replace"))
+                raise LockHeld(os.pread(handle, 1000, 0).decode(errors="replace"))
             time.sleep(0.05)
         os.ftruncate(handle, 0)
         os.pwrite(handle, holder.encode(), 0)

@@ -28,7 +28,7 @@ from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import PipelineError
 from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
-from when_ml_pipeline_meets_hydra.storage.locks import Held, hold
+from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
 
 ARTIFACT, INPUTS, FILES, LOG = "artifact.json", "inputs.json", "files", "log.txt"
 
@@ -109,7 +109,7 @@ class Store:
         return artifact
 
     def lock(self, key: str, run: str, *, patience: float = 0) -> AbstractContextManager[None]:
-        """Hold the right to compute ``key``. Raises ``Held`` where another run holds it ``patience`` seconds long."""
+        """Hold the lock for computing ``key``. Raises ``LockHeld`` if another run holds it for ``patience`` seconds."""
         holder = f"run {run} (process {os.getpid()} on {_HOST})"
         return hold(self.root / "locks" / f"{key}.lock", holder, patience=patience)
 
@@ -154,7 +154,7 @@ class Store:
         """What runs that failed or were killed left behind; no other process is working on it."""
         left = []
         for folder in sorted([*(self.root / "tmp").glob("*"), *(self.root / "checkpoints").glob("*")]):
-            with suppress(Held, OSError), self.lock(folder.name.partition(".")[0], "store gc"):
+            with suppress(LockHeld, OSError), self.lock(folder.name.partition(".")[0], "store gc"):
                 left.append(folder)
                 if remove:
                     shutil.rmtree(folder, ignore_errors=True)

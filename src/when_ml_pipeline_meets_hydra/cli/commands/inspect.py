@@ -59,11 +59,11 @@ def _hydra(composed: Composed, job: Job, args: Namespace) -> Mapping[str, Any]:
         composed=composed.hydra,
         run_folder=Path(RUN_FOLDER),
         is_multirun=args.multirun,
-        masks=Redactor(),
+        redactor=Redactor(),
         secret_keys=(),
         resolve=resolve,
     )
-    return {"hydra": folders.described(job)}
+    return {"hydra": folders.hydra_before_start(job)}
 
 
 def _below(content: Any, package: str | None) -> Any:

@@ -42,9 +42,9 @@ def plain(parts: Parts) -> str:
 
 def metrics_text(metrics: Mapping[str, float]) -> str:
     """``r2=0.868 mae=1.92``."""
-    from when_ml_pipeline_meets_hydra.execution.outcomes import measured  # not needed for --help
+    from when_ml_pipeline_meets_hydra.execution.outcomes import format_metric  # not needed for --help
 
-    return " ".join(f"{name}={measured(value)}" for name, value in metrics.items())
+    return " ".join(f"{name}={format_metric(value)}" for name, value in metrics.items())
 
 
 def counted(words: Iterable[str]) -> str:

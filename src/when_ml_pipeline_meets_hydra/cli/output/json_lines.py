@@ -42,7 +42,7 @@ class JsonLines(Watcher):
                 "number": job.number,
                 "stage": job.stage,
                 "overrides": [self._masks.override(o, secret) for o in job.overrides],
-                "key": prepared.plan.asked.get(job.number),
+                "key": prepared.plan.requested.get(job.number),
             }
             for job, _ in prepared.bound.calls
         ]

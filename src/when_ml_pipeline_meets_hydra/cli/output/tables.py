@@ -42,7 +42,7 @@ class Problems:
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """A plan for machines."""
-    return {"steps": [_step_json(s) for s in plan.steps], "asked": {str(n): k for n, k in plan.asked.items()}}
+    return {"steps": [_step_json(s) for s in plan.steps], "requested": {str(n): k for n, k in plan.requested.items()}}
 
 
 def _step_json(step: Step) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where steps are computed: in this process, in worker processes, or by one of Hydra's launchers."""
+"""Runners, which compute steps: in this process, in worker processes, or with a Hydra launcher."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def runner_for(n_jobs: int | None, whole_config: Callable[[], DictConfig]) -> Runner:
-    """The runner of ``n_jobs`` steps at once on this machine; None: that of the launcher in the config of the run."""
+def runner_for(n_jobs: int | None, config_of_run: Callable[[], DictConfig]) -> Runner:
+    """Return the runner for ``n_jobs`` parallel steps on this machine; None: for the launcher in the run's config."""
     if n_jobs == 1:
         return InProcess()
     if n_jobs is not None:
@@ -22,4 +22,4 @@ def runner_for(n_jobs: int | None, whole_config: Callable[[], DictConfig]) -> Ru
     from when_ml_pipeline_meets_hydra.execution.runners.hydra_launcher import HydraLauncher
     from when_ml_pipeline_meets_hydra.execution.runners.waves import Waves
 
-    return Waves(HydraLauncher(whole_config()))
+    return Waves(HydraLauncher(config_of_run()))

@@ -1,4 +1,4 @@
-"""Steps computed as the jobs of one of Hydra's launchers: joblib, submitit, …"""
+"""Runs steps as the jobs of a Hydra launcher: joblib, submitit, …"""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from when_ml_pipeline_meets_hydra.composing.resolvers import hydra_config, regis
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
 from when_ml_pipeline_meets_hydra.execution.runners.waves import Launched
-from when_ml_pipeline_meets_hydra.execution.step import Busy, Task, compute
+from when_ml_pipeline_meets_hydra.execution.step import Locked, Task, compute
 from when_ml_pipeline_meets_hydra.planning.plan import Step
 
 
 class HydraLauncher:
-    """Lets a launcher of Hydra's (joblib, submitit, …) compute steps: each is one of its jobs.
+    """Computes steps with a Hydra launcher, each as one job of the launcher.
 
-    ``whole`` is the config of the run. The launcher sees neither secrets nor the overrides that hold them: it is given
-    the names of steps, and their inputs travel beside.
+    ``config`` is the config of the run. The launcher receives names of steps instead of overrides, which may contain
+    secrets; the pickled tasks are attached to the names.
     """
 
-    def __init__(self, whole: DictConfig) -> None:
+    def __init__(self, config: DictConfig) -> None:
         register()
-        self._whole, self._launched = _quiet(whole), 0
+        self._config, self._job_count = _launcher_config(config), 0
 
     def __call__(self, tasks: Sequence[Task]) -> Sequence[Launched]:
-        """Compute ``tasks`` side by side. Raises ``BadInput`` where there is no such launcher."""
-        names = [_Name(f"{task.step.call.stage}-{task.step.key[:12]}", task) for task in tasks]
-        loader: Any = _TaskLoader(self._whole)
+        """Compute ``tasks`` in parallel. Raises ``BadInput`` if the launcher is not installed."""
+        names = [_StepName(f"{task.step.call.stage}-{task.step.key[:12]}", task) for task in tasks]
+        loader: Any = _TaskLoader(self._config)
         failed: Exception | None
         try:
-            with hydra_config(self._whole):
-                launcher = make_launcher(self._whole, loader, _compute)
-                returned = launcher.launch([[name] for name in names], initial_job_idx=self._launched)
+            with hydra_config(self._config):
+                launcher = make_launcher(self._config, loader, _compute)
+                returned = launcher.launch([[name] for name in names], initial_job_idx=self._job_count)
             failed = None
-        except Exception as error:  # such as that of a process which was killed: it takes the whole wave with it
+        except Exception as error:  # e.g. of a killed process: the whole batch fails with it
             failed = error
-        self._launched += len(tasks)
-        return [self._after(failed, task, len(tasks)) for task in tasks] if failed else [_value(r) for r in returned]
+        self._job_count += len(tasks)
+        return [self._retry(failed, task, len(tasks)) for task in tasks] if failed else [_launched(r) for r in returned]
 
-    def _after(self, error: Exception, task: Task, size: int) -> Launched:
-        """What became of a task whose wave of ``size`` failed as a whole: it has its result, or is launched alone."""
+    def _retry(self, error: Exception, task: Task, size: int) -> Launched:
+        """Return the result of a task whose batch of ``size`` failed: load it from the store, or launch it alone."""
         if not task.step.is_storable or task.step.is_forced:
             return error, ""  # it may have acted already
         if task.store.has(task.step.key):
@@ -54,12 +54,12 @@ class HydraLauncher:
         return (error, "") if size == 1 else self([task])[0]
 
 
-def _quiet(whole: DictConfig) -> DictConfig:
-    """A config for launchers: they write no configs and no logs of their own, since secrets would be in them.
+def _launcher_config(run_config: DictConfig) -> DictConfig:
+    """Return the config for the launcher: without configs and logs of its own, which would contain secrets.
 
-    Nor do they change the working folder and the environment: where that is wanted, the context of the step does it.
+    Working directory and environment are not changed either; the context of the step does that.
     """
-    config = OmegaConf.merge(OmegaConf.masked_copy(whole, "hydra"), {"hydra": {"output_subdir": None}})
+    config = OmegaConf.merge(OmegaConf.masked_copy(run_config, "hydra"), {"hydra": {"output_subdir": None}})
     config.hydra.sweep.subdir = "."
     config.hydra.job.chdir = False
     config.hydra.job.env_set = {}
@@ -69,41 +69,41 @@ def _quiet(whole: DictConfig) -> DictConfig:
     return config
 
 
-class _Name(str):
-    """The name of a step; its task travels with it to the process in which the launcher runs it."""
+class _StepName(str):
+    """The name of a step with its pickled task, for the process in which the launcher runs it."""
 
     task: bytes
 
-    def __new__(cls, name: str, task: Task | bytes) -> _Name:
+    def __new__(cls, name: str, task: Task | bytes) -> _StepName:
         made = super().__new__(cls, name)
         made.task = task if isinstance(task, bytes) else pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Name, (str(self), self.task)
+        return _StepName, (str(self), self.task)
 
 
 class _TaskLoader:
-    """Gives a launcher the config of a step; it composes nothing."""
+    """Config loader for launchers, which returns the config of the run instead of composing."""
 
-    def __init__(self, whole: DictConfig) -> None:
-        self._whole = whole
+    def __init__(self, config: DictConfig) -> None:
+        self._config = config
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        global _next
+        global _next_task
         (name,) = sweep_overrides
-        assert isinstance(name, _Name)
-        _next = name.task
-        config = OmegaConf.merge(self._whole, {"hydra": {"overrides": {"task": [str(name)]}}})
+        assert isinstance(name, _StepName)
+        _next_task = name.task
+        config = OmegaConf.merge(self._config, {"hydra": {"overrides": {"task": [str(name)]}}})
         assert isinstance(config, DictConfig)
         return config
 
 
-_next = b""
+_next_task = b""
 
 
 class _Collector(Observer):
-    """Keeps what a step prints."""
+    """Collects the output of a step."""
 
     def __init__(self) -> None:
         self.printed: list[str] = []
@@ -112,12 +112,12 @@ class _Collector(Observer):
         self.printed.append(text)
 
 
-def _compute(_: DictConfig) -> tuple[Outcome | Busy, str]:
+def _compute(_: DictConfig) -> tuple[Outcome | Locked, str]:
     collector = _Collector()
-    return compute(pickle.loads(_next), collector), "".join(collector.printed)
+    return compute(pickle.loads(_next_task), collector), "".join(collector.printed)
 
 
-def _value(returned: JobReturn) -> Launched:
+def _launched(returned: JobReturn) -> Launched:
     try:
         found, printed = returned.return_value
     except BaseException as error:

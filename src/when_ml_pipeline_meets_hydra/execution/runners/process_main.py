@@ -1,4 +1,4 @@
-"""What runs in a worker process: tasks come through a pipe, what happens and the outcomes go back."""
+"""Main loop of a worker process: receives tasks through a pipe, sends events and outcomes back."""
 
 from __future__ import annotations
 
@@ -18,76 +18,73 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
-from when_ml_pipeline_meets_hydra.execution.step import Busy, Task, compute, failure
+from when_ml_pipeline_meets_hydra.execution.step import Locked, Task, compute, log_failure
 from when_ml_pipeline_meets_hydra.planning.plan import Step
 
 
 def serve(pipe: Connection, lifeline: int) -> int:
-    """Compute one task after the other until the parent closes the pipe; returns the exit status."""
+    """Compute tasks until the parent closes the pipe; returns the exit status."""
     _die_with_parent(lifeline)
     os.set_inheritable(pipe.fileno(), False)
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    tells = _Tells(pipe)
+    events = _EventSender(pipe)
     with suppress(EOFError, OSError, KeyboardInterrupt):
         while content := pipe.recv_bytes():
-            if _answer(content, tells) is Status.INTERRUPTED:
+            if _compute_and_send(content, events) is Status.INTERRUPTED:
                 return int(ExitCode.INTERRUPTED)
     return 0
 
 
-class _Tells(Observer):
-    """Tells the parent what happens; progress not more often than somebody can see."""
+class _EventSender(Observer):
+    """Sends events to the parent; progress at most 20 times a second."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe, self._lock, self._last = pipe, threading.Lock(), 0.0
 
     def send(self, *message: Any) -> None:
-        """Send a message; steps may print from several threads."""
         content = pickle.dumps(message)
-        with self._lock:
+        with self._lock:  # steps may print from several threads
             self._pipe.send_bytes(content)
 
     def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
-        """How far it is."""
         now = time.monotonic()
         if now - self._last > 0.05 or done == total:
             self._last = now
             self.send("step_progress", done, total, message)
 
     def step_printed(self, step: Step, text: str) -> None:
-        """What it prints."""
         self.send("step_printed", text)
 
 
-def _answer(content: bytes, tells: _Tells) -> Status | None:
-    """Compute a task; returns what became of it, if anything."""
+def _compute_and_send(content: bytes, events: _EventSender) -> Status | None:
+    """Compute a task and send its outcome; returns its status, None if it was not computed."""
     try:
         task: Task = pickle.loads(content)
-    except Exception as error:  # whatever importing somebody's module may raise
+    except Exception as error:  # importing user code may raise anything
         traceback.print_exc()
-        tells.send("unreadable", f"{type(error).__name__}: {error}")
+        events.send("unreadable", f"{type(error).__name__}: {error}")
         return None
-    found = compute(task, tells)
-    if isinstance(found, Busy):
-        tells.send("busy", found.holder)
+    found = compute(task, events)
+    if isinstance(found, Locked):
+        events.send("locked", found.holder)
         return None
     try:
-        tells.send("ended", _without_step(found))
-    except (pickle.PicklingError, TypeError, AttributeError) as error:  # of an effect; others have been stored
+        events.send("ended", _without_step(found))
+    except (pickle.PicklingError, TypeError, AttributeError) as error:  # only of effects; other results are stored
         text = f"what it returned cannot be sent back from its process ({error})"
-        found = failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, time.perf_counter())
-        tells.send("ended", _without_step(found))
+        found = log_failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, time.perf_counter())
+        events.send("ended", _without_step(found))
     return found.status
 
 
 def _without_step(outcome: Outcome) -> dict[str, Any]:
-    """An outcome without what the parent has."""
+    """Return the fields of an outcome without the step, which the parent has."""
     return {f.name: getattr(outcome, f.name) for f in fields(outcome) if f.name != "step"}
 
 
 def _die_with_parent(lifeline: int) -> None:
-    """Let the kernel kill this process group when the other end of the pipe is closed, even if Python is stuck."""
+    """Have the kernel kill this process group when the parent's end of the pipe closes, even if Python hangs."""
     os.set_inheritable(lifeline, False)
     if hasattr(fcntl, "F_SETSIG"):  # Linux
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())

@@ -1,8 +1,8 @@
-"""Worker processes: each computes one step after the other and keeps what it has imported.
+"""Worker processes, which compute one step after another and keep their imports.
 
-A worker is a fresh interpreter (no fork, so no locks of libraries' threads come along) that never imports the main
-module of its parent. It talks through a pipe, so nothing stands in the process list. It leads a session of its own;
-when its parent dies, even by SIGKILL, the kernel kills its process group, and so all that its steps have started.
+A worker is a fresh interpreter (no fork, so no locks of library threads are inherited) that never imports the main
+module of its parent. Tasks are sent through a pipe, so that they do not appear in the process list. It leads a session
+of its own; when the parent dies, even by SIGKILL, the kernel kills the process group, with all that steps have started.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pathlib import Path
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
-from when_ml_pipeline_meets_hydra.execution.step import Busy, Printing, Task, failure, interrupted, unfinished, written
-from when_ml_pipeline_meets_hydra.storage.locks import Held
+from when_ml_pipeline_meets_hydra.execution.step import Locked, StepOutput, Task, failed, log_failure, log_interruption
+from when_ml_pipeline_meets_hydra.storage.locks import LockHeld
 
 _THREADS = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
@@ -40,17 +40,17 @@ sys.argv, sys.path = pipe.recv()
 from when_ml_pipeline_meets_hydra.execution.runners.process_main import serve
 sys.exit(serve(pipe, lifeline))
 """
-_TO_STOP = 0.5  # s that a worker may take to end by itself
+_STOP_TIMEOUT = 0.5  # s for a worker to exit by itself
 
 
-def threads_of_each(n_jobs: int) -> dict[str, str]:
-    """Environment variables that share the cores out among ``n_jobs`` processes, without those that are set."""
+def thread_limits(n_jobs: int) -> dict[str, str]:
+    """Return environment variables that divide the cores among ``n_jobs`` processes, without those already set."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {name: str(max(1, cores // n_jobs)) for name in _THREADS if name not in os.environ}
 
 
 class Workers:
-    """Computes up to ``n_jobs`` steps at a time, each in a process of its own, which is started when it is needed."""
+    """Computes up to ``n_jobs`` steps in parallel in worker processes, which are started on demand."""
 
     def __init__(self, n_jobs: int) -> None:
         self._n_jobs = n_jobs
@@ -60,44 +60,44 @@ class Workers:
 
     @property
     def has_room(self) -> bool:
-        """Whether a worker is free, or may be started."""
+        """Whether a worker is idle or can be started."""
         return len(self._running) < self._n_jobs
 
     @property
     def is_running(self) -> bool:
-        """Whether there is anything to wait for."""
+        """Whether steps are running, or have ended and not been returned."""
         return bool(self._running or self._ended)
 
     def start(self, task: Task) -> None:
-        """Give a task to a free worker, rather to the one that was busy last."""
+        """Send a task to an idle worker, preferably the most recently used one."""
         try:
             content = _pickled(task)
-        except Exception as error:  # whatever somebody's class may raise when it is pickled
+        except Exception as error:  # pickling user classes may raise anything
             text = f"it cannot be sent to a worker process ({type(error).__name__}: {error}). {IMPORTABLE}"
-            self._ended.append(failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, time.perf_counter()))
+            self._ended.append(log_failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, time.perf_counter()))
             return
         while self._idle:
             worker = self._idle.pop()
-            if worker.give(task, content):
+            if worker.send(task, content):
                 break
-            worker.end()  # it died of something between two steps
+            worker.end()  # it died between two steps
         else:
-            worker = _Worker(threads_of_each(self._n_jobs))
-            worker.give(task, content)
+            worker = _Worker(thread_limits(self._n_jobs))
+            worker.send(task, content)
         self._running.append(worker)
 
-    def wait(self, observer: Observer) -> Sequence[Outcome | Busy]:
-        """Pass on what the steps tell until at least one has ended."""
-        ended: list[Outcome | Busy] = [*self._ended]
+    def wait(self, observer: Observer) -> Sequence[Outcome | Locked]:
+        """Pass events on until at least one step has ended."""
+        ended: list[Outcome | Locked] = [*self._ended]
         self._ended = []
         while self._running and not ended:
             printing = [w for w in (*self._running, *self._idle) if w.may_print]
-            heard = wait_for_any([*(w.pipe for w in self._running), *(w.output for w in printing)], timeout=0.2)
+            readable = wait_for_any([*(w.pipe for w in self._running), *(w.output for w in printing)], timeout=0.2)
             for worker in printing:
-                if worker.output in heard:
+                if worker.output in readable:
                     worker.read_output(observer)
             for worker in list(self._running):
-                if (found := worker.hear(observer, may_read=worker.pipe in heard)) is not None:
+                if (found := worker.receive(observer, may_read=worker.pipe in readable)) is not None:
                     ended.append(found)
                     self._running.remove(worker)
                     if worker.is_alive:
@@ -107,7 +107,7 @@ class Workers:
         return ended
 
     def interrupt(self) -> Sequence[Outcome]:
-        """Interrupt the steps as Ctrl-C does, and kill what does not end by itself."""
+        """Send SIGINT to the steps, and kill those that do not end."""
         running, self._running = self._running, []
         for worker in running:
             worker.signal(signal.SIGINT)
@@ -129,8 +129,8 @@ IMPORTABLE = "Functions and classes have to stand at the top level of a module t
 
 
 def _end(workers: Iterable[_Worker]) -> None:
-    """Give workers a moment to end, and kill what is left of them and of what they have started."""
-    until = time.monotonic() + _TO_STOP
+    """Wait for workers to exit, then kill them and all processes that they have started."""
+    until = time.monotonic() + _STOP_TIMEOUT
     for worker in workers:
         with contextlib.suppress(subprocess.TimeoutExpired):
             worker.process.wait(timeout=max(0.0, until - time.monotonic()))
@@ -162,11 +162,10 @@ class _Worker:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._started = 0.0
         self._task: Task | None = None
-        self._printing: Printing | None = None
+        self._printing: StepOutput | None = None
         self.pipe.send((sys.argv, [place or str(Path.cwd()) for place in sys.path]))
 
-    def give(self, task: Task, content: bytes) -> bool:
-        """Give it a task; False where it is dead."""
+    def send(self, task: Task, content: bytes) -> bool:
         self._started, self._task = time.perf_counter(), task
         try:
             self.pipe.send_bytes(content)
@@ -174,8 +173,8 @@ class _Worker:
             return False
         return True
 
-    def hear(self, observer: Observer, *, may_read: bool) -> Outcome | Busy | None:
-        """Take one message; returns how the step ended, once it has."""
+    def receive(self, observer: Observer, *, may_read: bool) -> Outcome | Locked | None:
+        """Receive one message; returns the result of the step once it has ended."""
         task = self._task
         assert task is not None
         try:
@@ -190,36 +189,36 @@ class _Worker:
             return None
         self.read_output(observer)
         self._end_output()
-        if kind == "busy":
-            return Busy(task=task, holder=content[0])
+        if kind == "locked":
+            return Locked(task=task, holder=content[0])
         if kind == "unreadable":
             text = f"it cannot be read in a worker process ({content[0]}). {IMPORTABLE}"
-            return failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, self._started)
-        return Outcome(step=task.step, **{**content[0], "log": written(task.log)})
+            return log_failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, self._started)
+        return Outcome(step=task.step, **{**content[0], "log": task.written_log})
 
     def read_output(self, observer: Observer) -> None:
-        """Take what did not come from Python: libraries and programs that print by themselves."""
+        """Read the output of native libraries and child processes, which does not pass through ``sys.stdout``."""
         with contextlib.suppress(BlockingIOError):
             while content := os.read(self.output, 65536):
                 if self._task:
-                    self._printing = self._printing or Printing(self._task, observer)
+                    self._printing = self._printing or StepOutput(self._task, observer)
                     self._printing.write(self._decode(content))
             self.may_print = False
 
     def was_interrupted(self) -> Outcome:
-        """The outcome of its step, which was not let to its end."""
+        """Return the outcome of its interrupted step."""
         assert self._task is not None
-        if self.process.returncode == ExitCode.INTERRUPTED:  # then it has said so in the log
-            return unfinished(self._task, "interrupted", Status.INTERRUPTED, ExitCode.INTERRUPTED, self._started)
-        return interrupted(self._task, self._started)
+        if self.process.returncode == ExitCode.INTERRUPTED:  # then it has logged it
+            return failed(self._task, "interrupted", Status.INTERRUPTED, ExitCode.INTERRUPTED, self._started)
+        return log_interruption(self._task, self._started)
 
     def signal(self, number: int) -> None:
-        """Send a signal to the worker and to all that its steps have started."""
+        """Send a signal to the worker and all processes that its steps have started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
     def end(self) -> None:
-        """Make sure that nothing is left of it: processes, pipes, unfinished results."""
+        """Kill it, close its pipes and remove its unfinished results."""
         self.signal(signal.SIGKILL)
         self.process.wait()
         self._end_output()
@@ -228,7 +227,7 @@ class _Worker:
         os.close(self.output)
         if self._task:
             store, key = self._task.store, self._task.step.key
-            with contextlib.suppress(Held, OSError), store.lock(key, self._task.run_id):
+            with contextlib.suppress(LockHeld, OSError), store.lock(key, self._task.run_id):
                 store.remove_unfinished(key)
 
     def _end_output(self) -> None:
@@ -240,15 +239,15 @@ class _Worker:
         self.is_alive = False
         assert self._task is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(timeout=_TO_STOP)  # its pipe may close a little earlier than it ends
+            self.process.wait(timeout=_STOP_TIMEOUT)  # its pipe may close a little before it exits
         self.signal(signal.SIGKILL)
         status = self.process.wait()
         self.read_output(observer)
         self._end_output()
-        return failure(self._task, _how_it_ended(status), Status.FAILED, ExitCode.STEP_FAILED, self._started)
+        return log_failure(self._task, _exit_message(status), Status.FAILED, ExitCode.STEP_FAILED, self._started)
 
 
-def _how_it_ended(status: int) -> str:
+def _exit_message(status: int) -> str:
     if status >= 0:
         return f"its process ended with exit status {status}"
     reason = "; out of memory?" if -status == signal.SIGKILL else ""
@@ -256,7 +255,7 @@ def _how_it_ended(status: int) -> str:
 
 
 def _pickled(task: Task) -> bytes:
-    """A task without what only planning needs."""
+    """Pickle a task without the parts that only planning needs."""
     function = task.step.call.function
     if function.__module__ == "__main__":
         raise pickle.PicklingError(f"{function.__qualname__} is defined in the main module")

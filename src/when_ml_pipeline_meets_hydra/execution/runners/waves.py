@@ -1,4 +1,4 @@
-"""All steps that are ready at once, as one wave: for launchers that take a batch and give it back when it is done."""
+"""Runs all ready steps as one batch (a wave), for launchers that return when the whole batch is done."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import replace
 from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
-from when_ml_pipeline_meets_hydra.execution.step import Busy, Task, failure, interrupted, written
+from when_ml_pipeline_meets_hydra.execution.step import Locked, Task, log_failure, log_interruption
 
-Launched = tuple[Outcome | BaseException, str]  # what became of a task, and what its step printed
+Launched = tuple[Outcome | BaseException, str]  # the result of a task, and the output of its step
 Launch = Callable[[Sequence[Task]], Sequence[Launched]]
 
 
 class Waves:
-    """Gives all steps that are ready to ``launch``, which calls ``compute`` for each of them, anywhere.
+    """Passes all ready steps to ``launch``, which calls ``compute`` for each of them, in any process.
 
-    It returns, in their order, what ``compute`` returned for each task, or the exception that its job ended with; and
-    what the step printed (secrets masked).
+    It returns, for each task in order, the result of ``compute`` or the exception of its job, and the output of the
+    step (secrets masked).
     """
 
     def __init__(self, launch: Launch) -> None:
@@ -29,7 +29,7 @@ class Waves:
 
     @property
     def has_room(self) -> bool:
-        """A wave has no end."""
+        """Always True: a wave has no maximum size."""
         return True
 
     @property
@@ -38,11 +38,11 @@ class Waves:
         return bool(self._tasks)
 
     def start(self, task: Task) -> None:
-        """Put a task into the next wave. It waits as long as it has to for a run that computes the same step."""
+        """Add a task to the next wave. It waits without limit for another run that is computing the same step."""
         self._tasks.append(replace(task, patience=float("inf")))
 
-    def wait(self, observer: Observer) -> Sequence[Outcome | Busy]:
-        """Launch the wave; what its steps printed comes when it is over."""
+    def wait(self, observer: Observer) -> Sequence[Outcome | Locked]:
+        """Launch the wave; the output of its steps is passed on when it is done."""
         self._started = time.perf_counter()
         returned = self._launch(tuple(self._tasks))
         if len(returned) != len(self._tasks):
@@ -54,18 +54,18 @@ class Waves:
         return [self._outcome(task, found) for task, (found, _) in zip(tasks, returned, strict=True)]
 
     def interrupt(self) -> Sequence[Outcome]:
-        """All steps of the wave."""
+        """Return the outcomes of all steps of the wave."""
         tasks, self._tasks = self._tasks, []
-        return [interrupted(task, self._started) for task in tasks]
+        return [log_interruption(task, self._started) for task in tasks]
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Drop the wave."""
         self._tasks = []
 
     def _outcome(self, task: Task, returned: Outcome | BaseException) -> Outcome:
         if isinstance(returned, Outcome):
-            return replace(returned, step=task.step, log=written(task.log))
+            return replace(returned, step=task.step, log=task.written_log)
         if isinstance(returned, KeyboardInterrupt):
-            return interrupted(task, self._started)
+            return log_interruption(task, self._started)
         text = f"its job ended with {type(returned).__name__}: {returned}".rstrip(": ")
-        return failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, self._started)
+        return log_failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, self._started)

@@ -97,7 +97,7 @@ def of(noted: Noted, training: Summary, prediction: Distribution) -> Observed:
 
 
 def adding(folder: Path) -> AbstractContextManager[None]:
-    """The lock of whoever adds to what was counted of the model in ``folder``. Entering it raises ``Held``."""
+    """The lock of whoever adds to what was counted of the model in ``folder``. Entering it raises ``LockHeld``."""
     return hold(folder / LOCK, patience=LOCK_SECONDS)
 
 

@@ -53,7 +53,7 @@ from when_ml_pipeline_meets_hydra.serving.repository.active_version import (
     write_pointer,
 )
 from when_ml_pipeline_meets_hydra.storage import durable_files
-from when_ml_pipeline_meets_hydra.storage.locks import Held, hold
+from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
 
 REMEMBERED = 20  # versions to which rollbacks can go
 LOCK_SECONDS = 120
@@ -303,7 +303,7 @@ class Repository:
             with hold(folder / ".lock", patience=patience):
                 finish_history(folder)
                 yield folder
-        except Held:
+        except LockHeld:
             raise Refused("model_name", f"another process has been writing '{model}' for {patience:g} s") from None
 
 
