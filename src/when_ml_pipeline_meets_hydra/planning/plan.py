@@ -48,7 +48,7 @@ class Step:
 
     @property
     def is_storable(self) -> bool:
-        """Whether its result can be stored and reused."""
+        """True if its result can be stored and reused."""
         return storable(self.call)
 
 

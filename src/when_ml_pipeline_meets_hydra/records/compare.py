@@ -73,7 +73,7 @@ class Comparison:
     failures: tuple[Failure, ...] = ()
 
     def metric(self, name: str) -> str:
-        """Return the full name of a metric (``modeling.r2`` of ``r2``). Raises ``BadInput`` unless exactly one matches."""
+        """Return the full name of a metric (``modeling.r2`` of ``r2``). Raises ``BadInput`` unless one matches."""
         found = [m for m in self.metrics if m == name] or [m for m in self.metrics if m.endswith(f".{name}")]
         if len(found) == 1:
             return found[0]
