@@ -52,5 +52,5 @@ def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
 
 
 def format_metric(value: float) -> str:
-    """A metric with four digits: ``0.868``."""
+    """Return a metric with four significant digits: ``0.868``."""
     return f"{value:.4g}"

@@ -80,7 +80,7 @@ class Comparison:
         if found:
             message, remedy = f"several metrics have this name: {', '.join(found)}", "Give the whole name"
         else:
-            message = "there is no such metric" if self.metrics else "no step format_metric anything"
+            message = "there is no such metric" if self.metrics else "no step measured anything"
             remedy = did_you_mean(name, [*self.metrics, *_short(self.metrics).values()]) or ""
         raise BadInput(Problem(key="metric", value=name, message=message, remedy=remedy or None))
 
