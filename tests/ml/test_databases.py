@@ -1,4 +1,4 @@
-"""Tables in databases as data sets: real servers, all the way from a command to a model."""
+"""Database tables as data sets: real servers, from a command to a model."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def snowflake() -> Iterator[dict[str, str]]:
 
 
 class StopsTheServer(RunObserver):
-    """Ends a server when the first step begins, when everything is checked already."""
+    """Ends a server when the first step begins, after all checks."""
 
     def __init__(self, server: PostgresServer) -> None:
         self.server, self.running = server, True
@@ -168,7 +168,7 @@ TWELVE = (
 
 
 def of_jobs(done: Run) -> dict[Status, int]:
-    """How many of the asked-for steps ended how."""
+    """The number of requested steps by status."""
     asked = [o.status for o in done.outcomes if o.step.call.stage == "modeling"]
     return {status: asked.count(status) for status in sorted(set(asked))}
 

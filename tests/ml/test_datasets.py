@@ -1,4 +1,4 @@
-"""Data sets: what they give, and what is found wrong with them before anything runs."""
+"""Data sets: their rows, and the problems that are reported before anything runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from when_ml_pipeline_meets_hydra.ml.datasets.checks import problems
 from when_ml_pipeline_meets_hydra.ml.datasets.csv_file import CsvFile
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, TaskChoice
 from when_ml_pipeline_meets_hydra.ml.datasets.parquet_file import ParquetFile
-from when_ml_pipeline_meets_hydra.ml.datasets.scikit_learn import Carried, ScikitLearn
+from when_ml_pipeline_meets_hydra.ml.datasets.scikit_learn import ScikitLearn, ToyDataset
 from when_ml_pipeline_meets_hydra.ml.datasets.shipped import FOLDER, Shipped
 from when_ml_pipeline_meets_hydra.ml.datasets.table import table
 
@@ -28,7 +28,7 @@ ROWS = 60
 
 
 def written(lines: dict[str, list[Any]], file: str = "data.csv") -> Path:
-    """A CSV file in the current directory; columns that are shorter than the longest go round again."""
+    """A CSV file in the current directory; shorter columns are repeated up to the longest."""
     height = max(map(len, lines.values()))
     rows = [",".join(str(values[k % len(values)]) for values in lines.values()) for k in range(height)]
     path = Path(file)
@@ -187,9 +187,9 @@ def test_a_missing_file_and_a_directory(kind: Any) -> None:
 
 
 def test_scikit_learns_target_must_have_a_name_of_its_own() -> None:
-    (problem,) = ScikitLearn(name="wine", load=Carried.WINE, target="alcohol").check()
+    (problem,) = ScikitLearn(name="wine", load=ToyDataset.WINE, target="alcohol").check()
     assert problem.key == "target"
-    assert problems(ScikitLearn(name="wine", load=Carried.WINE, target="cultivar")) == []
+    assert problems(ScikitLearn(name="wine", load=ToyDataset.WINE, target="cultivar")) == []
 
 
 # What is found wrong, as a person sees it: exit code 2, and nothing has run
@@ -200,7 +200,7 @@ Prepare = Callable[..., Finished]
 
 @pytest.fixture
 def prepare(capfd: pytest.CaptureFixture[str]) -> Prepare:
-    """The command line in this process, since importing Polars anew takes longer than most of what is tested."""
+    """The command line in this process, since importing Polars again takes longer than most of what is tested."""
     def run_here(*words: str, kind: str = "csv", file: str = "data.csv", target: str = "y") -> Finished:
         dataset = [f"preprocessing/dataset={kind}", f"dataset.path={file}", f"dataset.target={target}"]
         code = main(["c=preprocessing", *dataset, *words])

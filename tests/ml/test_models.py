@@ -1,4 +1,4 @@
-"""Each kind of model learns each task, and its graph predicts what it predicts."""
+"""Each kind of model is trained for each task, and its ONNX graph has the same predictions."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_class_that_training_never_saw_keeps_its_place(kind: type[Model], tmp_
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_values_on_a_threshold_take_the_same_branch(kind: type[Model], tmp_path: Path) -> None:
-    """Thresholds lie between two neighbouring 32-bit numbers, and every held-out row on one of the two."""
+    """Thresholds are between two adjacent 32-bit numbers, and every held-out row is one of the two."""
     below = np.float32(1) + np.arange(40, dtype=np.float32) * np.float32(2**-23)
     features = np.concatenate([below, below]).reshape(-1, 1)
     target = np.concatenate([np.arange(40) % 7, np.arange(40) % 7]).astype(float) * 10
@@ -200,7 +200,7 @@ def test_progress_ends_where_the_work_ends(kind: type[Model], tmp_path: Path) ->
 
 
 class Exporting:
-    """A model whose graph is not the model that it has trained."""
+    """A model whose exported graph differs from the trained estimator."""
 
     name = "wrong"
 
@@ -251,7 +251,7 @@ def test_lightgbm_has_nothing_to_complain_about_where_it_is_installed() -> None:
 
 
 def test_rare_classes_do_not_make_boosting_diverge() -> None:
-    """A row held for impossible would ask for a step without bound; ONNX could not hold it either."""
+    """A row with a predicted probability of 0 would cause an unbounded step, which ONNX cannot store."""
     values = ["m_param.learning_rate=0.1", "m_param.max_depth=4", "m_param.min_samples_split=5"]
     done = run(["c=modeling", "preprocessing/dataset=planes", "p_param.seed=1", *values])
     model = done.artifact("modeling")

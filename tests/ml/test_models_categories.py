@@ -1,4 +1,4 @@
-"""LightGBM's own categories: trained on columns put together from one-hot features, exported back onto these."""
+"""LightGBM's own categories: trained on columns merged from one-hot features, exported for these features."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def by_graph(model: LightGBM, estimator: Any, features: Array) -> Array:
     sizes=st.lists(st.integers(1, 90), min_size=1, max_size=3),
 )
 def test_the_graph_says_what_the_booster_says_of_any_row(seed: int, classes: int, alone: int, sizes: list[int]) -> None:
-    """Also of rows with a category that no row of training had, or with none at all."""
+    """Also for rows with a category that is not in the training rows, or with none."""
     rng = np.random.default_rng(seed)
     features, numbers = table(rng, 400, alone, sizes)
     features[:, -1] = 0
@@ -96,7 +96,7 @@ def test_the_same_inputs_give_the_same_bytes_on_any_number_of_threads() -> None:
     for n_jobs in (1, 1, 2):
         model = LightGBM(n_jobs=n_jobs)
         estimator = model.fit(Task.REGRESSION, TrainingParam(), features, target, silent, groups(2, [5, 40]))
-        made.append(graph.finish(model.export(estimator, 47), 47, None, 0).SerializeToString(deterministic=True))
+        made.append(graph.standardise(model.export(estimator, 47), 47, None, 0).SerializeToString(deterministic=True))
     assert made[0] == made[1] == made[2]
 
 

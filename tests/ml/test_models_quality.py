@@ -1,4 +1,4 @@
-"""How good the shipped options are on the shipped data, averaged over five splits."""
+"""The quality of the shipped options on the shipped data, averaged over five splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be said about networks and images, before anything is trained (PyTorch is not needed for that)."""
+"""The options of networks and images, validated before training, without PyTorch."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_coloured_digits_have_the_colour_of_their_class_as_often_as_said() -> No
     assert (is_red == wanted).mean() == pytest.approx(0.8, abs=0.03)
 
 
-def test_coloured_digits_grow_and_are_labelled_anew() -> None:
+def test_coloured_digits_are_resized_and_relabelled() -> None:
     large, labels = coloured(resolution=28, label_map={0: 7, 1: 7, 5: 9}, num_colors=1)
     assert large.shape[1:] == (3, 28, 28)
     assert set(labels) == {"7", "9"}

@@ -1,4 +1,4 @@
-"""Networks learn every task, are written down as what they are, and go on where they were killed."""
+"""Networks are trained for every task, exported unchanged, and resumed where they were killed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def table(folder: Path, name: str) -> PreparedData:
 
 
 def images(folder: Path, channels: int, height: int, width: int) -> PreparedData:
-    """80 images that are lit above or below."""
+    """80 images that are bright in the upper or the lower half."""
     rng, target = np.random.default_rng(0), np.arange(80) % 2
     pixels = rng.normal(scale=0.3, size=(80, channels, height, width))
     pixels[target == 0, :, : height // 2] += 1
@@ -219,7 +219,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(tmp_path: P
 
 
 def test_it_stops_early_with_the_best_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Labels by chance: whatever is learnt is wrong for the validation rows."""
+    """Random labels: whatever is learnt is wrong for the validation rows."""
     rng = np.random.default_rng(0)
     data = prepared(tmp_path / "data", rng.normal(size=(200, 5)), rng.integers(0, 2, 200), classes=("a", "b"))
     seen: list[tuple[float, float | None, str]] = []
@@ -240,7 +240,7 @@ def test_it_stops_early_with_the_best_weights(tmp_path: Path, capsys: pytest.Cap
 def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:
     data = table(tmp_path / "data", "numbers")
     param = replace(QUICK, optimizer="sgd", lr=10.0)
-    with pytest.raises(StepFailed, match=r"no finite number after epoch \d+; lower m_param\.lr"):
+    with pytest.raises(StepFailed, match=r"not finite after epoch \d+; lower m_param\.lr"):
         learnt(Fcn(norm=None, activation="RELU", num_hidden=5), data, param)
 
 
@@ -254,7 +254,7 @@ def test_a_class_that_training_never_saw_keeps_its_place(tmp_path: Path) -> None
 
 @frozen
 class Wide(Network):
-    """A network of somebody's own."""
+    """A user's own network."""
 
     name: str = "wide"
 
@@ -292,12 +292,12 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights(own_home: Path, tmp_
     process.communicate()
     code, out, err = cli(*LONG, timeout=600)
     assert code == 0, err
-    assert "goes on after epoch" in out
+    assert "resumed after epoch" in out
     assert not list((own_home / "store").rglob("training.pt")), "removed once the result is stored"
     elsewhere = {"WMH_HOME": str(tmp_path / "undisturbed")}
     code, out, err = cli(*LONG, env=elsewhere, timeout=600)
     assert code == 0, err
-    assert "goes on after epoch" not in out
+    assert "resumed after epoch" not in out
     interrupted, undisturbed = ((home / "store") for home in (own_home, tmp_path / "undisturbed"))
     for name in FILES:
         (first,), (second,) = (list(store.glob(f"*/*/files/{name}")) for store in (interrupted, undisturbed))
@@ -328,7 +328,7 @@ def test_stopped_after_any_epoch_it_ends_with_the_same_predictions(
             model.fit(data.task, param, known.features, known.target, stop_at(epoch), checkpoints=tmp_path)
     undisturbed, interrupted = learnt(model, data, param), learnt(model, data, param, checkpoints=tmp_path)
     assert (undisturbed[1][0].probabilities == interrupted[1][0].probabilities).all()
-    assert "goes on after epoch 5" in capsys.readouterr().out
+    assert "resumed after epoch 5" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no tensors", "code"])
@@ -344,7 +344,7 @@ def test_a_checkpoint_that_cannot_be_read_is_left_aside(
     else:
         torch.save({"torch": str(torch.__version__), "net": _Trap(tmp_path / "trapped")}, checkpoints / "training.pt")
     assert learnt(FCN, data, checkpoints=checkpoints)[0] == learnt(FCN, data)[0]
-    assert "cannot be read: training starts anew" in capsys.readouterr().out
+    assert "cannot be read: training starts again" in capsys.readouterr().out
     assert not (tmp_path / "trapped").exists(), "reading a checkpoint executes no code"
 
 

@@ -1,4 +1,4 @@
-"""Splitting, fitting, the matrices, and the ONNX graph that makes the same numbers."""
+"""The split, the fitted preprocessing, the matrices, and the ONNX graph that equals them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ AWKWARD = ["features", "features_", "__target__", "*", "^c.*$", "made/0", "label
 
 @dataclass(frozen=True)
 class InMemory:
-    """A data set that is a frame."""
+    """A data set made from a data frame."""
 
     frame: pl.DataFrame
     target: str = "y"
@@ -57,7 +57,7 @@ class InMemory:
 
 
 def silent(done: float, total: float | None = None, message: str = "") -> None:
-    """A progress that nobody watches."""
+    """A progress that is ignored."""
 
 
 def prepared(dataset: Dataset, out: Path, **param: Any) -> PreparedData:
@@ -354,7 +354,7 @@ def test_a_graph_that_lies_fails_the_step(tmp_path: Path) -> None:
     changed = onnx.numpy_helper.to_array(constant) + 0.01
     constant.CopyFrom(onnx.numpy_helper.from_array(changed, constant.name))
     onnx.save(model, tmp_path / "lie.onnx")
-    with pytest.raises(StepFailed, match="does not give the numbers of test"):
+    with pytest.raises(StepFailed, match="preprocessing differs from test"):
         compare(raw, fitted, data.features, tmp_path / "lie.onnx", tmp_path / "test.parquet")
 
 

@@ -96,8 +96,8 @@ def test_the_area_under_the_curve_needs_every_class() -> None:
     [
         ([0, 0, 0, 0], 2, None, "a single class"),
         ([0, 1, 0, 1], 0, None, "The test split of table has no rows"),
-        ([0, 1, 0, 1], 2, np.nan, "no finite numbers: x1"),
-        ([0, 1, 0, 1], 2, np.inf, "no finite numbers: x1"),
+        ([0, 1, 0, 1], 2, np.nan, "values that are not finite: x1"),
+        ([0, 1, 0, 1], 2, np.inf, "values that are not finite: x1"),
     ],
 )
 def test_data_that_cannot_be_trained_on(
@@ -129,7 +129,7 @@ def test_columns_in_a_file_are_read_as_they_are(tmp_path: Path) -> None:
         pl.DataFrame(columns).write_parquet(file)
         rows = Rows(file=file, names=tuple(columns), count=2, where="The train split")
         if wrong:
-            with pytest.raises(StepFailed, match=f"The train split has values that are no finite numbers: {wrong}"):
+            with pytest.raises(StepFailed, match=f"The train split has values that are not finite: {wrong}"):
                 rows.frame()
         else:
             assert rows.frame().equals(pl.DataFrame(columns))

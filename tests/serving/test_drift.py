@@ -36,18 +36,18 @@ def test_each_number_is_counted_once(training: np.ndarray, live: np.ndarray) -> 
     assert found.total == len(training)
     assert found.missing == int(np.isnan(training).sum())
     assert list(found.edges or ()) == sorted(set(found.edges or ()))
-    assert found.of(live).total == len(live)
-    assert found.of(training) == found
+    assert found.count(live).total == len(live)
+    assert found.count(training) == found
     assert len(found.names) == len(found.counts) + 1
-    both = found.of(live) + found
-    assert both == found.of(np.concatenate([training, live]))
+    both = found.count(live) + found
+    assert both == found.count(np.concatenate([training, live]))
 
 
 @given(texts, texts)
 def test_each_text_is_counted_once(training: np.ndarray, live: np.ndarray) -> None:
     found = of_texts(training)
     assert found.total == len(training)
-    assert found.of(live) + found == found.of(np.concatenate([training, live]))
+    assert found.count(live) + found == found.count(np.concatenate([training, live]))
     assert "" not in (found.values or ())
 
 
@@ -62,7 +62,7 @@ def test_frequent_texts_have_a_bin() -> None:
     many = np.array([f"id {k}" for k in range(500)] + ["x"] * 300 + ["y"] * 200 + [""] * 7, dtype=object)
     found = of_texts(many)
     assert (found.values, found.counts, found.missing) == (("x", "y"), (300, 200, 500), 7)
-    assert found.of(np.array(["y", "z", ""], dtype=object)).counts == (0, 1, 1)
+    assert found.count(np.array(["y", "z", ""], dtype=object)).counts == (0, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def one_request(day: datetime, found: Distribution) -> Observed:
 
 
 def seen(training: Distribution, values: np.ndarray) -> Level:
-    live = one_request(datetime.now(UTC), training.of(values))
+    live = one_request(datetime.now(UTC), training.count(values))
     summary = Summary(columns={"x": training}, prediction=training)
     return compare(Observation(model="m", version=1, training=summary, observed=live)).features[0].level
 

@@ -14,7 +14,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from when_ml_pipeline_meets_hydra.ml.inputs.judged import Array
+    from when_ml_pipeline_meets_hydra.ml.inputs.stored_predictions import Array
     from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 
 

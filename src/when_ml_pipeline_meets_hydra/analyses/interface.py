@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task, Traine
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.ml.inputs.judged import Array
+    from when_ml_pipeline_meets_hydra.ml.inputs.stored_predictions import Array
     from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 
 

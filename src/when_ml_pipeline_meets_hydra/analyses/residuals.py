@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from when_ml_pipeline_meets_hydra.ml.inputs.judged import Array
+    from when_ml_pipeline_meets_hydra.ml.inputs.stored_predictions import Array
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

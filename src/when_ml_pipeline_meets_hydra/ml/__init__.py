@@ -1,1 +1,1 @@
-"""The machine learning: data sets, preparation, models, training, networks."""
+"""Machine learning: data sets, preparation, models, training, networks."""

@@ -1,4 +1,4 @@
-"""What the stages hand to one another: the prepared data and the trained model."""
+"""The artifacts of preprocessing and modeling: prepared data and a trained model."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact, frozen
 
-# Two graphs can be merged only where they agree on these: the versions of the standard operators, of the operators
-# for trees and text (domain ai.onnx.ml), and of the file format.
+# Graphs can be merged only if these are equal: the versions of the standard operators, of the operators for trees
+# and text (domain ai.onnx.ml), and of the file format.
 ONNX_OPSET = 18
 ONNX_ML_OPSET = 3
 ONNX_IR_VERSION = 8
 
 
 class Task(StrEnum):
-    """What is predicted: a number or a class."""
+    """The kind of prediction: a number (regression) or a class (classification)."""
 
     REGRESSION = "regression"
     CLASSIFICATION = "classification"
 
 
 class DType(StrEnum):
-    """The type of a raw column. A date counts as days since 1970-01-01 wherever a number is needed."""
+    """The type of a raw column; as a number a date is its days since 1970-01-01."""
 
     FLOAT = "float"
     INT = "int"
@@ -35,7 +35,7 @@ class DType(StrEnum):
 
     @property
     def is_text(self) -> bool:
-        """Whether a column of this type is one of texts wherever a number is needed; a truth value is a text, too."""
+        """Whether values of this type are encoded as categories: texts and booleans."""
         return self in (DType.STRING, DType.BOOL)
 
 
@@ -45,12 +45,12 @@ class Column:
 
     name: Annotated[str, Field(min_length=1, description="Name in the file's header")]
     dtype: Annotated[DType, Field(description="Type of its values")]
-    description: Annotated[str, Field(description="What it means, with its unit")] = ""
+    description: Annotated[str, Field(description="Meaning, with the unit")] = ""
 
 
 @frozen
 class Image:
-    """That the columns of a row are the pixels of an image: channel by channel, each line by line from the top left."""
+    """The shape of an image whose pixels are the columns of a row: by channel, then line, then from left to right."""
 
     channels: Annotated[int, Field(ge=1, le=65_535, description="1: shades of grey; 3: red, green and blue")] = 1
     height: Annotated[int, Field(ge=1, le=65_535, description="Pixels from top to bottom")]
@@ -67,17 +67,17 @@ class Image:
 
 @frozen
 class PreparedData(Artifact):
-    """A data set, split and turned into matrices, with the ONNX graph that does the same to raw rows.
+    """A data set, split and converted to matrices, with an ONNX graph that converts raw rows in the same way.
 
     Files: ``train.parquet`` and ``test.parquet`` (the columns ``features`` in order, Float32, or Boolean for what
     is 0 or 1, then ``__target__``: Float64 for regression, Int64 index into ``classes`` for classification);
     ``holdout.parquet`` (the raw columns of the first rows, at most 1,000, of ``test.parquet``, in the same order);
-    ``summary.json`` (how the values of each raw column spread over at most about 100,000 training rows);
+    ``summary.json`` (the distribution of each raw column over at most about 100,000 training rows);
     ``preprocessing.onnx`` (one input per raw column, named as the column, shape [N, 1]: double for float, int and date
-    (NaN: missing), string ("" : missing),
-    string for bool too ("true", "false"); one output, float32 [N, F]: ``features``, unless a column has that name).
-    Where the rows are images, ``features`` are their pixels in the order of ``image``. ``one_hot`` says for each raw
-    column of texts which features are made of it: the index of the first one, and the end. At most one is 1 in a row.
+    (NaN: missing), string for string ("": missing) and bool ("true", "false"); one output, float32 [N, F]:
+    ``features``, unless a column has that name).
+    If the rows are images, ``features`` are their pixels in the order of ``image``. ``one_hot`` has the range of
+    features of each text column: the index of the first one, and the end. At most one of them is 1 in a row.
     """
 
     dataset: str
@@ -94,12 +94,12 @@ class PreparedData(Artifact):
 
 @frozen
 class TrainedModel(Artifact):
-    """A trained model and how good it is on the held-out rows.
+    """A trained model and its metrics on the held-out rows.
 
     Files: ``model.onnx`` (input ``features``, float32 [N, F]; regression: output ``prediction``, float32 [N, 1];
     classification: outputs ``label``, int64 [N] (index into ``PreparedData.classes``), and ``probabilities``,
     float32 [N, K]); ``metrics.json``; ``predictions.parquet`` (one row per row of ``test.parquet``, in order:
-    ``target``, ``prediction``, and for classification ``probability_<class>``); where training went step by step,
+    ``target``, ``prediction``, and for classification ``probability_<class>``); if training is iterative,
     ``history.json`` (see ``Model.fit``).
     """
 

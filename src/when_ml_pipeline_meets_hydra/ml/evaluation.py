@@ -1,4 +1,4 @@
-"""What the stages after modeling hand to one another: predictions, a report, and a verdict."""
+"""Artifacts of the stages after modeling: predictions, a report, and a verdict."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 
 @frozen
 class Predicted(Artifact):
-    """What a model says of rows.
+    """A model's predictions for rows.
 
-    Files: ``predictions.parquet``, a row each in their order: ``row`` (its number, from 0), ``id`` (where one was asked
-    for), ``target`` (a number or the name of a class; null where it is not known), ``prediction`` (likewise), and for
-    classification ``probability_<class>``. ``scores`` are the metrics of the ``known`` rows, those with a target.
+    Files: ``predictions.parquet``, one row per input row, in order: ``row`` (its number, from 0), ``id`` (if the config
+    names a column for it), ``target`` (a number or the name of a class; null if unknown), ``prediction`` (likewise),
+    and for classification ``probability_<class>``. ``scores`` are the metrics of the ``known`` rows: with a target.
     """
 
     rows_of: str
@@ -31,9 +31,9 @@ class Predicted(Artifact):
 
 @frozen
 class Report(Artifact):
-    """How good a model is, and where it errs.
+    """A report on the quality and the errors of a model.
 
-    Files: ``report.html``, one page that needs nothing else; ``report.json``, the same numbers (``title``, ``rows``,
+    Files: ``report.html``, a self-contained page; ``report.json``, the same numbers (``title``, ``rows``,
     ``sections``: a list with ``name``, ``title``, ``text``, ``numbers``).
     """
 
@@ -42,7 +42,7 @@ class Report(Artifact):
 
 @frozen
 class Judgement:
-    """What one gate says: ``why`` names the number that was found and the one that was asked for."""
+    """The result of one gate; ``why`` names the measured number and the required one."""
 
     gate: str
     passed: bool
@@ -52,7 +52,7 @@ class Judgement:
 
 @frozen
 class Verdict(Artifact):
-    """What all gates say of a model; ``gates.json`` has the same."""
+    """The results of all gates for a model; ``gates.json`` has the same content."""
 
     passed: bool
     judgements: Annotated[tuple[Judgement, ...], Field(description="One for each gate, in their order")]

@@ -153,7 +153,7 @@ def _training(preprocessing: PreparedData, modeling: TrainedModel) -> Summary:
         return Summary(columns=columns, prediction=of_numbers(predicted.to_numpy()))
     names = np.array([classes[index] for index in predicted.to_list()], dtype=object)
     known = Distribution(values=classes, counts=(0,) * (len(classes) + 1))
-    return Summary(columns=columns, prediction=known.of(names))
+    return Summary(columns=columns, prediction=known.count(names))
 
 
 def _json_value(value: Any) -> Any:

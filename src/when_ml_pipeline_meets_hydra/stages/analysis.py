@@ -14,7 +14,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted, Report
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.ml.inputs.judged import Array
+    from when_ml_pipeline_meets_hydra.ml.inputs.stored_predictions import Array
     from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 
 
@@ -49,11 +49,11 @@ def report(
 def _known(prediction: Predicted) -> tuple[Predictions, Array]:
     import polars as pl
 
-    from when_ml_pipeline_meets_hydra.ml.inputs.judged import known_rows
+    from when_ml_pipeline_meets_hydra.ml.inputs.stored_predictions import labelled_rows
 
     if not prediction.known:
         raise StepFailed(f"No row of {prediction.rows_of} has a known target, so nothing can be compared")
-    _, predicted, target = known_rows(pl.read_parquet(prediction.path / "predictions.parquet"), prediction.classes)
+    _, predicted, target = labelled_rows(pl.read_parquet(prediction.path / "predictions.parquet"), prediction.classes)
     return predicted, target
 
 

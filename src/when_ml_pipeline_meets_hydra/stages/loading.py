@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from when_ml_pipeline_meets_hydra.contracts import effect
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, StepFailed, did_you_mean
 from when_ml_pipeline_meets_hydra.ml.connections import sql
-from when_ml_pipeline_meets_hydra.ml.connections.interface import Connection, QueryFailed, opened
+from when_ml_pipeline_meets_hydra.ml.connections.interface import Connection, QueryFailed, open_session
 from when_ml_pipeline_meets_hydra.ml.datasets.schema import Schema
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def load(connection: Connection, schema: Schema) -> None:
         StepFailed: the database cannot be reached, or has another table of that name.
     """
     rows = _shipped(schema)
-    with opened(connection, write=True) as session:
+    with open_session(connection, write=True) as session:
         there = _count(session, schema)
         if there is None:
             session.create(sql.table(schema.name), schema.columns, rows)

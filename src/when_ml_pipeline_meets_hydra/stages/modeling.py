@@ -64,9 +64,9 @@ def train(
 
     n_features = len(data.features)
     classes = getattr(estimator, "classes_", None)
-    exported = graph.finish(model.export(estimator, n_features), n_features, classes, n_classes)
+    exported = graph.standardise(model.export(estimator, n_features), n_features, classes, n_classes)
     serialised = exported.SerializeToString(deterministic=True)
-    graph.refuse_mismatch(serialised, held_out.rows, predicted)
+    graph.verify(serialised, held_out.rows, predicted)
 
     (out / "model.onnx").write_bytes(serialised)
     predictions.write(out / "predictions.parquet", held_out.target, predicted, data.classes)

@@ -84,9 +84,9 @@ def _refuse_not_finite(table: pl.DataFrame, name: str) -> None:
 
 def _scores(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[int, Metrics]:
     """The number of rows whose target is known to the model, and the metrics on those."""
-    from when_ml_pipeline_meets_hydra.ml.inputs import judged
+    from when_ml_pipeline_meets_hydra.ml.inputs.stored_predictions import labelled_rows
 
-    known, predicted, target = judged.known_rows(table, classes)
+    known, predicted, target = labelled_rows(table, classes)
     if not known.height:
         return 0, {}
     from when_ml_pipeline_meets_hydra.ml.training.predictions import evaluate

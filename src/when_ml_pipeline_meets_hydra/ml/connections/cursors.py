@@ -1,4 +1,4 @@
-"""A session over the cursors of Python's database API (PEP 249)."""
+"""A session that uses the cursors of Python's database API (PEP 249)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 
 class CursorSession:
-    """``connection`` is an open one; ``error`` the class of all that its driver raises.
+    """A ``Session`` for a driver of Python's database API.
 
-    ``dtype`` tells the type of a column from the cursor's description of it; ``reading`` opens the cursor that large
-    results are read with.
+    Args:
+        connection: an open one.
+        error: the base class of the driver's exceptions.
+        placeholder: of a value in an SQL statement.
+        dtype: maps an item of ``cursor.description`` to a type, or to the database's name of one that has no ``DType``.
+        reading: opens the cursor that reads large results; by default the same as for others.
     """
 
     def __init__(
@@ -34,27 +38,27 @@ class CursorSession:
         self._dtype, self._reading = dtype, reading or connection.cursor
 
     def types(self, query: str) -> Types:
-        """The columns of a query with their types."""
-        with self.refused(), closing(self.connection.cursor()) as cursor:
+        """Return the columns of a query with their types."""
+        with self.translate_errors(), closing(self.connection.cursor()) as cursor:
             cursor.execute(query)
-            return {str(about[0]): self._dtype(about) for about in cursor.description}
+            return {str(item[0]): self._dtype(item) for item in cursor.description}
 
     def row(self, query: str) -> Sequence[Any]:
-        """The only row of a query."""
-        with self.refused(), closing(self.connection.cursor()) as cursor:
+        """Return the only row of a query."""
+        with self.translate_errors(), closing(self.connection.cursor()) as cursor:
             cursor.execute(query)
             return cursor.fetchone()  # type: ignore[no-any-return]
 
     def batches(self, query: str, rows: int) -> Iterator[pl.DataFrame]:
-        """The result of a query, ``rows`` rows at a time."""
-        with self.refused(), closing(self._reading()) as cursor:
+        """Yield the result of a query, ``rows`` rows at a time."""
+        with self.translate_errors(), closing(self._reading()) as cursor:
             cursor.execute(query)
-            while found := cursor.fetchmany(rows):
-                yield frame(found)
+            while batch := cursor.fetchmany(rows):
+                yield frame(batch)
 
     def create(self, table: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
-        """Make a table and fill it, all or nothing."""
-        with self.refused(), closing(self.connection.cursor()) as cursor:
+        """Create a table and insert the rows, in one transaction."""
+        with self.translate_errors(), closing(self.connection.cursor()) as cursor:
             cursor.execute("BEGIN")
             try:
                 cursor.execute(sql.create(table, columns))
@@ -65,8 +69,8 @@ class CursorSession:
             cursor.execute("COMMIT")
 
     @contextmanager
-    def refused(self) -> Iterator[None]:
-        """Turns the driver's errors into ``QueryFailed``."""
+    def translate_errors(self) -> Iterator[None]:
+        """Raise the driver's errors as ``QueryFailed``."""
         try:
             yield
         except self.error as error:
@@ -74,12 +78,12 @@ class CursorSession:
 
 
 def first_line(error: Exception) -> str:
-    """What the database says, without its hints and the position in the query."""
+    """Return the database's message without its hints and the position in the query."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def frame(rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
-    """Rows as a table, its columns named by their positions; values of different types become texts."""
+    """Return rows as a table, its columns named by their positions; values of different types become texts."""
     import polars as pl
 
     return pl.DataFrame([_series(str(k), values) for k, values in enumerate(zip(*rows, strict=True))])

@@ -1,4 +1,4 @@
-"""The libraries that talk to databases, each of which is an extra."""
+"""Database drivers, each of which is an extra."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 
 def driver(module: str, *, extra: str) -> Any:
-    """Import a driver. Raises ``BadInput`` where it is not installed."""
+    """Import a driver. Raises ``BadInput`` if it is not installed."""
     try:
         return import_module(module)
     except ImportError as error:

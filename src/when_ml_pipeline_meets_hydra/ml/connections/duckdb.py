@@ -33,10 +33,10 @@ _DTYPES = {
 class DuckDb:
     """The DuckDB file at ``path``."""
 
-    path: Annotated[NamedPath, Field(description="The DuckDB file"), Unkeyed()]  # its place counts
+    path: Annotated[NamedPath, Field(description="The DuckDB file"), Unkeyed()]  # keyed by `place` instead
 
     def place(self) -> Mapping[str, Any]:
-        """Where the file is."""
+        """Return the path of the file."""
         return {"duckdb": str(self.path.absolute())}
 
     @contextmanager
@@ -55,14 +55,14 @@ class DuckDb:
 
 class _Session(CursorSession):
     def batches(self, query: str, rows: int) -> Iterator[pl.DataFrame]:
-        """The result of a query in batches, without a Python object for each value.
+        """Yield the result of a query in batches, without a Python object for each value.
 
-        DuckDB hands out 131,072 rows at a time.
+        DuckDB returns 131,072 rows at a time.
         """
         import nanoarrow
         import polars as pl
 
-        with self.refused():
+        with self.translate_errors():
             try:
                 for chunk in nanoarrow.c_array_stream(self.connection.sql(query)):
                     yield from pl.DataFrame(chunk).iter_slices(rows)
@@ -70,6 +70,6 @@ class _Session(CursorSession):
                 raise QueryFailed(first_line(error).partition("): ")[2] or first_line(error)) from error
 
 
-def _dtype(about: Any) -> DType | str:
-    name = str(about[1])
+def _dtype(item: Any) -> DType | str:
+    name = str(item[1])
     return _DTYPES.get(name.partition("(")[0].strip(), name)

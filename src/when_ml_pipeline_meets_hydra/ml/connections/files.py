@@ -1,4 +1,4 @@
-"""Databases that are files."""
+"""Paths of databases that are files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 
 def existing(path: Path, *, make_folder: bool) -> Path:
-    """The whole path of a file, which has to exist unless it may be made. Raises ``BadInput``."""
+    """Return the absolute path of a file. Raises ``BadInput`` if it does not exist, unless ``make_folder``."""
     if make_folder:
         path.parent.mkdir(parents=True, exist_ok=True)
     elif not path.is_file():

@@ -1,4 +1,4 @@
-"""What every connection to a database can do."""
+"""The Protocols of database connections and sessions."""
 
 from __future__ import annotations
 
@@ -13,72 +13,72 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 if TYPE_CHECKING:
     import polars as pl
 
-# What a database says about a column: its type, or the database's own name of a type that none corresponds to.
+# Column → its type, or the database's own name of a type that has no DType.
 Types = Mapping[str, DType | str]
 
 
 class QueryFailed(StepFailed):
-    """The database refused a query, or went away in the middle of one."""
+    """The database refused a query, or the connection was lost."""
 
 
-class NoAnswer(BadInput):
-    """There is nobody at the place that the config names, now."""
+class NoResponse(BadInput):
+    """The database server does not respond at present."""
 
 
-class Unreachable(StepFailed):
-    """A database to which there is no connection; ``problems`` say which config key is to blame.
+class ConnectionFailed(StepFailed):
+    """No connection to a database; ``problems`` name the config key to correct.
 
-    ``is_refused`` says that it answered, so that the same input will be refused again.
+    ``is_permanent``: the database responded, so that the same input will fail again.
     """
 
-    def __init__(self, *problems: Problem, is_refused: bool = True) -> None:
+    def __init__(self, *problems: Problem, is_permanent: bool = True) -> None:
         super().__init__(*problems)
-        self.problems, self.is_refused = problems, is_refused
+        self.problems, self.is_permanent = problems, is_permanent
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
 
 
 class Session(Protocol):
-    """An open connection. Every method raises ``QueryFailed`` with the database's own words."""
+    """An open connection. Every method raises ``QueryFailed`` with the database's own message."""
 
     def types(self, query: str) -> Types:
-        """The columns of a query with their types; nothing is read. STRING: only the values tell."""
+        """Return the columns of a query with their types, without reading rows. STRING if only values have types."""
 
     def row(self, query: str) -> Sequence[Any]:
-        """The only row of a query."""
+        """Return the only row of a query."""
 
     def batches(self, query: str, rows: int) -> Iterator[pl.DataFrame]:
-        """The result of a query, at most about ``rows`` rows at a time, so that memory is bounded."""
+        """Yield the result of a query, at most about ``rows`` rows at a time, so that memory is bounded."""
 
     def create(self, table: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
-        """Make a table (its name quoted already) and fill it, all or nothing."""
+        """Create a table (its name is quoted already) and insert the rows, in one transaction."""
 
 
 @runtime_checkable
 class Connection(Protocol):
-    """Where a database is, and who we are there."""
+    """The address of a database and the user who connects."""
 
     def open(self, *, write: bool = False) -> AbstractContextManager[Session]:
         """Connect, for reading only unless ``write``.
 
-        Raises ``BadInput`` where that fails, ``NoAnswer`` where nobody answered; the keys are relative to the
-        connection (``pw``).
+        Raises ``BadInput`` if that fails, its subclass ``NoResponse`` if the server does not respond; the keys of
+        their problems are relative to the connection (``pw``).
         """
 
     def place(self) -> Mapping[str, Any]:
-        """What says which data are seen, as JSON: host, database, user; no secrets. Connects to nothing."""
+        """Return what identifies the data, as JSON: host, database, user; no secrets. Does not connect."""
 
 
 @contextmanager
-def opened(connection: Connection, *, write: bool = False) -> Iterator[Session]:
-    """An open session of what stands at the config key ``connection``. Raises ``Unreachable``."""
+def open_session(connection: Connection, *, write: bool = False) -> Iterator[Session]:
+    """Open a session of the config key ``connection``. Raises ``ConnectionFailed``."""
     with ExitStack() as stack:
         try:
             session = stack.enter_context(connection.open(write=write))
         except BadInput as error:
             problems = map(_below_connection, error.problems)
-            raise Unreachable(*problems, is_refused=not isinstance(error, NoAnswer)) from error
+            raise ConnectionFailed(*problems, is_permanent=not isinstance(error, NoResponse)) from error
         yield session
 
 

@@ -16,11 +16,11 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType
 from when_ml_pipeline_meets_hydra.ml.connections.cursors import CursorSession, first_line
 from when_ml_pipeline_meets_hydra.ml.connections.drivers import driver
-from when_ml_pipeline_meets_hydra.ml.connections.interface import NoAnswer, Session
+from when_ml_pipeline_meets_hydra.ml.connections.interface import NoResponse, Session
 
 
 class SslMode(StrEnum):
-    """How far a connection is encrypted, and the server's certificate checked."""
+    """PostgreSQL's ``sslmode``: encryption of the connection, and verification of the server's certificate."""
 
     DISABLE = "disable"
     ALLOW = "allow"
@@ -37,15 +37,15 @@ _DTYPES = {
     **dict.fromkeys(("date", "timestamp", "timestamptz"), DType.DATE),
     "bool": DType.BOOL,
 }
-# What the words of a server that refuses say about the key that is wrong, in the order in which they are looked for.
-_BLAMED = (
+# The config key to correct for each error message; the first match counts.
+_KEY_BY_MESSAGE = (
     ("pw", re.compile(r"password authentication failed|no password supplied|password")),
     ("database", re.compile(r'database ".*" does not exist')),
     ("user", re.compile(r'role ".*"|user ".*"')),
     ("sslmode", re.compile(r"SSL|certificate")),
     ("host", re.compile(r"refused|host name|resolve|timeout|timed out|unreachable|No such file|No route|invalid port")),
 )
-_NOBODY = re.compile(r"refused|timeout|timed out|unreachable|No route|starting up|shutting down")
+_NO_RESPONSE = re.compile(r"refused|timeout|timed out|unreachable|No route|starting up|shutting down")
 
 
 @frozen
@@ -55,13 +55,13 @@ class Postgres:
     host: Annotated[str, Field(min_length=1, description="Name or address of the server, or its socket's folder")]
     port: Annotated[int, Field(ge=1, le=65535, description="Port of the server")] = 5432
     database: Annotated[str, Field(min_length=1, description="Name of the database")]
-    user: Annotated[str, Field(min_length=1, description="Who connects")]
+    user: Annotated[str, Field(min_length=1, description="Name of the user who connects")]
     pw: Annotated[SecretStr | None, Field(description="The password; null: none, or that in ~/.pgpass")] = None
     sslmode: Annotated[SslMode, Field(description="Encryption"), Unkeyed()] = SslMode.PREFER
     timeout: Annotated[int, Field(ge=1, le=3600, description="Seconds to wait for a connection"), Unkeyed()] = 10
 
     def place(self) -> Mapping[str, Any]:
-        """Server, database and user."""
+        """Return server, database and user."""
         return {"postgres": [self.host, self.port, self.database, self.user]}
 
     @contextmanager
@@ -82,20 +82,20 @@ class Postgres:
                 autocommit=write,
             )
         except psycopg.Error as error:
-            problem = self._refused(error)
-            raise (NoAnswer if _NOBODY.search(problem.message) else BadInput)(problem) from error
+            problem = self._problem(error)
+            raise (NoResponse if _NO_RESPONSE.search(problem.message) else BadInput)(problem) from error
 
-        def dtype(about: Any) -> DType | str:
-            known = connection.adapters.types.get(about.type_code)
-            name = known.name if known else str(about.type_code)
+        def dtype(item: Any) -> DType | str:
+            registered = connection.adapters.types.get(item.type_code)
+            name = registered.name if registered else str(item.type_code)
             return _DTYPES.get(name, name)
 
         with closing(connection):
-            reading = partial(connection.cursor, name="rows")  # the server keeps the result, not we
+            reading = partial(connection.cursor, name="rows")  # a server-side cursor: the result stays on the server
             yield CursorSession(connection, psycopg.Error, placeholder="%s", dtype=dtype, reading=reading)
 
-    def _refused(self, error: Exception) -> Problem:
-        said = first_line(error).rpartition("FATAL: ")[2].strip()
-        key = next((key for key, words in _BLAMED if words.search(said)), "")
+    def _problem(self, error: Exception) -> Problem:
+        message = first_line(error).rpartition("FATAL: ")[2].strip()
+        key = next((key for key, pattern in _KEY_BY_MESSAGE if pattern.search(message)), "")
         shown = {"database": self.database, "user": self.user, "host": f"{self.host}:{self.port}"}.get(key)
-        return Problem(key=key, value=shown, message=f"cannot connect to PostgreSQL: {said}")
+        return Problem(key=key, value=shown, message=f"cannot connect to PostgreSQL: {message}")

@@ -14,7 +14,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 from when_ml_pipeline_meets_hydra.ml.connections import sql
 from when_ml_pipeline_meets_hydra.ml.connections.cursors import CursorSession, first_line
 from when_ml_pipeline_meets_hydra.ml.connections.drivers import driver
-from when_ml_pipeline_meets_hydra.ml.connections.interface import NoAnswer, Session
+from when_ml_pipeline_meets_hydra.ml.connections.interface import NoResponse, Session
 
 _DTYPES = {
     "REAL": DType.FLOAT,
@@ -23,9 +23,9 @@ _DTYPES = {
     "BOOLEAN": DType.BOOL,
     **dict.fromkeys(("TIMESTAMP", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "TIMESTAMP_NTZ"), DType.DATE),
 }
-# https://docs.snowflake.com/en/developer-guide/python-connector: what an error's number says about the key.
-_BLAMED = {390100: "pw", 394400: "pw", 394304: "private_key_file", 251001: "account"}
-_NOBODY = 250001
+# The config key to correct for each error number (https://docs.snowflake.com/en/developer-guide/python-connector).
+_KEY_BY_ERROR = {390100: "pw", 394400: "pw", 394304: "private_key_file", 251001: "account"}
+_NO_RESPONSE = 250001
 
 
 @frozen
@@ -33,7 +33,7 @@ class Snowflake:
     """A database of a Snowflake account; sign in by a password, an access token (in ``pw``) or a private key."""
 
     account: Annotated[str, Field(min_length=1, description="Identifier of the account: organisation-account")]
-    user: Annotated[str, Field(min_length=1, description="Who connects")]
+    user: Annotated[str, Field(min_length=1, description="Name of the user who connects")]
     pw: Annotated[SecretStr | None, Field(description="Password or programmatic access token")] = None
     private_key_file: Annotated[NamedPath | None, Field(description="Private key to sign in with"), Unkeyed()] = None
     private_key_file_pw: Annotated[SecretStr | None, Field(description="Password of the private key")] = None
@@ -41,37 +41,37 @@ class Snowflake:
     schema: Annotated[str, Field(min_length=1, description="Schema of the database")] = "PUBLIC"
     warehouse: Annotated[str | None, Field(description="Warehouse that computes; null: the user's"), Unkeyed()] = None
     role: Annotated[str | None, Field(description="Role; null: the user's")] = None
-    host: Annotated[str | None, Field(description="Address, where it does not follow from the account")] = None
+    host: Annotated[str | None, Field(description="Address, if not the one of the account")] = None
     port: Annotated[int, Field(ge=1, le=65535, description="Port of the address")] = 443
-    protocol: Annotated[str, Field(pattern="^https?$", description="https, or http for a server of a test")] = "https"
+    protocol: Annotated[str, Field(pattern="^https?$", description="https, or http for a test server")] = "https"
     timeout: Annotated[int, Field(ge=1, le=3600, description="Seconds to wait for a connection"), Unkeyed()] = 30
 
     def place(self) -> Mapping[str, Any]:
-        """Account, database, schema, user and role."""
+        """Return account, database, schema, user and role."""
         where = [self.account, self.host, self.port, self.database, self.schema]
         return {"snowflake": [*where, self.user, self.role]}
 
     @contextmanager
     def open(self, *, write: bool = False) -> Iterator[Session]:
-        """Connect. (Snowflake has no sessions for reading only: take a role that may not write.)"""
+        """Connect. (Snowflake has no read-only sessions: use a role without write access.)"""
         connector = driver("snowflake.connector", extra="snowflake")
         try:
-            connection = connector.connect(**self._words())
+            connection = connector.connect(**self._parameters())
         except connector.errors.Error as error:
-            raise (NoAnswer if error.errno == _NOBODY else BadInput)(self._refused(error)) from error
+            raise (NoResponse if error.errno == _NO_RESPONSE else BadInput)(self._problem(error)) from error
 
-        def dtype(about: Any) -> DType | str:
-            name: str = connector.constants.FIELD_ID_TO_NAME[about.type_code]
+        def dtype(item: Any) -> DType | str:
+            name: str = connector.constants.FIELD_ID_TO_NAME[item.type_code]
             if name == "FIXED":
-                return DType.FLOAT if about.scale else DType.INT
+                return DType.FLOAT if item.scale else DType.INT
             return _DTYPES.get(name, name)
 
         with closing(connection):
             yield _Session(connection, connector.errors.Error, placeholder="%s", dtype=dtype)
 
-    def _words(self) -> dict[str, Any]:
-        """What the connector takes; without what is not said, for which it has defaults of its own."""
-        words = {
+    def _parameters(self) -> dict[str, Any]:
+        """The connector's parameters; those that are null are left to its defaults."""
+        parameters = {
             "account": self.account,
             "user": self.user,
             "password": self.pw.get_secret_value() if self.pw else None,
@@ -86,20 +86,20 @@ class Snowflake:
             "port": self.port,
             "protocol": self.protocol,
             "login_timeout": self.timeout,
-            "network_timeout": 10 * self.timeout,  # otherwise a server that fails is asked for ever
+            "network_timeout": 10 * self.timeout,  # by default the connector retries without end
             "application": "when_ml_pipeline_meets_hydra",
         }
-        return {name: value for name, value in words.items() if value is not None}
+        return {name: value for name, value in parameters.items() if value is not None}
 
-    def _refused(self, error: Any) -> Problem:
-        key = _BLAMED.get(getattr(error, "errno", None) or 0, "")
+    def _problem(self, error: Any) -> Problem:
+        key = _KEY_BY_ERROR.get(getattr(error, "errno", None) or 0, "")
         return Problem(key=key, message=f"cannot connect to Snowflake: {first_line(error)}")
 
 
 class _Session(CursorSession):
     def create(self, table: str, columns: Sequence[Column], rows: Iterable[Sequence[Any]]) -> None:
-        """Make a table and fill it. Making it ends a transaction here; all rows are one INSERT."""
-        with self.refused(), closing(self.connection.cursor()) as cursor:
+        """Create a table and insert the rows by one statement, since CREATE TABLE ends a transaction here."""
+        with self.translate_errors(), closing(self.connection.cursor()) as cursor:
             cursor.execute(sql.create(table, columns))
             try:
                 cursor.executemany(sql.insert(table, columns, self.placeholder), list(rows))

@@ -18,12 +18,12 @@ from when_ml_pipeline_meets_hydra.ml.connections.interface import Session
 
 @frozen
 class Sqlite:
-    """The SQLite file at ``path``; its columns have no types, only their values do."""
+    """The SQLite file at ``path``; in SQLite only values have types, columns have none."""
 
-    path: Annotated[NamedPath, Field(description="The SQLite file"), Unkeyed()]  # its place counts
+    path: Annotated[NamedPath, Field(description="The SQLite file"), Unkeyed()]  # keyed by `place` instead
 
     def place(self) -> Mapping[str, Any]:
-        """Where the file is."""
+        """Return the path of the file."""
         return {"sqlite": str(self.path.absolute())}
 
     @contextmanager
@@ -35,7 +35,7 @@ class Sqlite:
         mode = "rwc" if write else "ro"
         try:
             connection = sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
-            connection.execute("SELECT count(*) FROM sqlite_master")  # only now it is looked at
+            connection.execute("SELECT count(*) FROM sqlite_master")  # reads the file, which connecting does not
         except sqlite3.Error as error:
             raise BadInput(Problem(key="path", value=str(self.path), message=first_line(error))) from error
         with closing(connection):

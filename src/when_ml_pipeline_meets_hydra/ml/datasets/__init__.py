@@ -1,1 +1,1 @@
-"""Data sets: a Protocol in ``interface``, one module for each kind."""
+"""Data sets: the Protocol in ``interface``, one module for each kind."""

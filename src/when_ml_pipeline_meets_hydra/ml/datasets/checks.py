@@ -1,4 +1,4 @@
-"""Everything that can be wrong with data, found before anything runs, all at once."""
+"""Checks of a data set before anything runs; all problems are reported at once."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from when_ml_pipeline_meets_hydra.ml.datasets.table import (
 from when_ml_pipeline_meets_hydra.ml.datasets.target_checks import target_problems
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, convertible, dtype_of
 
-# A column of texts of which at least this share are numbers is taken for a column of numbers with mistakes in it.
+# A text column with at least this share of numbers is taken for a column of numbers with mistakes in it.
 MOSTLY = 0.9
-_ONE = {
+EXPECTED = {
     DType.FLOAT: "a number",
     DType.INT: "a whole number",
     DType.STRING: "a text",
@@ -37,7 +37,7 @@ _ONE = {
 
 
 def problems(dataset: Dataset) -> list[Problem]:
-    """All that is wrong with the rows of a data set; streaming, so that its size does not matter."""
+    """Return all problems of the rows of a data set; streams them, so that their number does not matter."""
     try:
         return problems_of(dataset.rows())
     except BadInput as error:
@@ -48,32 +48,33 @@ def problems(dataset: Dataset) -> list[Problem]:
 
 
 def problems_of(rows: RawRows) -> list[Problem]:
-    """All that is wrong with raw rows."""
-    found, wrong = locate(rows)
-    return [*wrong, *wrong_image(rows.image, sum(w.column.name != rows.target for w in found)), *_look(rows, found)]
+    """Return all problems of raw rows."""
+    columns, problems = locate(rows)
+    features = sum(w.column.name != rows.target for w in columns)
+    return [*problems, *wrong_image(rows.image, features), *_column_problems(rows, columns)]
 
 
 def wrong_image(image: Image | None, columns: int) -> Iterator[Problem]:
-    """Each column but the target has to be a pixel."""
+    """Yield a problem unless the image has one pixel for each feature column."""
     if image and prod(image.shape) != columns:
         message = f"an image of {image} has {prod(image.shape):,} pixels, and the data {columns:,} columns"
         yield Problem(key="image", message=message, remedy="Correct its height, width or channels")
 
 
-def _look(rows: RawRows, found: Sequence[Located]) -> Iterator[Problem]:
-    counts = count_types(rows, found)
-    sure = []
-    for where in with_types(found, counts):
-        if (almost := _almost(where, counts)) is not None:
-            yield _not_all(rows, where, almost, counts[where.position])
+def _column_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Problem]:
+    counts = count_types(rows, columns)
+    typed_columns = []
+    for where in with_types(columns, counts):
+        if (likely := _likely_type(where, counts)) is not None:
+            yield _outlier(rows, where, likely, counts[where.position])
         elif not convertible(_physical_kind(where), where.column.dtype):
-            yield _contradiction(where)
+            yield _wrong_type(where)
         else:
-            sure.append(where)
-    measured = _measure(rows, sure)
-    clean = [where for where in sure if not measured[where.position]["bad"]]
-    for where in sure:
-        yield from _in_column(rows, where, measured[where.position])
+            typed_columns.append(where)
+    measured = _measure(rows, typed_columns)
+    clean = [where for where in typed_columns if not measured[where.position]["bad"]]
+    for where in typed_columns:
+        yield from _value_problems(rows, where, measured[where.position])
     target = next((where for where in clean if where.column.name == rows.target), None)
     if target is not None:
         yield from target_problems(rows, target)
@@ -83,43 +84,43 @@ def _physical_kind(where: Located) -> DType:
     return dtype_of(where.physical) or DType.STRING
 
 
-def _almost(where: Located, counts: Counts) -> DType | None:
-    """The type that nearly all values of a column of texts have."""
+def _likely_type(where: Located, counts: Counts) -> DType | None:
+    """Return the type of nearly all values of a text column, or None."""
     if where.column.dtype is not DType.STRING or where.position not in counts:
         return None
     own = counts[where.position]
     return next((d for d in (DType.FLOAT, DType.DATE) if own[d] >= MOSTLY * own[DType.STRING] > 0), None)
 
 
-def _measure(rows: RawRows, found: Sequence[Located]) -> Mapping[int, Mapping[str, Any]]:
-    """By position: how many values there are, in which row the first one is not of its type or is infinite."""
+def _measure(rows: RawRows, columns: Sequence[Located]) -> Mapping[int, Mapping[str, Any]]:
+    """By position: the number of values, the first row with a value of another type, the first with an infinite one."""
     values: dict[str, pl.Expr] = {}
-    asked: list[pl.Expr] = []
-    for where in found:
+    measures: list[pl.Expr] = []
+    for where in columns:
         raw, value = f"raw{where.position}", f"value{where.position}"
         values |= {raw: nonmissing(rows, where), value: typed(rows, where)}
         infinite = pl.col(value).is_infinite() if where.column.dtype is DType.FLOAT else pl.lit(False)
-        asked += [
+        measures += [
             pl.col(raw).count().alias(f"count{where.position}"),
             _first_row(pl.col(raw).is_not_null() & pl.col(value).is_null()).alias(f"bad{where.position}"),
             _first_row(infinite).alias(f"infinite{where.position}"),
         ]
-    if not found:
+    if not columns:
         return {}
-    measured = rows.frame.select(**values).with_row_index(ROW).select(asked).collect(engine="streaming")
+    measured = rows.frame.select(**values).with_row_index(ROW).select(measures).collect(engine="streaming")
     row = measured.row(0, named=True)
     return {
-        where.position: {what: row[f"{what}{where.position}"] for what in ("count", "bad", "infinite")}
-        for where in found
+        where.position: {name: row[f"{name}{where.position}"] for name in ("count", "bad", "infinite")}
+        for where in columns
     }
 
 
 def _first_row(condition: pl.Expr) -> pl.Expr:
-    """The number of the first row, counted from 1, for which ``condition`` holds; null: there is none."""
+    """The number, from 1, of the first row for which ``condition`` holds; null if there is none."""
     return pl.when(condition).then(pl.col(ROW)).otherwise(None).min() + 1
 
 
-def _in_column(rows: RawRows, where: Located, measured: Mapping[str, Any]) -> Iterator[Problem]:
+def _value_problems(rows: RawRows, where: Located, measured: Mapping[str, Any]) -> Iterator[Problem]:
     name, is_target = where.column.name, where.column.name == rows.target
     if not measured["count"] and not is_target:
         yield Problem(key=_key(rows, where), message=f"the column '{name}' has no value at all", remedy=LEAVE_OUT)
@@ -131,23 +132,23 @@ def _in_column(rows: RawRows, where: Located, measured: Mapping[str, Any]) -> It
 
 
 def _key(rows: RawRows, where: Located) -> str:
-    """The config key that says that this column is used."""
+    """The config key that selects this column."""
     if where.column.name == rows.target:
         return "target"
     return "path" if where.listed is None else f"columns[{where.listed}]"
 
 
-def _not_all(rows: RawRows, where: Located, almost: DType, counts: Mapping[DType, int]) -> Problem:
+def _outlier(rows: RawRows, where: Located, likely: DType, counts: Mapping[DType, int]) -> Problem:
     numbered = rows.frame.select(
-        raw=nonmissing(rows, where), value=convert(nonmissing(rows, where), where.physical, almost)
+        raw=nonmissing(rows, where), value=convert(nonmissing(rows, where), where.physical, likely)
     ).with_row_index(ROW)
     first = _first_row(pl.col("raw").is_not_null() & pl.col("value").is_null())
     row = numbered.select(first.alias("first")).collect(engine="streaming").item()
-    kind = "numbers" if almost is DType.FLOAT else "dates"
+    kind = "numbers" if likely is DType.FLOAT else "dates"
     return Problem(
         key=_key(rows, where),
         message=f"row {row} of the column '{where.column.name}' is '{_value(rows, where, row)}', "
-        f"but {counts[almost]:,} of its {counts[DType.STRING]:,} values are {kind}",
+        f"but {counts[likely]:,} of its {counts[DType.STRING]:,} values are {kind}",
         remedy="Correct the value, or add it to dataset.null_values if it means a missing one, "
         "or list the columns in dataset.columns, this one with dtype string",
     )
@@ -158,12 +159,12 @@ def _bad_value(rows: RawRows, where: Located, row: int) -> Problem:
         key=f"columns[{where.listed}].dtype",
         value=where.column.dtype.value,
         message=f"row {row} of the column '{where.column.name}' is '{_value(rows, where, row)}', "
-        f"which is not {_ONE[where.column.dtype]}",
+        f"which is not {EXPECTED[where.column.dtype]}",
         remedy="Correct the value, or add it to dataset.null_values if it means a missing one, or change the dtype",
     )
 
 
-def _contradiction(where: Located) -> Problem:
+def _wrong_type(where: Located) -> Problem:
     found = _physical_kind(where)
     return Problem(
         key=f"columns[{where.listed}].dtype",

@@ -1,4 +1,4 @@
-"""Handwritten digits in colours that tell something about them, but not everything."""
+"""Handwritten digits in colours that correlate with their classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Image
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
-from when_ml_pipeline_meets_hydra.ml.datasets.scikit_learn import Carried, ScikitLearn
+from when_ml_pipeline_meets_hydra.ml.datasets.scikit_learn import ScikitLearn, ToyDataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 _CHANNELS = ("red", "green", "blue")
-# Red, green and blue of each colour, told apart easily: those of Matplotlib's "tab10".
+# Red, green and blue of each colour of Matplotlib's "tab10", which are easy to distinguish.
 _PALETTE = (
     *((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189)),
     *((140, 86, 75), (227, 119, 194), (127, 127, 127), (188, 189, 34), (23, 190, 207)),
@@ -35,7 +35,7 @@ Colour = Annotated[int, Field(ge=0, lt=len(_PALETTE))]
 
 @frozen
 class ColouredDigits:
-    """scikit-learn's digits, each in a colour that its class mostly has (Arjovsky et al., "IRM", 2019)."""
+    """scikit-learn's digits, most of them in the colour of their class (Arjovsky et al., "IRM", 2019)."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the data set")]
     resolution: Annotated[int, Field(ge=8, le=64, description="Height and width of an image in pixels")] = 28
@@ -51,7 +51,7 @@ class ColouredDigits:
         0.9
     )
     label_noise: Annotated[float, Field(ge=0, lt=1, description="Part of the rows with another class's label")] = 0.0
-    seed: Annotated[int, Field(ge=0, lt=2**31, description="Which rows get which colour and label")] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of the choice of colours and noisy labels")] = 0
 
     @model_validator(mode="after")
     def _fits(self) -> ColouredDigits:
@@ -67,7 +67,7 @@ class ColouredDigits:
         return Image(channels=len(_CHANNELS), height=self.resolution, width=self.resolution)
 
     def rows(self) -> RawRows:
-        """The rows: the pixels as numbers from 0 to 255, and the class as a text."""
+        """Return the rows: the pixels as integers from 0 to 255, and the class as text."""
         import polars as pl
 
         pixels, labels = self._coloured()
@@ -87,15 +87,15 @@ class ColouredDigits:
         )
 
     def files(self) -> Iterable[Path]:
-        """That of scikit-learn."""
-        return ScikitLearn(name=self.name, load=Carried.DIGITS, target="digit").files()
+        """The file of scikit-learn that contains the digits."""
+        return ScikitLearn(name=self.name, load=ToyDataset.DIGITS, target="digit").files()
 
     def fingerprint(self) -> str:
         """The digest of scikit-learn's file."""
-        return ScikitLearn(name=self.name, load=Carried.DIGITS, target="digit").fingerprint()
+        return ScikitLearn(name=self.name, load=ToyDataset.DIGITS, target="digit").fingerprint()
 
     def check(self) -> Iterable[Problem]:
-        """Nothing can be wrong with data that are made from valid values."""
+        """No problems: the rows are generated from validated options."""
         return ()
 
     def _classes(self) -> Mapping[int, int]:
@@ -110,8 +110,8 @@ class ColouredDigits:
         rng = np.random.default_rng(self.seed)
         grey, digits = load_digits(return_X_y=True)
         classes = self._classes()
-        known = np.isin(digits, list(classes))
-        grey, labels = grey[known].reshape(-1, 8, 8) / _WHITE, np.array([classes[int(d)] for d in digits[known]])
+        selected = np.isin(digits, list(classes))
+        grey, labels = grey[selected].reshape(-1, 8, 8) / _WHITE, np.array([classes[int(d)] for d in digits[selected]])
         factor = self.resolution / 8
         large = np.clip(zoom(grey, (1, factor, factor), order=1, grid_mode=True, mode="nearest"), 0, 1)
         names = np.unique(labels)
@@ -124,7 +124,7 @@ class ColouredDigits:
 
 
 def _changed(rng: np.random.Generator, values: Array, part: float, count: int) -> Array:
-    """``values`` below ``count``, of which on average ``part`` have become one of the others."""
+    """Replace on average a share ``part`` of ``values`` by another integer below ``count``."""
     import numpy as np
 
     changes = rng.random(len(values)) < part

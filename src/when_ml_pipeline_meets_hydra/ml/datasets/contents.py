@@ -1,4 +1,4 @@
-"""The fingerprint of files: a digest of what is in them."""
+"""Fingerprints of files: digests of their contents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from when_ml_pipeline_meets_hydra.storage.durable_files import sha256
 
 
 def digest(*files: Path) -> str:
-    """The SHA-256 of the contents of ``files``. Raises ``BadInput`` where one cannot be read."""
+    """Return the SHA-256 of the contents of ``files``. Raises ``BadInput`` if one cannot be read."""
     digests = [_digest(file) for file in files]
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
@@ -23,7 +23,7 @@ def _digest(file: Path) -> str:
 
 
 def unreadable(file: Path, error: OSError) -> Problem:
-    """The problem that ``file`` cannot be opened."""
+    """Return the problem of a ``file`` that cannot be opened."""
     why = {FileNotFoundError: "there is no such file", IsADirectoryError: "this is a directory, a file is needed"}
     message = why.get(type(error), f"the file cannot be read: {error.strerror}")
     return Problem(key="path", value=str(file), message=message, remedy=_neighbours(file))
@@ -36,8 +36,8 @@ def _neighbours(file: Path) -> str | None:
     return close if close and close.startswith("Did") else None
 
 
-def opened(file: Path) -> None:
-    """Raise ``BadInput`` unless ``file`` can be opened: a lazy reader would say so late, and in its own words."""
+def check_readable(file: Path) -> None:
+    """Raise ``BadInput`` unless ``file`` can be opened: a lazy reader would fail late, with a message of its own."""
     try:
         file.open("rb").close()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A CSV file, whose values are texts until their types are found."""
+"""A CSV file, whose values are texts until their types are inferred."""
 
 from __future__ import annotations
 
@@ -17,17 +17,15 @@ from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoi
 
 @frozen
 class CsvFile:
-    """The CSV file at ``path``: UTF-8, one line of names first."""
+    """The CSV file at ``path``: UTF-8, with a header line."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the data set")] = "csv"
-    path: Annotated[NamedPath, Field(description="The CSV file"), Unkeyed()]  # its content counts
+    path: Annotated[NamedPath, Field(description="The CSV file"), Unkeyed()]  # keyed by its content
     target: Annotated[str, Field(min_length=1, description="Name of the column to predict")]
     task: Annotated[TaskChoice, Field(description="What to predict; auto: decided by the target's values")] = (
         TaskChoice.AUTO
     )
-    columns: Annotated[
-        tuple[Column, ...], Field(description="Columns to use; none: all, their types found in the data")
-    ] = ()
+    columns: Annotated[tuple[Column, ...], Field(description="Columns to use; none: all, with inferred types")] = ()
     null_values: Annotated[tuple[str, ...], Field(description="Texts that stand for a missing value")] = (
         "",
         "NA",
@@ -39,12 +37,12 @@ class CsvFile:
     image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
 
     def rows(self) -> RawRows:
-        """The rows, every value a text."""
+        """Return the rows, every value as text."""
         import polars as pl
 
         file = self.file()
-        contents.opened(file)
-        # An empty text must stay one here: which texts are missing values is decided in one place, for all kinds.
+        contents.check_readable(file)
+        # An empty text must stay empty here: which texts are missing values is decided in one place, for all formats.
         frame = pl.scan_csv(file, separator=self.separator, infer_schema=False, glob=False, encoding="utf8-lossy")
         return RawRows(
             frame=frame,
@@ -57,7 +55,7 @@ class CsvFile:
         )
 
     def file(self) -> Path:
-        """Where the file is."""
+        """Return the path of the file."""
         return self.path
 
     def files(self) -> Iterable[Path]:
@@ -69,7 +67,7 @@ class CsvFile:
         return contents.digest(self.file())
 
     def check(self) -> Iterable[Problem]:
-        """All that is wrong with the file's content."""
+        """Return all problems of the file's content."""
         from when_ml_pipeline_meets_hydra.ml.datasets import checks
 
         return checks.problems(self)

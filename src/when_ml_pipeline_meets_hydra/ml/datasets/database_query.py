@@ -1,4 +1,4 @@
-"""What is asked of a database."""
+"""The query of a data set in a database."""
 
 from __future__ import annotations
 
@@ -15,37 +15,35 @@ from when_ml_pipeline_meets_hydra.ml.datasets.schema import Schema
 
 @frozen
 class TableQuery:
-    """The table ``table`` behind ``connection``, or the result of ``query``, of which ``schema`` names the columns."""
+    """The table ``table`` of a database, or the result of ``query``; ``schema`` names the columns to read."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the data set")]
     connection: Annotated[Connection, Chosen()]
     schema: Annotated[Schema, Chosen()]
     table: Annotated[str | None, Field(min_length=1, description="Name of the table, or schema.name")] = None
     query: Annotated[str | None, Field(min_length=1, description="A SELECT instead of the table")] = None
-    snapshot: Annotated[
-        str | int | None, Field(description="Which state of the data; another one reads them again")
-    ] = None
+    snapshot: Annotated[str | int | None, Field(description="Version of the data; another one reads them again")] = None
     order_by: Annotated[
-        tuple[str, ...] | None, Field(description="Order of the rows; null: by all columns, []: as they come")
+        tuple[str, ...] | None, Field(description="Order of the rows; null: by all columns, []: any order")
     ] = None
     limit: Annotated[int | None, Field(ge=1, lt=2**63, description="Most rows to read; null: all")] = None
     batch: Annotated[int, Field(ge=1, le=10_000_000, description="Rows held in memory at a time"), Unkeyed()] = 50_000
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
+    def _has_a_source(self) -> Self:
         if self.query is None and self.table is None:
             raise ValueError("either a table or a query is needed")
         return self
 
     @property
     def relation(self) -> str:
-        """What stands behind FROM."""
-        return sql.table(self.table or "") if self.query is None else sql.inner(self.query)
+        """The table or subquery of the FROM clause."""
+        return sql.table(self.table or "") if self.query is None else sql.subquery(self.query)
 
     def select(self, names: Iterable[str]) -> str:
-        """The query for some columns of all rows that are asked for.
+        """Return the query for some columns of all requested rows.
 
-        A database gives rows in any order, and which are held out follows from it: so it is fixed.
+        Their order is fixed, since the choice of the held-out rows depends on it.
         """
         order = tuple(c.name for c in self.schema.columns) if self.order_by is None else self.order_by
         return sql.select(names, self.relation, order_by=order, limit=self.limit)

@@ -1,9 +1,9 @@
-"""The rows of a table in a database, read once, in batches, into files of typed columns."""
+"""Rows of a database table, read once, in batches, into files of typed columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -11,87 +11,76 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
-from when_ml_pipeline_meets_hydra.ml.connections.interface import Session, opened
+from when_ml_pipeline_meets_hydra.ml.connections.interface import Session, open_session
+from when_ml_pipeline_meets_hydra.ml.connections.sql import quoted
 from when_ml_pipeline_meets_hydra.ml.datasets import checks
 from when_ml_pipeline_meets_hydra.ml.datasets.database_query import TableQuery
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
-from when_ml_pipeline_meets_hydra.ml.datasets.values import POLARS, convert, convertible, dtype_of, present
-
-ONE = {
-    DType.FLOAT: "a number",
-    DType.INT: "a whole number",
-    DType.STRING: "a text",
-    DType.BOOL: "true or false",
-    DType.DATE: "a date like 2026-01-31",
-}
+from when_ml_pipeline_meets_hydra.ml.datasets.values import POLARS, convert, convertible, dtype_of, null_if_missing
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wrong:
-    """A value of a column that is not of its type."""
+class InvalidValue:
+    """A value that is not of its column's type."""
 
     column: int
     value: str
-
-    def of(self, column: int) -> Wrong:
-        """The same in another list of columns."""
-        return replace(self, column=column)
 
 
 def read(dataset: TableQuery, folder: Path) -> RawRows:
     """Read all rows into Parquet files in ``folder``, one for each batch, so that memory is bounded.
 
     Raises:
-        BadInput: values are missing or not what the schema says, or nothing can be learnt from them.
-        StepFailed: the database cannot be reached, or refuses the query.
+        BadInput: values are missing or of another type than in the schema, or no model can be trained on them.
+        StepFailed: the database is not reachable, or refuses the query.
     """
-    with opened(dataset.connection) as session:
+    with open_session(dataset.connection) as session:
         frame, problems = _write(dataset, session, folder)
     schema = dataset.schema
     rows = RawRows(frame=frame, target=schema.target.name, columns=schema.columns, task=schema.task)
-    problems += [] if problems else [_as_in_the_schema(dataset, p) for p in checks.problems_of(rows)]
+    problems += [] if problems else [_with_schema_key(dataset, p) for p in checks.problems_of(rows)]
     if problems:
         raise BadInput(*problems)
     return rows
 
 
 def _write(dataset: TableQuery, session: Session, folder: Path) -> tuple[pl.LazyFrame, list[Problem]]:
-    """Write the typed rows; gives them lazily, and what is wrong with them."""
+    """Write the typed rows; return them lazily, and their problems."""
     columns = dataset.schema.columns
-    nothing = pl.DataFrame(schema={c.name: POLARS[c.dtype] for c in columns})
-    wrong: dict[int, Wrong] = {}
+    empty = pl.DataFrame(schema={c.name: POLARS[c.dtype] for c in columns})
+    first: dict[int, InvalidValue] = {}
     missing = 0
     files: list[Path] = []
-    # The first file has no rows: it has the types, also where there is no batch.
-    for batch, found in chain([(nothing, [])], typed_batches(dataset, session, columns)):
-        wrong = {**{w.column: w for w in found}, **wrong}
+    # The first file has no rows, so that the types are known even without any batch.
+    for batch, invalid in chain([(empty, [])], typed_batches(dataset, session, columns)):
+        first = {**{v.column: v for v in invalid}, **first}
         missing += batch.to_series(-1).null_count()
         files.append(folder / f"{len(files)}.parquet")
         batch.write_parquet(files[-1], compression="zstd", compression_level=1)
-    problems = [bad_value(dataset, w) for _, w in sorted(wrong.items())]
-    if missing and len(columns) - 1 not in wrong:
+    problems = [bad_value(dataset, v) for _, v in sorted(first.items())]
+    if missing and len(columns) - 1 not in first:
         problems.append(null_target(dataset, missing))
     return pl.scan_parquet(files, glob=False), problems
 
 
 def typed_batches(
     dataset: TableQuery, session: Session, columns: Sequence[Column]
-) -> Iterator[tuple[pl.DataFrame, list[Wrong]]]:
-    """The rows in batches, each column of its type, with a wrong value of each column that has one."""
+) -> Iterator[tuple[pl.DataFrame, list[InvalidValue]]]:
+    """Yield batches of rows with typed columns, and an invalid value of each column that has one."""
     for raw in session.batches(dataset.select(c.name for c in columns), dataset.batch):
         yield _typed(raw, columns)
 
 
-def _typed(raw: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame, list[Wrong]]:
-    given = [present(pl.nth(k), physical, ("",), strip=False) for k, physical in enumerate(raw.dtypes)]
+def _typed(raw: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame, list[InvalidValue]]:
+    given = [null_if_missing(pl.nth(k), physical, ("",), strip=False) for k, physical in enumerate(raw.dtypes)]
     values = [_convert(g, p, c.dtype) for g, p, c in zip(given, raw.dtypes, columns, strict=True)]
     typed = raw.select(v.alias(c.name) for v, c in zip(values, columns, strict=True))
     lost = raw.select(
         (g.is_not_null() & v.is_null()).arg_true().first().alias(str(k))
         for k, (g, v) in enumerate(zip(given, values, strict=True))
     )
-    found = [(k, row) for k, row in enumerate(lost.row(0)) if row is not None]
-    return typed, [Wrong(column=k, value=str(raw[row, k])) for k, row in found]
+    invalid = [(k, row) for k, row in enumerate(lost.row(0)) if row is not None]
+    return typed, [InvalidValue(column=k, value=str(raw[row, k])) for k, row in invalid]
 
 
 def _convert(given: pl.Expr, physical: pl.DataType, wanted: DType) -> pl.Expr:
@@ -103,41 +92,33 @@ def _convert(given: pl.Expr, physical: pl.DataType, wanted: DType) -> pl.Expr:
     return convert(given, physical, wanted)
 
 
-def bad_value(dataset: TableQuery, wrong: Wrong) -> Problem:
-    """A value that is not of the type that the schema says."""
-    key, column = list(dataset.schema.places())[wrong.column]
-    value = wrong.value if len(wrong.value) <= 40 else f"{wrong.value[:40]}…"
+def bad_value(dataset: TableQuery, invalid: InvalidValue) -> Problem:
+    """Return the problem of a value that is not of the type in the schema."""
+    key, column = list(dataset.schema.with_keys())[invalid.column]
+    value = invalid.value if len(invalid.value) <= 40 else f"{invalid.value[:40]}…"
     return Problem(
         key=f"{key}.dtype",
         value=column.dtype.value,
-        message=f"the column '{column.name}' has the value '{value}', which is not {ONE[column.dtype]}",
+        message=f"the column '{column.name}' has the value '{value}', which is not {checks.EXPECTED[column.dtype]}",
         remedy="Correct the value, or change the dtype, or leave the column out",
     )
 
 
 def null_target(dataset: TableQuery, count: int) -> Problem:
-    """Rows without a value of the target."""
+    """Return the problem of ``count`` rows without a target."""
     name = dataset.schema.target.name
     rows = "1 row has" if count == 1 else f"{count:,} rows have"
-    condition = sql_condition(name)
     return Problem(
         key="schema.target",
         value=name,
         message=f"{rows} no value of the column to predict",
-        remedy=f"Leave them out by a query: dataset.query='SELECT * FROM … WHERE {condition}'",
+        remedy=f"Leave them out by a query: dataset.query='SELECT * FROM … WHERE {quoted(name)} IS NOT NULL'",
     )
 
 
-def sql_condition(name: str) -> str:
-    """The rows that have a value of a column."""
-    from when_ml_pipeline_meets_hydra.ml.connections.sql import quoted
-
-    return f"{quoted(name)} IS NOT NULL"
-
-
-def _as_in_the_schema(dataset: TableQuery, problem: Problem) -> Problem:
-    """A problem of the rows, which know of ``target`` and ``columns[k]``, under the keys of the schema."""
-    places = {f"columns[{k}]": key for k, (key, _) in enumerate(dataset.schema.places())}
+def _with_schema_key(dataset: TableQuery, problem: Problem) -> Problem:
+    """A problem of ``target`` or ``columns[k]`` of the rows, under the key of the schema."""
+    places = {f"columns[{k}]": key for k, (key, _) in enumerate(dataset.schema.with_keys())}
     places |= {"target": "schema.target", "task": "schema.task"}
     first, dot, rest = problem.key.partition(".")
     return Problem(key=places.get(first, first) + dot + rest, value=problem.value, message=problem.message)

@@ -1,4 +1,4 @@
-"""A table, or the result of a query, in a database."""
+"""A database table, or the result of a query, as a data set."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
 
 @frozen
 class DatabaseTable(TableQuery):
-    """A data set of a database.
+    """A data set in a database.
 
-    A database does not tell cheaply whether a table has changed. So its content counts as unchanged until somebody
-    says otherwise by another ``snapshot``: a date, a version, any word.
+    Finding out whether a table has changed is expensive. So its content counts as unchanged until the config has
+    another ``snapshot``: a date, a version, any text.
     """
 
     def rows(self) -> RawRows:
-        """The rows, read into temporary files that are removed when the process ends.
+        """Return the rows, read into temporary files that are removed when the process ends.
 
-        Raises ``BadInput`` for values that are not what the schema says, ``StepFailed`` where the database is away.
+        Raises ``BadInput`` for values that contradict the schema, ``StepFailed`` if the database is not reachable.
         """
         import atexit
         import shutil
@@ -35,17 +35,17 @@ class DatabaseTable(TableQuery):
         return self.read(folder)
 
     def read(self, folder: Path) -> RawRows:
-        """The rows, read once into Parquet files in ``folder``; see ``rows``."""
+        """Return the rows, read once into Parquet files in ``folder``; see ``rows``."""
         from when_ml_pipeline_meets_hydra.ml.datasets import database_rows
 
         return database_rows.read(self, folder)
 
     def files(self) -> Iterable[Path]:
-        """None: what the rows are is said by ``snapshot``."""
+        """No files: ``snapshot`` is the version of the rows."""
         return ()
 
     def fingerprint(self) -> str:
-        """The digest of where the rows come from, and of the snapshot; connects to nothing."""
+        """Return the digest of the database, the query and the snapshot, without connecting."""
         where = {
             "connection": self.connection.place(),
             "relation": self.relation,
@@ -56,7 +56,7 @@ class DatabaseTable(TableQuery):
         return hashlib.sha256(json.dumps(where, sort_keys=True).encode()).hexdigest()
 
     def check(self) -> Iterable[Problem]:
-        """What is wrong with the connection and the columns; keys of the connection and the schema are whole ones."""
+        """Return all problems of the connection and the columns; their keys begin with ``connection`` or ``schema``."""
         from when_ml_pipeline_meets_hydra.ml.datasets import database_checks
 
         return database_checks.problems(self)

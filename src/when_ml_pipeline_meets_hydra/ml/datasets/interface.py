@@ -1,4 +1,4 @@
-"""What every data set can do, and the raw rows that it gives."""
+"""The Protocol of data sets, and their raw rows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def no_column(key: str, name: str, known: Iterable[str]) -> Problem:
-    """The problem that the data have no column of that name."""
+    """Return the problem of a column that the data do not have."""
     message = "there is no such column in the data"
     return Problem(key=key, value=name, message=message, remedy=did_you_mean(name, known))
 
 
 class TaskChoice(StrEnum):
-    """What to predict: a number, a class, or what the target's values suggest."""
+    """The task of a data set: regression, classification, or chosen by the target's values."""
 
     AUTO = "auto"
     REGRESSION = "regression"
@@ -31,11 +31,11 @@ class TaskChoice(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RawRows:
-    """The rows of a data set as they lie in its file.
+    """The rows of a data set, before their types are converted.
 
     ``frame`` has any columns of any type; ``columns`` are those to use, with their types (none: all of them, types
-    inferred; the target may be among them); ``texts``: every value is a text whose type is to be found, as in a CSV
-    file; ``missing``: the texts that stand for a missing value; ``image``: the columns are the pixels of one.
+    inferred; the target may be among them); ``texts``: every value is a text whose type is to be inferred, as in a CSV
+    file; ``missing``: the texts that stand for a missing value; ``image``: the columns are the pixels of this image.
     """
 
     frame: pl.LazyFrame
@@ -49,10 +49,10 @@ class RawRows:
 
 @runtime_checkable
 class Remote(Protocol):
-    """A data set that is read once, into files, because each further pass would fetch all of it again."""
+    """A data set on a server, which is read once, into files, since each further pass would fetch all of it again."""
 
     def read(self, folder: Path) -> RawRows:
-        """The rows, read into files in the empty ``folder``, which are there as long as the rows are needed."""
+        """Read the rows into files in the empty ``folder``, which exists as long as the rows are used; return them."""
 
 
 @runtime_checkable
@@ -61,13 +61,13 @@ class Dataset(Protocol):
 
     @property
     def name(self) -> str:
-        """Name of the data set, and of the model made from it unless another one is asked for."""
+        """Name of the data set, and by default of the deployed model."""
 
     def rows(self) -> RawRows:
-        """The raw rows, lazily: nothing is read yet. Raises ``BadInput`` where the data cannot be opened."""
+        """Return the raw rows, lazily: nothing is read yet. Raises ``BadInput`` if the data cannot be opened."""
 
     def fingerprint(self) -> str:
-        """A digest of the data; it changes when they do."""
+        """Return a digest of the data, which changes when they do."""
 
     def check(self) -> Iterable[Problem]:
-        """All that is wrong with the data, found before anything runs."""
+        """Return all problems of the data; called before anything runs."""

@@ -1,4 +1,4 @@
-"""A Parquet file, which knows the types of its columns."""
+"""A Parquet file, with the types of its columns."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class ParquetFile:
     """The Parquet file at ``path``."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the data set")] = "parquet"
-    path: Annotated[NamedPath, Field(description="The Parquet file"), Unkeyed()]  # its content counts
+    path: Annotated[NamedPath, Field(description="The Parquet file"), Unkeyed()]  # keyed by its content
     target: Annotated[str, Field(min_length=1, description="Name of the column to predict")]
     task: Annotated[TaskChoice, Field(description="What to predict; auto: decided by the target's values")] = (
         TaskChoice.AUTO
     )
     columns: Annotated[
-        tuple[Column, ...], Field(description="Columns to use; none: all, with the types that the file says")
+        tuple[Column, ...], Field(description="Columns to use; none: all, with the file's own types")
     ] = ()
     null_values: Annotated[
         tuple[str, ...], Field(description="Texts that stand for a missing value, besides null itself")
@@ -34,10 +34,10 @@ class ParquetFile:
     image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
 
     def rows(self) -> RawRows:
-        """The rows, with the types that the file says."""
+        """Return the rows, with the file's own types."""
         import polars as pl
 
-        contents.opened(self.path)
+        contents.check_readable(self.path)
         frame = pl.scan_parquet(self.path, glob=False)
         return RawRows(
             frame=frame,
@@ -57,7 +57,7 @@ class ParquetFile:
         return contents.digest(self.path)
 
     def check(self) -> Iterable[Problem]:
-        """All that is wrong with the file's content."""
+        """Return all problems of the file's content."""
         from when_ml_pipeline_meets_hydra.ml.datasets import checks
 
         return checks.problems(self)

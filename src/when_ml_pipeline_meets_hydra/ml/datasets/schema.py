@@ -1,4 +1,4 @@
-"""What is known of a table before it is read: the column to predict, and those to predict it from."""
+"""The schema of a table: the column to predict, and the columns to predict it from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from when_ml_pipeline_meets_hydra.ml.datasets.interface import TaskChoice
 
 @frozen
 class Schema:
-    """The columns of a table that are used; it may have more."""
+    """The columns of a table to use; it may have more."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the table, and of the data set")]
     target: Annotated[Column, Field(description="Column to predict; never null")]
@@ -35,7 +35,7 @@ class Schema:
         """The features, then the target."""
         return (*self.features, self.target)
 
-    def places(self) -> Iterator[tuple[str, Column]]:
-        """The config key of each column, in the order of ``columns``."""
+    def with_keys(self) -> Iterator[tuple[str, Column]]:
+        """Yield each column with its config key, in the order of ``columns``."""
         yield from ((f"schema.features[{k}]", c) for k, c in enumerate(self.features))
         yield "schema.target", self.target

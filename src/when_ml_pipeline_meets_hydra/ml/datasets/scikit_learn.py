@@ -1,4 +1,4 @@
-"""The data sets that scikit-learn carries."""
+"""Data sets that are part of scikit-learn."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-class Carried(StrEnum):
-    """The data sets that come with scikit-learn."""
+class ToyDataset(StrEnum):
+    """The toy datasets of scikit-learn, which need no download."""
 
     WINE = "wine"
     BREAST_CANCER = "breast_cancer"
@@ -29,11 +29,11 @@ class Carried(StrEnum):
     DIABETES = "diabetes"
 
 
-_FILES: Mapping[Carried, tuple[str, ...]] = {
-    Carried.WINE: ("wine_data.csv",),
-    Carried.BREAST_CANCER: ("breast_cancer.csv",),
-    Carried.DIGITS: ("digits.csv.gz",),
-    Carried.DIABETES: ("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"),
+_FILES: Mapping[ToyDataset, tuple[str, ...]] = {
+    ToyDataset.WINE: ("wine_data.csv",),
+    ToyDataset.BREAST_CANCER: ("breast_cancer.csv",),
+    ToyDataset.DIGITS: ("digits.csv.gz",),
+    ToyDataset.DIABETES: ("diabetes_data_raw.csv.gz", "diabetes_target.csv.gz"),
 }
 
 
@@ -42,16 +42,16 @@ class ScikitLearn:
     """The data set ``load`` of scikit-learn; all of its columns are numbers."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the data set")]
-    load: Annotated[Carried, Field(description="Which of scikit-learn's data sets")]
-    target: Annotated[str, Field(min_length=1, description="Name that the column to predict gets")]
+    load: Annotated[ToyDataset, Field(description="Which of scikit-learn's data sets")]
+    target: Annotated[str, Field(min_length=1, description="Name for the column to predict")]
     description: Annotated[str, Field(description="What the target means, with its unit")] = ""
     image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
 
     def rows(self) -> RawRows:
-        """The rows; classes by their names."""
+        """Return the rows; classes are texts."""
         frame = self._frame()
         columns = tuple(Column(name=name, dtype=DType.FLOAT) for name in frame.columns if name != self.target)
-        regression = self.load is Carried.DIABETES
+        regression = self.load is ToyDataset.DIABETES
         kind = DType.FLOAT if regression else DType.STRING
         target = Column(name=self.target, dtype=kind, description=self.description)
         task = TaskChoice.REGRESSION if regression else TaskChoice.CLASSIFICATION
@@ -64,14 +64,14 @@ class ScikitLearn:
         loaded: Any = getattr(sklearn.datasets, f"load_{self.load.value}")()
         names = [str(name) for name in loaded.feature_names]
         target = loaded.target
-        if self.load is not Carried.DIABETES:
+        if self.load is not ToyDataset.DIABETES:
             target = [str(loaded.target_names[index]) for index in target]
         return pl.DataFrame(loaded.data, schema=names).with_columns(pl.Series(self.target, target))
 
     def files(self) -> Iterable[Path]:
-        """Those of scikit-learn, found without importing it."""
-        found = importlib.util.find_spec("sklearn")
-        folder = Path((found.submodule_search_locations or [""])[0] if found else "") / "datasets" / "data"
+        """Return scikit-learn's files of this data set, without importing it."""
+        spec = importlib.util.find_spec("sklearn")
+        folder = Path((spec.submodule_search_locations or [""])[0] if spec else "") / "datasets" / "data"
         return [folder / file for file in _FILES[self.load]]
 
     def fingerprint(self) -> str:
@@ -79,7 +79,7 @@ class ScikitLearn:
         return contents.digest(*self.files())
 
     def check(self) -> Iterable[Problem]:
-        """The name of the target must be a new one, the image of the right size; the data are known to be right."""
+        """Check the name of the target and the size of the image; the data themselves need no check."""
         from when_ml_pipeline_meets_hydra.ml.datasets.checks import wrong_image
 
         features = self._frame().columns[:-1]

@@ -12,8 +12,8 @@ FOLDER = Path(__file__).parent / "files"
 
 @frozen
 class Shipped(CsvFile):
-    """The CSV file ``path`` of this package."""
+    """The CSV file ``path`` inside this package."""
 
     def file(self) -> Path:
-        """Where the package is installed; not part of the config, so that a step's key is the same everywhere."""
+        """Return the installed path; it is not in the config, so that a step's key is the same on every machine."""
         return FOLDER / self.path

@@ -1,4 +1,4 @@
-"""Raw rows → a table of typed columns, under names that nothing else can have."""
+"""Conversion of raw rows into a table of typed columns, under reserved names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice, no_column
-from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, present
+from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, null_if_missing
 
 ROW, TARGET = "row", "target"
 MOST_WHOLE_NUMBER_CLASSES = 10
@@ -34,7 +34,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """A column, and where it is in the raw rows: ``listed`` is its place in the option's own list of columns."""
+    """A column, and its ``position`` in the raw rows; ``listed`` is its index in ``dataset.columns``."""
 
     column: Column
     position: int
@@ -48,7 +48,7 @@ def column(index: int) -> str:
 
 
 def table(rows: RawRows) -> Table:
-    """Find the columns, their types and the task. Raises ``BadInput`` where a column is not there."""
+    """Find the columns, their types and the task. Raises ``BadInput`` if a column does not exist."""
     found, problems = locate(rows)
     if problems:
         raise BadInput(*problems)
@@ -64,17 +64,17 @@ def table(rows: RawRows) -> Table:
 
 
 def typed(rows: RawRows, where: Located) -> pl.Expr:
-    """The values of a column in the raw rows, as its type."""
+    """The values of a column in the raw rows, converted to its type."""
     return convert(nonmissing(rows, where), where.physical, where.column.dtype)
 
 
 def nonmissing(rows: RawRows, where: Located) -> pl.Expr:
     """The values of a column in the raw rows, null where they are missing."""
-    return present(pl.nth(where.position), where.physical, rows.missing, strip=rows.texts)
+    return null_if_missing(pl.nth(where.position), where.physical, rows.missing, strip=rows.texts)
 
 
 def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
-    """Where the columns are, the target last, and which are not there. A type that is not listed is the file's."""
+    """Find the columns, the target last, and the problems of absent ones. Types that are not listed are the file's."""
     schema = list(rows.frame.collect_schema().items())
     places = {name: place for place, (name, _) in enumerate(schema)}
     problems = list(_absent(rows, places))
@@ -119,56 +119,58 @@ _FIRST_ROWS = 10_000
 _ORDER = (DType.DATE, DType.INT, DType.FLOAT, DType.BOOL, DType.STRING)
 
 
-def count_types(rows: RawRows, found: Iterable[Located]) -> Counts:
-    """By position the number of values that can be read as each type, in one streaming pass.
+def count_types(rows: RawRows, columns: Iterable[Located]) -> Counts:
+    """Count, by position, the values that can be read as each type, in one streaming pass.
 
-    Only of columns whose type is in question: texts that are not listed. Parsing is slow, so that types that are out
-    of the question after the first rows are not counted any more; they count as 0.
+    Only columns with unknown types are counted: texts that are not listed. Parsing is slow, so types that the first
+    rows rule out are not counted any further; they count as 0.
     """
-    open_questions = [where for where in found if rows.texts and where.listed is None]
-    first = _counted(rows, rows.frame.head(_FIRST_ROWS), [(w, d) for w in open_questions for d in _ORDER])
-    asked = [(w, d) for w in open_questions for d in _ORDER if d in _possible(first[w.position])]
-    counted = _counted(rows, rows.frame, asked)
+    untyped = [where for where in columns if rows.texts and where.listed is None]
+    first = _counted(rows, rows.frame.head(_FIRST_ROWS), [(w, d) for w in untyped for d in _ORDER])
+    candidates = [(w, d) for w in untyped for d in _ORDER if d in _possible(first[w.position])]
+    counted = _counted(rows, rows.frame, candidates)
     return {position: {d: counts.get(d, 0) for d in _ORDER} for position, counts in counted.items()}
 
 
 def _possible(first: Mapping[DType, int]) -> set[DType]:
-    """The types that all of the first values have; numbers and dates also with some mistakes among them."""
+    """The types of all of the first values; FLOAT and DATE also if some of these values are mistakes."""
     total = first[DType.STRING]
     return {d for d in _ORDER if first[d] == total or (first[d] and d in (DType.FLOAT, DType.DATE))}
 
 
-def _counted(rows: RawRows, frame: pl.LazyFrame, asked: Sequence[tuple[Located, DType]]) -> dict[int, dict[DType, int]]:
-    if not asked:
+def _counted(
+    rows: RawRows, frame: pl.LazyFrame, candidates: Sequence[tuple[Located, DType]]
+) -> dict[int, dict[DType, int]]:
+    if not candidates:
         return {}
     counts = frame.select(
         convert(nonmissing(rows, where), where.physical, dtype).count().alias(str(k))
-        for k, (where, dtype) in enumerate(asked)
+        for k, (where, dtype) in enumerate(candidates)
     ).collect(engine="streaming")
     result: dict[int, dict[DType, int]] = {}
-    for (where, dtype), count in zip(asked, counts.row(0), strict=True):
+    for (where, dtype), count in zip(candidates, counts.row(0), strict=True):
         result.setdefault(where.position, {})[dtype] = count
     return result
 
 
-def with_types(found: Iterable[Located], counts: Counts) -> list[Located]:
-    """The columns, those in question with the narrowest type that every value has."""
+def with_types(columns: Iterable[Located], counts: Counts) -> list[Located]:
+    """Return the columns; a counted one gets the narrowest type of all its values."""
     return [
         replace(where, column=Column(name=where.column.name, dtype=narrowest(counts[where.position])))
         if where.position in counts
         else where
-        for where in found
+        for where in columns
     ]
 
 
 def narrowest(counts: Mapping[DType, int]) -> DType:
-    """The first type that all values have; a column without values counts as texts."""
+    """Return the first type that all values have; STRING for a column without values."""
     total = counts[DType.STRING]
     return next(d for d in _ORDER if counts[d] == total) if total else DType.STRING
 
 
 def find_task(choice: TaskChoice, dtype: DType, frame: pl.LazyFrame) -> Task:
-    """The task that is asked for; otherwise texts, truth values and at most ten different whole numbers are classes."""
+    """Return the task; by default texts, booleans and at most ten different integers are classes."""
     if choice is not TaskChoice.AUTO:
         return Task(choice.value)
     if dtype is not DType.INT:
@@ -178,7 +180,7 @@ def find_task(choice: TaskChoice, dtype: DType, frame: pl.LazyFrame) -> Task:
 
 
 def distinct_values(frame: pl.LazyFrame, exact_up_to: int) -> int:
-    """How many different values the target has; far beyond ``exact_up_to`` an estimate, which takes no memory."""
+    """Count the different values of the target; far beyond ``exact_up_to`` an estimate, which needs little memory."""
     known = frame.select(pl.col(TARGET).drop_nulls())
     estimate: int = known.select(pl.col(TARGET).approx_n_unique()).collect(engine="streaming").item()
     if estimate > 2 * exact_up_to:

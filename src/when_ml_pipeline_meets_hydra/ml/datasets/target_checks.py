@@ -1,4 +1,4 @@
-"""What can be wrong with the column to predict."""
+"""Checks of the column to predict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FEWEST_ROWS, MOST_CLASSES = 10, 1000
 
 
 def target_problems(rows: RawRows, target: Located) -> Iterator[Problem]:
-    """All that is wrong with the values of the target, which all have its type."""
+    """Yield all problems of the target's values, which all have its type."""
     dtype = target.column.dtype
     frame = rows.frame.select(typed(rows, target).alias(TARGET))
     all_rows, known = frame.select(pl.len(), pl.col(TARGET).count().alias("known")).collect(engine="streaming").row(0)

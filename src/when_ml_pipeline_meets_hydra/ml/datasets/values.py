@@ -1,4 +1,4 @@
-"""Values of any type that a file may hold, as the five types that a pipeline knows (Polars expressions)."""
+"""Conversion of values of any Polars type to the five types of a pipeline (``DType``)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOSSLESS = {
 
 
 def dtype_of(physical: pl.DataType) -> DType | None:
-    """The type that a column of this physical type has; None: there is none, as for a list."""
+    """Return the type for a physical type of Polars, or None, as for a list."""
     if physical in (pl.UInt64, pl.Int128) or physical.is_float() or physical.is_decimal():
         return DType.FLOAT
     if physical.is_integer():
@@ -41,12 +41,12 @@ def dtype_of(physical: pl.DataType) -> DType | None:
 
 
 def convertible(found: DType, wanted: DType) -> bool:
-    """Whether values of type ``found`` may be read as ``wanted``; a text may be anything, until it is looked at."""
+    """Whether values of type ``found`` can be converted to ``wanted``; texts may be, depending on each value."""
     return found in (wanted, DType.STRING) or (found, wanted) in _LOSSLESS
 
 
-def present(value: pl.Expr, physical: pl.DataType, missing: Sequence[str], *, strip: bool) -> pl.Expr:
-    """``value`` with null for everything that stands for a missing value; ``strip``: texts lose blanks around them."""
+def null_if_missing(value: pl.Expr, physical: pl.DataType, missing: Sequence[str], *, strip: bool) -> pl.Expr:
+    """Replace everything that stands for a missing value by null; ``strip`` removes blanks around texts."""
     if dtype_of(physical) is not DType.STRING:
         return value.fill_nan(None) if physical.is_float() else value
     text = value.cast(pl.String)
@@ -55,7 +55,7 @@ def present(value: pl.Expr, physical: pl.DataType, missing: Sequence[str], *, st
 
 
 def convert(value: pl.Expr, physical: pl.DataType, wanted: DType) -> pl.Expr:
-    """What ``present`` gives, as ``wanted``; null where that cannot be."""
+    """Convert the result of ``null_if_missing`` to ``wanted``; null where that is impossible."""
     found = dtype_of(physical)
     if found is DType.STRING:
         return _parse(value, wanted)
@@ -74,7 +74,7 @@ def _parse(text: pl.Expr, wanted: DType) -> pl.Expr:
         return pl.when(word == "true").then(True).when(word == "false").then(False).otherwise(None)
     if wanted is DType.DATE:
         return text.str.to_date("%Y-%m-%d", strict=False)
-    # "nan" parses as a number and means: none.
+    # "nan" parses as a number, but is a missing value.
     number = text.cast(pl.Float64, strict=False).fill_nan(None)
     if wanted is DType.FLOAT:
         return number

@@ -1,1 +1,1 @@
-"""Rows to predict: one Protocol in ``interface``, one module per place that they come from; and a model's answers."""
+"""Rows to predict: the Protocol in ``interface``, one module per source; and stored predictions."""

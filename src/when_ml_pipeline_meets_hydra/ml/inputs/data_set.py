@@ -1,4 +1,4 @@
-"""The rows of any data set: its target may be missing, its other columns have to be those of the training data."""
+"""Rows of any data set with the columns of the training data; the target may be missing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DataSet:
     """The rows of the data set at the config key ``new_rows``."""
 
     new_rows: Annotated[Dataset, Chosen()]
-    id: Annotated[str | None, Field(min_length=1, description="A column to tell rows apart by, kept as it is")] = None
+    id: Annotated[str | None, Field(min_length=1, description="Column that identifies rows, copied as it is")] = None
 
     @property
     def name(self) -> str:
@@ -35,14 +35,14 @@ class DataSet:
         return self.new_rows.name
 
     def fingerprint(self) -> str:
-        """A digest of the data."""
+        """Return the digest of the data."""
         try:
             return self.new_rows.fingerprint()
         except BadInput as error:
             raise BadInput(*(replace(p, key=f"{KEY}.{p.key}") for p in error.problems)) from error
 
     def batches(self, data: PreparedData, folder: Path) -> Iterator[Batch]:
-        """The rows as a client of the served model would send them."""
+        """Yield raw rows, as a client of the deployed model would send them."""
         import polars as pl
 
         from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, column, table
@@ -53,8 +53,8 @@ class DataSet:
 
         is_number = data.task is Task.REGRESSION
         target = number(TARGET, data.target.dtype).cast(pl.Float64) if is_number else class_text()
-        with fetched(self.new_rows, folder) as found:
-            raw = _as_trained(found, data)
+        with fetched(self.new_rows, folder) as rows:
+            raw = _as_trained(rows, data)
             ids = self._ids(raw)
             columns = [column(k) for k in range(len(data.columns))]
             frame = table(raw).frame.select(target.alias(TARGET), *columns).collect(engine="streaming")
@@ -78,7 +78,7 @@ class DataSet:
 
 
 def _as_trained(raw: RawRows, data: PreparedData) -> RawRows:
-    """The same rows with the columns and types that the model was trained on, the target null where it is unknown."""
+    """The rows with the columns and types of the training data; the target is null where it is unknown."""
     import polars as pl
 
     frame, names = raw.frame, raw.frame.collect_schema().names()

@@ -1,4 +1,4 @@
-"""The rows that training never saw."""
+"""The held-out rows of the prepared data."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch
 
 @frozen
 class HeldOut:
-    """The held-out rows of the prepared data."""
+    """The held-out rows of the prepared data, which were not used for training."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the rows in reports")] = "held-out rows"
 
     def batches(self, data: PreparedData, folder: Path) -> Iterator[Batch]:
-        """All of them at once, as preprocessing made them."""
+        """Yield all rows as one batch of features."""
         import polars as pl
 
         from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split

@@ -1,4 +1,4 @@
-"""Where the rows come from that a trained model is asked about."""
+"""The Protocol of sources of rows to predict."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Some rows, N of them.
+    """A batch of N rows.
 
-    Either ``features``, float32 [N, F], as preprocessing made them, or ``raw``: a tensor [N, 1] for each raw column.
-    ``target``, [N]: numbers, or names of classes; null where it is not known. ``ids``, [N]: what tells rows apart
-    besides their number, as texts, where there is such a column.
+    Either ``features``, float32 [N, F], made by preprocessing, or ``raw``: a tensor [N, 1] for each raw column.
+    ``target``, [N]: numbers, or names of classes; null where it is unknown. ``ids``, [N]: identifiers of the rows, as
+    texts, if there is a column of them.
     """
 
     target: pl.Series
@@ -33,15 +33,15 @@ class Batch:
 
 @runtime_checkable
 class PredictionRows(Protocol):
-    """Rows with the columns that a model was trained on."""
+    """A source of rows with the columns that a model was trained on."""
 
     @property
     def name(self) -> str:
-        """What these rows are, in reports."""
+        """Name of the rows in reports."""
 
     def batches(self, data: PreparedData, folder: Path) -> Iterator[Batch]:
-        """The rows in their order, some at a time; files that are needed meanwhile go into ``folder``.
+        """Yield the rows in batches, in order; ``folder`` is for temporary files.
 
         Raises:
-            BadInput: a column that the model needs is not there.
+            BadInput: a column that the model needs is missing.
         """

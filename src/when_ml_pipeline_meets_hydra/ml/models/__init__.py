@@ -1,1 +1,1 @@
-"""The models: one Protocol, one file per kind."""
+"""Models: the Protocol in ``interface``, one module for each kind."""

@@ -24,13 +24,13 @@ _POOL = 2
 class Cnn(Network):
     """Convolutions, each followed by a maximum over 2 × 2 pixels; then linear layers (LeCun et al., "LeNet", 1998).
 
-    Edges are padded with zeros, so that a convolution takes nothing off an image.
+    Edges are padded with zeros, so that convolutions keep the size of an image.
     """
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "cnn"
     kernel_size: Annotated[int, Field(ge=1, le=64, description="Height and width of a convolution's kernels")] = 5
     pool_stride: Annotated[int, Field(ge=1, le=64, description="Pixels from one maximum to the next")] = 2
-    activation: Annotated[layers.Activation, Field(description="What follows each layer but the last")] = "RELU"
+    activation: Annotated[layers.Activation, Field(description="Activation after each layer but the last")] = "RELU"
     channels: Annotated[tuple[Width, ...], Field(min_length=1, description="Kernels of each convolution")] = (6, 16)
     hidden_dims: Annotated[tuple[Width, ...], Field(description="Widths of the linear layers")] = (120, 84)
     dropout_prob: Annotated[float, Field(ge=0, lt=1, description="Part of the hidden values left out in training")] = (
@@ -38,7 +38,7 @@ class Cnn(Network):
     )
 
     def build(self, in_dim: InDim, *, out_dim: int) -> nn.Sequential:
-        """The network. See ``Network.build``."""
+        """Build the network; see ``Network.build``."""
         from torch import nn
 
         image = None if isinstance(in_dim, int) else Image(channels=in_dim[0], height=in_dim[1], width=in_dim[2])
@@ -53,7 +53,7 @@ class Cnn(Network):
             net.append(nn.MaxPool2d(_POOL, self.pool_stride))
             depth = channels
         net.append(nn.Flatten())
-        width = depth * self._left(image.height) * self._left(image.width)
+        width = depth * self._pooled(image.height) * self._pooled(image.width)
         for hidden in self.hidden_dims:
             net.extend([nn.Linear(width, hidden), layers.activation(self.activation)])
             if self.dropout_prob:
@@ -62,13 +62,13 @@ class Cnn(Network):
         return net.append(nn.Linear(width, out_dim))
 
     def misfit(self, image: Image | None) -> Iterator[Problem]:
-        """Only images fit, and those of which something is left after the last maximum."""
+        """Yield a problem if rows are no images, or too small for all pooling layers."""
         if image is None:
             remedy = "Choose modeling/model=fcn, or give dataset.image={channels: …, height: …, width: …}"
             yield Problem(
                 key="model", value=self.name, message="takes images, and this data set has none", remedy=remedy
             )
-        elif not self._left(min(image.height, image.width)):
+        elif not self._pooled(min(image.height, image.width)):
             yield Problem(
                 key="model.pool_stride",
                 value=str(self.pool_stride),
@@ -76,8 +76,8 @@ class Cnn(Network):
                 remedy="Choose fewer channels, a smaller stride, or larger images",
             )
 
-    def _left(self, pixels: int) -> int:
-        """What all convolutions and maxima leave of a height or width."""
+    def _pooled(self, pixels: int) -> int:
+        """The height or width after all convolutions and poolings."""
         for _ in self.channels:
             pixels = (pixels - _POOL) // self.pool_stride + 1 if pixels >= _POOL else 0
         return pixels

@@ -24,15 +24,15 @@ class Fcn(Network):
     hidden_dim: Annotated[
         int | None, Field(ge=1, le=65_536, description="Width of the hidden layers; null: that of the input")
     ] = None
-    activation: Annotated[layers.Activation, Field(description="What follows each hidden layer")] = "GELU"
+    activation: Annotated[layers.Activation, Field(description="Activation after each hidden layer")] = "GELU"
     norm: Annotated[
-        layers.Norm | None, Field(description="How hidden layers are normalised: BN over a batch, LN over a layer")
+        layers.Norm | None, Field(description="Normalisation of hidden layers: BN over a batch, LN over a layer")
     ] = "LN"
     dropout_prob: Annotated[float, Field(ge=0, lt=1, description="Part of the hidden values left out in training")] = (
         0.0
     )
     final_bias: Annotated[bool, Field(description="Whether the last layer has a bias")] = True
-    input_norm: Annotated[bool, Field(description="Whether the input is normalised as hidden layers are")] = False
+    input_norm: Annotated[bool, Field(description="Whether the input is normalised like hidden layers")] = False
 
     @model_validator(mode="after")
     def _has_a_norm(self) -> Fcn:
@@ -41,7 +41,7 @@ class Fcn(Network):
         return self
 
     def build(self, in_dim: InDim, *, out_dim: int) -> nn.Sequential:
-        """The network; images are taken as rows of pixels. See ``Network.build``."""
+        """Build the network; images are flattened. See ``Network.build``."""
         from torch import nn
 
         width = in_dim if isinstance(in_dim, int) else math.prod(in_dim)

@@ -14,7 +14,7 @@ from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator
 
-# Part of the residuals that the Huber loss squares; it takes the others for outliers.
+# Part of the residuals that the Huber loss squares; the others count as outliers.
 _HUBER_INLIERS = 0.9
 
 # Largest change of a class's log-odds by one leaf, before the learning rate.
@@ -24,15 +24,15 @@ _MAX_STEP = 10.0
 class _StepLimit:
     """Bounds the leaves of a classifier, as XGBoost's ``max_delta_step`` does.
 
-    scikit-learn takes a whole Newton step in each leaf. Where a row of a rare class is held for impossible, that step
-    has no bound; the ensemble then diverges, and its leaves do not fit into the 32-bit floats of ONNX.
+    scikit-learn takes a whole Newton step in each leaf. If the predicted probability of a rare class is almost 0, that
+    step is unbounded; the ensemble then diverges, and its leaves do not fit into the 32-bit floats of ONNX.
     """
 
     def __init__(self) -> None:
         self._before: Array | None = None
 
     def apply(self, stage: int, ensemble: Any, features: Array, raw: Array) -> None:
-        """Bound the leaves of the latest stage, and the raw predictions, shape [N, K], that follow from them."""
+        """Bound the leaves of the latest stage, and update the raw predictions, shape [N, K], accordingly."""
         import numpy as np
 
         for k, estimator in enumerate(ensemble.estimators_[stage]):
@@ -48,10 +48,10 @@ class _StepLimit:
 
 @frozen
 class GradientBoosting(SklearnModel):
-    """Trees that each correct the sum of those before (Friedman, "Stochastic gradient boosting", 2002)."""
+    """Trees that each correct the sum of the previous ones (Friedman, "Stochastic gradient boosting", 2002)."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "gradient_boosting"
-    subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn anew for each tree")] = 0.5
+    subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn again for each tree")] = 0.5
     max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried at each split")] = 0.3
 
     def fit(self, task: Task, m_param: TrainingParam, features: Array, target: Array, progress: Progress) -> Estimator:

@@ -1,4 +1,4 @@
-"""What every model can do."""
+"""The Protocols of models and of fitted estimators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FeatureRows(Protocol):
-    """Features that stay in a file, [N, F]."""
+    """Features [N, F] in a file."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -26,25 +26,25 @@ class FeatureRows(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self) -> Iterator[Array]:
-        """All rows in order, each time some of them: float32 [n, F], finite."""
+        """Yield all rows in order, in batches: float32 [n, F], finite."""
 
     def frame(self) -> pl.DataFrame:
-        """All rows, column by column: finite Float32, or Boolean for what is 0 or 1."""
+        """Return all rows by columns: finite Float32, or Boolean for features that are 0 or 1."""
 
 
 class Estimator(Protocol):
-    """A fitted model as scikit-learn has them; a classifier also has ``classes_`` and ``predict_proba``."""
+    """A fitted model with scikit-learn's interface; a classifier also has ``classes_`` and ``predict_proba``."""
 
     def predict(self, features: Array) -> Array:
-        """The predictions, [N], for features [N, F]."""
+        """Return the predictions, [N], for features, float32 [N, F]."""
 
 
 @runtime_checkable
 class Model(Protocol):
     """A kind of model and its own options.
 
-    A class attribute ``takes`` names the class of its hyperparameters, where that is not ``TrainingParam``; one that
-    says ``from_file = True`` is given ``FeatureRows`` instead of a matrix that holds all features in memory.
+    The class attribute ``takes`` is the class of its hyperparameters, if not ``TrainingParam``; with
+    ``from_file = True`` it receives ``FeatureRows`` instead of a matrix with all features in memory.
     """
 
     @property
@@ -54,27 +54,27 @@ class Model(Protocol):
     def fit(self, task: Task, m_param: Any, features: Array, target: Array, progress: Progress) -> Estimator:
         """Train.
 
-        Further parameters are given where they are named: ``image``, the shape (``Image``, or None) of the rows;
-        ``one_hot``, which features are made of one column (see ``PreparedData``); and ``checkpoints``, a folder where
-        an earlier attempt of the same training left what it had reached.
+        Further parameters are passed if the signature has them: ``image``, the shape (``Image``, or None) of the rows;
+        ``one_hot``, the features of each text column (see ``PreparedData``); and ``checkpoints``, a folder that keeps
+        the checkpoints of an interrupted training.
 
         Args:
             task: what to predict.
-            m_param: the hyperparameters, of the class that the model takes.
+            m_param: the hyperparameters, of the class ``takes``.
             features: float32 [N, F], finite.
             target: [N]; float64, or int64 indices of at least two classes.
-            progress: is told how many of the trees (or iterations) are done.
+            progress: called with the number of trees (or iterations) that are done.
 
         Returns:
-            An estimator. Where training goes step by step, its ``history_`` says how: ``step`` (epoch, tree),
-            ``losses`` (whose rows → the loss after each step), ``best`` (the step, from 1, whose weights were kept).
+            The fitted estimator. If training is iterative, it has a ``history_``: ``step`` (epoch, tree), ``losses``
+            (name of the rows → the loss after each step), ``best`` (the step, from 1, whose weights were kept).
 
         Raises:
-            BadInput: a hyperparameter has a value that this kind of model cannot follow.
+            BadInput: this kind of model does not support the value of a hyperparameter.
         """
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
-        """The fitted model as ONNX.
+        """Convert the fitted model to ONNX.
 
         Returns:
             A graph with one input, float32 [N, F], whose last output is float32: the prediction [N, 1], or the

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 _PACKAGES = ("lightgbm", "onnxmltools")
 _MOST_LEAVES = 4096  # a tree of depth 12; LightGBM itself stops at 131072
 _HUBER_INLIERS = 0.9
-# Of LightGBM's own values (100, 10, 10) small tables learn little from categories; large ones do not mind.
+# With LightGBM's defaults (100, 10, 10) small tables learn little from categories; large ones do not need it.
 _CATEGORIES = {"min_data_per_group": 10, "cat_smooth": 5, "cat_l2": 5}
-# Largest change of a class's log-odds by one leaf, before the learning rate: without it rare classes have no bound.
+# Largest change of a class's log-odds by one leaf, before the learning rate; otherwise unbounded for rare classes.
 _MAX_STEP = 10
 _OBJECTIVES = {
     Loss.SQUARED_ERROR: "regression",
@@ -40,12 +40,12 @@ class LightGBM:
     from_file: ClassVar[bool] = True
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "lightgbm"
-    subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn anew for each tree")] = 0.8
+    subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn again for each tree")] = 0.8
     max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried in each tree")] = 0.3
     n_jobs: Annotated[int, Field(ge=1, le=1024, description="Processor cores to train on"), Unkeyed()] = 1
 
     def check(self) -> Iterable[Problem]:
-        """The packages that are missing; they come with an extra."""
+        """Yield a problem if packages of the extra are missing."""
         yield from missing(self.name, _PACKAGES, "lightgbm")
 
     def fit(
@@ -57,7 +57,7 @@ class LightGBM:
         progress: Progress,
         one_hot: Sequence[tuple[int, int]] = (),
     ) -> Estimator:
-        """Train; see ``Model.fit``. One-hot features are put together again, as categories of LightGBM's own."""
+        """Train; see ``Model.fit``. One-hot features are merged into categorical features of LightGBM."""
         from when_ml_pipeline_meets_hydra.ml.models.lightgbm_training import boost
 
         total = m_param.n_estimators
@@ -65,7 +65,7 @@ class LightGBM:
         return boost(task, param, total, features, one_hot, target, lambda done: progress(done, total, "trees"))
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
-        """The fitted model as ONNX; see ``Model.export``."""
+        """Convert the fitted model to ONNX; see ``Model.export``."""
         from when_ml_pipeline_meets_hydra.ml.models.lightgbm_export import to_graph
 
         return to_graph(estimator, n_features)
@@ -76,7 +76,7 @@ class LightGBM:
             "learning_rate": m_param.learning_rate,
             "max_depth": m_param.max_depth,
             "num_leaves": min(2**m_param.max_depth, _MOST_LEAVES),
-            # Two leaves of this size are a node of min_samples_split rows.
+            # Two leaves of this size make a node of min_samples_split rows.
             "min_data_in_leaf": -(-m_param.min_samples_split // 2),
             "bagging_fraction": self.subsample,
             "bagging_freq": 1,
@@ -94,7 +94,7 @@ class LightGBM:
 
 
 def _alpha(m_param: TrainingParam, target: Array) -> float:
-    """The quantile, or for the Huber loss the distance, in units of the target, from which on it is linear."""
+    """The quantile, or for the Huber loss the residual, in units of the target, above which it is linear."""
     import numpy as np
 
     if m_param.loss is Loss.QUANTILE:

@@ -1,4 +1,4 @@
-"""LightGBM at work: it bins the columns of a file as they are, and has categories of its own."""
+"""Training with LightGBM, on the columns of a file, with categorical features."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Columns:
-    """What LightGBM gets of F features: each group of ``one_hot`` ones as one column, all others as they are.
+    """The C columns that LightGBM receives for F features: each ``one_hot`` group as one column, all others unchanged.
 
-    The values of a group are the place, from 1, of the feature that is 1, or 0 where none is. ``sources`` are the
-    index of a feature, or the first and the end of a group, for each column; ``groups`` those of them that are groups.
+    The value of a group is the position, from 1, of the feature that is 1, or 0 if there is none. ``sources`` are the
+    index of a feature, or the first and the end of a group, for each column; ``groups`` are only the groups.
     """
 
     def __init__(self, n_features: int, one_hot: Sequence[tuple[int, int]]) -> None:
@@ -27,17 +27,17 @@ class Columns:
         alone = [k for k in range(n_features) if k not in grouped]
         self.sources: list[int | tuple[int, int]] = [*alone, *one_hot]
         if one_hot:
-            # Each thread of LightGBM bins columns that are neighbours. Numbers take longest, so they are spread evenly:
-            # the bits of their places are reversed.
-            places = sorted(range(len(self.sources)), key=lambda k: f"{k:b}"[::-1])
-            self.sources = [self.sources[k] for k in places]
+            # Each thread of LightGBM bins adjacent columns. Numbers take longest, so they are spread evenly, by
+            # reversing the bits of their positions.
+            order = sorted(range(len(self.sources)), key=lambda k: f"{k:b}"[::-1])
+            self.sources = [self.sources[k] for k in order]
         self.groups = {k: source for k, source in enumerate(self.sources) if not isinstance(source, int)}
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def of(self, features: Array) -> Array:
-        """The columns, float32 [N, C], of features, float32 [N, F]."""
+        """Return the columns, float32 [N, C], of features, float32 [N, F]."""
         if not self.groups:
             return features
         made = features.take([source if isinstance(source, int) else source[0] for source in self.sources], axis=1)
@@ -46,7 +46,7 @@ class Columns:
         return made
 
     def of_frame(self, features: pl.DataFrame) -> pl.DataFrame:
-        """The columns, by LightGBM's own names, of as many rows."""
+        """Return the columns, with LightGBM's names, of features in a data frame."""
         made = [pl.nth(source) if isinstance(source, int) else _code(*source) for source in self.sources]
         named = [x.alias(f"Column_{k}") for k, x in enumerate(made)]
         return features.lazy().select(named).collect(engine="streaming")
@@ -63,27 +63,27 @@ class Trained:
         self.booster_, self.columns, self._n_jobs = booster, columns, n_jobs
 
     def predict(self, features: Array) -> Array:
-        """The predictions, [N]; or what LightGBM says of classes."""
-        found: Array = np.asarray(self.booster_.predict(self.columns.of(features), num_threads=self._n_jobs))
-        return found
+        """Return the predictions, [N]; of classes LightGBM's own output."""
+        predicted: Array = np.asarray(self.booster_.predict(self.columns.of(features), num_threads=self._n_jobs))
+        return predicted
 
 
 class TrainedClassifier(Trained):
-    """Boosted trees that predict classes; ``classes_`` are the indices of those that they know."""
+    """Boosted trees that predict classes; ``classes_`` are the indices of the classes in the training rows."""
 
     def __init__(self, booster: lightgbm.Booster, columns: Columns, n_jobs: int, classes: Array) -> None:
         super().__init__(booster, columns, n_jobs)
         self.classes_ = classes
 
     def predict(self, features: Array) -> Array:
-        """The indices of the most likely classes, [N]."""
-        found: Array = self.classes_[self.predict_proba(features).argmax(axis=1)]
-        return found
+        """Return the indices of the most likely classes, [N]."""
+        predicted: Array = self.classes_[self.predict_proba(features).argmax(axis=1)]
+        return predicted
 
     def predict_proba(self, features: Array) -> Array:
-        """The probabilities, [N, K], of ``classes_``."""
-        found = super().predict(features)
-        return found if found.ndim == 2 else np.column_stack((1 - found, found))
+        """Return the probabilities, [N, K], of ``classes_``."""
+        predicted = super().predict(features)
+        return predicted if predicted.ndim == 2 else np.column_stack((1 - predicted, predicted))
 
 
 def boost(
@@ -93,12 +93,12 @@ def boost(
     features: FeatureRows | Array,
     one_hot: Sequence[tuple[int, int]],
     target: Array,
-    told: Callable[[int], None],
+    report: Callable[[int], None],
 ) -> Trained:
-    """Train ``trees`` trees with LightGBM's own parameters; ``told`` receives how many there are."""
+    """Train ``trees`` trees with LightGBM's own parameters; ``report`` is called with the number of trees so far."""
 
     def callback(environment: Any) -> None:
-        told(environment.iteration + 1)
+        report(environment.iteration + 1)
 
     classes = None
     if task is Task.CLASSIFICATION:
@@ -106,9 +106,9 @@ def boost(
         several = {"objective": "multiclass", "num_class": len(classes)}
         param = {**param, **(several if len(classes) > 2 else {"objective": "binary"})}
     columns = Columns(features.shape[1], one_hot)
-    # As many are tried in a tree as would be of the features.
-    tried = min(1.0, param["feature_fraction"] * features.shape[1] / len(columns))
-    param = {**param, "feature_fraction": tried}
+    # The same number of columns per tree as of features.
+    fraction = min(1.0, param["feature_fraction"] * features.shape[1] / len(columns))
+    param = {**param, "feature_fraction": fraction}
     data = columns.of(features) if isinstance(features, np.ndarray) else columns.of_frame(features.frame())
     rows = lightgbm.Dataset(data, label=target, params=dict(param), categorical_feature=list(columns.groups))
     booster = lightgbm.train(dict(param), rows, num_boost_round=trees, callbacks=[callback])

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @frozen
 class Linear(SklearnModel):
-    """Weights and an intercept: ridge, Huber or quantile regression by the loss; logistic regression for classes.
+    """Ridge, Huber or quantile regression, depending on ``m_param.loss``; logistic regression for classes.
 
-    Of the shared hyperparameters it uses ``loss``, ``quantile`` and ``seed``.
+    Uses only ``loss``, ``quantile`` and ``seed`` of the shared hyperparameters.
     """
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "linear"
@@ -47,5 +47,5 @@ class Linear(SklearnModel):
         if m_param.loss is Loss.HUBER:
             return HuberRegressor(alpha=self.alpha, max_iter=self.max_iter)
         quantile = m_param.quantile if m_param.loss is Loss.QUANTILE else 0.5
-        # Its loss is a mean over the rows, the others' a sum: so that alpha means the same in all.
+        # Its loss is a mean over the rows, that of the others a sum; dividing gives alpha the same meaning in all.
         return QuantileRegressor(quantile=quantile, alpha=self.alpha / rows)

@@ -1,4 +1,4 @@
-"""What all networks have in common; each kind only says how it is built."""
+"""The base class of networks; each kind only builds its layers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ InDim = int | tuple[int, int, int]
 
 @frozen
 class Network(ABC):
-    """A network: ``build`` makes it, and it learns by gradient descent."""
+    """Base class of networks, trained by gradient descent; subclasses implement ``build``."""
 
     takes: ClassVar[type] = NetworkParam
 
@@ -43,22 +43,22 @@ class Network(ABC):
 
     @abstractmethod
     def build(self, in_dim: InDim, *, out_dim: int) -> nn.Module:
-        """The network, with random weights.
+        """Build the network, with random weights.
 
         Args:
             in_dim: F, of rows [N, F]; or (C, H, W), of images [N, C, H, W].
             out_dim: K, of outputs [N, K].
 
         Raises:
-            BadInput: such rows do not fit the options.
+            BadInput: the options do not support such rows.
         """
 
     def misfit(self, image: Image | None) -> Iterator[Problem]:
-        """Why rows that are images of this shape (None: that are no images) do not fit the options."""
+        """Yield the problems of the options with images of this shape (None: with rows that are no images)."""
         yield from ()
 
     def check(self) -> Iterable[Problem]:
-        """The packages and the device that are missing."""
+        """Yield a problem for missing packages, or a missing device."""
         if problems := list(missing(self.name, _PACKAGES, "torch")):
             yield from problems
         elif self.device not in ("auto", "cpu") and (problem := _no_device(self.device)):
@@ -75,21 +75,21 @@ class Network(ABC):
         image: Image | None = None,
         checkpoints: Path | None = None,
     ) -> Estimator:
-        """Train, going on where an earlier attempt left ``checkpoints``; see ``Model.fit``."""
+        """Train, resuming from ``checkpoints`` of an interrupted training; see ``Model.fit``."""
         import numpy as np
         import torch
 
-        from when_ml_pipeline_meets_hydra.ml.networks import descent, estimator
+        from when_ml_pipeline_meets_hydra.ml.networks import estimator, training_loop
         from when_ml_pipeline_meets_hydra.ml.networks.checkpoint import Checkpoints
         from when_ml_pipeline_meets_hydra.ml.networks.objectives import objective
 
         if problems := list(self.misfit(image)):
             raise BadInput(*problems)
         goal = objective(task, m_param, target)
-        with descent.reproducible(m_param.seed, self.n_jobs):
+        with training_loop.reproducible(m_param.seed, self.n_jobs):
             net = self._build(features.shape[1], image, goal.outputs)
             rows = torch.from_numpy(np.require(features, dtype=np.float32, requirements=["C", "W"]))
-            training = descent.Descent(net.to(_device(self.device)), goal, m_param, rows)
+            training = training_loop.TrainingLoop(net.to(_device(self.device)), goal, m_param, rows)
             training.run(progress, Checkpoints(checkpoints))
         whole = torch.nn.Sequential(net, goal.head)
         if goal.classes is None:
@@ -97,13 +97,13 @@ class Network(ABC):
         return estimator.TrainedClassifier(whole, goal.classes, training.history)
 
     def export(self, estimator: Any, n_features: int) -> onnx.ModelProto:
-        """The trained network as ONNX; see ``Model.export``."""
+        """Convert the trained network to ONNX; see ``Model.export``."""
         from when_ml_pipeline_meets_hydra.ml.networks.estimator import to_graph
 
         return to_graph(estimator.net, n_features)
 
     def _build(self, n_features: int, image: Image | None, out_dim: int) -> nn.Module:
-        """A network that takes rows as the matrices have them."""
+        """Build the network, for rows [N, F] of the matrices."""
         from torch import nn
 
         net = self.build(image.shape if image else n_features, out_dim=out_dim)

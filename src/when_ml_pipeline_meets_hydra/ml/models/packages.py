@@ -1,4 +1,4 @@
-"""Packages that only some models need."""
+"""Checks of optional packages of models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from when_ml_pipeline_meets_hydra.errors import Problem
 
 
 def missing(model: str, packages: Iterable[str], extra: str) -> Iterator[Problem]:
-    """The ``packages`` of a ``model`` that are not installed, as one problem; they come with an ``extra``."""
+    """Yield one problem for all ``packages`` of a ``model`` that are not installed; ``extra`` installs them."""
     if absent := [name for name in packages if importlib.util.find_spec(name) is None]:
         yield Problem(
             key="",

@@ -21,7 +21,7 @@ _LOSSES = (Loss.SQUARED_ERROR, Loss.ABSOLUTE_ERROR)
 
 @frozen
 class RandomForest(SklearnModel):
-    """The average of trees that each see other rows and other features (Breiman, "Random forests", 2001)."""
+    """The average of trees on random samples of the rows and features (Breiman, "Random forests", 2001)."""
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "random_forest"
     max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried at each split")] = 0.3
@@ -34,7 +34,7 @@ class RandomForest(SklearnModel):
         step = -(-total // _CHUNKS)
         for start in range(0, total, step):
             done = min(start + step, total)
-            # With warm_start each call only adds trees, and gives the same forest as one call for all.
+            # With warm_start each call only adds trees; the forest is the same as that of one call.
             estimator.set_params(n_estimators=done).fit(features, target)
             progress(done, total, "trees")
         return estimator  # type: ignore[no-any-return]

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class SklearnModel:
-    """Base class of models of scikit-learn: exports them to ONNX."""
+    """Base class of scikit-learn's models, which exports them to ONNX."""
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
-        """The fitted model as ONNX; see ``Model.export``."""
+        """Convert the fitted model to ONNX; see ``Model.export``."""
         from skl2onnx import to_onnx
         from skl2onnx.common.data_types import FloatTensorType
 

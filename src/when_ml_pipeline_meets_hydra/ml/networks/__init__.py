@@ -1,1 +1,1 @@
-"""How networks are made, trained, kept and written down (PyTorch)."""
+"""Neural networks in PyTorch: layers, objectives, the training loop, checkpoints and export."""

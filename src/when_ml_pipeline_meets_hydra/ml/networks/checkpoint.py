@@ -1,4 +1,4 @@
-"""What a training that was interrupted left behind."""
+"""Checkpoints of an interrupted training."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _VERSION = str(torch.__version__)
 
 
 class Checkpoints:
-    """Keeps the state of a training in ``folder`` (None: nowhere), whole at any moment."""
+    """Stores the state of a training in ``folder`` (None: nowhere), by atomic writes."""
 
     def __init__(self, folder: Path | None) -> None:
         self._file = folder / _FILE if folder else None
         self._written = time.monotonic()
 
-    def last(self, device: Any) -> dict[str, Any] | None:
-        """The state that was kept last; None where there is none that this version of PyTorch wrote."""
+    def load(self, device: Any) -> dict[str, Any] | None:
+        """Return the state that was saved last, or None if there is none of this version of PyTorch."""
         if self._file is None or not self._file.is_file():
             return None
         try:
-            # Only tensors and plain values: reading it executes no code.
+            # Only tensors and plain values: loading executes no code.
             state: dict[str, Any] = torch.load(self._file, map_location=device, weights_only=True)
             return state if state.pop("torch") == _VERSION else None
         except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
-            print(f"{self._file} cannot be read: training starts anew")
+            print(f"{self._file} cannot be read: training starts again")
             return None
 
-    def keep(self, state: dict[str, Any]) -> None:
-        """Keep ``state`` (tensors and plain values), unless another one was kept less than a second ago."""
+    def save(self, state: dict[str, Any]) -> None:
+        """Save ``state`` (tensors and plain values), unless another one was saved less than a second ago."""
         if self._file is None or time.monotonic() - self._written < _SECONDS:
             return
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A trained network as other trained models are: it predicts, and can be written down as ONNX."""
+"""A trained network with scikit-learn's interface, and its export to ONNX."""
 
 from __future__ import annotations
 
@@ -25,51 +25,51 @@ class Trained:
 
     def __init__(self, net: nn.Module, history: Mapping[str, Any]) -> None:
         self.net, self.history_ = net.cpu().eval(), history
-        # Sums of 32-bit numbers depend on their order; what the ONNX graph is compared with does not.
+        # 64-bit: the reference for the ONNX graph must not depend on the order of 32-bit sums.
         self._exact = copy.deepcopy(self.net).double()
 
     def predict(self, features: Array) -> Array:
-        """The outputs: of a regression [N, 1]."""
+        """Return the outputs: [N, 1] for a regression."""
         with torch.no_grad():
             parts = np.array_split(features, max(1, -(-len(features) // _ROWS_AT_ONCE)))
             return np.concatenate([self._exact(torch.from_numpy(p.astype(np.float64))).numpy() for p in parts])
 
 
 class TrainedClassifier(Trained):
-    """A network for classes; ``classes_`` are the indices of those that it knows."""
+    """A network for classes; ``classes_`` are the indices of the classes in the training rows."""
 
     def __init__(self, net: nn.Module, classes: Array, history: Mapping[str, Any]) -> None:
         super().__init__(net, history)
         self.classes_ = classes
 
     def predict(self, features: Array) -> Array:
-        """The indices of the most likely classes, [N]."""
-        found: Array = self.classes_[self.predict_proba(features).argmax(axis=1)]
-        return found
+        """Return the indices of the most likely classes, [N]."""
+        predicted: Array = self.classes_[self.predict_proba(features).argmax(axis=1)]
+        return predicted
 
     def predict_proba(self, features: Array) -> Array:
-        """The probabilities, [N, K], of ``classes_``."""
+        """Return the probabilities, [N, K], of ``classes_``."""
         return super().predict(features)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What the exporter has to say is for its authors; its result is compared with the network."""
-    talkers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript", "torch")]
-    levels = [talker.level for talker in talkers]
+    """Suppress the exporter's warnings, since its result is compared with the network."""
+    loggers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript", "torch")]
+    levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for talker in talkers:
-            talker.setLevel(logging.ERROR)
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
-            for talker, level in zip(talkers, levels, strict=True):
-                talker.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def to_graph(net: nn.Module, n_features: int) -> onnx.ModelProto:
-    """The ONNX graph of a network that takes float32 [N, F]."""
+    """Convert a network that takes float32 [N, F] to ONNX."""
     example = torch.zeros(2, n_features)
     with _quiet():
         program: Any = torch.onnx.export(
@@ -85,7 +85,7 @@ def to_graph(net: nn.Module, n_features: int) -> onnx.ModelProto:
         )
     graph: onnx.ModelProto = program.model_proto
     for node in graph.graph.node:
-        del node.metadata_props[:]  # the lines of source that made it, with their folders
+        del node.metadata_props[:]  # source lines and paths of this machine
     del graph.metadata_props[:]
     del graph.graph.metadata_props[:]
     return graph

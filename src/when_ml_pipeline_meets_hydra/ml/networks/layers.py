@@ -1,4 +1,4 @@
-"""The layers that an option may name."""
+"""Layers by their names in options."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NORMS: Mapping[Norm, str] = {"BN": "BatchNorm1d", "LN": "LayerNorm"}
 
 
 def activation(kind: Activation) -> nn.Module:
-    """The layer of an activation."""
+    """Return the layer of an activation."""
     from torch import nn
 
     return getattr(nn, _ACTIVATIONS[kind])()
 
 
 def norm(kind: Norm, width: int, key: str) -> nn.Module:
-    """A layer that normalises ``width`` values. Raises ``BadInput`` for ``key`` where that leaves nothing of them."""
+    """Return a layer that normalises ``width`` values. Raises ``BadInput`` for ``key`` if all would become 0."""
     from torch import nn
 
     if kind == "LN" and width == 1:

@@ -1,4 +1,4 @@
-"""What a network minimises, and how its outputs become predictions."""
+"""Objectives of networks: the loss, and the conversion of outputs to predictions."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _HUBER_INLIERS = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """``outputs`` of the network (K classes, or 1), the ``target`` as it learns it, its ``loss``, and its last layer.
+    """The number of ``outputs`` of a network (K classes, or 1), its scaled ``target``, its ``loss`` and its last layer.
 
-    A regression learns numbers of mean 0 and deviation 1; ``head`` turns outputs into predictions [N, 1] or
-    probabilities [N, K]; ``classes`` are the classes that training knows.
+    The target of a regression has mean 0 and deviation 1; ``head`` converts outputs to predictions [N, 1] or
+    probabilities [N, K]; ``classes`` are the classes in the training rows.
     """
 
     outputs: int
@@ -37,7 +37,7 @@ class Objective:
 
 
 def objective(task: Task, param: NetworkParam, target: Array) -> Objective:
-    """What to learn from ``target``, [N], float64 or indices of classes."""
+    """Return the objective for ``target``, [N], float64 or indices of classes."""
     if task is Task.CLASSIFICATION:
         classes, indices = np.unique(target, return_inverse=True)
         return Objective(
@@ -49,11 +49,11 @@ def objective(task: Task, param: NetworkParam, target: Array) -> Objective:
         )
     center, scale = float(np.mean(target)), float(np.std(target))
     scale = scale if scale > 0 and np.isfinite(scale) else 1.0
-    learnt = (target - center) / scale
+    scaled = (target - center) / scale
     return Objective(
         outputs=1,
-        target=torch.from_numpy(learnt.astype(np.float32)).reshape(-1, 1),
-        loss=_loss(param, learnt),
+        target=torch.from_numpy(scaled.astype(np.float32)).reshape(-1, 1),
+        loss=_loss(param, scaled),
         head=_affine(center, scale),
         classes=None,
     )

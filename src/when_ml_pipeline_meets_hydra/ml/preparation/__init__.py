@@ -1,1 +1,1 @@
-"""Preparation: split, fit, and the same transformation as a matrix and as an ONNX graph."""
+"""Preparation: the split, the fitted preprocessing, and its two forms: a matrix and an ONNX graph."""

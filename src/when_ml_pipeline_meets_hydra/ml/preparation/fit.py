@@ -1,4 +1,4 @@
-"""What preprocessing learns from the training rows."""
+"""Preprocessing fitted on the training rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.ml.datasets.table import column
 from when_ml_pipeline_meets_hydra.ml.preparation.param import Imputation, PreparationParam, Scaling
 from when_ml_pipeline_meets_hydra.ml.preparation.quantiles import quantiles
 
-# Beyond this many different texts, those that are too rare are left out before any are counted exactly.
+# Beyond this many different texts, rare ones are filtered out before the others are counted exactly.
 TEXTS_AT_ONCE = 200_000
 _BUCKETS = 65_536
 
@@ -24,7 +24,7 @@ _BUCKETS = 65_536
 class Number:
     """A column of numbers: a missing x becomes ``fill``, then x becomes (x - ``center``) / ``scale``.
 
-    ``indicator``: a further feature says whether x was missing.
+    ``indicator``: a further feature is 1 where x is missing, otherwise 0.
     """
 
     index: int
@@ -36,7 +36,7 @@ class Number:
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
-    """A column of texts: one feature for each of ``values`` ("" is a missing text); others are zeros in all."""
+    """A text column, one-hot encoded: a feature for each of ``values`` ("": missing); other texts are 0 in all."""
 
     index: int
     values: tuple[str, ...]
@@ -44,7 +44,7 @@ class Category:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """The preprocessing of all columns. Features come in the order numbers, indicators, categories."""
+    """The fitted preprocessing of all columns; features in the order numbers, indicators, categories."""
 
     columns: tuple[Column, ...]
     numbers: tuple[Number, ...]
@@ -52,17 +52,17 @@ class Fitted:
 
     @property
     def indicators(self) -> tuple[Number, ...]:
-        """The numbers whose absence is a feature."""
+        """The columns of numbers that have a missing indicator."""
         return tuple(n for n in self.numbers if n.indicator)
 
     @property
     def one_hot(self) -> tuple[tuple[int, int], ...]:
-        """The features of each column of texts that has any: the first and the end."""
+        """The range of features of each text column that has any: the index of the first, and the end."""
         ends = list(accumulate((len(c.values) for c in self.categories), initial=len(self.numbers + self.indicators)))
         return tuple((start, end) for start, end in pairwise(ends) if start < end)
 
     def features(self, reserved: Sequence[str]) -> tuple[str, ...]:
-        """The names of the features: all different, none of the ``reserved`` ones, none a pattern to Polars."""
+        """Return the names of the features: unique, none of them ``reserved``, none a column pattern of Polars."""
         names = [self.columns[n.index].name for n in self.numbers]
         names += [f"{self.columns[n.index].name} missing" for n in self.indicators]
         names += [f"{self.columns[c.index].name}={v or 'missing'}" for c in self.categories for v in c.values]
@@ -70,26 +70,26 @@ class Fitted:
 
 
 def number(name: str, dtype: DType) -> pl.Expr:
-    """A column as Float64."""
+    """Return a column as Float64."""
     days = pl.col(name).to_physical() if dtype is DType.DATE else pl.col(name)
     return days.cast(pl.Float64)
 
 
 def text(name: str) -> pl.Expr:
-    """A column as texts; a missing one is empty, a truth value is ``true`` or ``false``."""
+    """Return a column as texts: a missing value is empty, a boolean is ``true`` or ``false``."""
     return pl.col(name).cast(pl.String).fill_null("")
 
 
 def fit(
     train: pl.LazyFrame, columns: tuple[Column, ...], rows: int, param: PreparationParam, image: Image | None = None
 ) -> Fitted:
-    """Learn from the ``rows`` training rows, whose k-th column is named ``c<k>``."""
+    """Fit the preprocessing to the ``rows`` training rows, whose k-th column is named ``c<k>``."""
     numeric = [k for k, c in enumerate(columns) if not c.dtype.is_text]
     texts = [k for k, c in enumerate(columns) if c.dtype.is_text]
-    alike = None if param.scaling is Scaling.NONE else image
+    shared = None if param.scaling is Scaling.NONE else image
     return Fitted(
         columns=columns,
-        numbers=tuple(_scaled_alike(list(_numbers(train, columns, numeric, rows, param)), alike)),
+        numbers=tuple(_with_scales(list(_numbers(train, columns, numeric, rows, param)), shared)),
         categories=tuple(_categories(train, texts, rows, param)),
     )
 
@@ -108,45 +108,46 @@ def _numbers(
         }[param.scaling]
         fill = {Imputation.MEAN: mean, Imputation.MEDIAN: median, Imputation.ZERO: 0.0}[param.imputation]
         indicator = param.missing_indicator and 0 < count < rows
-        # The deviation of equal numbers is not quite 0 when it is computed; dividing by it would make it a signal.
+        # The computed deviation of equal numbers is not exactly 0; dividing by it would turn rounding into a signal.
         scale = 0.0 if low == high else scale
         yield Number(index=k, fill=fill, center=center, scale=scale, indicator=indicator)
 
 
-def _scaled_alike(numbers: Sequence[Number], image: Image | None) -> Iterator[Number]:
-    """No scale of 0; and one center and scale for all pixels of a channel.
+def _with_scales(numbers: Sequence[Number], image: Image | None) -> Iterator[Number]:
+    """Replace scales of 0 by 1, and give all pixels of a channel the same center and scale.
 
-    By its own deviation a pixel that is hardly ever lit would outshine all others.
+    Scaled by its own deviation, a pixel that is rarely bright would dominate all others.
     """
     size = image.height * image.width if image else 1
     for start in range(0, len(numbers), size):
         channel = numbers[start : start + size]
         center = fmean(n.center for n in channel)
-        # The deviation within the pixels, and that between them.
+        # The variance within the pixels plus the variance between them.
         scale = math.sqrt(fmean(n.scale**2 + (n.center - center) ** 2 for n in channel)) if image else channel[0].scale
         yield from (replace(n, center=center, scale=scale or 1.0) for n in channel)
 
 
 def _moments(train: pl.LazyFrame, values: Sequence[pl.Expr]) -> list[list[float]]:
-    """For each column the number of values, their mean, deviation, least and greatest."""
-    asked = [e for x in values for e in (x.count(), x.mean(), x.std(ddof=0), x.min(), x.max())]
-    row = train.select(e.alias(str(k)) for k, e in enumerate(asked)).collect(engine="streaming").row(0) if asked else ()
+    """For each column the number of values, mean, standard deviation, minimum and maximum."""
+    expressions = [e for x in values for e in (x.count(), x.mean(), x.std(ddof=0), x.min(), x.max())]
+    named = [e.alias(str(k)) for k, e in enumerate(expressions)]
+    row = train.select(named).collect(engine="streaming").row(0) if named else ()
     flat = [_rounded(value) for value in row]
     return [flat[k : k + 5] for k in range(0, len(flat), 5)]
 
 
 def _quartiles(train: pl.LazyFrame, rows: int, values: Sequence[pl.Expr], param: PreparationParam) -> list[list[float]]:
-    """For each column lower quartile, median and upper quartile; 0 for what nothing asks for."""
+    """For each column lower quartile, median and upper quartile; 0 for those that ``param`` does not need."""
     every = (0.25, 0.5, 0.75)
-    asked = every if param.scaling is Scaling.ROBUST else (0.5,) if param.imputation is Imputation.MEDIAN else ()
-    found = [dict(zip(asked, own, strict=True)) for own in quantiles(train, rows, values, asked)]
-    return [[_rounded(own.get(share)) for share in every] for own in found]
+    needed = every if param.scaling is Scaling.ROBUST else (0.5,) if param.imputation is Imputation.MEDIAN else ()
+    computed = [dict(zip(needed, own, strict=True)) for own in quantiles(train, rows, values, needed)]
+    return [[_rounded(own.get(share)) for share in every] for own in computed]
 
 
 def _rounded(value: float | None) -> float:
-    """Twelve digits: the order of a parallel sum changes the last ones, and the same data must give the same graph.
+    """Round to twelve digits, so that the order of a parallel sum does not change the graph.
 
-    What does not exist (nothing is there, or it is too large) is 0.
+    None and infinite values become 0.
     """
     return float(f"{value:.12g}") if value is not None and math.isfinite(value) else 0.0
 
@@ -155,34 +156,34 @@ def _categories(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: P
     if not indices:
         return
     distinct = train.select(pl.col(column(k)).approx_n_unique() for k in indices).collect(engine="streaming").row(0)
-    least = max(1, math.ceil(rows * param.min_frequency))
-    for together in _passes(indices, distinct):
-        asked = []
-        for k, many in together:
+    fewest = max(1, math.ceil(rows * param.min_frequency))
+    for group in _passes(indices, distinct):
+        queries = []
+        for k, n_distinct in group:
             values = train.select(text(column(k)).alias("text"))
-            frequent = values if many <= TEXTS_AT_ONCE else _without_rare(values, least)
-            asked.append(frequent.group_by("text").len().filter(pl.col("len") >= least))
-        for (k, _), counted in zip(together, pl.collect_all(asked, engine="streaming"), strict=True):
-            often = sorted(counted.iter_rows(), key=lambda found: (-found[1], found[0]))[: param.max_categories]
-            yield Category(index=k, values=tuple(sorted(value for value, _ in often)))
+            frequent = values if n_distinct <= TEXTS_AT_ONCE else _without_rare(values, fewest)
+            queries.append(frequent.group_by("text").len().filter(pl.col("len") >= fewest))
+        for (k, _), counted in zip(group, pl.collect_all(queries, engine="streaming"), strict=True):
+            top = sorted(counted.iter_rows(), key=lambda row: (-row[1], row[0]))[: param.max_categories]
+            yield Category(index=k, values=tuple(sorted(value for value, _ in top)))
 
 
 def _passes(indices: Sequence[int], distinct: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
-    """Columns, each with its number of different texts, that are counted in one pass over the rows."""
-    together: list[tuple[int, int]] = []
-    for k, many in zip(indices, distinct, strict=True):
-        if together and sum(m for _, m in together) + many > TEXTS_AT_ONCE:
-            yield together
-            together = []
-        together.append((k, many))
-    yield together
+    """Groups of columns, each with its number of different texts, that are counted in one pass over the rows."""
+    group: list[tuple[int, int]] = []
+    for k, n_distinct in zip(indices, distinct, strict=True):
+        if group and sum(n for _, n in group) + n_distinct > TEXTS_AT_ONCE:
+            yield group
+            group = []
+        group.append((k, n_distinct))
+    yield group
 
 
-def _without_rare(values: pl.LazyFrame, least: int) -> pl.LazyFrame:
-    """Only texts whose hash occurs often enough, so that counting a column of identifiers stays in memory."""
+def _without_rare(values: pl.LazyFrame, fewest: int) -> pl.LazyFrame:
+    """Drop texts with rare hashes, so that counting a column of identifiers needs little memory."""
     bucket = (pl.col("text").hash() % _BUCKETS).alias("bucket")
-    often = values.group_by(bucket).len().filter(pl.col("len") >= least).select("bucket").collect(engine="streaming")
-    return values.with_columns(bucket).join(often.lazy(), on="bucket", how="semi").select("text")
+    large = values.group_by(bucket).len().filter(pl.col("len") >= fewest).select("bucket").collect(engine="streaming")
+    return values.with_columns(bucket).join(large.lazy(), on="bucket", how="semi").select("text")
 
 
 def _distinct(names: Sequence[str], taken: set[str]) -> Iterator[str]:
@@ -195,5 +196,5 @@ def _distinct(names: Sequence[str], taken: set[str]) -> Iterator[str]:
 
 
 def _is_pattern(name: str) -> bool:
-    """Whether Polars would take the name for several columns: a trap for everyone who reads the matrices."""
+    """Whether Polars would take the name for a pattern of several columns."""
     return name == "*" or (name.startswith("^") and name.endswith("$"))

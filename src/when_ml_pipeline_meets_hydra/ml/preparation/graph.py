@@ -19,7 +19,7 @@ FEATURES = "features"
 
 @dataclass
 class _Graph:
-    """A graph under construction; names that it makes up begin with ``prefix``, which no column's name does."""
+    """A graph under construction; its generated names begin with ``prefix``, which no column's name does."""
 
     prefix: str
     nodes: list[onnx.NodeProto] = field(default_factory=list)
@@ -33,7 +33,7 @@ class _Graph:
     def constant(self, values: Sequence[float] | float) -> str:
         return self._add(numpy_helper.from_array(np.array(values, dtype=np.float64)))
 
-    def places(self, count: int) -> str:
+    def indices(self, count: int) -> str:
         return self._add(numpy_helper.from_array(np.arange(count, dtype=np.int64)))
 
     def _add(self, tensor: onnx.TensorProto) -> str:
@@ -43,12 +43,12 @@ class _Graph:
 
 
 def build(fitted: Fitted) -> onnx.ModelProto:
-    """The graph: one input [N, 1] per raw column, named as the column; one output [N, F] float32.
+    """Build the graph: one input [N, 1] per raw column, named as the column; one output [N, F] float32.
 
-    The output is named ``features`` unless a column is, then ``features_``, since names in a graph are unique.
+    The output is named ``features``, or ``features_`` if a column has that name, since names in a graph are unique.
     """
     names = [c.name for c in fitted.columns]
-    graph = _Graph(prefix=_fresh("made/", names))
+    graph = _Graph(prefix=_unused("made/", names))
     output = FEATURES
     while output in names:
         output += "_"
@@ -69,7 +69,7 @@ def build(fitted: Fitted) -> onnx.ModelProto:
     return model
 
 
-def _fresh(prefix: str, names: Sequence[str]) -> str:
+def _unused(prefix: str, names: Sequence[str]) -> str:
     while any(name.startswith(prefix) for name in names):
         prefix = f"_{prefix}"
     return prefix
@@ -81,33 +81,33 @@ def _input(column: Column) -> onnx.ValueInfoProto:
 
 
 def _numbers(graph: _Graph, fitted: Fitted) -> list[str]:
-    """All numbers side by side, as one matrix, so that a request of one row takes few operators."""
+    """All numbers as one matrix, so that a request of one row needs few operators."""
     numbers = fitted.numbers
     if not numbers:
         return []
-    x = _beside(graph, fitted, numbers)
+    x = _concatenated(graph, fitted, numbers)
     x = graph.node("Where", graph.node("IsNaN", x), graph.constant([n.fill for n in numbers]), x)
     x = graph.node("Sub", x, graph.constant([n.center for n in numbers]))
     x = graph.node("Div", x, graph.constant([n.scale for n in numbers]))
     x = graph.node("Clip", x, graph.constant(-LARGEST), graph.constant(LARGEST))
     parts = [graph.node("Cast", x, to=TensorProto.FLOAT)]
     if fitted.indicators:
-        missing = graph.node("IsNaN", _beside(graph, fitted, fitted.indicators))
+        missing = graph.node("IsNaN", _concatenated(graph, fitted, fitted.indicators))
         parts.append(graph.node("Cast", missing, to=TensorProto.FLOAT))
     return parts
 
 
-def _beside(graph: _Graph, fitted: Fitted, numbers: Sequence[Number]) -> str:
+def _concatenated(graph: _Graph, fitted: Fitted, numbers: Sequence[Number]) -> str:
     return graph.node("Concat", *(fitted.columns[n.index].name for n in numbers), axis=1)
 
 
 def _one_hot(graph: _Graph, fitted: Fitted, category: Category) -> str:
-    # In this version texts cannot be compared, so their places in the list are.
+    # Equal of this opset takes no strings, so their indices are compared.
     keys: dict[str, Any] = {
         "keys_strings": category.values,
         "values_int64s": range(len(category.values)),
         "default_int64": -1,
     }
     name = fitted.columns[category.index].name
-    place = graph.node("LabelEncoder", name, domain="ai.onnx.ml", **keys)
-    return graph.node("Cast", graph.node("Equal", place, graph.places(len(category.values))), to=TensorProto.FLOAT)
+    index = graph.node("LabelEncoder", name, domain="ai.onnx.ml", **keys)
+    return graph.node("Cast", graph.node("Equal", index, graph.indices(len(category.values))), to=TensorProto.FLOAT)

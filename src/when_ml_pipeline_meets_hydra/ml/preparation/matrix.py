@@ -1,4 +1,4 @@
-"""The fitted preprocessing as Polars expressions, and as what the ONNX graph is fed with."""
+"""The fitted preprocessing as Polars expressions, and the inputs of its ONNX graph."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Column
 from when_ml_pipeline_meets_hydra.ml.datasets.table import column
 from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, number, text
 
-# The largest float32: a larger double would become infinite, which no model takes.
+# The largest float32: a larger double would become infinite, which no model accepts.
 LARGEST = 3.4028234663852886e38
 
 
 def features(fitted: Fitted, names: Sequence[str]) -> list[pl.Expr]:
-    """The features, none with a missing value, under ``names``: numbers as Float32, all others as Boolean."""
+    """Return the features, none with a missing value, as ``names``: numbers are Float32, all others Boolean."""
     made = []
     for n in fitted.numbers:
         x = number(column(n.index), fitted.columns[n.index].dtype).fill_null(n.fill)
@@ -28,7 +28,7 @@ def features(fitted: Fitted, names: Sequence[str]) -> list[pl.Expr]:
 
 
 def feeds(rows: pl.DataFrame, columns: Sequence[Column]) -> dict[str, np.ndarray[Any, Any]]:
-    """Raw rows (columns ``c0``, ``c1`` …) as the inputs of the graph, each [N, 1]."""
+    """Return raw rows (columns ``c0``, ``c1`` …) as the inputs of the graph, each [N, 1]."""
     made = rows.select(_feed(k, c).alias(column(k)) for k, c in enumerate(columns))
     return {c.name: _array(made.to_series(k)) for k, c in enumerate(columns)}
 

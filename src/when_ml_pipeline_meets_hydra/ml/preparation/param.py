@@ -1,4 +1,4 @@
-"""How a data set is split and turned into numbers."""
+"""The parameters of the split and of preprocessing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from when_ml_pipeline_meets_hydra.contracts import frozen
 
 
 class Scaling(StrEnum):
-    """What becomes of a number x: x; (x - mean) / standard deviation; (x - median) / interquartile range."""
+    """The scaling of a number x: x; (x - mean) / standard deviation; (x - median) / interquartile range."""
 
     NONE = "none"
     STANDARD = "standard"
@@ -19,7 +19,7 @@ class Scaling(StrEnum):
 
 
 class Imputation(StrEnum):
-    """What stands in for a missing number."""
+    """The replacement of a missing number."""
 
     MEAN = "mean"
     MEDIAN = "median"
@@ -28,14 +28,14 @@ class Imputation(StrEnum):
 
 @frozen
 class PreparationParam:
-    """The choices of preprocessing; everything that is fitted is fitted on the training rows only."""
+    """The parameters of preprocessing, which is fitted on the training rows only."""
 
     test_fraction: Annotated[
         float, Field(gt=0, lt=1, description="Share of the rows held out for evaluation, exact within each class")
     ] = 0.2
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="Which rows are held out")] = 0
-    scaling: Annotated[Scaling, Field(description="How numbers are scaled")] = Scaling.STANDARD
-    imputation: Annotated[Imputation, Field(description="What stands in for a missing number")] = Imputation.MEDIAN
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of the choice of held-out rows")] = 0
+    scaling: Annotated[Scaling, Field(description="Scaling of numbers")] = Scaling.STANDARD
+    imputation: Annotated[Imputation, Field(description="Replacement of a missing number")] = Imputation.MEDIAN
     missing_indicator: Annotated[
         bool, Field(description="Add a feature that is 1 where a number is missing, for columns where that happens")
     ] = True

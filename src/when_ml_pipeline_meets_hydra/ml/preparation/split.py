@@ -1,4 +1,4 @@
-"""Which rows are held out: a seeded hash of the row's number decides, exactly as many as asked for in each class."""
+"""The split into training and held-out rows, by a seeded hash of the row's number, exact within each class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BUCKETS = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Train and test rows of a table.
+    """The training and held-out rows of a table.
 
     A row of class k is held out if its hash is at most ``last[k]``; ``rows`` and ``held_out`` count all and the
     held-out rows of each class. Regression has one class of all rows, and no names in ``classes``.
@@ -30,17 +30,17 @@ class Split:
     last: tuple[int, ...]
 
     def train(self) -> pl.LazyFrame:
-        """The training rows, in the order of the file."""
+        """Return the training rows, in the order of the file."""
         return self._with_last().filter(pl.col(HASH) > pl.col(LAST)).drop(HASH, LAST)
 
-    def some(self, most: int) -> pl.LazyFrame:
-        """About ``most`` of the training rows, or all where they are fewer; the same ones each time."""
+    def sample(self, most: int) -> pl.LazyFrame:
+        """Return about ``most`` of the training rows, or all if they are fewer; always the same ones."""
         every = max(1, -(-(sum(self.rows) - sum(self.held_out)) // most))
         kept = pl.col(HASH) % _u64(every) == 0
         return self._with_last().filter(pl.col(HASH) > pl.col(LAST), kept).drop(HASH, LAST)
 
     def test(self) -> pl.LazyFrame:
-        """The held-out rows, in the order of the file."""
+        """Return the held-out rows, in the order of the file."""
         return self._with_last().filter(pl.col(HASH) <= pl.col(LAST)).drop(HASH, LAST)
 
     def _with_last(self) -> pl.LazyFrame:
@@ -55,7 +55,7 @@ class Split:
 def split(table: Table, fraction: float, seed: int) -> Split:
     """Hold out ``fraction`` of the rows that have a target, the same share of every class.
 
-    Of a class with two rows or more at least one row is on either side.
+    A class with two rows or more has at least one training and one held-out row.
     """
     known = table.frame.filter(pl.col(TARGET).is_not_null())
     classes = class_names(table, known)
@@ -68,12 +68,12 @@ def split(table: Table, fraction: float, seed: int) -> Split:
 
 
 def class_text() -> pl.Expr:
-    """The target as the name of a class."""
+    """Return the target as the name of a class."""
     return pl.col(TARGET).cast(pl.String)
 
 
 def class_names(table: Table, known: pl.LazyFrame) -> tuple[str, ...]:
-    """The classes of the target, in order: numbers by value, texts by code point."""
+    """Return the sorted classes of the target: numbers by value, texts by code point."""
     if table.task is Task.REGRESSION:
         return ()
     found = known.group_by(class_text().alias(TARGET)).len().collect(engine="streaming")[TARGET].to_list()
@@ -82,7 +82,7 @@ def class_names(table: Table, known: pl.LazyFrame) -> tuple[str, ...]:
 
 
 def label(task: Task, classes: Sequence[str]) -> pl.Expr:
-    """The index of a row's class; 0 for every row of a regression."""
+    """Return the index of a row's class; 0 for every row of a regression."""
     if task is Task.REGRESSION:
         return pl.lit(0, dtype=pl.Int64)
     return class_text().cast(pl.Enum(classes), strict=False).to_physical().cast(pl.Int64)
@@ -93,7 +93,7 @@ def _held_out(rows: int, fraction: float) -> int:
 
 
 def _hash(number: pl.Expr, seed: int) -> pl.Expr:
-    """SplitMix64 of the number of a row (Steele, Lea and Flood, 2014): a bijection, so that no two rows are equal.
+    """SplitMix64 of the number of a row (Steele, Lea and Flood, 2014): a bijection, so that all hashes differ.
 
     Written in integer arithmetic, which wraps, because Polars' own hash differs between its versions.
     """
@@ -104,7 +104,7 @@ def _hash(number: pl.Expr, seed: int) -> pl.Expr:
 
 
 def _scrambled(seed: int) -> int:
-    # Otherwise the sequences of seeds whose difference is a multiple of the step would be shifts of one another.
+    # Otherwise seeds whose difference is a multiple of the step would have the same sequence, shifted.
     return (seed * _SECOND + _FIRST) % (1 << 64) ^ seed
 
 
@@ -117,13 +117,13 @@ def _bucket() -> pl.Expr:
 
 
 def _counts(labelled: pl.LazyFrame) -> dict[tuple[int, int], int]:
-    """How many rows of each class have a hash in each bucket; the buckets are in the order of the hashes."""
+    """The number of rows of each class and bucket of hashes; buckets are in the order of the hashes."""
     grouped = labelled.group_by(LABEL, _bucket().alias("bucket")).len().collect(engine="streaming")
     return {(k, b): n for k, b, n in grouped.select(LABEL, "bucket", "len").iter_rows()}
 
 
 def _last(labelled: pl.LazyFrame, counts: dict[tuple[int, int], int], held_out: Sequence[int]) -> list[int]:
-    """For each class the hash of the last row that is held out: only the bucket that it lies in is looked at."""
+    """For each class the largest hash of a held-out row; only the bucket that contains it is read."""
     wanted = [_locate(counts, k, n) for k, n in enumerate(held_out)]
     places = pl.LazyFrame(
         {LABEL: range(len(wanted)), "bucket": [bucket for bucket, _ in wanted]},
@@ -131,12 +131,12 @@ def _last(labelled: pl.LazyFrame, counts: dict[tuple[int, int], int], held_out: 
     )
     inside = labelled.select(LABEL, HASH, _bucket().alias("bucket")).join(places, on=[LABEL, "bucket"], how="semi")
     hashes = inside.group_by(LABEL).agg(pl.col(HASH).sort()).collect(engine="streaming")
-    found = dict(zip(hashes[LABEL].to_list(), hashes[HASH].to_list(), strict=True))
-    return [found[k][rank - 1] if n else 0 for k, ((_, rank), n) in enumerate(zip(wanted, held_out, strict=True))]
+    by_class = dict(zip(hashes[LABEL].to_list(), hashes[HASH].to_list(), strict=True))
+    return [by_class[k][rank - 1] if n else 0 for k, ((_, rank), n) in enumerate(zip(wanted, held_out, strict=True))]
 
 
 def _locate(counts: dict[tuple[int, int], int], label: int, rank: int) -> tuple[int, int]:
-    """The bucket that holds the ``rank``-th smallest hash of a class, and its rank in there."""
+    """The bucket of the ``rank``-th smallest hash of a class, and its rank inside this bucket."""
     for bucket in range(_BUCKETS):
         inside = counts.get((label, bucket), 0)
         if rank <= inside:

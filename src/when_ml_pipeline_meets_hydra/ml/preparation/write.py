@@ -1,4 +1,4 @@
-"""The files of prepared data, and the proof that the graph does what the matrices say."""
+"""The files of prepared data, and the comparison of the ONNX graph with the matrices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SUMMARY_ROWS, SUMMARY_VALUES = 100_000, 20_000_000
 
 @contextmanager
 def fetched(dataset: Dataset, folder: Path) -> Iterator[RawRows]:
-    """The rows of a data set; those that lie elsewhere are fetched into ``folder``, and removed in the end."""
+    """The rows of a data set; those of a server are fetched into ``folder``, and removed afterwards."""
     if not isinstance(dataset, Remote):
         yield dataset.rows()
         return
@@ -40,7 +40,7 @@ def fetched(dataset: Dataset, folder: Path) -> Iterator[RawRows]:
 
 @contextmanager
 def read_once(table: Table, texts: bool, folder: Path) -> Iterator[Table]:
-    """The same table, but where its values are ``texts`` in a file parsed only once: every pass would do it again."""
+    """The table; ``texts`` are parsed only once, into a file, since otherwise every pass would parse them again."""
     if not texts:
         yield table
         return
@@ -58,7 +58,7 @@ def write_files(
     """Write the matrices, the graph and the held-out raw rows into ``out``, and compare graph and matrices.
 
     Raises:
-        StepFailed: the graph does not give the numbers of the matrices.
+        StepFailed: the outputs of the graph differ from the matrices.
     """
     model = out / "preprocessing.onnx"
     model.write_bytes(graph.build(fitted).SerializeToString(deterministic=True))
@@ -80,27 +80,27 @@ def write_matrix(rows: pl.LazyFrame, table: Table, fitted: Fitted, names: tuple[
 
 
 def first_rows(rows: pl.LazyFrame, table: Table) -> pl.DataFrame:
-    """The raw columns (``c0``, ``c1`` …) of the first rows, at most 1,000."""
+    """Return the raw columns (``c0``, ``c1`` …) of the first rows, at most 1,000."""
     wanted = [column(k) for k in range(len(table.columns))]
     return rows.select(wanted).head(HOLDOUT_ROWS).collect(engine="streaming")
 
 
 def write_raw(rows: pl.DataFrame, table: Table, file: Path) -> None:
-    """Write raw rows under the names of their columns."""
+    """Write raw rows with the original names of the columns."""
     rows.rename({column(k): c.name for k, c in enumerate(table.columns)}).write_parquet(file)
 
 
 def write_summary(parts: Split, table: Table, file: Path) -> None:
-    """Write how the values of each raw column spread over (some of) the training rows."""
+    """Write the distribution of each raw column over (a sample of) the training rows."""
     wanted = [column(k) for k in range(len(table.columns))]
-    some = parts.some(min(SUMMARY_ROWS, max(1, SUMMARY_VALUES // len(wanted))))
-    values = matrix.feeds(some.select(wanted).collect(engine="streaming"), table.columns)
-    found = {c.name: (of_texts if c.dtype.is_text else of_numbers)(values[c.name]) for c in table.columns}
-    file.write_bytes(TypeAdapter(Summary).dump_json(Summary(columns=found), indent=1))
+    sample = parts.sample(min(SUMMARY_ROWS, max(1, SUMMARY_VALUES // len(wanted))))
+    values = matrix.feeds(sample.select(wanted).collect(engine="streaming"), table.columns)
+    columns = {c.name: (of_texts if c.dtype.is_text else of_numbers)(values[c.name]) for c in table.columns}
+    file.write_bytes(TypeAdapter(Summary).dump_json(Summary(columns=columns), indent=1))
 
 
 def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], model: Path, written: Path) -> None:
-    """Compare what the graph makes of ``raw`` with the first rows of the matrix in ``written``.
+    """Compare the outputs of the graph for ``raw`` with the first rows of the matrix in ``written``.
 
     Raises:
         StepFailed: they differ.
@@ -114,6 +114,6 @@ def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], model: Pa
     if not agrees.all():
         row, feature = (int(k) for k in np.argwhere(~agrees.astype(bool))[0])
         raise StepFailed(
-            f"The ONNX graph of the preprocessing does not give the numbers of {written.name}: row {row}, feature "
+            f"The ONNX graph of the preprocessing differs from {written.name}: row {row}, feature "
             f"'{names[feature]}' (graph: {made.shape}, file: {expected.shape})"
         )

@@ -1,4 +1,4 @@
-"""What is in a column, found in two streaming passes over it."""
+"""The profile of a column, computed in two streaming passes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EPOCH = date(1970, 1, 1)
 
 
 def describe(frame: pl.LazyFrame, column: Column, role: str, rows: int) -> dict[str, Any]:
-    """One column, ``x`` in ``frame``, as JSON; ``role`` is feature or target."""
+    """Return the profile, as JSON, of a column, ``x`` in ``frame``; ``role`` is feature or target."""
     counted = {"known": X.count(), "distinct": X.drop_nulls().n_unique()}
     is_ordered = not column.dtype.is_text
     ends = {"min": X.min(), "max": X.max(), "median": X.cast(pl.Float64).median()} if is_ordered else {}
@@ -38,7 +38,7 @@ def describe(frame: pl.LazyFrame, column: Column, role: str, rows: int) -> dict[
 
 
 def _values(frame: pl.LazyFrame, known: int) -> list[dict[str, Any]]:
-    """The most frequent values with their numbers, the rest as one."""
+    """The counts of the most frequent values, and of all others together."""
     counted = frame.drop_nulls().group_by(X.cast(pl.String)).len()
     top = counted.sort(["len", "x"], descending=[True, False]).head(MOST_VALUES).collect(engine="streaming")
     shown = [{"value": value, "count": count} for value, count in top.iter_rows()]
@@ -47,14 +47,14 @@ def _values(frame: pl.LazyFrame, known: int) -> list[dict[str, Any]]:
 
 
 def _range(found: Mapping[str, Any], dtype: DType) -> dict[str, Any]:
-    """Least, greatest and middle value; of dates the first two, as texts."""
+    """Minimum, maximum and median; of dates the first two, as texts."""
     if dtype is DType.DATE:
         return {"min": str(found["min"]), "max": str(found["max"])}
     return {end: found[end] for end in ("min", "max", "median")}
 
 
 def _bins(frame: pl.LazyFrame, dtype: DType, found: Mapping[str, Any], known: int) -> list[dict[str, Any]]:
-    """The number of values in intervals of equal width; the last one includes its end."""
+    """The counts of values in intervals of equal width; the last one includes its end."""
     is_date = dtype is DType.DATE
     low, high = (float((found[end] - EPOCH).days if is_date else found[end]) for end in ("min", "max"))
     if low == high:

@@ -1,4 +1,4 @@
-"""How the values of a column spread over bins that are fixed once, so that later values are counted in the same."""
+"""Distributions of a column's values over fixed bins, so that later values are counted in the same bins."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-BINS = 10  # of numbers, about equally full
-MOST_VALUES = 20  # of texts that have a bin of their own,
-LEAST_PART = 0.01  # and the least part of all texts that such a value is
+BINS = 10  # of numbers, with about equal counts
+MOST_VALUES = 20  # texts with a bin of their own
+LEAST_PART = 0.01  # smallest share of all texts for a bin of its own
 
 
 @frozen
 class Distribution:
-    """How many values lie in each bin, and how many are missing.
+    """The counts of values in each bin, and of missing values.
 
-    Of numbers a bin goes up to its edge, which it includes, the last one has none. Of texts a bin is one of ``values``,
-    the last is for all others.
+    A bin of numbers includes its upper edge; the last one has none. A bin of texts is one of ``values``; the last one
+    is for all others.
     """
 
     edges: tuple[float, ...] | None = None
@@ -46,23 +46,23 @@ class Distribution:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What to call the bins, the missing values last."""
+        """Labels of the bins, the missing values last."""
         if self.values is not None:
             return (*self.values, "others", "missing")
         edges = [f"{edge:.4g}" for edge in self.edges or ()]
         return (*(f"≤ {edge}" for edge in edges), f"> {edges[-1]}" if edges else "any", "missing")
 
     def __add__(self, other: Distribution) -> Distribution:
-        """Both together; they have the same bins."""
+        """Add the counts of a distribution with the same bins."""
         counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
         return replace(self, counts=counts, missing=self.missing + other.missing)
 
-    def none(self) -> Distribution:
-        """No values in the same bins."""
+    def empty(self) -> Distribution:
+        """Return the same bins without values."""
         return replace(self, counts=(0,) * len(self.counts), missing=0)
 
-    def of(self, values: Array) -> Distribution:
-        """``values`` (numbers, NaN: missing; or texts, "": missing) in the same bins."""
+    def count(self, values: Array) -> Distribution:
+        """Return the counts of ``values`` (numbers, NaN: missing; or texts, "": missing) in the same bins."""
         import numpy as np
 
         flat = values.reshape(-1)
@@ -71,38 +71,38 @@ class Distribution:
             places = np.searchsorted(np.array(self.edges), known)
             counts = tuple(np.bincount(places, minlength=len(self.counts)).tolist())
             return replace(self, counts=counts, missing=len(flat) - len(known))
-        found = Counter(flat.tolist())
-        missing = found.pop("", 0)
-        named = [found.pop(value, 0) for value in self.values or ()]
-        return replace(self, counts=(*named, found.total()), missing=missing)
+        rest = Counter(flat.tolist())
+        missing = rest.pop("", 0)
+        named = [rest.pop(value, 0) for value in self.values or ()]
+        return replace(self, counts=(*named, rest.total()), missing=missing)
 
 
 def of_numbers(values: Array) -> Distribution:
-    """The distribution of numbers (NaN: missing) over bins that they fill about equally."""
+    """Return the distribution of numbers (NaN: missing) over bins with about equal counts."""
     import numpy as np
 
     flat = np.asarray(values, dtype=float).reshape(-1)
     known = flat[np.isfinite(flat)]
     parts = np.arange(1, BINS) / BINS
     edges = np.unique(np.quantile(known, parts, method="inverted_cdf")).tolist() if len(known) else []
-    return Distribution(edges=tuple(edges), counts=(0,) * (len(edges) + 1)).of(flat)
+    return Distribution(edges=tuple(edges), counts=(0,) * (len(edges) + 1)).count(flat)
 
 
 def of_texts(values: Array) -> Distribution:
-    """The distribution of texts ("": missing) over those that occur most often."""
+    """Return the distribution of texts ("": missing) over the most frequent ones."""
     flat = values.reshape(-1)
-    found = Counter(flat.tolist())
-    del found[""]
-    often = sorted(
-        ((n, v) for v, n in found.items() if n >= LEAST_PART * len(flat)), key=lambda pair: (-pair[0], pair[1])
+    counted = Counter(flat.tolist())
+    del counted[""]
+    frequent = sorted(
+        ((n, v) for v, n in counted.items() if n >= LEAST_PART * len(flat)), key=lambda pair: (-pair[0], pair[1])
     )
-    named = tuple(value for _, value in often[:MOST_VALUES])
-    return Distribution(values=named, counts=(0,) * (len(named) + 1)).of(flat)
+    named = tuple(value for _, value in frequent[:MOST_VALUES])
+    return Distribution(values=named, counts=(0,) * (len(named) + 1)).count(flat)
 
 
 @frozen
 class Summary:
-    """How the values of each raw column spread in training, and those of the predictions on held-out rows."""
+    """The distributions of each raw column in training, and of the predictions for held-out rows."""
 
     columns: Mapping[str, Distribution]
     prediction: Distribution | None = None

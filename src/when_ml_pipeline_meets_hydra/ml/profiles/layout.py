@@ -1,4 +1,4 @@
-"""The layout of all pages, which are made by Jinja2: every value in them is escaped, and a page needs nothing else."""
+"""Rendering of self-contained HTML pages with Jinja2; every value is escaped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def page(module: str, **content: Any) -> str:
-    """The page of a module (its ``__file__``): the template beside it, of the same name, filled with ``content``."""
+    """Render the template beside ``module`` (its ``__file__``), which has the same name, with ``content``."""
     template = Path(module).with_suffix(".html")
     pages = Environment(
         loader=FileSystemLoader([template.parent, Path(__file__).parent]),

@@ -1,4 +1,4 @@
-"""A profile as one page that needs nothing else."""
+"""A profile as a self-contained page."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from when_ml_pipeline_meets_hydra.ml.profiles.layout import page
 
 
 def render(profile: Mapping[str, Any]) -> str:
-    """The page, in HTML."""
+    """Return the page as HTML."""
     return page(__file__, title=profile["dataset"], **profile)

@@ -1,4 +1,4 @@
-"""All columns of a table, described in parallel."""
+"""The profiles of all columns of a table, computed in parallel."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ MOST_WORKERS = 8  # each may hold one column in memory, for its median and its d
 
 
 def describe_all(table: Table, rows: int, progress: Progress, workers: int | None = None) -> list[dict[str, Any]]:
-    """What is in each column, the target last.
+    """Return the profile of each column, the target last.
 
-    Threads, since Polars works outside of Python's lock: while one column waits for its last rows, others go on.
+    Threads suffice, since Polars releases Python's global lock.
 
     Raises:
-        StepFailed: a column cannot be described; of several the first one.
+        StepFailed: a column cannot be described; the first one, if there are several.
     """
     named = [*((column(k), c, "feature") for k, c in enumerate(table.columns)), (TARGET, table.target, "target")]
     threads = workers or min(MOST_WORKERS, 2 * pl.thread_pool_size())
-    found: list[dict[str, Any]] = []
+    profiles: list[dict[str, Any]] = []
     progress(0, len(named), "columns")
     with ThreadPoolExecutor(threads, thread_name_prefix="column") as pool:
         described = [pool.submit(_described, table, key, about, role, rows) for key, about, role in named]
         try:
             for (_, about, _), future in zip(named, described, strict=True):
-                found.append(future.result())
-                progress(len(found), len(named), about.name)
+                profiles.append(future.result())
+                progress(len(profiles), len(named), about.name)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # those that have begun are waited for
+            pool.shutdown(wait=False, cancel_futures=True)  # the columns in progress are finished
             raise
-    return found
+    return profiles
 
 
 def _described(table: Table, key: str, about: Column, role: str, rows: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The model's ONNX graph: named and shaped as every model's, and compared with what was trained."""
+"""The ONNX graph of a model: standard names and shapes, and the comparison with the trained estimator."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, batches
 from when_ml_pipeline_meets_hydra.ml.training.predictions import Array, Predictions
 
 # Part of the largest prediction. The graph adds hundreds of trees in 32-bit floats (each sum may be off by 6e-8 of
-# itself), the trained model in 64-bit ones; a single row in a wrong leaf is off by far more.
+# itself), the trained model in 64-bit ones; a row in a wrong leaf is off by far more.
 TOLERANCE = 1e-5
 _INSIDE = "estimator/"
 
 
-def finish(
+def standardise(
     exported: onnx.ModelProto, n_features: int, classes: Sequence[int] | None, n_classes: int
 ) -> onnx.ModelProto:
-    """Give a model's own graph the names, shapes and versions that all models have.
+    """Convert an exported graph to the names, shapes and versions that all models have.
 
     Args:
         exported: see ``Model.export``.
         n_features: F.
-        classes: the indices of the classes that the estimator knows, in its order; None for a regression.
+        classes: the indices of the estimator's classes, in its order; None for a regression.
         n_classes: K.
 
     Returns:
         Input ``features`` float32 [N, F]; outputs ``prediction`` float32 [N, 1], or ``label`` int64 [N] and
         ``probabilities`` float32 [N, K].
     """
-    inner = compose.add_prefix(_in_our_versions(exported), _INSIDE)
+    inner = compose.add_prefix(_with_opset(exported), _INSIDE)
     raw = inner.graph.output[-1].name
     nodes = [helper.make_node("Identity", ["features"], [inner.graph.input[0].name])]
     nodes += _needed(inner.graph, raw)
@@ -44,7 +44,7 @@ def finish(
         nodes.append(helper.make_node("Identity", [raw], ["prediction"]))
         outputs = [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, ["N", 1])]
     else:
-        tensors.append(numpy_helper.from_array(_places(classes, n_classes), "places"))
+        tensors.append(numpy_helper.from_array(_class_matrix(classes, n_classes), "places"))
         nodes.append(helper.make_node("MatMul", [raw, "places"], ["probabilities"]))
         nodes.append(helper.make_node("ArgMax", ["probabilities"], ["label"], axis=1, keepdims=0))
         outputs = [
@@ -55,13 +55,13 @@ def finish(
     return _model(helper.make_graph(nodes, "model", [features], outputs, tensors))
 
 
-def refuse_mismatch(model: bytes, features: Rows | Array, expected: Predictions) -> None:
-    """Compare a graph with the predictions of the trained estimator, on every row.
+def verify(model: bytes, features: Rows | Array, expected: Predictions) -> None:
+    """Compare the predictions of a graph and of the trained estimator, on every row.
 
     Args:
         model: the serialised graph.
         features: float32 [N, F].
-        expected: what the estimator predicted for them.
+        expected: the estimator's predictions for them.
 
     Raises:
         StepFailed: they differ by more than the rounding of 32-bit floats.
@@ -70,15 +70,15 @@ def refuse_mismatch(model: bytes, features: Rows | Array, expected: Predictions)
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
         runs = [session.run(names, {"features": rows}) for rows in batches(features)]
-    # onnxruntime's exceptions share no base of their own.
+    # onnxruntime's exceptions have no common base class.
     except Exception as problem:
         raise StepFailed(f"The exported model cannot be used, so nothing is stored: {problem}") from problem
-    found = {name: np.concatenate(parts) for name, parts in zip(names, zip(*runs, strict=True), strict=True)}
+    outputs = {name: np.concatenate(parts) for name, parts in zip(names, zip(*runs, strict=True), strict=True)}
     if expected.probabilities is None:
-        wrong: Array = _far(found["prediction"].reshape(-1), expected.values)
+        wrong: Array = _differs(outputs["prediction"].reshape(-1), expected.values)
     else:
-        far = _far(found["probabilities"], expected.probabilities)
-        other_label = (found["label"] != expected.values) & ~_tied(expected.probabilities)
+        far = _differs(outputs["probabilities"], expected.probabilities)
+        other_label = (outputs["label"] != expected.values) & ~_tied(expected.probabilities)
         wrong = np.logical_or.reduce([*far.T, other_label])
     if wrong.any():
         raise StepFailed(
@@ -87,7 +87,7 @@ def refuse_mismatch(model: bytes, features: Rows | Array, expected: Predictions)
         )
 
 
-def _in_our_versions(model: onnx.ModelProto) -> onnx.ModelProto:
+def _with_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=ONNX_OPSET)
     if opset != ONNX_OPSET:
         model = version_converter.convert_version(model, ONNX_OPSET)
@@ -95,7 +95,7 @@ def _in_our_versions(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
-    """The nodes that ``output`` depends on: what exporters add for labels of their own is left out."""
+    """The nodes that ``output`` depends on, without those of the exporter's own labels."""
     wanted, kept = {output}, []
     for node in reversed(graph.node):
         if wanted.intersection(node.output):
@@ -104,11 +104,11 @@ def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
     return kept[::-1]
 
 
-def _places(classes: Sequence[int], n_classes: int) -> Array:
-    """The matrix of ones and zeros that puts the probabilities of the known classes in their places among all."""
-    places = np.zeros((len(classes), n_classes), dtype=np.float32)
-    places[np.arange(len(classes)), classes] = 1
-    return places
+def _class_matrix(classes: Sequence[int], n_classes: int) -> Array:
+    """The matrix [k, K] of ones and zeros that maps the probabilities of the estimator's classes to all classes."""
+    matrix = np.zeros((len(classes), n_classes), dtype=np.float32)
+    matrix[np.arange(len(classes)), classes] = 1
+    return matrix
 
 
 def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
@@ -122,10 +122,10 @@ def _model(graph: onnx.GraphProto) -> onnx.ModelProto:
     return model
 
 
-def _far(found: Array, expected: Array) -> Array:
+def _differs(actual: Array, expected: Array) -> Array:
     scale = float(np.abs(expected).max()) or 1.0
-    close: Array = np.abs(found.astype(np.float64) - expected) <= TOLERANCE * scale
-    return ~close  # also where found is no number
+    close: Array = np.abs(actual.astype(np.float64) - expected) <= TOLERANCE * scale
+    return ~close  # also where actual is NaN
 
 
 def _tied(probabilities: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The prepared data as matrices: whole, or in batches of rows where all at once would take too much memory."""
+"""The prepared data as matrices: whole, or in batches of rows if all would need too much memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TARGET = "__target__"
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """The features of a split, float32 [N, F] and finite, in a file; ``where`` names the split in messages."""
+    """The features of a split in a file, float32 [N, F], finite; ``where`` names the split in messages."""
 
     file: Path
     names: tuple[str, ...]
@@ -38,10 +38,10 @@ class Rows:
         return self.count
 
     def batches(self) -> Iterator[Array]:
-        """All rows in order, ``BATCH`` at a time (the last time: what is left), row by row in memory.
+        """Yield all rows in order, in C-contiguous batches of ``BATCH`` rows; the last one may have fewer.
 
         Raises:
-            StepFailed: a value is no finite number.
+            StepFailed: a value is not finite.
         """
         scan = pl.scan_parquet(self.file, glob=False).select(pl.col(name).cast(pl.Float32) for name in self.names)
         left = np.empty((0, len(self.names)), dtype=np.float32)
@@ -55,19 +55,19 @@ class Rows:
             yield self._finite(left)
 
     def frame(self) -> pl.DataFrame:
-        """All rows, column by column: Float32, and Boolean for what is 0 or 1.
+        """Return all rows by columns: Float32, or Boolean for features that are 0 or 1.
 
         Raises:
-            StepFailed: a value is no finite number.
+            StepFailed: a value is not finite.
         """
-        found = pl.read_parquet(self.file, columns=list(self.names), glob=False)
-        fine = found.select(cs.float().is_finite().fill_null(False).all())
-        if wrong := [x.name for x in fine if not x.all()]:
+        frame = pl.read_parquet(self.file, columns=list(self.names), glob=False)
+        finite = frame.select(cs.float().is_finite().fill_null(False).all())
+        if wrong := [x.name for x in finite if not x.all()]:
             raise _not_finite(self.where, wrong)
-        return found
+        return frame
 
     def matrix(self) -> Array:
-        """All rows, float32 [N, F], row by row in memory, as onnxruntime wants it."""
+        """Return all rows, float32 [N, F], C-contiguous, as onnxruntime needs it."""
         made, filled = np.empty(self.shape, dtype=np.float32), 0
         for batch in self.batches():
             made[filled : filled + len(batch)] = batch
@@ -76,9 +76,9 @@ class Rows:
 
     def _finite(self, batch: Array) -> Array:
         if not np.isfinite(batch).all():
-            asked = [pl.col(name).cast(pl.Float32).is_finite().fill_null(False).all() for name in self.names]
-            fine = pl.scan_parquet(self.file, glob=False).select(asked).collect(engine="streaming").row(0)
-            raise _not_finite(self.where, [name for name, ok in zip(self.names, fine, strict=True) if not ok])
+            are_finite = [pl.col(name).cast(pl.Float32).is_finite().fill_null(False).all() for name in self.names]
+            row = pl.scan_parquet(self.file, glob=False).select(are_finite).collect(engine="streaming").row(0)
+            raise _not_finite(self.where, [name for name, ok in zip(self.names, row, strict=True) if not ok])
         return batch
 
 
@@ -96,10 +96,10 @@ class Matrices:
 
 
 def read_split(data: PreparedData, split: str) -> Matrices:
-    """The split ``train`` or ``test``.
+    """Return the split ``train`` or ``test``.
 
     Raises:
-        StepFailed: it has no rows, or a target that is no finite number.
+        StepFailed: it has no rows, or a target that is not finite.
     """
     file, where = data.path / f"{split}.parquet", f"The {split} split of {data.dataset}"
     dtype = pl.Int64 if data.task is Task.CLASSIFICATION else pl.Float64
@@ -112,9 +112,9 @@ def read_split(data: PreparedData, split: str) -> Matrices:
 
 
 def batches(features: Rows | Array) -> Iterator[Array]:
-    """The rows that lie in a file, batch by batch; a matrix at once."""
+    """Yield the rows of a file in batches, or a matrix as one batch."""
     return features.batches() if isinstance(features, Rows) else iter((features,))
 
 
 def _not_finite(where: str, names: list[str]) -> StepFailed:
-    return StepFailed(f"{where} has values that are no finite numbers: {', '.join(names)}")
+    return StepFailed(f"{where} has values that are not finite: {', '.join(names)}")

@@ -13,7 +13,7 @@ _LEAST_COMPLEX = 4
 
 
 class Loss(StrEnum):
-    """What a regression makes small."""
+    """The loss that a regression minimises."""
 
     SQUARED_ERROR = "squared_error"
     ABSOLUTE_ERROR = "absolute_error"
@@ -23,7 +23,7 @@ class Loss(StrEnum):
 
 @runtime_checkable
 class Hyperparameters(Protocol):
-    """How a model learns. Which further fields there are depends on how that is: see the classes of the options."""
+    """Hyperparameters of any kind of model; see the classes of the options for their other fields."""
 
     @property
     def seed(self) -> int:
@@ -32,7 +32,7 @@ class Hyperparameters(Protocol):
 
 @frozen
 class TrainingParam:
-    """How much, how fast and towards what a model learns. A model leaves aside what it has no use for."""
+    """The hyperparameters of trees and linear models; a model ignores those that do not apply to it."""
 
     options: ClassVar[str] = "small, medium or large"
 

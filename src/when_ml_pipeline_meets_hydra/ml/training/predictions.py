@@ -1,4 +1,4 @@
-"""What a model says about rows, and how good that is."""
+"""Predictions of a model, and their metrics."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Metrics = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """``values``, [N], numbers or indices of classes; for classes also ``probabilities``, [N, K], of all of them."""
+    """Predicted ``values``, [N], numbers or indices of classes; for classes also their ``probabilities``, [N, K]."""
 
     values: Array
     probabilities: Array | None = None
 
 
 def predict(estimator: Any, features: Rows | Array, n_classes: int) -> Predictions:
-    """What a fitted estimator says.
+    """Return the predictions of a fitted estimator.
 
     Args:
-        estimator: a regressor, or a classifier trained on indices of classes, perhaps not on all of them.
+        estimator: a regressor, or a classifier trained on indices of classes, not necessarily all of them.
         features: float32 [N, F].
         n_classes: K, or 0 for a regression.
     """
@@ -41,25 +41,25 @@ def predict(estimator: Any, features: Rows | Array, n_classes: int) -> Predictio
     for part in batches(features):
         probabilities[done : done + len(part), estimator.classes_] = estimator.predict_proba(part)
         done += len(part)
-    return _likely(probabilities)
+    return _from_probabilities(probabilities)
 
 
 def naive(task: Task, target: Array, rows: int, n_classes: int) -> Predictions:
-    """What is said of ``rows`` rows without looking at them: the mean of ``target``, or the classes' frequencies."""
+    """Return the naive baseline for ``rows`` rows: the mean of ``target``, or the frequencies of the classes."""
     if task is Task.REGRESSION:
         return Predictions(values=np.full(rows, target.mean()))
     frequencies = np.bincount(target, minlength=n_classes) / len(target)
-    return _likely(np.tile(frequencies, (rows, 1)))
+    return _from_probabilities(np.tile(frequencies, (rows, 1)))
 
 
-def _likely(probabilities: Array) -> Predictions:
+def _from_probabilities(probabilities: Array) -> Predictions:
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # some are 32-bit floats, whose sum is not quite 1
     # The exported graph takes the first of equally likely classes; not every estimator's own predict does.
     return Predictions(values=probabilities.argmax(axis=1), probabilities=probabilities)
 
 
 def evaluate(target: Array, predicted: Predictions) -> Metrics:
-    """The metrics of predictions; those that are undefined on these rows are left out.
+    """Return the metrics of predictions, without those that are undefined on these rows.
 
     Returns:
         For numbers r2, mae and rmse (in units of the target); for classes accuracy, f1_macro, log_loss (in nats)
@@ -93,7 +93,7 @@ def _classes(target: Array, values: Array, probabilities: Array) -> Metrics:
 
 
 def write(path: Path, target: Array, predicted: Predictions, classes: tuple[str, ...]) -> None:
-    """Write targets and predictions, a row each, as Parquet."""
+    """Write targets and predictions as Parquet, one row for each."""
     columns = {"target": target, "prediction": predicted.values}
     if predicted.probabilities is not None:
         columns |= {f"probability_{name}": predicted.probabilities[:, k] for k, name in enumerate(classes)}

@@ -76,10 +76,10 @@ def compare(observation: Observation) -> Drift:
     seen, training = observation.observed, observation.training
     assert training.prediction is not None, "a bundle has one"
     features = (
-        _feature(name, before, seen.columns[name] if seen else before.none())
+        _feature(name, before, seen.columns[name] if seen else before.empty())
         for name, before in training.columns.items()
     )
-    prediction = _feature(PREDICTION, training.prediction, seen.prediction if seen else training.prediction.none())
+    prediction = _feature(PREDICTION, training.prediction, seen.prediction if seen else training.prediction.empty())
     return Drift(
         model=observation.model,
         version=observation.version,

@@ -82,7 +82,7 @@ def of(noted: Noted, training: Summary, prediction: Distribution) -> Observed:
     import numpy as np
 
     def counted(bins: Distribution, arrays: Sequence[Array]) -> Distribution:
-        return bins.of(np.concatenate(arrays)) if arrays else bins.none()
+        return bins.count(np.concatenate(arrays)) if arrays else bins.empty()
 
     now = datetime.now(UTC)
     return Observed(

@@ -1,4 +1,4 @@
-"""Gradient descent with early stopping: the same weights for the same seed, also if it was interrupted."""
+"""The training loop of networks, with early stopping; reproducible by its seed, also after an interruption."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _OPTIMIZERS: Mapping[Optimizer, Callable[..., optim.Optimizer]] = {
     "sgd": partial(optim.SGD, momentum=0.9, nesterov=True),
 }
 _ROWS_AT_ONCE = 4096
-_REACHED = ("best", "best_loss", "losses", "epoch", "best_epoch")
+_SAVED = ("best", "best_loss", "losses", "epoch", "best_epoch")
 
 
 @contextmanager
 def reproducible(seed: int, threads: int) -> Iterator[None]:
-    """Everything random inside follows from ``seed``, and sums are made by ``threads``; outside nothing changes."""
+    """Set the seed and the number of threads of PyTorch inside the context, and restore them afterwards."""
     before = torch.get_num_threads()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -42,58 +42,58 @@ def reproducible(seed: int, threads: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-class Descent:
-    """One training: the network, and what it has reached so far."""
+class TrainingLoop:
+    """The training of one network, and its state."""
 
-    def __init__(self, net: nn.Module, goal: Objective, param: NetworkParam, features: torch.Tensor) -> None:
-        self.net, self.goal, self.param, self.features = net, goal, param, features
+    def __init__(self, net: nn.Module, objective: Objective, param: NetworkParam, features: torch.Tensor) -> None:
+        self.net, self.objective, self.param, self.features = net, objective, param, features
         self.device = next(net.parameters()).device
         self.optimizer = _OPTIMIZERS[param.optimizer](net.parameters(), lr=param.lr, weight_decay=param.weight_decay)
         self.train_rows, self.validation_rows = _split(len(features), param)
         self.epoch = self.best_epoch = 0
         self.best_loss, self.best = math.inf, copy.deepcopy(net.state_dict())
-        self.losses: list[tuple[float, float]] = []  # of each epoch: on the rows learnt from, and judged by
+        self.losses: list[tuple[float, float]] = []  # of each epoch: on the training and on the validation rows
 
     def run(self, progress: Progress, checkpoints: Checkpoints) -> None:
-        """Train to the end, going on where ``checkpoints`` say; the network then has its best weights."""
-        self._go_on(checkpoints)
-        while self.epoch < self.param.epochs and not self._is_patient_no_more():
-            said = self._one_epoch()
-            progress(self.epoch, self.param.epochs, said)
-            checkpoints.keep(self._state())
+        """Train, resuming from ``checkpoints``; the network then has its best weights."""
+        self._resume(checkpoints)
+        while self.epoch < self.param.epochs and not self._is_out_of_patience():
+            message = self._run_epoch()
+            progress(self.epoch, self.param.epochs, message)
+            checkpoints.save(self._state())
         self.net.load_state_dict(self.best)
         progress(self.param.epochs, self.param.epochs, f"best after epoch {self.best_epoch}")
         print(f"{self.epoch} epochs, the best weights after {self.best_epoch}")
 
     @property
     def history(self) -> Mapping[str, Any]:
-        """How the losses came down; see ``Model.fit``."""
-        learnt, judged = [loss for loss, _ in self.losses], [loss for _, loss in self.losses]
-        losses = {"training rows": learnt, **({"validation rows": judged} if len(self.validation_rows) else {})}
+        """The losses of each epoch; see ``Model.fit``."""
+        training, validation = [loss for loss, _ in self.losses], [loss for _, loss in self.losses]
+        losses = {"training rows": training, **({"validation rows": validation} if len(self.validation_rows) else {})}
         return {"step": "epoch", "losses": losses, "best": self.best_epoch}
 
-    def _one_epoch(self) -> str:
-        # Nothing random outlives an epoch, so that going on after one needs no state of generators.
+    def _run_epoch(self) -> str:
+        # Each epoch is seeded, so that resuming needs no state of random generators.
         seeds = np.random.SeedSequence([self.param.seed, self.epoch])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         for group in self.optimizer.param_groups:
             group["lr"] = self.param.lr * self._decay()
-        loss = self._learn()
-        judged = self._judge() if len(self.validation_rows) else loss
+        loss = self._train()
+        validation = self._validate() if len(self.validation_rows) else loss
         self.epoch += 1
-        self.losses.append((loss, judged))
-        if not math.isfinite(loss + judged):
-            raise StepFailed(f"The loss is no finite number after epoch {self.epoch}; lower m_param.lr")
-        if judged < self.best_loss or not len(self.validation_rows):
-            self.best_loss, self.best_epoch = judged, self.epoch
+        self.losses.append((loss, validation))
+        if not math.isfinite(loss + validation):
+            raise StepFailed(f"The loss is not finite after epoch {self.epoch}; lower m_param.lr")
+        if validation < self.best_loss or not len(self.validation_rows):
+            self.best_loss, self.best_epoch = validation, self.epoch
             self.best = copy.deepcopy(self.net.state_dict())
-        return f"loss {loss:.4g}" + (f", validation {judged:.4g}" if len(self.validation_rows) else "")
+        return f"loss {loss:.4g}" + (f", validation {validation:.4g}" if len(self.validation_rows) else "")
 
-    def _learn(self) -> float:
+    def _train(self) -> float:
         self.net.train()
         order = self.train_rows[torch.randperm(len(self.train_rows))]
         total = 0.0
-        # Parts of nearly equal size: a last one of a single row would have no deviation to normalise by.
+        # Batches of nearly equal size: a last one of a single row would have no deviation to normalise by.
         for rows in torch.tensor_split(order, max(1, len(order) // self.param.batch_size)):
             self.optimizer.zero_grad()
             loss = self._loss(rows)
@@ -102,7 +102,7 @@ class Descent:
             total += loss.item() * len(rows)
         return total / len(order)
 
-    def _judge(self) -> float:
+    def _validate(self) -> float:
         self.net.eval()
         total = 0.0
         with torch.no_grad():
@@ -112,31 +112,31 @@ class Descent:
 
     def _loss(self, rows: torch.Tensor) -> torch.Tensor:
         outputs = self.net(self.features[rows].to(self.device))
-        return self.goal.loss(outputs, self.goal.target[rows].to(self.device))
+        return self.objective.loss(outputs, self.objective.target[rows].to(self.device))
 
     def _decay(self) -> float:
         if self.param.schedule == "constant":
             return 1.0
         return (1 + math.cos(math.pi * self.epoch / self.param.epochs)) / 2
 
-    def _is_patient_no_more(self) -> bool:
+    def _is_out_of_patience(self) -> bool:
         patience = self.param.patience
         return patience is not None and self.epoch - self.best_epoch >= patience
 
-    def _go_on(self, checkpoints: Checkpoints) -> None:
-        if state := checkpoints.last(self.device):
+    def _resume(self, checkpoints: Checkpoints) -> None:
+        if state := checkpoints.load(self.device):
             self.net.load_state_dict(state["net"])
             self.optimizer.load_state_dict(state["optimizer"])
-            vars(self).update({name: state[name] for name in _REACHED})
-            print(f"goes on after epoch {self.epoch}")
+            vars(self).update({name: state[name] for name in _SAVED})
+            print(f"resumed after epoch {self.epoch}")
 
     def _state(self) -> dict[str, Any]:
-        reached = {name: getattr(self, name) for name in _REACHED}
-        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), **reached}
+        values = {name: getattr(self, name) for name in _SAVED}
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), **values}
 
 
 def _split(rows: int, param: NetworkParam) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows to learn from and those to judge by; without patience, or of too few rows, all are learnt from."""
+    """The training and the validation rows; no validation rows without patience, or if there are too few rows."""
     order = torch.from_numpy(np.random.default_rng([param.seed, rows]).permutation(rows))
     held = round(rows * param.validation_fraction) if param.patience else 0
     if not 0 < held < rows - 1:

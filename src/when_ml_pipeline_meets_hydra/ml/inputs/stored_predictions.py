@@ -1,4 +1,4 @@
-"""Stored predictions, read again as arrays."""
+"""Stored predictions as arrays."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 Array = np.ndarray[Any, Any]
 
 
-def known_rows(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[pl.DataFrame, Predictions, Array]:
-    """The rows whose target is known, what was predicted for them, and their targets, [N].
+def labelled_rows(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[pl.DataFrame, Predictions, Array]:
+    """Return the rows whose target is known, their predictions, and their targets, [N].
 
-    Classes are indices of ``classes``; a row of a class that the model does not know counts as unknown.
+    Classes are indices of ``classes``; a row of a class that the model was not trained on is left out.
     """
     known = table.filter(pl.col("target").is_in(classes) if classes else pl.col("target").is_not_null())
     if not classes:
