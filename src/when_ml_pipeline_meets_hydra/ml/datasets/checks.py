@@ -165,16 +165,16 @@ def _bad_value(rows: RawRows, where: Located, row: int) -> Problem:
 
 
 def _wrong_type(where: Located) -> Problem:
-    found = _physical_kind(where)
+    actual = _physical_kind(where)
     return Problem(
         key=f"columns[{where.listed}].dtype",
         value=where.column.dtype.value,
-        message=f"the column '{where.column.name}' holds values of type {found.value}",
-        remedy=f"Write dtype: {found.value}",
+        message=f"the column '{where.column.name}' holds values of type {actual.value}",
+        remedy=f"Write dtype: {actual.value}",
     )
 
 
 def _value(rows: RawRows, where: Located, row: int) -> str:
-    found = rows.frame.select(nonmissing(rows, where).alias("value")).slice(row - 1, 1).collect(engine="streaming")
-    shown = str(found.item())
+    selected = rows.frame.select(nonmissing(rows, where).alias("value")).slice(row - 1, 1).collect(engine="streaming")
+    shown = str(selected.item())
     return shown if len(shown) <= 40 else f"{shown[:40]}…"

@@ -49,10 +49,10 @@ def _column_problems(dataset: TableQuery, session: Session) -> Iterator[Problem]
     yield from _values(dataset, session, [c for _, c in typed if types[c.name] is DType.STRING is not c.dtype])
 
 
-def _fits(found: DType | str, wanted: DType) -> bool:
-    if not isinstance(found, DType):
+def _fits(actual: DType | str, wanted: DType) -> bool:
+    if not isinstance(actual, DType):
         return False
-    return convertible(found, wanted) or (found is DType.INT and wanted is DType.BOOL)
+    return convertible(actual, wanted) or (actual is DType.INT and wanted is DType.BOOL)
 
 
 def _nulls(dataset: TableQuery, session: Session, columns: Sequence[tuple[str, Column]]) -> Iterator[Problem]:
@@ -85,10 +85,10 @@ def _values(dataset: TableQuery, session: Session, untyped: Sequence[Column]) ->
         yield bad_value(dataset, replace(value, column=places[untyped[k]]))
 
 
-def _wrong_type(key: str, column: Column, found: DType | str) -> Problem:
-    if isinstance(found, DType):
-        message, remedy = f"the column '{column.name}' holds values of type {found.value}", f"Write dtype: {found}"
+def _wrong_type(key: str, column: Column, actual: DType | str) -> Problem:
+    if isinstance(actual, DType):
+        message, remedy = f"the column '{column.name}' holds values of type {actual.value}", f"Write dtype: {actual}"
     else:
-        message = f"the column '{column.name}' has the type {found}, which is none of {', '.join(DType)}"
+        message = f"the column '{column.name}' has the type {actual}, which is none of {', '.join(DType)}"
         remedy = "Cast it in dataset.query, or leave it out"
     return Problem(key=key, value=column.dtype.value, message=message, remedy=remedy)

@@ -84,10 +84,10 @@ def _typed(raw: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame, 
 
 
 def _convert(given: pl.Expr, physical: pl.DataType, wanted: DType) -> pl.Expr:
-    found = dtype_of(physical)
-    if found is DType.INT and wanted is DType.BOOL:  # databases without truth values write 0 and 1
+    actual = dtype_of(physical)
+    if actual is DType.INT and wanted is DType.BOOL:  # databases without truth values write 0 and 1
         return pl.when(given.is_in([0, 1])).then(given).otherwise(None).cast(pl.Boolean)
-    if found is None or not convertible(found, wanted):
+    if actual is None or not convertible(actual, wanted):
         return pl.lit(None, dtype=POLARS[wanted])
     return convert(given, physical, wanted)
 

@@ -57,7 +57,13 @@ class Remote(Protocol):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A table of rows with a target to predict."""
+    """A table of rows with a target to predict.
+
+    Example of its first method::
+
+        def rows(self) -> RawRows:
+            return RawRows(frame=pl.scan_ndjson(self.path), target=self.target)
+    """
 
     @property
     def name(self) -> str:

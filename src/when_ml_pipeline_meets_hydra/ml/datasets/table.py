@@ -49,10 +49,10 @@ def column(index: int) -> str:
 
 def table(rows: RawRows) -> Table:
     """Find the columns, their types and the task. Raises ``BadInput`` if a column does not exist."""
-    found, problems = locate(rows)
+    located, problems = locate(rows)
     if problems:
         raise BadInput(*problems)
-    *columns, target = with_types(found, count_types(rows, found))
+    *columns, target = with_types(located, count_types(rows, located))
     values = {column(k): typed(rows, where) for k, where in enumerate(columns)} | {TARGET: typed(rows, target)}
     frame = rows.frame.select(**values).with_row_index(ROW)
     return Table(
@@ -80,7 +80,7 @@ def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
     problems = list(_absent(rows, places))
     listed = {c.name: k for k, c in enumerate(rows.columns)}
     features = [name for name in (listed or places) if name != rows.target and name in places]
-    found = []
+    located = []
     for name in [*features, *([rows.target] if rows.target in places else [])]:
         physical = schema[places[name]][1]
         own = rows.columns[listed[name]] if name in listed else None
@@ -89,10 +89,10 @@ def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
             problems.append(_unusable(name, physical))
             continue
         column = own or Column(name=name, dtype=dtype)
-        found.append(Located(column=column, position=places[name], physical=physical, listed=listed.get(name)))
+        located.append(Located(column=column, position=places[name], physical=physical, listed=listed.get(name)))
     if not features:
         problems.append(Problem(key="columns", message="there is no column besides the target to predict from"))
-    return found, problems
+    return located, problems
 
 
 def _absent(rows: RawRows, places: Mapping[str, int]) -> Iterable[Problem]:

@@ -40,9 +40,9 @@ def dtype_of(physical: pl.DataType) -> DType | None:
     return DType.DATE if physical in (pl.Date, pl.Datetime) else None
 
 
-def convertible(found: DType, wanted: DType) -> bool:
-    """Whether values of type ``found`` can be converted to ``wanted``; texts may be, depending on each value."""
-    return found in (wanted, DType.STRING) or (found, wanted) in _LOSSLESS
+def convertible(actual: DType, wanted: DType) -> bool:
+    """Whether values of type ``actual`` can be converted to ``wanted``; texts may be, depending on each value."""
+    return actual in (wanted, DType.STRING) or (actual, wanted) in _LOSSLESS
 
 
 def null_if_missing(value: pl.Expr, physical: pl.DataType, missing: Sequence[str], *, strip: bool) -> pl.Expr:
@@ -56,10 +56,10 @@ def null_if_missing(value: pl.Expr, physical: pl.DataType, missing: Sequence[str
 
 def convert(value: pl.Expr, physical: pl.DataType, wanted: DType) -> pl.Expr:
     """Convert the result of ``null_if_missing`` to ``wanted``; null where that is impossible."""
-    found = dtype_of(physical)
-    if found is DType.STRING:
+    actual = dtype_of(physical)
+    if actual is DType.STRING:
         return _parse(value, wanted)
-    if found is DType.FLOAT and wanted is DType.INT:
+    if actual is DType.FLOAT and wanted is DType.INT:
         number = value.cast(pl.Float64)
         return pl.when(number == number.floor()).then(number).otherwise(None).cast(pl.Int64, strict=False)
     return value.cast(POLARS[wanted], strict=False)

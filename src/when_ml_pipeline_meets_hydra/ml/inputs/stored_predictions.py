@@ -17,14 +17,14 @@ def labelled_rows(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[pl.Dat
 
     Classes are indices of ``classes``; a row of a class that the model was not trained on is left out.
     """
-    known = table.filter(pl.col("target").is_in(classes) if classes else pl.col("target").is_not_null())
+    labelled = table.filter(pl.col("target").is_in(classes) if classes else pl.col("target").is_not_null())
     if not classes:
-        return known, Predictions(values=known["prediction"].to_numpy()), known["target"].to_numpy()
-    probabilities = known.select(f"probability_{name}" for name in classes).to_numpy()
+        return labelled, Predictions(values=labelled["prediction"].to_numpy()), labelled["target"].to_numpy()
+    probabilities = labelled.select(f"probability_{name}" for name in classes).to_numpy()
     return (
-        known,
-        Predictions(values=_indices(known["prediction"], classes), probabilities=probabilities),
-        _indices(known["target"], classes),
+        labelled,
+        Predictions(values=_indices(labelled["prediction"], classes), probabilities=probabilities),
+        _indices(labelled["target"], classes),
     )
 
 

@@ -23,13 +23,19 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("torch", "onnxscript")
 
-# A number of features, or channels, height and width of an image.
+#: A number of features; or channels, height and width of an image.
 InDim = int | tuple[int, int, int]
 
 
 @frozen
 class Network(ABC):
-    """Base class of networks, trained by gradient descent; subclasses implement ``build``."""
+    """Base class of networks, trained by gradient descent; subclasses implement ``build``.
+
+    Example::
+
+        def build(self, in_dim: InDim, *, out_dim: int) -> nn.Module:
+            return nn.Sequential(nn.Linear(in_dim, self.width), nn.ReLU(), nn.Linear(self.width, out_dim))
+    """
 
     takes: ClassVar[type] = NetworkParam
 

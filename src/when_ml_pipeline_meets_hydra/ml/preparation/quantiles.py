@@ -46,11 +46,11 @@ def _exact(
         for j, between in enumerate(ends[k])
         for n, part in enumerate(_parts(x, *between))
     }
-    found = rows.select(**parts).collect(engine="streaming")
+    results = rows.select(**parts).collect(engine="streaming")
     for k, x in columns.items():
         own = []
         for j, (between, share) in enumerate(zip(ends[k], shares, strict=True)):
-            value = _quantile([found[f"{k} {j} {n}"][0] for n in range(5)], between, share)
+            value = _quantile([results[f"{k} {j} {n}"][0] for n in range(5)], between, share)
             if value is None:  # the sample is not representative, or there is no value
                 value = rows.select(x.quantile(share, "linear")).collect(engine="streaming").item()
             own.append(value)

@@ -72,13 +72,13 @@ def class_text() -> pl.Expr:
     return pl.col(TARGET).cast(pl.String)
 
 
-def class_names(table: Table, known: pl.LazyFrame) -> tuple[str, ...]:
+def class_names(table: Table, labelled: pl.LazyFrame) -> tuple[str, ...]:
     """Return the sorted classes of the target: numbers by value, texts by code point."""
     if table.task is Task.REGRESSION:
         return ()
-    found = known.group_by(class_text().alias(TARGET)).len().collect(engine="streaming")[TARGET].to_list()
+    names = labelled.group_by(class_text().alias(TARGET)).len().collect(engine="streaming")[TARGET].to_list()
     numeric = table.target.dtype in (DType.INT, DType.FLOAT)
-    return tuple(sorted(found, key=float if numeric else None))
+    return tuple(sorted(names, key=float if numeric else None))
 
 
 def label(task: Task, classes: Sequence[str]) -> pl.Expr:

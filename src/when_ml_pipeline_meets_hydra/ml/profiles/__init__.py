@@ -1,1 +1,1 @@
-"""Profiles of data sets: what is found in a column, and the page that shows it."""
+"""Profiles of data sets: the description of each column, and its page."""

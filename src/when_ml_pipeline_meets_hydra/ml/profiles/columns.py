@@ -17,48 +17,48 @@ EPOCH = date(1970, 1, 1)
 
 def describe(frame: pl.LazyFrame, column: Column, role: str, rows: int) -> dict[str, Any]:
     """Return the profile, as JSON, of a column, ``x`` in ``frame``; ``role`` is feature or target."""
-    counted = {"known": X.count(), "distinct": X.drop_nulls().n_unique()}
+    counted = {"count": X.count(), "distinct": X.drop_nulls().n_unique()}
     is_ordered = not column.dtype.is_text
     ends = {"min": X.min(), "max": X.max(), "median": X.cast(pl.Float64).median()} if is_ordered else {}
-    found = frame.select(**counted, **ends).collect(engine="streaming").row(0, named=True)
-    known = found["known"]
-    about: dict[str, Any] = {
+    measured = frame.select(**counted, **ends).collect(engine="streaming").row(0, named=True)
+    count = measured["count"]
+    described: dict[str, Any] = {
         "name": column.name,
         "role": role,
         "dtype": column.dtype.value,
         "description": column.description,
-        "missing": (rows - known) / rows if rows else 0.0,
-        "distinct": found["distinct"],
+        "missing": (rows - count) / rows if rows else 0.0,
+        "distinct": measured["distinct"],
     }
-    if not known:
-        return {**about, "histogram": []}
+    if not count:
+        return {**described, "histogram": []}
     if not is_ordered:
-        return {**about, "histogram": _values(frame, known)}
-    return {**about, **_range(found, column.dtype), "histogram": _bins(frame, column.dtype, found, known)}
+        return {**described, "histogram": _values(frame, count)}
+    return {**described, **_range(measured, column.dtype), "histogram": _bins(frame, column.dtype, measured, count)}
 
 
-def _values(frame: pl.LazyFrame, known: int) -> list[dict[str, Any]]:
+def _values(frame: pl.LazyFrame, count: int) -> list[dict[str, Any]]:
     """The counts of the most frequent values, and of all others together."""
     counted = frame.drop_nulls().group_by(X.cast(pl.String)).len()
     top = counted.sort(["len", "x"], descending=[True, False]).head(MOST_VALUES).collect(engine="streaming")
     shown = [{"value": value, "count": count} for value, count in top.iter_rows()]
-    rest = known - sum(v["count"] for v in shown)
+    rest = count - sum(v["count"] for v in shown)
     return [*shown, {"value": None, "count": rest}] if rest else shown
 
 
-def _range(found: Mapping[str, Any], dtype: DType) -> dict[str, Any]:
+def _range(measured: Mapping[str, Any], dtype: DType) -> dict[str, Any]:
     """Minimum, maximum and median; of dates the first two, as texts."""
     if dtype is DType.DATE:
-        return {"min": str(found["min"]), "max": str(found["max"])}
-    return {end: found[end] for end in ("min", "max", "median")}
+        return {"min": str(measured["min"]), "max": str(measured["max"])}
+    return {end: measured[end] for end in ("min", "max", "median")}
 
 
-def _bins(frame: pl.LazyFrame, dtype: DType, found: Mapping[str, Any], known: int) -> list[dict[str, Any]]:
+def _bins(frame: pl.LazyFrame, dtype: DType, measured: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     """The counts of values in intervals of equal width; the last one includes its end."""
     is_date = dtype is DType.DATE
-    low, high = (float((found[end] - EPOCH).days if is_date else found[end]) for end in ("min", "max"))
+    low, high = (float((measured[end] - EPOCH).days if is_date else measured[end]) for end in ("min", "max"))
     if low == high:
-        return [{"from": low, "to": high, "count": known}]
+        return [{"from": low, "to": high, "count": count}]
     number = (X.cast(pl.Int32) if is_date else X).cast(pl.Float64).alias("x")
     width = (high - low) / BINS
     place = ((X - low) / width).floor().clip(0, BINS - 1).cast(pl.Int64)

@@ -1,1 +1,1 @@
-"""How a model is trained, judged and written down, whichever model it is."""
+"""Training data, hyperparameters, metrics and the ONNX graph, for all kinds of models."""

@@ -71,25 +71,25 @@ def evaluate(target: Array, predicted: Predictions) -> Metrics:
 
 
 def _numbers(target: Array, values: Array) -> Metrics:
-    found = {
+    computed = {
         "mae": float(metrics.mean_absolute_error(target, values)),
         "rmse": float(metrics.root_mean_squared_error(target, values)),
     }
     # One row, or rows that are all alike, have no variance to explain.
-    return {"r2": float(metrics.r2_score(target, values)), **found} if np.ptp(target) > 0 else found
+    return {"r2": float(metrics.r2_score(target, values)), **computed} if np.ptp(target) > 0 else computed
 
 
 def _classes(target: Array, values: Array, probabilities: Array) -> Metrics:
     every = np.arange(probabilities.shape[1])
-    found = {
+    computed = {
         "accuracy": float(metrics.accuracy_score(target, values)),
         "f1_macro": float(metrics.f1_score(target, values, average="macro", zero_division=0)),
         "log_loss": float(metrics.log_loss(target, probabilities, labels=every)),
     }
     if len(np.unique(target)) == len(every):
         scores = probabilities[:, 1] if len(every) == 2 else probabilities
-        found["roc_auc"] = float(metrics.roc_auc_score(target, scores, multi_class="ovr", labels=every))
-    return found
+        computed["roc_auc"] = float(metrics.roc_auc_score(target, scores, multi_class="ovr", labels=every))
+    return computed
 
 
 def write(path: Path, target: Array, predicted: Predictions, classes: tuple[str, ...]) -> None:
