@@ -169,8 +169,8 @@ TWELVE = (
 
 def of_jobs(done: Run) -> dict[Status, int]:
     """The number of requested steps by status."""
-    asked = [o.status for o in done.outcomes if o.step.call.stage == "modeling"]
-    return {status: asked.count(status) for status in sorted(set(asked))}
+    statuses = [o.status for o in done.outcomes if o.step.call.stage == "modeling"]
+    return {status: statuses.count(status) for status in sorted(set(statuses))}
 
 
 @POSTGRES

@@ -246,10 +246,10 @@ WRONG: dict[str, tuple[dict[str, list[Any]], Any, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_data_is_said_before_anything_runs(prepare: Prepare, case: str, own_home: Path) -> None:
-    lines, asked, expected = WRONG[case]
+def test_wrong_data_is_reported_before_anything_runs(prepare: Prepare, case: str, own_home: Path) -> None:
+    lines, options, expected = WRONG[case]
     written(lines)
-    code, _, err = prepare(*asked) if isinstance(asked, list) else prepare(**asked)
+    code, _, err = prepare(*options) if isinstance(options, list) else prepare(**options)
     assert code == 2, err
     for text in expected:
         assert text in err
@@ -292,7 +292,7 @@ def test_the_installed_program_says_everything_at_once(cli: Cli) -> None:
         assert text in err
 
 
-def test_missing_path_and_target_are_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+def test_missing_path_and_target_are_reported(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["c=preprocessing", "preprocessing/dataset=csv"]) == 2
     err = capfd.readouterr().err
     assert "dataset.path" in err

@@ -71,9 +71,9 @@ def test_the_graph_says_what_the_booster_says_of_any_row(seed: int, classes: int
     model, one_hot = LightGBM(max_features=1.0), groups(alone, sizes)
     param = TrainingParam(n_estimators=8, max_depth=5, min_samples_split=2, seed=seed)
     estimator: Any = model.fit(task, param, features, target, silent, one_hot)
-    asked, _ = table(rng, 2000, alone, sizes)
-    expected = estimator.predict_proba(asked) if classes else estimator.predict(asked).reshape(-1, 1)
-    np.testing.assert_allclose(by_graph(model, estimator, asked), expected, rtol=1e-4, atol=1e-5)
+    rows, _ = table(rng, 2000, alone, sizes)
+    expected = estimator.predict_proba(rows) if classes else estimator.predict(rows).reshape(-1, 1)
+    np.testing.assert_allclose(by_graph(model, estimator, rows), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_every_set_of_categories_is_summed_once() -> None:

@@ -56,7 +56,7 @@ def test_what_is_out_of_range_is_refused(kind: Any, wrong: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (
             ["modeling/model=cnn", "modeling/param=medium", "preprocessing/dataset=digits"],
@@ -74,10 +74,10 @@ def test_what_is_out_of_range_is_refused(kind: Any, wrong: dict[str, Any]) -> No
         ([*DIGITS, "model.activation=relu"], "expected one of RELU, GELU, SELU, SILU"),
     ],
 )
-def test_what_does_not_fit_is_said_before_anything_runs(words: list[str], said: str) -> None:
+def test_what_does_not_fit_is_reported_before_anything_runs(words: list[str], message: str) -> None:
     code, _, err = inside("c=modeling", *words)
     assert code == ExitCode.BAD_INPUT
-    assert re.search(said, err), err
+    assert re.search(message, err), err
     assert "prepare: done" not in err
 
 

@@ -169,7 +169,7 @@ def test_build_takes_a_number_of_features_or_a_shape() -> None:
     stride=st.integers(1, 5),
     layers=st.integers(1, 4),
 )
-def test_an_image_fits_or_it_is_said_that_it_does_not(
+def test_an_image_fits_or_a_problem_is_reported(
     shape: tuple[int, int, int], kernel: int, stride: int, layers: int
 ) -> None:
     import torch
@@ -224,8 +224,8 @@ def test_it_stops_early_with_the_best_weights(tmp_path: Path, capsys: pytest.Cap
     data = prepared(tmp_path / "data", rng.normal(size=(200, 5)), rng.integers(0, 2, 200), classes=("a", "b"))
     seen: list[tuple[float, float | None, str]] = []
     known, param = read_split(data, "train"), NetworkParam(epochs=300, patience=3, lr=0.01)
-    told = lambda done, total=None, message="": seen.append((done, total, message))  # noqa: E731
-    FCN.fit(data.task, param, known.features, known.target, told)
+    progress = lambda done, total=None, message="": seen.append((done, total, message))  # noqa: E731
+    FCN.fit(data.task, param, known.features, known.target, progress)
     epochs = [(done, message) for done, _, message in seen if message.startswith("loss ")]
     assert len(epochs) < 100
     validation = [float(message.partition("validation ")[2]) for _, message in epochs]
@@ -237,7 +237,7 @@ def test_it_stops_early_with_the_best_weights(tmp_path: Path, capsys: pytest.Cap
     assert seen[-1][:2] == (300, 300)
 
 
-def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
     data = table(tmp_path / "data", "numbers")
     param = replace(QUICK, optimizer="sgd", lr=10.0)
     with pytest.raises(StepFailed, match=r"not finite after epoch \d+; lower m_param\.lr"):
@@ -265,11 +265,11 @@ class Wide(Network):
         return nn.Sequential(nn.Linear(in_dim, 500), nn.Tanh(), nn.Linear(500, out_dim))
 
 
-def test_a_network_of_ones_own_only_says_how_it_is_built(tmp_path: Path) -> None:
+def test_a_users_own_network_only_builds_its_layers(tmp_path: Path) -> None:
     assert learnt(Wide(), table(tmp_path / "data", "two classes"))[0]["accuracy"] > 0.9
 
 
-def test_a_device_that_is_not_there_is_said() -> None:
+def test_a_missing_device_is_reported() -> None:
     (problem,) = replace(FCN, device="cuda:99").check()
     assert problem.key == "device"
     assert not list(FCN.check())
@@ -332,7 +332,7 @@ def test_stopped_after_any_epoch_it_ends_with_the_same_predictions(
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no tensors", "code"])
-def test_a_checkpoint_that_cannot_be_read_is_left_aside(
+def test_a_checkpoint_that_cannot_be_read_is_ignored(
     content: bytes | str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import torch

@@ -33,6 +33,6 @@ class JsonLines:
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def check(self) -> Iterable[Problem]:
-        """What is wrong with the data, said before anything runs."""
+        """Problems with the data, reported before anything runs."""
         if self.target not in self.rows().frame.collect_schema():
             yield Problem(key="target", value=self.target, message=f"no row of {self.path} has such a key")

@@ -1,4 +1,4 @@
-"""A network of one's own: layers that add to what they get."""
+"""A user's own network: layers with residual connections."""
 
 from __future__ import annotations
 
