@@ -22,6 +22,7 @@ from when_ml_pipeline_meets_hydra.cli.completion import candidates
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 
 NAME = "when_ml_pipeline_meets_hydra"
+NAMES = ("wmh", NAME)
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def golden(name: str, text: str) -> None:
-    """Compare with the golden file; ``GOLDEN=write pytest`` writes it anew, for the difference to be read."""
+    """Compare with the golden file; ``GOLDEN=write pytest`` rewrites it, for the difference to be reviewed."""
     text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
     file = EXAMPLES / "golden" / name
     if os.environ.get("GOLDEN") == "write":
@@ -119,7 +120,7 @@ def test_plan_for_machines() -> None:
     assert [s["needs"] for s in found["steps"]] == [{}, {"gather": gather}, {"fit": fit}]
     assert found["steps"][1]["inputs"]["arguments"]["knobs"]["rate"] == 0.5
     keys = [o.step.key for o in small("c=fit").outcomes]
-    assert keys == [gather, fit], "a plan tells the keys of a run"
+    assert keys == [gather, fit], "a plan has the keys of a run"
 
 
 def test_cfg_prints_the_config_of_each_job() -> None:
@@ -133,7 +134,7 @@ def test_cfg_prints_the_config_of_each_job() -> None:
     ]
 
 
-def test_cfg_resolves_when_asked() -> None:
+def test_cfg_resolves_on_request() -> None:
     words = (*DIR, "c=ship", "target.name=${target.login.user}", "--cfg", "job", "-p", "target.name")
     assert "${target.login.user}" in inside(*words).out
     assert inside(*words, "--resolve").out == "ada\n"
@@ -224,7 +225,7 @@ def test_completion_of_nonsense_is_nothing() -> None:
         assert candidates(f"{NAME} {line}") in ([], ["last"])
 
 
-def test_completion_of_broken_files_says_nothing(tmp_path: Path, cli: Cli) -> None:
+def test_completion_of_broken_files_prints_no_traceback(tmp_path: Path, cli: Cli) -> None:
     broken = tmp_path / "conf" / "c"
     broken.mkdir(parents=True)
     (broken / "x.yaml").write_text("a: [")
@@ -241,7 +242,7 @@ def complete_in_bash(line: str) -> list[str]:
     code = f"""{script}
         COMP_LINE={line!r}; COMP_POINT=${{#COMP_LINE}}
         COMP_WORDS=({" ".join(map(repr, words))}); COMP_CWORD={len(words) - 1}
-        _{NAME} {NAME}
+        _wmh {line.split()[0]}
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     path = {"PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"}
@@ -260,12 +261,14 @@ def complete_in_bash(line: str) -> list[str]:
         ("runs sh", ["show"]),
     ],
 )
-def test_bash_completes(line: str, expected: list[str]) -> None:
-    assert complete_in_bash(f"{NAME} {line}") == expected
+@pytest.mark.parametrize("name", NAMES)
+def test_bash_completes(name: str, line: str, expected: list[str]) -> None:
+    assert complete_in_bash(f"{name} {line}") == expected
 
 
 @pytest.mark.integration("zsh")
-def test_zsh_completes() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_zsh_completes(name: str) -> None:
     """In a terminal, by the Tab key."""
     ours, theirs = pty.openpty()
     env = {**os.environ, "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}", "TERM": "xterm"}
@@ -273,9 +276,9 @@ def test_zsh_completes() -> None:
         ["zsh", "-f", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True
     )
     try:
-        os.write(ours, f'bindkey -e; eval "$({NAME} -sc install=zsh)"; echo "is "ready\n'.encode())
+        os.write(ours, f'bindkey -e; eval "$({name} -sc install=zsh)"; echo "is "ready\n'.encode())
         assert "is ready" in _read(ours, "is ready")
-        os.write(ours, f"{NAME} modeling/model=ra\t".encode())
+        os.write(ours, f"{name} modeling/model=ra\t".encode())
         assert "modeling/model=random_forest" in _read(ours, "random_forest")
     finally:
         shell.kill()
@@ -293,20 +296,42 @@ def _read(terminal: int, until: str, seconds: float = 20) -> str:
 
 
 @pytest.mark.integration("fish")
-def test_fish_completes() -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_fish_completes(name: str) -> None:
     script = inside("-sc", "install=fish").out
     path = {**os.environ, "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"}
-    code = f"{script}\ncomplete -C '{NAME} c=mod'"
+    code = f"{script}\ncomplete -C '{name} c=mod'"
     done = subprocess.run(["fish", "-c", code], check=True, capture_output=True, text=True, env=path)
     assert "c=modeling" in done.stdout
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_installed_and_taken_back(shell: str) -> None:
+def test_completion_is_installed_and_uninstalled(shell: str) -> None:
     for verb in ("install", "uninstall"):
         code, out, _ = inside("-sc", f"{verb}={shell}")
         assert code == 0
-        assert f"{NAME}" in out
+        assert all(name in out for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    "shell", ["bash", *(pytest.param(shell, marks=pytest.mark.integration(shell)) for shell in ("zsh", "fish"))]
+)
+def test_uninstalling_removes_the_completion_of_both_names(shell: str) -> None:
+    listed = {
+        "bash": "complete -p",
+        "zsh": "echo ${(kv)_comps}; functions",
+        "fish": "complete; functions --all",
+    }
+    start = {"bash": ["bash", "-c"], "zsh": ["zsh", "-f", "-c"], "fish": ["fish", "--no-config", "-c"]}
+    scripts = [inside("-sc", f"{verb}={shell}").out for verb in ("install", "uninstall")]
+    path = {**os.environ, "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"}
+    code = f"{scripts[0]}\n{listed[shell]}\necho MIDDLE\n{scripts[1]}\n{listed[shell]}\necho END"
+    done = subprocess.run([*start[shell], code], check=True, capture_output=True, text=True, env=path)
+    before, _, after = done.stdout.partition("MIDDLE")
+    assert done.stderr == ""
+    assert all(name in before for name in NAMES)
+    assert after.rstrip().endswith("END")
+    assert not any(name in after for name in NAMES)
 
 
 LIBRARIES = ("sklearn", "polars", "onnxruntime", "numpy", "pandas", "onnx", "pyarrow", "scipy", "fastapi")

@@ -1,4 +1,4 @@
-"""From the command line to an answer over HTTP, with the real stages."""
+"""From the command line to a prediction over HTTP, with the real stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.serving.formats.manifest import read_manifest
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
 SMALL = "modeling/param=small"
-WRONG = "s3cret-of-somebody-else"
+WRONG = "s3cret-of-another-user"
 
 
 def test_from_nothing_to_a_served_model(cli: Cli, own_home: Path, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_to_a_server_elsewhere_and_no_secret_anywhere(cli: Cli, own_home: Path, 
         assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
 
 
-def test_what_is_wrong_with_a_cluster_is_said_before_anything_runs(own_home: Path) -> None:
+def test_what_is_wrong_with_a_cluster_is_reported_before_anything_runs(own_home: Path) -> None:
     done = inside("c=deployment", "deployment/cluster=http", "cluster.url=cluster:8080", "model_name='a/b'")
     assert done.code == 2
     for key in ("cluster.url", "cluster.pw", "model_name"):

@@ -1,4 +1,4 @@
-"""Whatever a person gets wrong is said before anything runs: key, value, origin, expectation, remedy; all at once."""
+"""User errors are reported before anything runs, all at once: key, value, origin, expectation, remedy."""
 
 from __future__ import annotations
 
@@ -219,10 +219,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize(("words", "parts"), WRONG.values(), ids=WRONG.keys())
-def test_what_is_wrong_is_said(words: list[str], parts: list[str]) -> None:
-    said = "\n".join(wrong(*words).values())
+def test_what_is_wrong_is_reported(words: list[str], parts: list[str]) -> None:
+    reported = "\n".join(wrong(*words).values())
     for part in parts:
-        assert part in said
+        assert part in reported
 
 
 MULTI = {
@@ -256,13 +256,13 @@ MULTI = {
 
 
 @pytest.mark.parametrize(("words", "part"), MULTI.values(), ids=MULTI.keys())
-def test_what_is_wrong_with_a_sweep_is_said(words: list[str], part: str) -> None:
+def test_what_is_wrong_with_a_sweep_is_reported(words: list[str], part: str) -> None:
     started = time.monotonic()
     assert part in "\n".join(wrong("c=fit", *words, multirun=True).values())
     assert time.monotonic() - started < 10
 
 
-def test_everything_is_said_at_once() -> None:
+def test_everything_is_reported_at_once() -> None:
     found = wrong(
         "c=ship",
         "fit/knobs=rough",
@@ -281,12 +281,12 @@ def test_everything_is_said_at_once() -> None:
     ]
 
 
-def test_all_jobs_are_said_at_once() -> None:
+def test_all_jobs_are_reported_at_once() -> None:
     found = wrong("c=fit,ship", "knobs.rate=7,8", "target.mode=shout", multirun=True)
     assert [*found] == ["knobs.rate", "target.mode"]
 
 
-def test_what_follows_from_a_mistake_is_not_said_again() -> None:
+def test_what_follows_from_a_mistake_is_not_reported_again() -> None:
     assert [*wrong("c=gather", "gather/source=fiel", "source.path=x", "source.pth=3")] == ["gather/source"]
     assert [*wrong("c=gather", "gather/source=file", "source.path={")] == ["source.path"]
 
@@ -349,21 +349,21 @@ FILES = {
 
 
 @pytest.mark.parametrize(("content", "key", "message"), FILES.values(), ids=FILES.keys())
-def test_what_is_wrong_with_an_option_file_is_said(content: str, key: str, message: str, tmp_path: Path) -> None:
+def test_what_is_wrong_with_an_option_file_is_reported(content: str, key: str, message: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "conf", {"gather/source/bad.yaml": content})
-    said = "\n".join(wrong("c=gather", "gather/source=bad", dirs=[folder]).values())
-    assert key in said
-    assert message in said
+    reported = "\n".join(wrong("c=gather", "gather/source=bad", dirs=[folder]).values())
+    assert key in reported
+    assert message in reported
 
 
-def test_an_option_of_ours_without_its_header_is_said(tmp_path: Path) -> None:
+def test_an_option_of_ours_without_its_header_is_reported(tmp_path: Path) -> None:
     folder = write(tmp_path / "conf", {"deployment/cluster/mine.yaml": "# d\nname: mine\n"})
     found = wrong("c=gather", "deployment/cluster=mine", dirs=[folder])
     assert "keys would land at 'deployment.cluster'" in found["deployment/cluster=mine"]
     assert "Make '# @package cluster' the first line of the file" in found["deployment/cluster=mine"]
 
 
-def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_is_reported(tmp_path: Path) -> None:
     (tmp_path / "conf" / "gather" / "source").mkdir(parents=True)
     (tmp_path / "conf" / "gather" / "source" / "bad.yaml").write_bytes(b"# @package source\n# \xe9\nnumbers: [1]\n")
     assert "gather/source=bad" in wrong("c=gather", "gather/source=bad", dirs=[str(tmp_path / "conf")])
@@ -387,7 +387,7 @@ STAGES = {
 
 
 @pytest.mark.parametrize(("files", "message"), STAGES.values(), ids=STAGES.keys())
-def test_what_is_wrong_with_a_stage_is_said(files: dict[str, str], message: str, tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_stage_is_reported(files: dict[str, str], message: str, tmp_path: Path) -> None:
     assert message in "\n".join(wrong("c=own", dirs=[write(tmp_path / "conf", files)]).values())
 
 
@@ -441,7 +441,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize(("name", "message"), FUNCTIONS.items())
-def test_what_is_wrong_with_a_function_is_said(name: str, message: str, own: str) -> None:
+def test_what_is_wrong_with_a_function_is_reported(name: str, message: str, own: str) -> None:
     assert message in "\n".join(wrong("c=own", f"c/own_sub={name}", dirs=[own]).values())
 
 
@@ -449,7 +449,7 @@ def test_what_is_wrong_with_a_function_is_said(name: str, message: str, own: str
     ("module", "message"),
     [("dying", "importing dying fails: SystemExit: no"), ("bad", "importing bad fails: SyntaxError")],
 )
-def test_a_module_that_cannot_be_imported_is_said(module: str, message: str, own: str) -> None:
+def test_a_module_that_cannot_be_imported_is_reported(module: str, message: str, own: str) -> None:
     assert message in "\n".join(wrong("c=own", f"own_sub._target_={module}.f", dirs=[own]).values())
 
 
@@ -480,7 +480,7 @@ def test_packages_count_on_the_command_line_only(tmp_path: Path, monkeypatch: py
         (["runs", "show", "nope"], "nope: there is no such run"),
     ],
 )
-def test_what_is_wrong_with_the_flags_is_said(words: list[str], message: str, own_home: Path) -> None:
+def test_what_is_wrong_with_the_flags_is_reported(words: list[str], message: str, own_home: Path) -> None:
     found = inside(*words)
     assert found.code == ExitCode.BAD_INPUT
     assert message in re.sub(r"\s+", " ", found.err)
@@ -499,14 +499,14 @@ def test_what_is_wrong_with_the_flags_is_said(words: list[str], message: str, ow
     ],
     ids=range(5),
 )
-def test_a_name_that_no_file_can_have_is_said(words: list[str]) -> None:
+def test_a_name_that_no_file_can_have_is_reported(words: list[str]) -> None:
     code, _, err = inside(*words)
     assert (code, "Nothing ran" in err, "Unexpected" in err) == (ExitCode.BAD_INPUT, True, False)
     assert "xxxxx" in err or "/x/x/x" in err
 
 
 @pytest.mark.parametrize("home", ["/proc/no", "/dev/null/x"])
-def test_a_home_that_cannot_be_written_is_said(home: str) -> None:
+def test_a_home_that_cannot_be_written_is_reported(home: str) -> None:
     code, _, err = inside(*DIR, "c=gather", f"home={home}")
     assert code == ExitCode.BAD_INPUT
     assert f"home={home}: nothing can be written there" in err
@@ -541,7 +541,7 @@ OVERRIDES = (
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(OVERRIDES, max_size=3), st.sampled_from([["plan"], ["--cfg", "job"], ["--help"]]), st.booleans())
-def test_whatever_is_typed_is_understood_or_said(overrides: list[str], how: list[str], multirun: bool) -> None:
+def test_whatever_is_typed_is_understood_or_reported(overrides: list[str], how: list[str], multirun: bool) -> None:
     words = [*(how if how == ["plan"] else []), *DIR, "c=fit", *(o for o in overrides if not o.startswith("-"))]
     started = time.monotonic()
     found = inside(*words, *(how if how != ["plan"] else []), *(["--multirun"] if multirun else []))

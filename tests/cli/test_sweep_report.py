@@ -1,4 +1,4 @@
-"""What a person and a machine see of a sweep: on a terminal, in a pipe, as JSON lines, and at its end."""
+"""The output of a sweep: on a terminal, in a pipe, as JSON lines, and its summary."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_many_stored_steps_are_counted_on_a_terminal() -> None:
     assert "20 of 100 combinations; all of them: runs compare" in seen.text
 
 
-def test_steps_that_run_at_once_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_steps_that_run_at_once_is_prefixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     conf = write(
         tmp_path / "conf",
         {
@@ -199,8 +199,8 @@ def test_steps_that_run_at_once_are_told_apart(tmp_path: Path, monkeypatch: pyte
     assert SECRET.encode() not in seen.raw
     assert seen.finish() == ExitCode.DONE
     for number, word in enumerate(("one", "two")):
-        said = [line for line in seen.lines if line.startswith(f"#{number} talk run │")]
-        assert said == [f"#{number} talk run │ {word} and", f"#{number} talk run │ {word}"]
+        printed = [line for line in seen.lines if line.startswith(f"#{number} talk run │")]
+        assert printed == [f"#{number} talk run │ {word} and", f"#{number} talk run │ {word}"]
         assert any(line.startswith(f"#{number} talk run: done in ") for line in seen.lines)
 
 
@@ -219,7 +219,7 @@ def test_an_interrupted_run_gives_the_terminal_back() -> None:
     seen.press(b"\x03")
     assert seen.finish() == ExitCode.INTERRUPTED
     assert not seen.screen.cursor.hidden
-    assert "the same command goes on from there." in seen.text
+    assert "the same command continues from there." in seen.text
     assert "running" not in seen.text
 
 
@@ -253,10 +253,10 @@ def test_a_narrow_and_low_window_is_enough() -> None:
         ({"push": 0}, [], 1, 0),
     ],
 )
-def test_time_left_is_told_by_finished_steps_and_progress(
+def test_remaining_time_follows_from_finished_steps_and_progress(
     queued: dict[str, int], running: list[tuple[str, float, float | None]], lanes: int, left: float | None
 ) -> None:
-    steps = [step(*told) for told in running]
+    steps = [step(*received) for received in running]
     assert seconds_left(queued, steps, {"train": 10.0}, lanes) == left
 
 
@@ -276,20 +276,20 @@ def events(done: Finished) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.out.splitlines()]
 
 
-def test_json_lines_tell_all_that_happens(cli: Cli, own_home: Path) -> None:
+def test_json_lines_have_all_events(cli: Cli, own_home: Path) -> None:
     words = ("c=fit,ship", "knobs.rate=0.1,0.2", "source.seconds=0.05", "--multirun", "--json")
     done = cli(*DIR, *words)
-    told = events(done)
+    received = events(done)
     assert done.code == ExitCode.DONE
-    assert Counter(e["event"] for e in told) == {
+    assert Counter(e["event"] for e in received) == {
         "run_started": 1,
         "step_started": 5,
-        "step_progress": Counter(e["event"] for e in told)["step_progress"],
+        "step_progress": Counter(e["event"] for e in received)["step_progress"],
         "step_printed": 4,
         "step_ended": 5,
         "run_ended": 1,
     }
-    first, last = told[0], told[-1]
+    first, last = received[0], received[-1]
     assert first["event"] == "run_started"
     assert Path(first["folder"]) == own_home / "runs" / first["id"]
     assert [(j["number"], j["stage"], j["overrides"][0]) for j in first["jobs"]] == [
@@ -298,8 +298,8 @@ def test_json_lines_tell_all_that_happens(cli: Cli, own_home: Path) -> None:
     ]
     assert [s["action"] for s in first["steps"]] == ["run"] * 5
     assert first["notes"] == []
-    started = next(e for e in told if e["event"] == "step_started" and e["stage"] == "fit")
-    ended = next(e for e in told if e["event"] == "step_ended" and e["key"] == started["key"])
+    started = next(e for e in received if e["event"] == "step_started" and e["stage"] == "fit")
+    ended = next(e for e in received if e["event"] == "step_ended" and e["key"] == started["key"])
     assert (started["reason"], started["jobs"]) == ("new", [0, 2])
     assert (ended["status"], ended["error"], ended["metrics"]) == (
         "done",
@@ -307,7 +307,7 @@ def test_json_lines_tell_all_that_happens(cli: Cli, own_home: Path) -> None:
         {"height": 0.6000000000000001, "rest": 0},
     )
     assert Path(ended["log"]).read_text() == "fitted a line\n"
-    moved = [e for e in told if e["event"] == "step_progress"]
+    moved = [e for e in received if e["event"] == "step_progress"]
     assert {(e["total"], e["message"], e["stage"]) for e in moved} == {(3, "writing", "gather")}
     assert all(a["done"] < b["done"] for a, b in pairwise(moved))
     assert (last["status"], last["exit_code"], last["counts"]) == ("done", 0, {"done": 5})
@@ -318,16 +318,16 @@ def test_json_lines_tell_all_that_happens(cli: Cli, own_home: Path) -> None:
 
 
 def test_json_lines_of_a_failure() -> None:
-    told = events(done := inside(*DIR, "c=ship", "knobs.strict=true", "model_name=x", "--json"))
+    received = events(done := inside(*DIR, "c=ship", "knobs.strict=true", "model_name=x", "--json"))
     assert done.code == ExitCode.STEP_FAILED
-    ended = {e["stage"]: e for e in told if e["event"] == "step_ended"}
+    ended = {e["stage"]: e for e in received if e["event"] == "step_ended"}
     assert (ended["fit"]["status"], ended["fit"]["error"]) == ("failed", "RuntimeError: total 6 is doubtful")
     assert (ended["ship"]["status"], ended["ship"]["log"]) == ("skipped", None)
-    assert (told[-1]["status"], told[-1]["exit_code"]) == ("failed", 1)
-    assert told[0]["notes"] == ["Note: model_name=x changes nothing here, no step of this run receives it"]
+    assert (received[-1]["status"], received[-1]["exit_code"]) == ("failed", 1)
+    assert received[0]["notes"] == ["Note: model_name=x changes nothing here, no step of this run receives it"]
 
 
-def test_json_lines_never_tell_a_secret() -> None:
+def test_json_lines_have_no_secret() -> None:
     words = ("target.mode=leak", "show_secrets=true", f"target.login.phrase={SECRET}", "--json")
     done = inside(*DIR, "c=ship", *words)
     assert done.code == ExitCode.DONE
@@ -338,10 +338,10 @@ def test_json_lines_never_tell_a_secret() -> None:
 def test_bad_input_is_one_object() -> None:
     done = inside(*DIR, "c=fit", "knobs.rate=7", "knobs.rounds=0", "--json")
     assert done.code == ExitCode.BAD_INPUT
-    (told,) = events(done)
-    assert told["event"] == "bad_input"
-    assert {p["key"]: p["value"] for p in told["problems"]} == {"knobs.rate": "7", "knobs.rounds": "0"}
-    assert all(p["message"] and p["origin"] for p in told["problems"])
+    (received,) = events(done)
+    assert received["event"] == "bad_input"
+    assert {p["key"]: p["value"] for p in received["problems"]} == {"knobs.rate": "7", "knobs.rounds": "0"}
+    assert all(p["message"] and p["origin"] for p in received["problems"])
 
 
 @pytest.mark.parametrize("words", [["c=help"], ["--help"], ["--cfg", "job", "c=fit"], []])
@@ -351,10 +351,10 @@ def test_json_lines_are_for_runs(words: list[str]) -> None:
     assert events(done)[0]["problems"][0]["key"] == "--json"
 
 
-def test_a_rerun_may_tell_json_lines_too() -> None:
+def test_a_rerun_may_write_json_lines() -> None:
     small("c=fit")
-    told = events(inside("runs", "rerun", "last", "--json"))
-    assert [e["status"] for e in told if e["event"] == "step_ended"] == ["stored", "stored"]
+    received = events(inside("runs", "rerun", "last", "--json"))
+    assert [e["status"] for e in received if e["event"] == "step_ended"] == ["stored", "stored"]
 
 
 def test_a_reader_that_goes_away_does_not_end_the_work() -> None:

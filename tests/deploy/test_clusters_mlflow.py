@@ -285,7 +285,7 @@ def test_a_registry_that_cannot_be_reached_leaves_what_was_active(bundles: list[
     ("words", "said"),
     [
         (["--registry", "http://127.0.0.1:1"], "--model: name at least one"),
-        (["--model", "mpg"], "--registry says which"),
+        (["--model", "mpg"], "is only used with --registry"),
         (["--registry", "mlflow", "--model", "mpg"], "--registry=mlflow: expected a URL"),
         (["--registry", "http://127.0.0.1:1", "--model", "mpg", "--alias", "a b"], "--alias=a b"),
     ],

@@ -199,7 +199,7 @@ def test_runs_list_and_show() -> None:
     assert line.endswith("fit.height=3 fit.rest=0")
     assert [r["id"] for r in json.loads(inside("runs", "list", "--json").out)] == [found.record.id]
     shown = inside("runs", "show", "last").out
-    for text in ("asked for: c=fit knobs.rounds=3", "gather run", "height=3 rest=0", "rounds: 3", "status: done"):
+    for text in ("requested: c=fit knobs.rounds=3", "gather run", "height=3 rest=0", "rounds: 3", "status: done"):
         assert text in shown
     content = json.loads(inside("runs", "show", found.record.id, "--json").out)
     assert content["configs"]["0"]["knobs"]["rounds"] == 3

@@ -160,7 +160,7 @@ def test_drift_of_a_served_model(server: Server, cli: Cli, tmp_path: Path) -> No
     secret = {"WMH_CLUSTER_PW": PASSWORD}
     nothing = inside("cluster", "drift", "things", *there, env=secret)
     assert (nothing.code, nothing.err) == (0, "")
-    assert "things version 1 on http was asked nothing in these days" in nothing.out
+    assert "things version 1 on http received no requests in these days" in nothing.out
     rows = [tiny.json_row({**row, "weight": 50_000.0}) for row in tiny.ROWS] * 7
     for _ in range(2):
         assert server.call("POST", "/v2/models/things/predict", {"rows": rows})[0] == 200

@@ -1,4 +1,4 @@
-"""The command line. Its first word decides who reads the rest, before Typer or Hydra is imported."""
+"""The command line: its first argument selects Typer or Hydra's grammar, before either is imported."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "plan": "Show what would run and why, and run nothing",
-    "graph": "Show which option file pulls in which",
+    "graph": "Show which option file includes which",
     "runs": "List, show, compare and repeat runs",
     "store": "List, verify and clean the stored results",
     "serve": "Serve a model repository over HTTP",
-    "cluster": "Look after a model server",
+    "cluster": "Manage the users of a model server, and check it for drift",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program with the words of the command line; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    gc.set_threshold(50_000, 20, 20)  # looking for garbage among what imports leave is a tenth of a short run
+    """Run the program with the arguments of the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    gc.set_threshold(50_000, 20, 20)  # collecting garbage during imports is a tenth of a short run
     from when_ml_pipeline_meets_hydra.cli.exit import exit_code
 
-    return exit_code(lambda: _dispatch(words), words)
+    return exit_code(lambda: _dispatch(arguments), arguments)
 
 
-def _dispatch(words: list[str]) -> int:
-    if "-sc" in words or "--shell-completion" in words:
+def _dispatch(arguments: list[str]) -> int:
+    if "-sc" in arguments or "--shell-completion" in arguments:
         from when_ml_pipeline_meets_hydra.cli.completion import complete
 
-        return complete(words, os.environ)
-    if words and words[0] in COMMANDS:
+        return complete(arguments, os.environ)
+    if arguments and arguments[0] in COMMANDS:
         from when_ml_pipeline_meets_hydra.cli.typer_app import run_command
 
-        return run_command(words)
-    from when_ml_pipeline_meets_hydra.cli.commands.run import run_words
+        return run_command(arguments)
+    from when_ml_pipeline_meets_hydra.cli.commands.run import run_stages
 
-    return run_words(words)
+    return run_stages(arguments)

@@ -1,4 +1,4 @@
-"""Completion for bash, zsh and fish: groups, options, keys, our commands; read from the files alone."""
+"""Completion for bash, zsh and fish: groups, options, keys, commands; only reads option files and run ids."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
-from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
+from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, LONG_NAME, PROGRAM, parse_arguments, search_path
 from when_ml_pipeline_meets_hydra.cli.help.overview import choices_of
 from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option, choices_by, load_yaml, read_options
@@ -15,64 +15,66 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 _INSTALL = {
     "bash": """\
-_{name}() {{
+_wmh() {{
     local IFS=$'\\n' line="${{COMP_LINE:0:COMP_POINT}}" word keep=""
     COMPREPLY=($(COMP_LINE="$line" "$1" -sc query=bash 2>/dev/null))
     word="${{line##* }}"
-    # readline takes what stands before the last = or : for words of their own
+    # readline treats = and : as word breaks and completes only the text after them
     [[ "$word" == *[=:]* && "$COMP_WORDBREAKS" == *=* ]] && keep="${{word%"${{word##*[=:]}}"}}"
     COMPREPLY=("${{COMPREPLY[@]#"$keep"}}")
 }}
-complete -o nospace -F _{name} {name}
+complete -o nospace -F _wmh {names}
 """,
     "zsh": """\
 autoload -Uz compinit && compinit -u
-_{name}() {{
-    local -a found
-    found=("${{(@f)$(COMP_LINE="${{BUFFER[1,CURSOR]}}" ${{words[1]}} -sc query=zsh 2>/dev/null)}}")
-    compadd -S '' -- $found
+_wmh() {{
+    local -a candidates
+    candidates=("${{(@f)$(COMP_LINE="${{BUFFER[1,CURSOR]}}" ${{words[1]}} -sc query=zsh 2>/dev/null)}}")
+    compadd -S '' -- $candidates
 }}
-compdef _{name} {name}
+compdef _wmh {names}
 """,
     "fish": """\
-complete -c {name} -f -a '(env COMP_LINE=(commandline -cp) {name} -sc query=fish 2>/dev/null)'
+for name in {names}
+    complete -c $name -f -a '(env COMP_LINE=(commandline -cp) wmh -sc query=fish 2>/dev/null)'
+end
 """,
 }
 _UNINSTALL = {
-    "bash": "complete -r {name}; unset -f _{name}\n",
-    "zsh": "compdef -d {name}; unfunction _{name}\n",
-    "fish": "complete -e -c {name}\n",
+    "bash": "complete -r {names}; unset -f _wmh\n",
+    "zsh": "compdef -d {names}; unfunction _wmh\n",
+    "fish": "for name in {names}; complete -e -c $name; end\n",
 }
 
 
-def complete(words: list[str], environment: Mapping[str, str]) -> int:
-    """Answer ``-sc install=SHELL``, ``uninstall=SHELL`` or ``query=SHELL`` (for the line in ``$COMP_LINE``)."""
-    verb, _, shell = words[-1].partition("=")
+def complete(arguments: list[str], environment: Mapping[str, str]) -> int:
+    """Print the script of ``-sc install=SHELL`` or ``uninstall=SHELL``; for ``query=SHELL`` complete ``$COMP_LINE``."""
+    verb, _, shell = arguments[-1].partition("=")
     scripts = {"install": _INSTALL, "uninstall": _UNINSTALL}
     if shell not in _INSTALL or verb not in (*scripts, "query"):
         remedy = "Use install=, uninstall= or query= with bash, zsh or fish"
-        raise BadInput(Problem(key="-sc", value=words[-1], message="not understood", remedy=remedy))
+        raise BadInput(Problem(key="-sc", value=arguments[-1], message="not understood", remedy=remedy))
     if verb == "query":
         print("\n".join(candidates(environment.get("COMP_LINE", ""))))
     else:
-        sys.stdout.write(scripts[verb][shell].format(name=PROGRAM))
+        sys.stdout.write(scripts[verb][shell].format(names=f"{PROGRAM} {LONG_NAME}"))
     return 0
 
 
 def candidates(line: str) -> list[str]:
-    """What the last word of a command line can become, as whole words."""
+    """Return the completions of the last word of a command line, as whole words."""
     words = line.split()[1:]
     word = "" if not words or line.endswith(" ") else words.pop()
     first = words[0] if words else None
     if first in COMMANDS and first != "plan":
-        return sorted(w for w in _of_command(words) if w.startswith(word))
-    found = set(_of_grammar(word, words))
+        return sorted(w for w in _command_candidates(words) if w.startswith(word))
+    completions = set(_override_candidates(word, words))
     if not words:
-        found |= {f"{c} " for c in COMMANDS if c.startswith(word)}
-    return sorted(found)
+        completions |= {f"{c} " for c in COMMANDS if c.startswith(word)}
+    return sorted(completions)
 
 
-def _of_command(words: list[str]) -> Iterator[str]:
+def _command_candidates(words: list[str]) -> Iterator[str]:
     """Subcommands, run ids and flags of one of our own commands."""
     import typer
 
@@ -88,36 +90,34 @@ def _of_command(words: list[str]) -> Iterator[str]:
         yield from (folder.name for folder in (home() / "runs").glob("*"))
 
 
-def _of_grammar(word: str, words: list[str]) -> Iterator[str]:
+def _override_candidates(word: str, words: list[str]) -> Iterator[str]:
     if word.startswith("-"):
         yield from (f for names, _ in FLAGS for f in names.partition(" ")[0].split(",") if f.startswith(word))
         return
     groups = read_options(_search_path(words))
-    sign = word[: len(word) - len(word.lstrip("+~"))]
-    key, equals, value = word.removeprefix(sign).partition("=")
+    prefix = word[: len(word) - len(word.lstrip("+~"))]
+    key, equals, value = word.removeprefix(prefix).partition("=")
     if equals and key in groups:
         before, comma, last = value.rpartition(",")
-        yield from (f"{sign}{key}={before}{comma}{o}" for o in groups[key] if o.startswith(last))
+        yield from (f"{prefix}{key}={before}{comma}{o}" for o in groups[key] if o.startswith(last))
         return
-    typed = word.removeprefix(sign)
-    yield from (f"{sign}{g}=" for g in groups if g.startswith(typed))
-    yield from (f"{sign}{k}" for k in _keys(groups, words) if k.startswith(typed))
+    typed = word.removeprefix(prefix)
+    yield from (f"{prefix}{g}=" for g in groups if g.startswith(typed))
+    yield from (f"{prefix}{k}" for k in _keys(groups, words) if k.startswith(typed))
 
 
 def _search_path(words: list[str]) -> list[str]:
-    from when_ml_pipeline_meets_hydra.cli.arguments import parse_words, search_path
-
     try:
-        return search_path(parse_words(words))
+        return search_path(parse_arguments(words))
     except BadInput:
         return []
 
 
 def _keys(groups: Mapping[str, Mapping[str, Option]], words: list[str]) -> Iterator[str]:
-    """The keys of the chosen options, each with its value."""
-    said = {k.lstrip("+"): v for k, _, v in (w.partition("=") for w in words)}
-    options = (option for group, name in said.items() if (option := groups.get(group, {}).get(name)))
-    chosen = {**choices_of(groups), **{g: o for option in options for g, o in choices_by(option).items()}, **said}
+    """The keys of the chosen options, as ``key=``."""
+    overrides = {k.lstrip("+"): v for k, _, v in (w.partition("=") for w in words)}
+    options = (option for group, name in overrides.items() if (option := groups.get(group, {}).get(name)))
+    chosen = {**choices_of(groups), **{g: o for option in options for g, o in choices_by(option).items()}, **overrides}
     yield from _leaves(load_yaml((PRIMARY / "config.yaml").read_text(encoding="utf-8")), "")
     for group, name in chosen.items():
         if group != STAGES and (option := groups.get(group, {}).get(name)):

@@ -8,58 +8,60 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from when_ml_pipeline_meets_hydra.cli.output.formatting import GOES_ON
+from when_ml_pipeline_meets_hydra.cli.output.formatting import RESUME_HINT
 from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
+from when_ml_pipeline_meets_hydra.storage.home import make_home
 
 _NO_BUG = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
 _BAD_NAME = {errno.ENAMETOOLONG, errno.ELOOP}
 
 
-def exit_code(work: Callable[[], int], words: Sequence[str]) -> int:
-    """Run ``work``; show what a person did wrong as a message, and keep what nobody expected in a file."""
-    from when_ml_pipeline_meets_hydra.cli.output.streams import let_go
+def exit_code(work: Callable[[], int], arguments: Sequence[str]) -> int:
+    """Run ``work``; print user errors as a message, and write the traceback of an unexpected error to a file."""
+    from when_ml_pipeline_meets_hydra.cli.output.streams import discard_output
 
-    code = _ended(work, words)
+    code = _exit_code(work, arguments)
     try:
         sys.stdout.flush()
     except OSError as error:
-        let_go(1)  # Python would try again, and complain, when it ends
+        discard_output(1)  # Python would flush again at exit, and fail again
         if not isinstance(error, BrokenPipeError):
-            _say(f"The output cannot be written: {error.strerror}")
+            _print_error(f"The output cannot be written: {error.strerror}")
             return code or int(ExitCode.STEP_FAILED)
     return code
 
 
-def _ended(work: Callable[[], int], words: Sequence[str]) -> int:
+def _exit_code(work: Callable[[], int], arguments: Sequence[str]) -> int:
     try:
         return work()
     except PipelineError as error:
-        _show(error, as_json="--json" in words)
+        _show(error, as_json="--json" in arguments)
         return int(error.exit_code)
     except KeyboardInterrupt:
-        _say(f"Interrupted. {GOES_ON}")
+        _print_error(f"Interrupted. {RESUME_HINT}")
         return int(ExitCode.INTERRUPTED)
-    except BrokenPipeError:  # nobody reads any more
+    except BrokenPipeError:  # the reader of the pipe has gone
         return int(ExitCode.DONE)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _BAD_NAME:
             name, message = str(error.filename), f"this cannot be the name of a file: {error.strerror}"
-            _show(BadInput(Problem(key=name, message=message)), as_json="--json" in words)
+            _show(BadInput(Problem(key=name, message=message)), as_json="--json" in arguments)
             return int(ExitCode.BAD_INPUT)
         if isinstance(error, OSError) and error.errno in _NO_BUG:
             place = f": {error.filename}" if error.filename else ""
-            _say(f"{error.strerror}{place}. {GOES_ON}")
+            _print_error(f"{error.strerror}{place}. {RESUME_HINT}")
             return int(ExitCode.STEP_FAILED)
-        _say(f"Unexpected {type(error).__name__}. The whole of it is in {_keep(error, words)}; please report it.")
+        file = _write_traceback(error, arguments)
+        _print_error(f"Unexpected {type(error).__name__}. The traceback is in {file}; please report it.")
         return int(ExitCode.STEP_FAILED)
 
 
 def _show(error: PipelineError, *, as_json: bool) -> None:
     if as_json and isinstance(error, BadInput):
-        from when_ml_pipeline_meets_hydra.cli.output.json_lines import tell_problems
+        from when_ml_pipeline_meets_hydra.cli.output.json_lines import write_problems
 
-        tell_problems(error.problems)
+        write_problems(error.problems)
         return
     from rich.text import Text
 
@@ -72,26 +74,27 @@ def _show(error: PipelineError, *, as_json: bool) -> None:
         console(stderr=True, soft_wrap=True).print(Text.assemble(("Error ", "bold red"), str(error)))
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     from when_ml_pipeline_meets_hydra.cli.output.consoles import console
 
     console(stderr=True, soft_wrap=True).print(text, markup=False)
 
 
-def _keep(error: Exception, words: Sequence[str]) -> Path:
+def _write_traceback(error: Exception, arguments: Sequence[str]) -> Path:
     import tempfile
     import time
     import traceback
 
     from when_ml_pipeline_meets_hydra.masking import Redactor, is_secret_name
 
-    # Which keys are secret by their type is not known here: better too much is masked than too little.
-    pairs = [(w.partition("=")[0], w.partition("=")[2].strip("'\"")) for w in words]
-    masks = Redactor(value for key, value in pairs if is_secret_name(key) or ("." in key and len(value) >= 8))
-    text = masks.text("\n".join([*map(masks.override, words), "", *traceback.format_exception(error)]))
+    # Which keys are secret by their type is unknown here, so every long value of a nested key is masked.
+    pairs = [(a.partition("=")[0], a.partition("=")[2].strip("'\"")) for a in arguments]
+    redactor = Redactor(value for key, value in pairs if is_secret_name(key) or ("." in key and len(value) >= 8))
+    text = redactor.text("\n".join([*map(redactor.override, arguments), "", *traceback.format_exception(error)]))
     for folder in (home() / "errors", Path(tempfile.gettempdir())):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_home(folder.parent)
+            folder.mkdir(exist_ok=True)
             file = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
             file.write_text(text, encoding="utf-8")
         except OSError:

@@ -1,4 +1,4 @@
-"""Our own commands, as Typer reads them: one file each."""
+"""The Typer app of our own commands, which have one file each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="
 runs = typer.Typer(no_args_is_help=True, help=COMMANDS["runs"])
 store = typer.Typer(no_args_is_help=True, help=COMMANDS["store"])
 cluster = typer.Typer(no_args_is_help=True, help=COMMANDS["cluster"])
-users = typer.Typer(no_args_is_help=True, help="Who may use the servers of a repository")
+users = typer.Typer(no_args_is_help=True, help="Manage the users of a repository's servers")
 
 app.command("plan", help=COMMANDS["plan"], context_settings={"allow_extra_args": True})(plan)
 app.command("graph", help=COMMANDS["graph"])(graph)
@@ -42,10 +42,10 @@ store.command("verify")(verify)
 store.command("gc")(gc)
 
 
-def run_command(words: list[str]) -> int:
+def run_command(arguments: list[str]) -> int:
     """Run one of our own commands; returns its exit code."""
     try:
-        typer.main.get_command(app).main(words, prog_name=PROGRAM)
-    except SystemExit as ended:  # so it ends in any case
-        return int(ended.code or 0)
+        typer.main.get_command(app).main(arguments, prog_name=PROGRAM)
+    except SystemExit as stopped:  # Typer always exits
+        return int(stopped.code or 0)
     return 0

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.storage import durable_files
+from when_ml_pipeline_meets_hydra.storage.home import make_home
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.binding.call import Bound
@@ -74,6 +75,7 @@ class Recorder:
     @classmethod
     def of(cls, home: Path, request: Request, bound: Bound, requested: Mapping[int, str]) -> Recorder:
         """Return the recorder of a new run; ``requested`` maps the number of a job to the key of its own step."""
+        make_home(home)
         folder = _new_folder(home / "runs")
         lines = _JobLines(bound.redactor, bound.secret_keys, requested)
         # The head is written last: if it exists, the jobs do as well.

@@ -1,4 +1,4 @@
-"""``runs compare``: the combinations of runs side by side, as a table, a file or a picture."""
+"""``runs compare``: the combinations of runs side by side, as a table, a file or a plot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from when_ml_pipeline_meets_hydra.binding.settings import Objective
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json, print_rows
+from when_ml_pipeline_meets_hydra.cli.output.sweeps import sort_combinations
 from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.records.compare import Comparison, compare, objective_of
@@ -23,21 +24,21 @@ def compare_runs(
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the table to this file")] = None,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="Write the table to this file")] = None,
     picture: Annotated[
-        Path | None, typer.Option("--picture", help="Draw the metric against what was swept: .png or .svg")
+        Path | None, typer.Option("--picture", help="Plot the metric against the swept keys: .png or .svg")
     ] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Sort by it, and draw it: r2, or modeling.r2")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Sort by it, and plot it: r2, or modeling.r2")] = None,
     minimize: Annotated[bool, typer.Option("--minimize", help="The smallest value of the metric is the best")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
 ) -> None:
-    """Compare the combinations of one or several runs: what differs, what became of them, their metrics."""
-    check_endings({"--csv": csv, "--parquet": parquet, "--picture": picture})
+    """Compare the combinations of one or several runs: differing keys, status, metrics."""
+    check_suffixes({"--csv": csv, "--parquet": parquet, "--picture": picture})
     records = list(dict.fromkeys(find_record(home(), run) for run in runs))
     comparison, note = _sorted(compare(records), records[0], metric, minimize=minimize)
     contents = {file: make(comparison) for file, make in ((csv, csv_of), (parquet, parquet_of)) if file}
     if picture:
-        contents[picture] = _drawn(comparison, picture)
-    for file, content in contents.items():  # all of them, or none
-        write(file, content)
+        contents[picture] = _plot(comparison, picture)
+    for file, content in contents.items():  # after all have been made, so that an error writes none
+        write_file(file, content)
     if as_json:
         rows = [row.as_json() for row in comparison.rows]
         print_json({"keys": comparison.keys, "metrics": comparison.metrics, "combinations": rows})
@@ -52,26 +53,22 @@ def compare_runs(
 def _sorted(
     comparison: Comparison, first: Record, metric: str | None, *, minimize: bool
 ) -> tuple[Comparison, str | None]:
-    """In the order that was asked for now, or when the run began; a note where that cannot be."""
-    asked = objective_of(first)
+    """Sort by ``--metric``, otherwise by the objective of the run; returns a note if the run has no such metric."""
+    recorded = objective_of(first)
     if metric is None:
-        objective = Objective(metric=asked.metric, direction="minimize" if minimize else asked.direction)
-        try:
-            return comparison.sorted(objective), None
-        except BadInput as error:
-            return comparison, f"Note: not sorted by objective.metric={asked.metric}: {error.problems[0].message}"
+        direction = "minimize" if minimize else recorded.direction
+        return sort_combinations(comparison, Objective(metric=recorded.metric, direction=direction))
     try:
         whole = comparison.metric(metric)
     except BadInput as error:
         (problem,) = error.problems
-        remedy = problem.remedy
-        raise BadInput(Problem(key="--metric", value=metric, message=problem.message, remedy=remedy)) from None
-    same = asked.metric in (whole, whole.partition(".")[2])
-    direction = "minimize" if minimize else asked.direction if same else "maximize"
+        raise BadInput(Problem(key="--metric", value=metric, message=problem.message, remedy=problem.remedy)) from None
+    same = recorded.metric in (whole, whole.partition(".")[2])
+    direction = "minimize" if minimize else recorded.direction if same else "maximize"
     return comparison.sorted(Objective(metric=whole, direction=direction)), None
 
 
-def _drawn(comparison: Comparison, file: Path) -> bytes:
+def _plot(comparison: Comparison, file: Path) -> bytes:
     from when_ml_pipeline_meets_hydra.records.plot import draw
 
     if not comparison.metrics:
@@ -84,8 +81,8 @@ def _drawn(comparison: Comparison, file: Path) -> bytes:
     return draw(comparison, metric, file.suffix.lower().removeprefix("."))
 
 
-def check_endings(files: dict[str, Path | None]) -> None:
-    """Refuse names of files whose kind is none that their flag writes."""
+def check_suffixes(files: dict[str, Path | None]) -> None:
+    """Raise ``BadInput`` for each file whose suffix does not fit its flag."""
     allowed = {"--csv": (".csv",), "--parquet": (".parquet",), "--picture": (".png", ".svg")}
     problems = [
         Problem(key=flag, value=str(file), message=f"the file has to end with {' or '.join(allowed[flag])}")
@@ -96,8 +93,8 @@ def check_endings(files: dict[str, Path | None]) -> None:
         raise BadInput(*problems)
 
 
-def write(file: Path, content: bytes) -> None:
-    """Write a file that somebody asked for. Raises ``BadInput`` where that is not possible."""
+def write_file(file: Path, content: bytes) -> None:
+    """Write an output file. Raises ``BadInput`` if it cannot be written."""
     try:
         durable_files.write(file, content)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``graph``: which option file pulls in which."""
+"""``graph``: which option file includes which."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How to print it."""
+    """The output formats."""
 
     TREE = "tree"
     MERMAID = "mermaid"
@@ -28,7 +28,7 @@ def graph(
     form: Annotated[Format, typer.Option("--format", help="For people, for a page, for machines")] = Format.TREE,
     config_dir: Annotated[list[str] | None, typer.Option("--config-dir", help="A folder of your option files")] = None,
 ) -> None:
-    """Show the option files of a config: which one names which in its defaults list, and where its keys land."""
+    """Show the defaults lists of a config: which option file includes which, and where its keys land."""
     from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json
     from when_ml_pipeline_meets_hydra.composing.compose import compose
 
@@ -47,7 +47,7 @@ def _plain(node: Imported) -> dict[str, Any]:
 
 
 def _mermaid(root: Imported) -> Iterator[str]:
-    """Each file is one node, however often it is named; the label of an arrow says where its keys land."""
+    """One node per file, however often it is included; the label of an arrow is the package of its keys."""
     names: dict[str, str] = {}
     lines: dict[str, None] = {}
 

@@ -1,4 +1,4 @@
-"""``--cfg`` and ``--info``: what is composed, and what Hydra says about how; secrets masked."""
+"""``--cfg`` and ``--info``: the composed config, and Hydra's information about it; secrets masked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from when_ml_pipeline_meets_hydra.masking import Redactor
 
 
 def show(args: Namespace) -> int:
-    """Print what the flags ask for; runs nothing."""
+    """Print the composed configs or Hydra's information; runs nothing."""
     request = Request(overrides=tuple(args.overrides), multirun=args.multirun, config_dirs=tuple(args.config_dir))
     composed = compositions.compose(request).without_problems()
     keys, masks = find_secrets(composed)
@@ -39,7 +39,6 @@ def show(args: Namespace) -> int:
 
 
 def _config(job: Job, args: Namespace) -> Mapping[str, Any]:
-    """The job's own config, if it is asked for."""
     if args.cfg == "hydra":
         return {}
     if not args.resolve:
@@ -50,7 +49,7 @@ def _config(job: Job, args: Namespace) -> Mapping[str, Any]:
 
 
 def _hydra(composed: Composed, job: Job, args: Namespace) -> Mapping[str, Any]:
-    """Hydra's own config for a job as it is written, if it is asked for: some of it is known only when the job runs."""
+    """Hydra's own config for a job, unresolved: some of it is known only when the job runs."""
     if args.cfg == "job":
         return {}
     from when_ml_pipeline_meets_hydra.composing.hydra_config import resolve

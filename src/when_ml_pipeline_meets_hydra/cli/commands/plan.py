@@ -1,4 +1,4 @@
-"""``plan``: what would run and why."""
+"""``plan``: the steps that would run, and why."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def plan(
     config_dir: Annotated[list[str] | None, typer.Option("--config-dir", help="A folder of your option files")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
 ) -> None:
-    """Show the steps with what will be done and why; run nothing."""
+    """Show each step with its action and the reason for it; run nothing."""
     from when_ml_pipeline_meets_hydra.cli.output.consoles import print_json, print_rows
-    from when_ml_pipeline_meets_hydra.cli.output.formatting import counted
+    from when_ml_pipeline_meets_hydra.cli.output.formatting import counts_text
     from when_ml_pipeline_meets_hydra.cli.output.tables import plan_json
     from when_ml_pipeline_meets_hydra.pipeline import prepare
 
@@ -26,4 +26,4 @@ def plan(
         steps = prepared.plan.steps
         rows = ((s.call.name, s.key[:12], s.action, s.reason) for s in steps)
         print_rows(("step", "key", "action", "why"), rows)
-        print(f"{counted(s.action for s in steps)}; nothing was run")
+        print(f"{counts_text(s.action for s in steps)}; nothing was run")

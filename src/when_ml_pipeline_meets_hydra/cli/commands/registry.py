@@ -1,4 +1,4 @@
-"""``serve --registry``: a server that serves what a registry says is active."""
+"""``serve --registry``: a server of the active versions of a registry."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ ID, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
 def mirrored(
     url: str, models: Sequence[str], alias: str, every: float, root: Path, announce: Callable[[str], None]
 ) -> Iterator[None]:
-    """Let the repository below ``root`` follow the registry at ``url``, where one is given, until the block ends.
+    """Mirror the registry at ``url``, if one is given, into the repository below ``root`` until the block ends.
 
     Raises:
-        BadInput: there is no such address, or no model is named.
-        PipelineError: the registry says no, or cannot be reached.
+        BadInput: the URL or the alias is invalid, or no model is named.
+        PipelineError: the registry refuses access, or cannot be reached.
     """
     if not url:
         if models:
-            raise BadInput(
-                Problem(key="--model", value=models[0], message="belongs to a registry: --registry says which")
-            )
+            raise BadInput(Problem(key="--model", value=models[0], message="is only used with --registry"))
         yield
         return
     from pydantic import SecretStr, ValidationError
@@ -37,7 +35,7 @@ def mirrored(
 
     if not models:
         raise BadInput(Problem(key="--model", message="name at least one model of the registry"))
-    # Not left in the environment, where every worker would get it.
+    # Removed from the environment, which every worker inherits.
     user, password = os.environ.pop(ID, None) or None, os.environ.pop(PASSWORD, None) or None
     try:
         registry = Mlflow(url=url, id=user, pw=SecretStr(password) if password else None, alias=alias)

@@ -1,4 +1,4 @@
-"""Hydra's grammar: ``c=… key=value --multirun``, and the flags that only show something."""
+"""Run stages by Hydra's grammar: ``c=… key=value --multirun``; also the flags that only print."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from when_ml_pipeline_meets_hydra.cli.arguments import parse_words, search_path
+from when_ml_pipeline_meets_hydra.cli.arguments import parse_arguments, search_path
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
 
-def run_words(words: list[str]) -> int:
-    """Run the stages that the words ask for, or show what a flag asks for."""
-    if words in ([], ["--help"], ["-h"]):  # the two that have to answer at once
-        return _overview([]) if not words else _general_help([])
-    if (code := _replayed(words)) is not None:
+def run_stages(arguments: list[str]) -> int:
+    """Run the stages that the arguments name, or handle a flag such as ``--help``; returns the exit code."""
+    if arguments in ([], ["--help"], ["-h"]):  # without a parser, to be fast
+        return _overview([]) if not arguments else _general_help([])
+    if (code := _replayed(arguments)) is not None:
         return code
-    args = parse_words(words)
-    asked = {o.partition("=")[0]: o.partition("=")[2] for o in args.overrides}
-    stage = asked.get("c", "help")
+    args = parse_arguments(arguments)
+    overrides = {o.partition("=")[0]: o.partition("=")[2] for o in args.overrides}
+    stage = overrides.get("c", "help")
     if args.json and (args.version or args.info or args.cfg or args.help or stage == "help"):
-        raise BadInput(
-            Problem(key="--json", message="is for a run, and nothing is to be run here", remedy="Add c=STAGE")
-        )
+        raise BadInput(Problem(key="--json", message="is only used with a run", remedy="Add c=STAGE"))
     if args.version:
         from when_ml_pipeline_meets_hydra import __version__
 
@@ -41,9 +39,9 @@ def run_words(words: list[str]) -> int:
         return show_stage_help(args.overrides, args.config_dir, multirun=args.multirun)
     if args.help:
         return _general_help(search_path(args))
-    if stage == "help" and set(asked) <= {"c", "hydra.searchpath"}:
+    if stage == "help" and set(overrides) <= {"c", "hydra.searchpath"}:
         return _overview(search_path(args))
-    return _run(args, words)
+    return _run(args, arguments)
 
 
 def _overview(folders: Sequence[str]) -> int:
@@ -64,19 +62,19 @@ def _replayed(words: list[str]) -> int | None:
 
     if (cached := recall(words)) is None:
         return None
-    from when_ml_pipeline_meets_hydra.cli.output import watcher
+    from when_ml_pipeline_meets_hydra.cli.output import output_observer
 
-    with watcher(as_json="--json" in words) as observer:
+    with output_observer(as_json="--json" in words) as observer:
         return int(cached.replay(observer))
 
 
 def _run(args: Namespace, words: list[str]) -> int:
     from when_ml_pipeline_meets_hydra.cache.runs import remember
-    from when_ml_pipeline_meets_hydra.cli.output import watcher
+    from when_ml_pipeline_meets_hydra.cli.output import output_observer
     from when_ml_pipeline_meets_hydra.pipeline import run
 
     started = time.time()
-    with watcher(as_json=args.json) as observer:
+    with output_observer(as_json=args.json) as observer:
         done = run(args.overrides, multirun=args.multirun, config_dirs=args.config_dir, observer=observer)
     remember(words, done, started)
     return int(done.exit_code)

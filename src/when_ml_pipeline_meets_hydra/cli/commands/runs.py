@@ -1,4 +1,4 @@
-"""``runs``: the records of what was run."""
+"""``runs``: list, show, compare and repeat recorded runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def show(
     job: Annotated[int | None, typer.Option("--job", min=0, help="The config of this job only")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one run: what was asked for, its steps, versions, and the config of its jobs."""
+    """Show one run: overrides, steps, versions, and the config of its jobs."""
     record = find_record(home(), run)
     if job is not None:
         _show_config(_config(record, job), as_json=as_json)
@@ -48,10 +48,9 @@ def show(
         return
     out = console(soft_wrap=True)
     head = {k: record.head[k] for k in ("id", "started", "seconds", "folder", "git")}
-    words = " ".join(_words(record))
-    out.print(dump_yaml({**head, "status": record.status.value, "asked for": words}), markup=False, end="")
-    rows = ((*_step(step), metrics_text(step["metrics"] or {})) for step in record.steps)
-    print_rows(("step", "status", "seconds", "why", "metrics"), rows)
+    requested = " ".join(_arguments(record))
+    out.print(dump_yaml({**head, "status": record.status.value, "requested": requested}), markup=False, end="")
+    print_rows(("step", "status", "seconds", "why", "metrics"), map(_step_row, record.steps))
     for step in record.steps:
         if step["error"]:
             out.print(f"{step['stage']} {step['subcommand']}: {step['error']}", style="red", markup=False)
@@ -66,13 +65,13 @@ def show(
 
 
 def diff(a: RunId, b: RunId) -> None:
-    """Show in what two runs differ: configs of equal stages, results and metrics, versions."""
+    """Show the differences of two runs: configs of equal stages, results and metrics, versions."""
     first, second = find_record(home(), a), find_record(home(), b)
     out = console(soft_wrap=True)
-    found = list(_differences(first, second))
-    for line in found:
+    lines = list(_differences(first, second))
+    for line in lines:
         out.print(line, markup=False)
-    if not found:
+    if not lines:
         out.print("no differences")
 
 
@@ -81,20 +80,20 @@ def rerun(
     overrides: Annotated[list[str] | None, typer.Argument(help="Further overrides, such as secrets")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each event")] = False,
 ) -> None:
-    """Run again what a run was asked for; what is stored is not computed again."""
-    from when_ml_pipeline_meets_hydra.cli.output import watcher
-    from when_ml_pipeline_meets_hydra.pipeline import run as run_again
+    """Repeat a run with the same overrides; stored steps are not computed again."""
+    from when_ml_pipeline_meets_hydra.cli.output import output_observer
+    from when_ml_pipeline_meets_hydra.pipeline import run as run_pipeline
 
     request = find_record(home(), run).request
-    given = {o.partition("=")[0].lstrip("+~") for o in overrides or ()}
-    words = [o for o in request.overrides if o.partition("=")[0].lstrip("+~") not in given]
-    if masked := [o.partition("=")[0] for o in words if MASK in o]:
+    changed = {o.partition("=")[0].lstrip("+~") for o in overrides or ()}
+    repeated = [o for o in request.overrides if o.partition("=")[0].lstrip("+~") not in changed]
+    if masked := [o.partition("=")[0] for o in repeated if MASK in o]:
         raise BadInput(
             *(Problem(key=k, message="a secret, which no record keeps", remedy=f"Give it: {k}=…") for k in masked)
         )
-    words += overrides or ()
-    with watcher(as_json=as_json) as observer:
-        done = run_again(words, multirun=request.multirun, config_dirs=request.config_dirs, observer=observer)
+    repeated += overrides or ()
+    with output_observer(as_json=as_json) as observer:
+        done = run_pipeline(repeated, multirun=request.multirun, config_dirs=request.config_dirs, observer=observer)
     raise typer.Exit(int(done.exit_code))
 
 
@@ -142,11 +141,12 @@ def _row(record: Record) -> tuple[str, ...]:
     return record.id, record.status, seconds, ", ".join(head["stages"]), metrics_text(first)
 
 
-def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
-    return f"{step['stage']} {step['subcommand']}", step["status"], f"{step['seconds']:.1f}", step["reason"]
+def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:
+    name, metrics = f"{step['stage']} {step['subcommand']}", metrics_text(step["metrics"] or {})
+    return name, step["status"], f"{step['seconds']:.1f}", step["reason"], metrics
 
 
-def _words(record: Record) -> list[str]:
+def _arguments(record: Record) -> list[str]:
     request = record.request
     dirs = [word for folder in request.config_dirs for word in ("--config-dir", folder)]
     return [*request.overrides, *(["--multirun"] if request.multirun else []), *dirs]

@@ -1,4 +1,4 @@
-"""``store``: look after the stored results."""
+"""``store``: list, verify and clean the stored results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def list_results(as_json: Annotated[bool, typer.Option("--json", help="For machi
 
 
 def verify() -> None:
-    """Read every stored file and say what is missing or was changed; exit code 1 where something was."""
+    """Verify every stored file; exit code 1 if any is missing or was changed."""
     store = _store()
     wrong = list(store.verify())
     out = console(soft_wrap=True)
@@ -32,7 +32,7 @@ def verify() -> None:
         out.print(line, style="red", markup=False)
     left = store.unfinished()
     if left:
-        out.print(f"{len(left)} unfinished of runs that failed or were killed (harmless; 'store gc' removes them)")
+        out.print(f"{len(left)} unfinished results of failed or killed runs (harmless; 'store gc' removes them)")
     out.print(f"{sum(1 for _ in store.results())} results, {len(wrong)} problems")
     if wrong:
         raise typer.Exit(int(ExitCode.STEP_FAILED))
@@ -40,11 +40,11 @@ def verify() -> None:
 
 def gc(
     unused_for: Annotated[
-        float | None, typer.Option("--unused-for", min=0, help="Also results that no run used for so many days")
+        float | None, typer.Option("--unused-for", min=0, help="Also remove results unused for this many days")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be removed")] = False,
 ) -> None:
-    """Remove what runs that failed or were killed left behind, and results that were not used for long."""
+    """Remove unfinished results of failed or killed runs, and results that were not used for long."""
     store = _store()
     left = store.unfinished(remove=not dry_run)
     limit = None if unused_for is None else time.time() - unused_for * 86_400

@@ -1,1 +1,1 @@
-"""The help: overview, config groups, stages."""
+"""The help pages: overview, config groups, parameters of a stage."""

@@ -1,4 +1,4 @@
-"""``--help``: read from the config files alone, so that it answers at once."""
+"""``--help``: made from the option files alone, without Hydra, so that it is fast."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, rea
 
 EXAMPLES = (
     ("Train on the cars data and deploy the model", "c=preprocessing,modeling,deployment --multirun"),
-    ("Another model with other values", "c=modeling modeling/model=random_forest m_param.n_estimators=300"),
-    ("Your own data, and see the plan first", "plan c=modeling preprocessing/dataset=csv dataset.path=my.csv …"),
+    ("Train another model with other values", "c=modeling modeling/model=random_forest m_param.n_estimators=300"),
+    ("Show the plan for your own data", "plan c=modeling preprocessing/dataset=csv dataset.path=my.csv …"),
 )
 
 
@@ -82,7 +82,7 @@ def _groups(groups: Groups, stages: Sequence[Stage], width: int) -> Iterator[Tex
 
 
 def _row(indent: str, name: str, text: str, column: int, width: int, below: str = "") -> Iterator[Text]:
-    """A name and its description, which is wrapped, and starts on a line of its own where there is little room."""
+    """A name and its wrapped description, which starts on a new line if there is little room beside the name."""
     start = len(indent) + column + 1
     first = Text.assemble((indent, "dim"), (f"{name:<{column}} ", "cyan"))
     if start + len(text) > width and width - start < 40:

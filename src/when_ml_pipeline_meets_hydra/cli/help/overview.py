@@ -1,4 +1,4 @@
-"""``c=help`` and no words at all: which commands there are, and what to do next."""
+"""The output of ``c=help`` and of the program without arguments: the stages, and how to run them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Groups = Mapping[str, Mapping[str, Option]]
 
 
 def show_commands(search_path: Sequence[str]) -> int:
-    """Print which commands there are, and what to do next."""
+    """Print the stages, and how to run them."""
     groups = read_options(search_path)
     names = [stage.name for stage in stages_of(groups)]
     print(f"This app has {[*names, HELP]} commands")
@@ -35,17 +35,17 @@ def show_commands(search_path: Sequence[str]) -> int:
 
 
 def choices_of(groups: Groups) -> dict[str, str]:
-    """The default option of each group, the subcommands' own groups included."""
+    """Return the default option of each group, including the groups of subcommands."""
     subcommands = {stage.group: stage.subcommand for stage in stages_of(groups) if stage.subcommand}
     chosen = (groups[group].get(name) for group, name in subcommands.items())
     try:
         return {**default_choices(option for option in chosen if option), **subcommands}
     except yaml.YAMLError:
-        return default_choices()  # that a file is broken is said when it is chosen
+        return default_choices()  # a broken file is reported when it is chosen
 
 
 def stages_of(groups: Groups) -> tuple[Stage, ...]:
-    """The stages that the option files describe, in order."""
+    """Return the stages of the option files, in order."""
 
     def load(name: str) -> Mapping[str, object]:
         try:

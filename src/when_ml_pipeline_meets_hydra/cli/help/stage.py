@@ -1,4 +1,4 @@
-"""``c=STAGE --help``: what the chosen subcommand receives, key by key."""
+"""``c=STAGE --help``: the parameters of the chosen subcommand, key by key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WHOLE: dict[str, Any] = {"no_wrap": True, "overflow": "ignore"}  # a path in it
 
 
 def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, multirun: bool) -> int:
-    """Print the keys that the subcommand of each job receives: type, range, value, origin, description."""
+    """Print the parameters of each job's subcommand: key, type, range, value, origin, description."""
     composed = compose(overrides, multirun=multirun, config_dirs=config_dirs)
     keys, masks = find_secrets(composed)
     out = console()
@@ -53,7 +53,7 @@ def _masked_origin(job: Job, masks: Redactor) -> Callable[[str], str]:
 
 
 def _entries(key: str, hint: Any, loc: list[int | str], value: Any, origin: Callable[[str], str]) -> Iterator[Group]:
-    """An entry for each key that ``hint`` has at ``loc``, also for those of options inside of options."""
+    """An entry for each key that ``hint`` has at ``loc``, including the keys of nested options."""
     field = field_schema(hint, loc)
     fields: Mapping[str, Any] = field.get("properties", {})
     if not fields and (loc or not isinstance(value, dict)):
@@ -66,7 +66,7 @@ def _entries(key: str, hint: Any, loc: list[int | str], value: Any, origin: Call
 
 
 def _entry(key: str, value: Any, field: Mapping[str, Any], origin: str) -> Group:
-    """``key=value`` and what is allowed; below it what it means and where the value comes from."""
+    """``key=value`` and the allowed values; below them the description and the origin of the value."""
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     if len(shown) > _LONG:
         shown = shown[:_LONG] + "…"

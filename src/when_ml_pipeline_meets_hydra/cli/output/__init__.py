@@ -1,4 +1,4 @@
-"""What is shown at the terminal: a live view on a terminal, plain lines in a pipe, JSON lines for machines."""
+"""Output of a run: a live view on a terminal, plain lines in a pipe, JSON lines for machines."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.cli.output.watching import Watcher
+    from when_ml_pipeline_meets_hydra.cli.output.plain_lines import OutputObserver
 
 
-def watcher(*, as_json: bool = False) -> Watcher:
-    """The observer that fits to where stderr leads; to be used in a ``with``."""
+def output_observer(*, as_json: bool = False) -> OutputObserver:
+    """Return the observer for the kind of stderr, as a context manager."""
     if as_json:
         from when_ml_pipeline_meets_hydra.cli.output.json_lines import JsonLines
 
@@ -20,6 +20,6 @@ def watcher(*, as_json: bool = False) -> Watcher:
         from when_ml_pipeline_meets_hydra.cli.output.live import LiveView
 
         return LiveView()
-    from when_ml_pipeline_meets_hydra.cli.output.watching import PlainLines
+    from when_ml_pipeline_meets_hydra.cli.output.plain_lines import PlainLines
 
     return PlainLines()

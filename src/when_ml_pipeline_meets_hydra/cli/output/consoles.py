@@ -1,4 +1,4 @@
-"""The consoles that the command line prints to."""
+"""Rich consoles and print functions of the command line."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from rich.console import Console
 from when_ml_pipeline_meets_hydra.cli.output.formatting import table_lines
 from when_ml_pipeline_meets_hydra.cli.output.tables import Rows
 
-_MANY = 200  # rows that take Rich too long
+_MANY = 200  # rows; Rich is slow for more
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
-    """A console as wide as the window; in a pipe nothing is cut or wrapped, unless $COLUMNS says how wide it is.
+    """Return a console as wide as the window; in a pipe nothing is cut or wrapped, unless $COLUMNS sets a width.
 
-    With ``soft_wrap`` long lines are left to the terminal, so that a path in them stays in one piece.
+    With ``soft_wrap`` long lines are not broken, so that a path in them can be copied.
     """
     file = sys.stderr if stderr else sys.stdout
-    is_open = not file.isatty() and "COLUMNS" not in os.environ
-    return Console(file=file, highlight=False, width=10_000 if is_open else None, soft_wrap=soft_wrap)
+    is_unlimited = not file.isatty() and "COLUMNS" not in os.environ
+    return Console(file=file, highlight=False, width=10_000 if is_unlimited else None, soft_wrap=soft_wrap)
 
 
 def print_json(content: Any) -> None:
-    """Print plain values to stdout, for machines."""
+    """Print plain values to stdout as JSON."""
     json.dump(content, sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table to stdout: coloured and as wide as the window, or as plain text for a pipe and for many rows."""
+    """Print a table to stdout: coloured on a terminal, as plain text in a pipe and for many rows."""
     rows = list(rows)
     out = console()
     if out.is_terminal and len(rows) <= _MANY:

@@ -1,4 +1,4 @@
-"""Outcomes and tables as plain text, for the screen and for pipes; nothing here prints or needs a library."""
+"""Outcomes, metrics and tables as text; nothing here prints or imports Rich."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
 
-Parts = tuple[tuple[str, str], ...]  # texts and their styles
+Parts = tuple[tuple[str, str], ...]  # texts and their Rich styles
 
 STYLES = {
     "run": "cyan",
@@ -22,11 +22,11 @@ STYLES = {
     "running": "cyan",
     "killed": "bold red",
 }
-GOES_ON = "Finished steps are kept: the same command goes on from there."
+RESUME_HINT = "Finished steps are kept: the same command continues from there."
 
 
 def outcome_parts(outcome: Outcome) -> Parts:
-    """What became of one step in one line, ``modeling train: done in 1.3 s (new)  r2=0.87``; its error in a second."""
+    """Format an outcome as ``modeling train: done in 1.3 s (new)  r2=0.87``, its error on a second line."""
     status, seconds = outcome.status, outcome.seconds
     took = f" in {seconds:.1f} s" if seconds >= 0.05 else ""
     metrics = f"  {metrics_text(outcome.metrics)}" if outcome.metrics else ""
@@ -35,25 +35,20 @@ def outcome_parts(outcome: Outcome) -> Parts:
     return *head, (f" ({outcome.reason})", "dim"), (metrics, ""), error
 
 
-def plain(parts: Parts) -> str:
-    """The parts of a line without their styles."""
-    return "".join(text for text, _ in parts)
-
-
 def metrics_text(metrics: Mapping[str, float]) -> str:
-    """``r2=0.868 mae=1.92``."""
+    """Format metrics as ``r2=0.868 mae=1.92``."""
     from when_ml_pipeline_meets_hydra.execution.outcomes import format_metric  # not needed for --help
 
     return " ".join(f"{name}={format_metric(value)}" for name, value in metrics.items())
 
 
-def counted(words: Iterable[str]) -> str:
-    """``3 done, 1 failed``."""
-    return ", ".join(f"{n} {word}" for word, n in Counter(words).items()) or "nothing to do"
+def counts_text(values: Iterable[str]) -> str:
+    """Format the counts of statuses or actions as ``3 done, 1 failed``."""
+    return ", ".join(f"{n} {value}" for value, n in Counter(values).items()) or "nothing to do"
 
 
 def table_lines(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A plain table, line by line: quick for many rows, and nothing in it is cut or wrapped."""
+    """Yield the lines of a plain table, in which nothing is cut or wrapped; fast for many rows."""
     lines = [tuple(columns), *(tuple(cell.replace("\n", " ") for cell in row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

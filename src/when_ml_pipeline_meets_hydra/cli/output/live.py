@@ -1,4 +1,4 @@
-"""A run on a terminal: what has been said scrolls away above, and below stands what is going on."""
+"""A run on a terminal: messages scroll above a live view of the running steps."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console
 from when_ml_pipeline_meets_hydra.cli.output.formatting import STYLES, Parts, outcome_parts
+from when_ml_pipeline_meets_hydra.cli.output.plain_lines import PlainLines
 from when_ml_pipeline_meets_hydra.cli.output.tables import Rows
-from when_ml_pipeline_meets_hydra.cli.output.watching import PlainLines
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.planning.plan import Action
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.planning.plan import Step
     from when_ml_pipeline_meets_hydra.runs import Prepared
 
-_PAUSE = 0.1  # seconds between two pictures
+_PAUSE = 0.1  # seconds between two refreshes
 _MANY = 50  # stored steps that get no line of their own
-_SHOWN = 10  # running steps at the most, fewer in a low window
+_SHOWN = 10  # running steps at most, fewer in a low window
 
 
 def seconds_left(
     queued: Mapping[str, int], running: Iterable[Task], took: Mapping[str, float], lanes: int
 ) -> float | None:
-    """How long the rest takes, in seconds; None where nothing tells.
+    """Estimate the remaining time of a run, in seconds; None if there is nothing to estimate it from.
 
-    ``queued`` and ``took`` map the name of a subcommand to how many of its steps wait, and to how long one takes;
+    ``queued`` maps the name of a subcommand to the number of its waiting steps, ``took`` to their mean duration (s);
     ``lanes`` steps run at a time.
     """
     if not {name for name, count in queued.items() if count} <= took.keys():
@@ -56,16 +56,16 @@ def seconds_left(
 
 
 class LiveView(PlainLines):
-    """Shows counts, the running steps with their progress, and how long the rest will take.
+    """Shows counts, the running steps with their progress, and the remaining time.
 
-    What is printed is collected and shown with the next picture, so that ten thousand quick steps cost little.
+    Messages are buffered until the next refresh, so that ten thousand quick steps cost little.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._console = console(stderr=True, soft_wrap=True)
         self.width = self._console.width
-        self._scrolls = sys.stdout.isatty()  # otherwise stdout leads elsewhere, and is not mixed with the picture
+        self._scrolls = sys.stdout.isatty()  # otherwise stdout is redirected, and written to directly
         self._live = Live(
             self,
             console=self._console,
@@ -89,15 +89,15 @@ class LiveView(PlainLines):
             _Clock(),
         )
         self._bars = Progress(*self._columns, console=self._console, auto_refresh=False)
-        self._whole = self._bars.add_task("", total=None)
+        self._total = self._bars.add_task("", total=None)
         self._closed = Event()
         self._thread = Thread(target=self._refresh, daemon=True)
 
     def run_started(self, prepared: Prepared, folder: Path) -> None:
-        """Begin to show what is going on."""
+        """Start the live view."""
         steps = [s for s in prepared.plan.steps if s.action is not Action.NOT_NEEDED]
         self._planned = len(steps)
-        self._bars.update(self._whole, total=max(self._planned, 1))
+        self._bars.update(self._total, total=max(self._planned, 1))
         self._queued = {s.key: s.call.name for s in steps if s.action is Action.RUN}
         self._quiet = len(steps) - len(self._queued) > _MANY
         self._numbered = prepared.request.multirun
@@ -107,33 +107,33 @@ class LiveView(PlainLines):
         self._thread.start()
 
     def step_started(self, step: Step) -> None:
-        """Show the step with the others that run."""
+        """Add a progress bar for the step."""
         with self._lock:
             super().step_started(step)
             self._queued.pop(step.key, None)
             self._running[step.key] = self._bars.add_task(self._label(step), total=None, name=step.call.name)
             self._lanes = max(self._lanes, len(self._running))
             if self._planned == 1:
-                self.say(((step.call.name, "bold"), (f": {step.reason}", "")))
+                self.message(((step.call.name, "bold"), (f": {step.reason}", "")))
 
     def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
-        """Move the bar."""
+        """Update the progress bar of the step."""
         with self._lock:
             if (bar := self._running.get(step.key)) is not None:
                 label = f"{self._label(step)}: {self._masks.text(message)}" if message else self._label(step)
                 self._bars.update(bar, description=label, completed=done, total=total or None)
 
     def step_printed(self, step: Step, text: str) -> None:
-        """Pass on what the step printed; with several at once, say which one it was."""
+        """Print the output of the step, prefixed with its name while several steps run."""
         with self._lock:
             if self._scrolls and len(self._running) > 1:
                 for line in text.splitlines():
-                    self.say(((f"{self._label(step)} │ ", "dim"), (line, "")))
+                    self.message(((f"{self._label(step)} │ ", "dim"), (line, "")))
             else:
                 self.print(text)
 
     def step_ended(self, outcome: Outcome) -> None:
-        """Count the step, and say what became of it."""
+        """Count the step, and print its outcome."""
         with self._lock:
             key, name, status = outcome.step.key, outcome.step.call.name, outcome.status
             self._queued.pop(key, None)
@@ -143,72 +143,72 @@ class LiveView(PlainLines):
             if status is Status.DONE:
                 seconds, count = self._times.get(name, (0.0, 0))
                 self._times[name] = seconds + outcome.seconds, count + 1
-            self._announce(outcome.step.jobs[0])
+            self._print_job_lines(outcome.step.jobs[0])
             if not (self._quiet and status is Status.STORED):
-                which = (f"#{outcome.step.jobs[0]} ", "dim") if self._numbered and self._lanes > 1 else ("", "")
-                self.say((which, *outcome_parts(outcome)))
+                number = (f"#{outcome.step.jobs[0]} ", "dim") if self._numbered and self._lanes > 1 else ("", "")
+                self.message((number, *outcome_parts(outcome)))
 
     def print(self, text: str) -> None:
-        """Write whole lines to stdout: above the picture where that is the same terminal."""
+        """Write whole lines to stdout; above the live view if stdout is the terminal."""
         if self._scrolls:
-            self._later(Text(text))
+            self._buffer(Text(text))
         else:
             super().print(text)
 
-    def say(self, parts: Parts) -> None:
-        """Write a line above the picture."""
-        self._later(Text.assemble(*parts, "\n"))
+    def message(self, parts: Parts) -> None:
+        """Write a line above the live view."""
+        self._buffer(Text.assemble(*parts, "\n"))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Show a table as wide as the window."""
         self._console.print(Rows(columns, list(rows)), soft_wrap=False)
 
     def close(self) -> None:
-        """Take the picture away."""
+        """Remove the live view."""
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join()
         with self._lock:
-            self._show()
+            self._flush()
             self._live.stop()
 
     def _label(self, step: Step) -> str:
         return f"#{step.jobs[0]} {step.call.name}" if self._numbered else step.call.name
 
-    def _later(self, text: Text) -> None:
+    def _buffer(self, text: Text) -> None:
         with self._lock:
             self._pending.append(text)
             if self._closed.is_set():
-                self._show()
+                self._flush()
 
     def _refresh(self) -> None:
         while not self._closed.wait(_PAUSE):
             with self._lock:
-                self._show()
+                self._flush()
 
-    def _show(self) -> None:
-        """Print what has been collected, and the picture anew."""
+    def _flush(self) -> None:
+        """Print the buffered messages, and refresh the live view."""
         try:
             if self._pending:
                 self._console.print(*self._pending, sep="", end="")
                 self._pending.clear()
             elif self._live.is_started:
                 self._live.refresh()
-        except OSError:  # the terminal has gone; the work goes on
+        except OSError:  # the terminal has gone; the run continues
             self._pending.clear()
 
     def __rich__(self) -> Group:
-        """The picture of the moment."""
+        """The running steps, the total progress and the counts."""
         ended = sum(self._ended.values())
-        self._bars.update(self._whole, description=f"{ended} of {self._planned} steps", completed=ended)
-        whole, *running = self._bars.tasks
+        self._bars.update(self._total, description=f"{ended} of {self._planned} steps", completed=ended)
+        total, *running = self._bars.tasks
         most = max(min(_SHOWN, self._console.height - 6), 1)
         table = self._bars.make_tasks_table(running[:most])
         if len(running) > most:
             table.add_row(Text(f"and {len(running) - most} more", "dim"))
         if self._planned == 1:
             return Group(table)
-        table.add_row(*(column(whole) for column in self._columns))
+        table.add_row(*(column(total) for column in self._columns))
         return Group(table, Text.assemble(*self._counts(running), no_wrap=True, overflow="ellipsis"))
 
     def _counts(self, running: Sequence[Task]) -> Iterator[tuple[str, str]]:
@@ -224,7 +224,7 @@ class LiveView(PlainLines):
 
 
 class _Clock(ProgressColumn):
-    """How long a step has been running."""
+    """The elapsed time of a step."""
 
     def render(self, task: Task) -> Text:
         return Text(_clock(task.elapsed or 0))

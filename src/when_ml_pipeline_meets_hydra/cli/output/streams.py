@@ -1,4 +1,4 @@
-"""stdout and stderr as a run writes to them."""
+"""Text streams that survive a closed pipe."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import os
 from typing import TextIO
 
 
-def let_go(*descriptors: int) -> None:
-    """Let what is still written there, also when Python ends, go nowhere: nobody reads it any more."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def discard_output(*descriptors: int) -> None:
+    """Redirect file descriptors to /dev/null, so that later writes and Python's flush at exit do not fail."""
+    null = os.open(os.devnull, os.O_WRONLY)
     for descriptor in descriptors:
-        os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+        os.dup2(null, descriptor)
+    os.close(null)
 
 
 class Stream:
-    """A text stream that is flushed at once, and keeps silent when nobody reads any more; the work goes on."""
+    """A text stream that is flushed after each write, and discards the output once its reader has gone."""
 
     def __init__(self, stream: TextIO) -> None:
-        # While a step runs, sys.stdout and sys.stderr lead to its log: the real ones are kept here.
+        # Kept here, since sys.stdout and sys.stderr are redirected to the log of a step while it runs.
         self._stream = stream
 
     def write(self, text: str) -> None:
-        """Write whole lines in one piece."""
+        """Write whole lines with one call, and flush."""
         try:
             self._stream.write(text)
             self._stream.flush()
         except BrokenPipeError:
-            let_go(self._stream.fileno())
+            discard_output(self._stream.fileno())

@@ -1,4 +1,4 @@
-"""The end of a sweep: its combinations side by side, the best ones and those that failed where there are many."""
+"""The summary of a sweep: its combinations side by side; of many, the best and the failed ones."""
 
 from __future__ import annotations
 
@@ -8,16 +8,14 @@ from when_ml_pipeline_meets_hydra.binding.settings import Objective
 from when_ml_pipeline_meets_hydra.cli.output.formatting import Parts
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
-from when_ml_pipeline_meets_hydra.records.compare import Combination, Comparison, compare, objective_of
-from when_ml_pipeline_meets_hydra.records.record import Record
+from when_ml_pipeline_meets_hydra.records.compare import Combination, Comparison
 
-_MANY = 40  # combinations that are all shown
-_MOST = 20  # the best ones, failed ones and failures otherwise
+_MANY = 40  # combinations; of more, only some are shown
+_MOST = 20  # best combinations, failed combinations and failures shown then
 
 
-def compared(record: Record) -> tuple[Comparison, str | None]:
-    """The combinations of a run in the order that it asked for; a note where it asked for an unknown metric."""
-    comparison, objective = compare([record]), objective_of(record)
+def sort_combinations(comparison: Comparison, objective: Objective) -> tuple[Comparison, str | None]:
+    """Sort combinations by an objective; returns a note if it names an unknown metric."""
     try:
         return comparison.sorted(objective), None
     except BadInput as error:
@@ -26,8 +24,8 @@ def compared(record: Record) -> tuple[Comparison, str | None]:
         return comparison, f"Note: not sorted by objective.metric={objective.metric}: {problem.message}{remedy}"
 
 
-def chosen_rows(comparison: Comparison) -> Sequence[Combination]:
-    """All combinations, or the best and the failed ones of many."""
+def shown_rows(comparison: Comparison) -> Sequence[Combination]:
+    """Return all combinations, or the best and the failed ones of many."""
     rows = comparison.rows
     if len(rows) <= _MANY:
         return rows
@@ -35,9 +33,9 @@ def chosen_rows(comparison: Comparison) -> Sequence[Combination]:
     return [*rows[:_MOST], *failed[:_MOST]]
 
 
-def remarks(comparison: Comparison, shown: int, run_id: str) -> Iterator[Parts]:
-    """What stands below the table: its order, where the rest is, and what failed, each once."""
-    objective: Objective = comparison.objective
+def footer(comparison: Comparison, shown: int, run_id: str) -> Iterator[Parts]:
+    """Yield the lines below the table: its order, how to see the rest, and each failure once."""
+    objective = comparison.objective
     order = f"sorted by {objective.metric}, {objective.direction}" if objective.metric else ""
     if (all_rows := len(comparison.rows)) > shown:
         rest = f"{shown} of {all_rows} combinations{', ' if order else ''}{order}; all of them: runs compare {run_id}"

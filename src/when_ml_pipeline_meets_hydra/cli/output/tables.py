@@ -1,4 +1,4 @@
-"""Plans, problems and tables as Rich renderables; nothing here prints."""
+"""Problems and tables as Rich renderables, a plan as JSON; nothing here prints."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Problems:
-    """All that is wrong with the input."""
+    """The problems of bad input."""
 
     problems: Sequence[Problem]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """One paragraph per problem: key and value, what is wrong, where it comes from, what to do."""
+        """One paragraph per problem: key and value, message, origin, jobs, remedy."""
         many = len(self.problems)
         yield Text("Nothing ran: " + (f"{many} problems" if many > 1 else "1 problem"), "bold red")
         for problem in self.problems:
@@ -41,7 +41,7 @@ class Problems:
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
-    """A plan for machines."""
+    """Return a plan as JSON values."""
     return {"steps": [_step_json(s) for s in plan.steps], "requested": {str(n): k for n, k in plan.requested.items()}}
 
 
@@ -61,13 +61,13 @@ def _step_json(step: Step) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Rows:
-    """A plain table: ``columns`` are its headings, a status or an action gets its colour."""
+    """A table with headings; statuses and actions are coloured."""
 
     columns: Sequence[str]
     rows: Iterable[Sequence[str]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The table; only long cells are folded where the window is narrow."""
+        """The table; in a narrow window only long cells are folded."""
         rows = list(self.rows)
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name, cells in zip(self.columns, zip(*rows, strict=True) if rows else self.columns, strict=True):

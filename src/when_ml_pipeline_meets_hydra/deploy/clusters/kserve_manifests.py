@@ -29,9 +29,9 @@ set -e
 mkdir -p /tmp/models
 cp -r /mnt/models/. /tmp/models
 printf '%s\\n' "$SERVE_PW" \\
-  | when_ml_pipeline_meets_hydra cluster user add "$SERVE_ID" --role predict --replace --repository /tmp/models
+  | wmh cluster user add "$SERVE_ID" --role predict --replace --repository /tmp/models
 unset SERVE_PW
-exec when_ml_pipeline_meets_hydra serve --repository /tmp/models --host 0.0.0.0 --port 8080
+exec wmh serve --repository /tmp/models --host 0.0.0.0 --port 8080
 """
 
 

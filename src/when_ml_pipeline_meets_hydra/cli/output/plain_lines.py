@@ -1,4 +1,4 @@
-"""The observers of a run at the terminal; this module has the one that prints plain lines, for pipes."""
+"""The observer that prints plain lines, and the base class of all output observers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from threading import RLock
 from typing import TYPE_CHECKING, Self
 
 from when_ml_pipeline_meets_hydra.cli.output.formatting import (
-    GOES_ON,
+    RESUME_HINT,
     Parts,
-    counted,
+    counts_text,
     outcome_parts,
-    plain,
     table_lines,
 )
 from when_ml_pipeline_meets_hydra.cli.output.streams import Stream
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.runs import Prepared, Run
 
 
-class Watcher(RunObserver):
-    """An observer that has something to put away at the end, also where the run breaks off."""
+class OutputObserver(RunObserver):
+    """An observer that is closed at the end, also after an error; a context manager."""
 
     def __enter__(self) -> Self:
         return self
@@ -37,13 +36,13 @@ class Watcher(RunObserver):
         self.close()
 
     def close(self) -> None:
-        """Put everything away."""
+        """Release what the observer holds."""
 
 
-class PlainLines(Watcher):
-    """As Hydra's users know it: job lines and what steps print on stdout, the rest on stderr.
+class PlainLines(OutputObserver):
+    """Prints, as Hydra does, job lines and the output of steps on stdout, and messages on stderr.
 
-    Steps may run at the same time, and in threads: what one of them prints stays in one piece.
+    Thread-safe: each message is written in one piece.
     """
 
     width: int | None = None  # of the window, in characters; a pipe has none
@@ -56,76 +55,78 @@ class PlainLines(Watcher):
         self._is_sweep = False
 
     def run_started(self, prepared: Prepared, folder: Path) -> None:
-        """Say how many jobs there are, and where their record lies."""
+        """Print the notes and, for a multirun, the number of jobs and the folder of the run."""
         for note in notes(prepared):
-            self.say(((note, "yellow"),))
+            self.message(((note, "yellow"),))
         self._is_sweep = len({job.combination for job, _ in prepared.bound.calls}) > 1
         if prepared.request.multirun:
-            self.print(f"Launching {len(prepared.bound.calls)} jobs locally\nSweep output dir : {_relative(folder)}\n")
+            shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+            self.print(f"Launching {len(prepared.bound.calls)} jobs locally\nSweep output dir : {shown}\n")
             self._jobs = _job_lines(prepared)
             self._next = next(self._jobs, None)
 
     def step_started(self, step: Step) -> None:
-        """Name the jobs up to that of the step."""
-        self._announce(step.jobs[0])
+        """Print the job lines up to the job of the step."""
+        self._print_job_lines(step.jobs[0])
 
     def step_waits(self, step: Step, holder: str) -> None:
-        """Say for whom a step waits."""
-        self.say(((f"{step.call.name}: waiting for {holder}, which computes the same step", "yellow"),))
+        """Print which run computes the same step."""
+        self.message(((f"{step.call.name}: waiting for {holder}, which computes the same step", "yellow"),))
 
     def step_printed(self, step: Step, text: str) -> None:
-        """Pass on what the step printed."""
+        """Print the output of the step."""
         with self._lock:
             self.print(text)
 
     def step_ended(self, outcome: Outcome) -> None:
-        """Say what became of the step."""
+        """Print the outcome of the step."""
         with self._lock:
-            self._announce(outcome.step.jobs[0])
-            self.say(outcome_parts(outcome))
+            self._print_job_lines(outcome.step.jobs[0])
+            self.message(outcome_parts(outcome))
 
     def run_ended(self, run: Run) -> None:
-        """Name the run, compare its combinations, and name the logs of what failed."""
-        self._announce(sys.maxsize)
+        """Print the remaining job lines and the summary."""
+        self._print_job_lines(sys.maxsize)
         self.close()
         self.summarize(run)
 
     def summarize(self, run: Run) -> None:
-        """The last words."""
-        self.say(((f"run {run.record.id}: " + counted(o.status for o in run.outcomes), ""),))
+        """Print the run id and counts, the table of a sweep, and the logs of failed steps."""
+        self.message(((f"run {run.record.id}: " + counts_text(o.status for o in run.outcomes), ""),))
         if self._is_sweep:
             self._compare(run)
         for o in () if self._is_sweep else run.outcomes:
             if o.error and o.log and o.status is not Status.INTERRUPTED:
-                self.say((("  ", ""), (o.step.call.name, "bold"), (f" {o.status}, log: {o.log}", "")))
+                self.message((("  ", ""), (o.step.call.name, "bold"), (f" {o.status}, log: {o.log}", "")))
         if any(o.status is Status.INTERRUPTED for o in run.outcomes):
-            self.say(((f"Interrupted. {GOES_ON}", "yellow"),))
+            self.message(((f"Interrupted. {RESUME_HINT}", "yellow"),))
 
     def _compare(self, run: Run) -> None:
-        from when_ml_pipeline_meets_hydra.cli.output.sweeps import chosen_rows, compared, remarks
+        from when_ml_pipeline_meets_hydra.cli.output.sweeps import footer, shown_rows, sort_combinations
+        from when_ml_pipeline_meets_hydra.records.compare import compare, objective_of
 
-        comparison, note = compared(run.record)
-        rows = chosen_rows(comparison)
+        comparison, note = sort_combinations(compare([run.record]), objective_of(run.record))
+        rows = shown_rows(comparison)
         self.table(*comparison.table(rows, self.width))
-        for parts in remarks(comparison, len(rows), run.record.id):
-            self.say(parts)
+        for parts in footer(comparison, len(rows), run.record.id):
+            self.message(parts)
         if note:
-            self.say(((note, "yellow"),))
+            self.message(((note, "yellow"),))
 
     def print(self, text: str) -> None:
         """Write whole lines to stdout."""
         self._out.write(text)
 
-    def say(self, parts: Parts) -> None:
+    def message(self, parts: Parts) -> None:
         """Write a line to stderr."""
-        self._err.write(plain(parts) + "\n")
+        self._err.write("".join(text for text, _ in parts) + "\n")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Write a table to stderr."""
         self._err.write("".join(f"{line}\n" for line in table_lines(columns, rows)))
 
-    def _announce(self, number: int) -> None:
-        """Print the lines of the jobs up to ``number``, each once."""
+    def _print_job_lines(self, number: int) -> None:
+        """Print the lines of the jobs up to ``number`` that have not been printed."""
         with self._lock:
             lines = []
             while self._next and self._next[0] <= number:
@@ -136,18 +137,14 @@ class PlainLines(Watcher):
 
 
 def notes(prepared: Prepared) -> Iterator[str]:
-    """What a person may want to know before anything runs."""
+    """Yield the notes about a run that is about to start: overrides that change nothing."""
     for line in prepared.unused:
         key = prepared.bound.redactor.override(line, prepared.bound.secret_keys)
         yield f"Note: {key} changes nothing here, no step of this run receives it"
 
 
 def _job_lines(prepared: Prepared) -> Iterator[tuple[int, str]]:
-    """The numbers and overrides of the jobs, as Hydra applies them: choices first."""
+    """The numbers and overrides of the jobs, in the order in which Hydra applies them: choices first."""
     masked = cache(lambda line: prepared.shown_redactor.override(line, prepared.bound.secret_keys))
     for job, _ in prepared.bound.calls:
         yield job.number, " ".join(map(masked, sorted(job.overrides, key=job.values.__contains__)))
-
-
-def _relative(folder: Path) -> Path:
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
