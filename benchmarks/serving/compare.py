@@ -1,12 +1,12 @@
-"""Requests a second, and how long they take: this server beside others, all with one model, in one run.
+"""Compare throughput and latency of this server and others, all with one model, in one run.
 
     python benchmarks/serving/compare.py [--environments FOLDER] [--seconds 5] [-n ROUNDS] [--only NAME …]
 
 Needs pandas and h2load (Debian: nghttp2-client). The others are installed into environments below FOLDER, once. All
-servers run at once and are asked in turn, so that whatever else the machine does hits each of them alike; medians over
-the rounds. Ours asks for an id and a password, the others for none; each has as many workers as there are processors.
+servers run at once and are measured in turn, so that other load on the machine affects all of them; medians over the
+rounds. Ours checks an id and a password, the others do not; each has as many workers as there are processors.
 
-* peak: one row per request, 8 connections, each asks again as soon as it has its answer. CPU time (user and system) is
+* peak: one row per request, 8 connections, each sends the next request on the response. CPU time (user and system) is
   that of all processes of the server meanwhile.
 * p99: the same at a steady rate of half of the server's own peak.
 * batches: the same with 1,000 rows per request.
@@ -29,14 +29,14 @@ from pathlib import Path
 import one_model
 import pandas as pd
 
-from servers import OTHERS, OURS, Server, ask, cpu_seconds, environment, running
+from servers import OTHERS, OURS, Server, cpu_seconds, environment, predict, running
 
 CONNECTIONS, BATCH = 8, 1000
 
 
 @dataclass(kw_only=True)
 class Measured:
-    """Requests a second, CPU time for each in ms, and the 99th percentile of their times in ms; one for each round."""
+    """Requests per second, CPU time per request in ms, and 99th percentile of latency in ms; one value per round."""
 
     peak: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Measured:
 
 
 class Load:
-    """One server, and the bodies that it is asked with."""
+    """One server, and the request bodies sent to it."""
 
     def __init__(self, server: Server, url: str, process: int, folder: Path, rows: Sequence[dict[str, object]]) -> None:
         self.server, self._url, self._process, self._folder = server, url, process, folder
@@ -54,16 +54,16 @@ class Load:
             (folder / name).write_text(json.dumps(server.body(body)))
 
     def run(self, body: str, seconds: float, connections: int, rate: float = 0.0) -> tuple[float, float, float]:
-        """Requests a second, CPU time for each in ms, and the 99th percentile of their times in ms."""
+        """Return requests per second, CPU time per request in ms, and 99th percentile of latency in ms."""
         log = self._folder / "times"
         log.unlink(missing_ok=True)
-        words = ["h2load", "--h1", "-t", "1", "-c", str(connections), "-D", str(seconds), "--log-file", str(log)]
-        words += ["-d", str(self._folder / body), "-H", "Content-Type: application/json"]
-        words += [word for name, value in self.server.headers.items() for word in ("-H", f"{name}: {value}")]
+        command = ["h2load", "--h1", "-t", "1", "-c", str(connections), "-D", str(seconds), "--log-file", str(log)]
+        command += ["-d", str(self._folder / body), "-H", "Content-Type: application/json"]
+        command += [word for name, value in self.server.headers.items() for word in ("-H", f"{name}: {value}")]
         if rate:
-            words += ["--rps", str(max(1, round(rate / connections)))]
+            command += ["--rps", str(max(1, round(rate / connections)))]
         before = cpu_seconds(self._process)
-        done = subprocess.run([*words, self._url], capture_output=True, text=True, check=True)
+        done = subprocess.run([*command, self._url], capture_output=True, text=True, check=True)
         cpu = cpu_seconds(self._process) - before
         lines = [line.split() for line in log.read_text().splitlines()]
         if wrong := [line for line in lines if line[1] != "200"]:
@@ -94,10 +94,10 @@ def main() -> None:
             programs = environment(server, options.environments)
             place = folder / f"server-{number}"
             url, process = stack.enter_context(running(server, programs, place, 18_700 + number, rows[:1]))
-            found = ask(server, url, rows[:50])
-            worst = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+            predicted = predict(server, url, rows[:50])
+            worst = max(abs(a - b) for a, b in zip(predicted, expected, strict=True))
             if worst > 1e-3:
-                sys.exit(f"{server.name} answers otherwise than the model, by up to {worst}")
+                sys.exit(f"{server.name} differs from the model by up to {worst}")
             loads.append(Load(server, url, process, place, rows))
         _print([load.server for load in loads], _measure(loads, options.rounds, options.seconds))
 

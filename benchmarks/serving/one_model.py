@@ -1,4 +1,4 @@
-"""One scikit-learn pipeline, in the forms that the servers take: joblib, MLflow's model, and a bundle of ours."""
+"""One scikit-learn pipeline in the formats of the servers: joblib, an MLflow model, and a bundle of ours."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ NAME = "mpg"
 
 
 def rows() -> list[dict[str, Any]]:
-    """All cars of which the target is known; numbers are numbers, missing ones None."""
+    """Return all cars with a target; missing numbers are None."""
     with CARS.open(encoding="utf-8", newline="") as file:
-        found = [row for row in csv.DictReader(file) if row[TARGET]]
+        cars = [row for row in csv.DictReader(file) if row[TARGET]]
     kept = (*NUMBERS, TARGET)
-    return [{name: float(row[name]) if row[name] else None for name in kept} | {TEXT: row[TEXT]} for row in found]
+    return [{name: float(row[name]) if row[name] else None for name in kept} | {TEXT: row[TEXT]} for row in cars]
 
 
 def fitted() -> Pipeline:
-    """Median, scaling, one-hot categories, and 200 trees of depth 3."""
+    """Return a fitted pipeline: median, scaling, one-hot categories, and 200 trees of depth 3."""
     numbers = Pipeline([("impute", SimpleImputer(strategy="median")), ("scale", StandardScaler())])
     texts = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     columns = ColumnTransformer([("numbers", numbers, list(NUMBERS)), ("texts", texts, [TEXT])])
@@ -63,9 +63,9 @@ def fitted() -> Pipeline:
 
 
 def write(folder: Path) -> Pipeline:
-    """The pipeline as ``model.joblib``, and as the active version of a repository ``models`` of ours.
+    """Write the pipeline as ``model.joblib``, and as the active version of a repository ``models`` of ours.
 
-    Building the bundle fails unless it predicts what the pipeline predicts.
+    Building the bundle verifies its predictions against the pipeline's.
     """
     pipeline = fitted()
     joblib.dump(pipeline, folder / "model.joblib")
@@ -110,9 +110,9 @@ def _preprocessing(pipeline: Pipeline) -> onnx.ModelProto:
     nodes = [*casts, *made.graph.node]
     del made.graph.node[:]
     made.graph.node.extend(nodes)
-    for found in made.graph.input:
-        if found.name in NUMBERS:
-            found.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    for tensor in made.graph.input:
+        if tensor.name in NUMBERS:
+            tensor.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
     return made
 
 
@@ -127,8 +127,8 @@ def _trained(pipeline: Pipeline, folder: Path) -> TrainedModel:
         node.output[:] = ["prediction" if name == old else name for name in node.output]
     onnx.save(graph, folder / "model.onnx")
     predicted: np.ndarray[Any, Any] = pipeline.predict(table[[*NUMBERS, TEXT]])
-    answers = pl.DataFrame({"target": table[TARGET].to_numpy(), "prediction": predicted})
-    answers.write_parquet(folder / "predictions.parquet")
+    predictions = pl.DataFrame({"target": table[TARGET].to_numpy(), "prediction": predicted})
+    predictions.write_parquet(folder / "predictions.parquet")
     return TrainedModel(
         path=folder, model="gradient_boosting", task=Task.REGRESSION, metrics={"r2": 1.0}, baseline={"r2": 0.0}
     )

@@ -1,4 +1,4 @@
-"""The servers that are compared: what each needs installed, how it is started, and how it is asked."""
+"""The servers to compare: installation, start command, requests and responses."""
 
 from __future__ import annotations
 
@@ -60,26 +60,26 @@ MLFLOW = """
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """One of them.
+    """A server to compare.
 
     Attributes:
-        name: what it is called in tables.
-        packages: what to install into an environment of its own; none: it runs in ours.
-        files: name → content of what it reads from its directory.
-        before: Python to run once, in its environment.
-        command: the words that start it; the first one is a program of its environment.
-        path: where it answers.
-        body: rows → what it is asked.
-        answers: content of an answer → the predictions.
-        headers: what else a request brings.
-        variables: what its environment variables are besides.
+        name: its name in tables.
+        packages: packages of its own environment; none: it runs in ours.
+        files: name → content of the files in its directory.
+        before: Python code to run once in its environment.
+        command: port → start command; the first word is a program of its environment.
+        path: path of its predictions.
+        body: rows → request body.
+        predictions: response body → predictions.
+        headers: additional headers of a request.
+        variables: additional environment variables.
     """
 
     name: str
     command: Callable[[int], Sequence[str]]
     path: str
     body: Callable[[Rows], Any] = lambda rows: {"rows": rows}
-    answers: Callable[[Any], Sequence[float]] = lambda content: content["predictions"]
+    predictions: Callable[[Any], Sequence[float]] = lambda content: content["predictions"]
     packages: Sequence[str] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     before: str = ""
@@ -108,7 +108,7 @@ def _mlserver(workers: int) -> Server:
         command=lambda port: ("mlserver", "start", "."),
         path=f"/v2/models/{NAME}/infer",
         body=_as_tensors,
-        answers=lambda content: content["outputs"][0]["data"],
+        predictions=lambda content: content["outputs"][0]["data"],
     )
 
 
@@ -142,7 +142,7 @@ OTHERS = (
         files={"service.py": dedent(BENTO % WORKERS)},
         command=lambda port: ("bentoml", "serve", "service:Model", "--host", "127.0.0.1", "-p", str(port)),
         path="/predict",
-        answers=lambda content: content,
+        predictions=lambda content: content,
         variables={"BENTOML_DO_NOT_TRACK": "True"},
     ),
     Server(
@@ -163,7 +163,7 @@ OTHERS = (
 
 
 def environment(server: Server, below: Path) -> Path:
-    """The directory of programs of the server's environment, which is made if it is not there."""
+    """Return the directory of programs of the server's environment; creates it if needed."""
     if not server.packages:
         return Path(sys.executable).parent
     import sklearn
@@ -179,7 +179,7 @@ def environment(server: Server, below: Path) -> Path:
 
 @contextmanager
 def running(server: Server, programs: Path, folder: Path, port: int, row: Rows) -> Iterator[tuple[str, int]]:
-    """The URL that answers, once it does, and the server's process; ``folder`` holds what it reads and writes."""
+    """Start a server in ``folder``, and yield its URL and process id once it is ready."""
     folder.mkdir()
     (folder / "model.joblib").symlink_to(folder.parent / "model.joblib")
     for name, content in server.files.items():
@@ -209,16 +209,16 @@ def running(server: Server, programs: Path, folder: Path, port: int, row: Rows) 
             process.kill()
 
 
-def ask(server: Server, url: str, rows: Rows) -> Sequence[float]:
-    """The predictions for rows."""
+def predict(server: Server, url: str, rows: Rows) -> Sequence[float]:
+    """Return the predictions for rows."""
     headers = {"Content-Type": "application/json", **server.headers}
     request = urllib.request.Request(url, json.dumps(server.body(rows)).encode(), headers)
     with urllib.request.urlopen(request, timeout=30) as response:
-        return [float(value) for value in server.answers(json.load(response))]
+        return [float(value) for value in server.predictions(json.load(response))]
 
 
 def cpu_seconds(process: int) -> float:
-    """User and system time so far of a process and all that it has started, and they in turn."""
+    """Return user and system time so far of a process and all its descendants."""
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
@@ -239,7 +239,7 @@ def _wait(server: Server, url: str, row: Rows, process: subprocess.Popen[bytes],
         if process.poll() is not None:
             break
         try:
-            ask(server, url, row)
+            predict(server, url, row)
         except OSError:
             time.sleep(0.5)
         else:

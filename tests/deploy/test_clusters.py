@@ -157,7 +157,7 @@ def test_what_is_not_there_is_refused(cluster: Judging, model: str, bundles: lis
 def test_a_bad_bundle_is_refused(cluster: Cluster, model: str, bundles: list[Path], tmp_path: Path) -> None:
     bad = shutil.copytree(bundles[0], tmp_path / "bad")
     (bad / "model.onnx").write_bytes((bundles[1] / "model.onnx").read_bytes())
-    with pytest.raises(Refused, match=r"model\.onnx does not have its checksum"):
+    with pytest.raises(Refused, match=r"model\.onnx does not match its checksum"):
         cluster.push(model, bad)
     assert cluster.status(model).versions == ()
 

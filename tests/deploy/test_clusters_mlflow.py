@@ -178,7 +178,7 @@ def test_a_bad_bundle_is_refused(server: MlflowServer, bundles: list[Path], tmp_
         (tmp_path / name).write_bytes((bundles[0] / name).read_bytes())
     (tmp_path / "model.onnx").write_bytes((bundles[1] / "model.onnx").read_bytes())
     cluster = registry(server.url)
-    with pytest.raises(Refused, match=r"model\.onnx does not have its checksum"):
+    with pytest.raises(Refused, match=r"model\.onnx does not match its checksum"):
         cluster.push("bad", tmp_path)
     assert cluster.status("bad").versions == ()
 
@@ -277,7 +277,7 @@ def test_a_registry_that_cannot_be_reached_leaves_what_was_active(bundles: list[
         code, answer = started.call("POST", "/v2/models/mirrored/predict", {"rows": ROWS})
         assert (code, answer["model_version"]) == (200, "7")
         eventually(lambda: "cannot be reached" in started.log.read_text().partition("Try: ")[2])
-    assert "mirrored version 7 is served, as it was active last" in started.log.read_text()
+    assert "mirrored version 7, which was active last, is served" in started.log.read_text()
     assert started.log.read_text().partition("Try: ")[2].count("cannot be reached") == 1
 
 

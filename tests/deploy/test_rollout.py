@@ -36,12 +36,12 @@ from when_ml_pipeline_meets_hydra.serving.engine import scorer
 from when_ml_pipeline_meets_hydra.serving.engine.encode import feeds_from_rows
 from when_ml_pipeline_meets_hydra.serving.formats import archive
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Canary, Measured, Status, Terms
-from when_ml_pipeline_meets_hydra.serving.http.models import Loaded
+from when_ml_pipeline_meets_hydra.serving.http.models import LoadedVersions
 from when_ml_pipeline_meets_hydra.serving.monitoring.agreement import agreement
-from when_ml_pipeline_meets_hydra.serving.monitoring.background import Watch
+from when_ml_pipeline_meets_hydra.serving.monitoring.background import Monitor
 from when_ml_pipeline_meets_hydra.serving.observations import latencies
-from when_ml_pipeline_meets_hydra.serving.observations.canary_counts import Verdict, judge, told
-from when_ml_pipeline_meets_hydra.serving.observations.counters import MOST_ROWS, Rows, Seen, asked
+from when_ml_pipeline_meets_hydra.serving.observations.canary_counts import Verdict, canary_progress, judge
+from when_ml_pipeline_meets_hydra.serving.observations.counters import MAX_ROWS, RequestCounters, Rows, with_fallback
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
 # One worker starts the servers once.
@@ -124,7 +124,7 @@ def test_a_canary_that_disagrees_is_taken_back(server: Server, bundles: list[Pat
         done = until(lambda: repository.status("other"), lambda s: s.canary is None)
     assert (done.active, done.previous) == (1, ())
     assert (done.history[-1].action, done.history[-1].who) == ("take back", "server")
-    assert "rows answered as by the active version" in (done.history[-1].why or "")
+    assert "rows predicted as by the active version" in (done.history[-1].why or "")
     assert not seen.problems
 
 
@@ -184,7 +184,7 @@ def test_nobody_notices(tmp_path: Path, bundles: list[Path]) -> None:
         assert cluster.push("things", bundles[2]) == 2
         workers = server.workers()
         pause()
-        with pytest.raises(Refused, match=r"model\.onnx does not have its checksum"):
+        with pytest.raises(Refused, match=r"model\.onnx does not match its checksum"):
             cluster.push("things", damaged(tmp_path, bundles[1]))
         server.process.send_signal(signal.SIGHUP)
         until_is(lambda: len(server.workers()) == 2 and not set(workers) & set(server.workers()))
@@ -315,11 +315,11 @@ def until_is(is_so: Callable[[], bool]) -> None:
 def test_more_versions_than_are_kept_in_memory(tmp_path: Path, bundles: list[Path]) -> None:
     """What serves is watched also where others have taken its place among the loaded versions."""
     repository = pushed(tmp_path, "things", bundles)
-    loaded = Loaded(repository, capacity=1)
-    served = loaded.chosen("things")
+    loaded = LoadedVersions(repository, capacity=1)
+    served = loaded.routed("things")
     loaded.version("things", 2)
-    asked(served, lambda one: one.scorer.predict(ROWS))
-    Watch(loaded).look(last=True)
+    with_fallback(served, lambda one: one.scorer.predict(ROWS))
+    Monitor(loaded).check(last=True)
     found = repository.observation("things").observed
     assert found is not None
     assert (found.requests, found.prediction.total) == (1, len(ROWS))
@@ -328,8 +328,8 @@ def test_more_versions_than_are_kept_in_memory(tmp_path: Path, bundles: list[Pat
 def test_a_canary_gets_its_share(tmp_path: Path, bundles: list[Path]) -> None:
     repository = pushed(tmp_path, "things", bundles)
     repository.canary("things", 2, TERMS, "ann")
-    loaded = Loaded(repository)
-    found = [loaded.chosen("things").number for _ in range(3000)]
+    loaded = LoadedVersions(repository)
+    found = [loaded.routed("things").number for _ in range(3000)]
     assert 0.26 < found.count(2) / 3000 < 0.34
     assert set(found) == {1, 2}
     assert {loaded.active("things").number for _ in range(50)} == {1}
@@ -338,14 +338,14 @@ def test_a_canary_gets_its_share(tmp_path: Path, bundles: list[Path]) -> None:
 def test_agreement(tmp_path: Path, bundles: list[Path]) -> None:
     first, near, far = (scorer.load(bundles[number]) for number in (0, 1, 2))
     feeds = feeds_from_rows(first.manifest.inputs, ROWS)
-    mine = [Rows(feeds, first.answers(feeds))]
+    mine = [Rows(feeds, first.run_unobserved(feeds))]
     assert agreement(mine, first.manifest, near, 0.05) == (len(ROWS), len(ROWS))
     assert agreement(mine, first.manifest, near, 0.0) == (len(ROWS), 0)
     assert agreement(mine, first.manifest, far, 0.05) == (len(ROWS), 0)
     # A column that this version does not know is missing to the other one.
     columns = tuple(column for column in first.manifest.inputs if column.name not in ("maker", "weight"))
     without = {column.name: feeds[column.name] for column in columns}
-    missing = first.answers(
+    missing = first.run_unobserved(
         feeds_from_rows(first.manifest.inputs, [{**row, "maker": None, "weight": None} for row in ROWS])
     )
     fewer = replace(first.manifest, inputs=columns)
@@ -358,26 +358,26 @@ def test_agreement_of_classes(tmp_path: Path, bundles: list[Path]) -> None:
     bundling.build(data, tiny.classification(tmp_path / "model"), tmp_path / "bundle")
     classes, number = scorer.load(tmp_path / "bundle"), scorer.load(bundles[0])
     feeds = feeds_from_rows(classes.manifest.inputs, ROWS)
-    label, probabilities = classes.answers(feeds)
+    label, probabilities = classes.run_unobserved(feeds)
     assert agreement([Rows(feeds, [label, probabilities])], classes.manifest, classes, 0.0) == (len(ROWS), len(ROWS))
     wrong = np.array(["fair" if name == "cheap" else "cheap" for name in label], dtype=object)
     assert agreement([Rows(feeds, [wrong, probabilities])], classes.manifest, classes, 0.0) == (len(ROWS), 0)
     assert agreement([Rows(feeds, [label, probabilities])], classes.manifest, number, 0.0) == (len(ROWS), 0)
 
 
-def test_one_model_keeps_the_watch_from_no_other(
+def test_an_error_of_one_model_does_not_stop_the_monitoring_of_others(
     tmp_path: Path, bundles: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     for model in ("bad", "good"):
         repository = pushed(tmp_path, model, bundles)
-    loaded = Loaded(repository)
-    watch = Watch(loaded)
-    versions = [loaded.chosen(model) for model in ("bad", "good")]
+    loaded = LoadedVersions(repository)
+    monitor = Monitor(loaded)
+    versions = [loaded.routed(model) for model in ("bad", "good")]
     (tmp_path / "bad" / "versions" / "1" / "training.json").write_text("{")
     for _ in range(2):
         for served in versions:
-            asked(served, lambda one: one.scorer.predict(ROWS))
-        watch.look(last=True)
+            with_fallback(served, lambda one: one.scorer.predict(ROWS))
+        monitor.check(last=True)
     found = repository.observation("good").observed
     assert found is not None
     assert found.requests == 2
@@ -385,18 +385,18 @@ def test_one_model_keeps_the_watch_from_no_other(
     assert [record.message.partition(":")[0] for record in own] == ["bad"], "said once"
 
 
-def test_of_many_rows_some_are_noted_that_are_spread_over_all() -> None:
-    seen = Seen()
+def test_of_many_rows_an_evenly_spaced_sample_is_kept() -> None:
+    counters = RequestCounters()
     for _ in range(2):
         for turn in range(5000):
-            seen.rows({"x": np.array([[turn]])}, [np.array([[turn]])])
-        kept = [int(rows.outputs[0][0, 0]) for rows in seen.take().rows]
-        assert len(kept) <= MOST_ROWS
+            counters.record_rows({"x": np.array([[turn]])}, [np.array([[turn]])])
+        kept = [int(rows.outputs[0][0, 0]) for rows in counters.snapshot().rows]
+        assert len(kept) <= MAX_ROWS
     assert max(kept) > 4900
-    seen = Seen()
-    seen.rows({"x": np.arange(7000)[:, None]}, [np.arange(7000)[:, None]])
-    (rows,) = seen.take().rows
-    assert len(rows.outputs[0]) <= MOST_ROWS
+    counters = RequestCounters()
+    counters.record_rows({"x": np.arange(7000)[:, None]}, [np.arange(7000)[:, None]])
+    (rows,) = counters.snapshot().rows
+    assert len(rows.outputs[0]) <= MAX_ROWS
     assert rows.outputs[0].max() > 6900
     assert (rows.feeds["x"] == rows.outputs[0]).all()
 
@@ -423,7 +423,7 @@ def canary(**terms: Any) -> Canary:
         ({"latency": 0.0031}, "take back", "95th percentile is 2.1 times"),
         ({"agreed": 89}, "take back", "89.0% of 100 rows"),
         ({"agreed": 90}, "promote", ""),
-        ({"compared": 0, "agreed": 0}, "wait", "no row was answered by both"),
+        ({"compared": 0, "agreed": 0}, "wait", "no row was predicted by both"),
         ({"active_requests": 0, "active_latency": None}, "wait", "the active version had no request"),
         ({"agreed": 10, "latency": 1.0}, "take back", "; "),
     ],
@@ -433,16 +433,16 @@ def test_the_rules(found: dict[str, Any], verdict: str, why: str) -> None:
     assert (judged.verdict.value, why in judged.why) == (verdict, True), judged
 
 
-def test_how_a_canary_does_is_told() -> None:
-    assert list(told(canary(), measured(errors=1))) == [
+def test_progress_of_a_canary() -> None:
+    assert list(canary_progress(canary(), measured(errors=1))) == [
         "since 2026-11-21 11:45:00 UTC, judged after 100 requests and 10 minutes",
         "100 requests, the active version had 900",
         "1 failed, allowed 2.0%",
         "95th percentile 2 ms, of the active version 1.5 ms, allowed 2 times",
-        "99 of 100 rows answered alike (99.0%, at least 90.0%)",
+        "99 of 100 rows with equal predictions (99.0%, at least 90.0%)",
     ]
-    assert list(told(canary(), Measured()))[1:] == ["no request has reached it: is a server running?"]
-    assert list(told(canary(), None))[1:] == ["the cluster does not say how it does"]
+    assert list(canary_progress(canary(), Measured()))[1:] == ["no request has reached it: is a server running?"]
+    assert list(canary_progress(canary(), None))[1:] == ["the cluster reports no measurements of it"]
 
 
 def test_a_canary_has_to_serve_for_a_while() -> None:
@@ -465,7 +465,7 @@ def test_more_failures_never_help(found: Measured) -> None:
 
 @given(st.lists(st.floats(1e-5, 100), min_size=1), st.floats(0.01, 1))
 def test_quantiles_of_times_in_buckets(times: list[float], part: float) -> None:
-    found = latencies.quantile(latencies.bucketed(times), part)
+    found = latencies.quantile(latencies.histogram(times), part)
     exact = sorted(times)[max(0, math.ceil(len(times) * part) - 1)]
     assert found is not None
     assert found <= max(exact, latencies.FIRST) * 1.21

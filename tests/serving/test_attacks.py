@@ -1,4 +1,4 @@
-"""What strangers, careless colleagues and broken clients send: it is refused, and whoever else asks notices nothing."""
+"""Malicious and malformed requests: they are rejected, and other clients are not affected."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, good: Path) -> Iterator[Ser
 
 @pytest.fixture
 def unaffected(server: Server) -> Iterator[Traffic]:
-    """Somebody who asks all the while; every answer has to be right."""
+    """A client that sends requests throughout the test; every prediction must be right."""
     with traffic(server, "things", ROWS, lambda _, row: tiny.price(tiny.ROWS[row]), rate=25) as seen:
         yield seen
     assert seen.problems == []
@@ -90,7 +90,7 @@ def tar_of(**files: bytes) -> bytes:
 
 
 def changed(good: Path, folder: Path, change: Change) -> bytes:
-    """The archive of a bundle whose model was changed by somebody who also renewed its checksums."""
+    """Archive of a bundle with a changed model and matching checksums."""
     folder.mkdir()
     for file in good.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
@@ -100,7 +100,7 @@ def changed(good: Path, folder: Path, change: Change) -> bytes:
 
 
 class Harm:
-    """Would leave a file if it was unpickled."""
+    """Object that leaves a file if it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -123,7 +123,7 @@ def external(location: str) -> Change:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda model: model.write_bytes(model.read_bytes()[:-100]), "model.onnx"),
         (lambda model: model.write_bytes(b""), "model.onnx"),
@@ -134,16 +134,16 @@ def external(location: str) -> Change:
     ],
     ids=["truncated", "empty", "bomb", "pickle", "absolute path", "relative path"],
 )
-def test_models_that_do_harm(
-    server: Server, unaffected: Traffic, good: Path, tmp_path: Path, change: Change, said: str
+def test_malicious_models(
+    server: Server, unaffected: Traffic, good: Path, tmp_path: Path, change: Change, message: str
 ) -> None:
     status, answer = server.upload("things", changed(good, tmp_path / "bundle", change))
-    assert (status, said in answer["error"]) == (422, True), answer
+    assert (status, message in answer["error"]) == (422, True), answer
     assert not (tmp_path / "harm").exists()
     assert len(server.call("GET", "/v2/repository/models/things")[1]["versions"]) == 1
 
 
-def test_archives_that_are_none(server: Server, unaffected: Traffic, good: Path, tmp_path: Path) -> None:
+def test_invalid_archives(server: Server, unaffected: Traffic, good: Path, tmp_path: Path) -> None:
     huge = tarfile.TarInfo("model.onnx")
     huge.size = 1 << 60
     sparse = tarfile.TarInfo("model.onnx")
@@ -167,7 +167,7 @@ def test_archives_that_are_none(server: Server, unaffected: Traffic, good: Path,
 @pytest.mark.parametrize(
     "name", ["..", "../things", "%2e%2e", "..%2f..%2fevil", "a%00b", "users.json", "-x", "a" * 101]
 )
-def test_names_that_lead_elsewhere(server: Server, good: Path, name: str) -> None:
+def test_path_traversal_in_names(server: Server, good: Path, name: str) -> None:
     before = sorted(path.name for path in server.log.parent.rglob("*"))
     status, _ = server.upload(name, packed(good))
     assert status in (404, 405, 422)
@@ -176,13 +176,13 @@ def test_names_that_lead_elsewhere(server: Server, good: Path, name: str) -> Non
 
 
 def test_a_replayed_upload_with_another_body(server: Server, good: Path, tmp_path: Path) -> None:
-    """The digest is the first body's: another one is not kept, whoever sends it."""
+    """The digest is that of the first body: another body is rejected."""
     first = packed(good)
     headers = {"Content-Digest": archive.digest_header(hashlib.sha256(first).digest())}
     other = first.replace(b'"acme"', b'"acmE"')
     assert other != first
     status, answer = server.call("POST", VERSIONS, other, **headers)
-    assert (status, "not the one that Content-Digest names" in answer["error"]) == (422, True), answer
+    assert (status, "does not match Content-Digest" in answer["error"]) == (422, True), answer
     assert server.call("POST", VERSIONS, first, **headers) == (
         201,
         {"version": 1},
@@ -201,7 +201,7 @@ def test_bodies_that_are_too_large_or_compressed(server: Server, unaffected: Tra
 
 
 def _chunked(port: int, path: str, size: int) -> bytes:
-    """The answer to a body that does not say how large it is."""
+    """Response to a body without a Content-Length."""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {TOKEN}\r\nTransfer-Encoding: chunked\r\n"
     head += f"Content-Digest: {archive.digest_header(bytes(32))}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
@@ -210,12 +210,12 @@ def _chunked(port: int, path: str, size: int) -> bytes:
             for _ in range(size >> 16):
                 connection.sendall(b"10000\r\n" + b"[" * (1 << 16) + b"\r\n")
         except OSError:
-            pass  # the server has answered and closed
+            pass  # the server has responded and closed the connection
         return connection.recv(1000)
 
 
 def test_ten_thousand_failed_logins(server: Server, unaffected: Traffic) -> None:
-    """The service goes on, few of them cost a check, and no password that was tried is written anywhere."""
+    """The server keeps serving, few of them cost a check, and no attempted password is logged."""
     seen: Counter[int] = Counter()
     mark = "tried-" + str(random.getrandbits(60))
 
@@ -255,7 +255,7 @@ def _text(server: Server, path: str) -> str:
 
 
 def test_slow_requests_and_too_many_at_once(tmp_path: Path, good: Path) -> None:
-    """Whoever sends a body that does not come loses the place that others need, after a while."""
+    """A request whose body does not arrive times out, which frees its place."""
     repository = Repository(tmp_path / "models")
     repository.activate("things", repository.add("things", good, ID), ID)
     head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nAuthorization: {TOKEN}\r\nContent-Length: 100\r\n\r\n".encode()
@@ -265,12 +265,12 @@ def test_slow_requests_and_too_many_at_once(tmp_path: Path, good: Path) -> None:
         unfinished.sendall(head[:20])
         for connection in slow:
             connection.sendall(head + b"{")
-        answers = set()
+        statuses = set()
         end = time.monotonic() + 2.5
-        while 503 not in answers and time.monotonic() < end:
-            answers.add(server.call("POST", PREDICT, {"rows": ROWS})[0])
-        assert answers <= {200, 503}
-        assert 503 in answers
+        while 503 not in statuses and time.monotonic() < end:
+            statuses.add(server.call("POST", PREDICT, {"rows": ROWS})[0])
+        assert statuses <= {200, 503}
+        assert 503 in statuses
         assert server.call("GET", "/v2/health/live", auth=None)[0] == 200
         for connection in slow:
             answer = connection.recv(1000)
@@ -283,25 +283,25 @@ def test_slow_requests_and_too_many_at_once(tmp_path: Path, good: Path) -> None:
             connection.close()
 
 
-def test_an_answer_that_takes_too_long(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prediction_that_takes_too_long(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = Repository(tmp_path / "models")
     repository.activate("things", repository.add("things", good, ID), ID)
     app = create_app(Settings(root=repository.root, sole={ID: new_user(Role.PREDICT, PASSWORD)}, timeout=0.5))
     done = threading.Event()
-    slowly = Scorer.answers
+    original = Scorer.run_unobserved
 
-    def answers(scorer: Scorer, feeds: Any) -> Any:
+    def delayed(scorer: Scorer, feeds: Any) -> Any:
         assert done.wait(30)
-        return slowly(scorer, feeds)
+        return original(scorer, feeds)
 
-    async def ask() -> httpx.Response:
+    async def post() -> httpx.Response:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, auth=(ID, PASSWORD), base_url="http://server") as client:
             return await client.post(PREDICT, json={"rows": ROWS * 30})
 
-    assert asyncio.run(ask()).status_code == 200
-    monkeypatch.setattr(Scorer, "answers", answers)
+    assert asyncio.run(post()).status_code == 200
+    monkeypatch.setattr(Scorer, "run_unobserved", delayed)
     threading.Timer(2, done.set).start()
-    answer = asyncio.run(ask())
-    assert (answer.status_code, answer.json()["error"]) == (503, "there was no answer within 0.5 s")
+    answer = asyncio.run(post())
+    assert (answer.status_code, answer.json()["error"]) == (503, "no response within 0.5 s")
     assert answer.headers["retry-after"] == "1"

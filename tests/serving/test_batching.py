@@ -1,4 +1,4 @@
-"""Calls that come at once are answered together, and everybody gets their own answer."""
+"""Dynamic batching: concurrent calls are combined, and each gets its own outputs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 import tiny_models as tiny
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.engine import scorer
-from when_ml_pipeline_meets_hydra.serving.engine.batching import MOST_ROWS, Together
+from when_ml_pipeline_meets_hydra.serving.engine.batching import MAX_BATCH_ROWS, DynamicBatcher
 
 Feeds = dict[str, np.ndarray[Any, Any]]
 
 
 class Model:
-    """Doubles ``x``, once it may; notes how many rows each run has; fails where a row is negative."""
+    """Doubles ``x`` once ``may`` is set; records the rows of each run; fails if a row is negative."""
 
     def __init__(self) -> None:
         self.runs: list[int] = []
@@ -44,68 +44,68 @@ def column(*values: float) -> Feeds:
     return {"x": np.array(values).reshape(-1, 1)}
 
 
-def answers(model: Model, requests: list[Feeds]) -> list[Any]:
-    """What each request gets; the first one runs while all others come."""
-    together = Together(model)
+def results(model: Model, requests: list[Feeds]) -> list[Any]:
+    """Return the result of each request; the first one runs while all others arrive."""
+    batcher = DynamicBatcher(model)
 
-    def ask(feeds: Feeds) -> Any:
+    def call(feeds: Feeds) -> Any:
         try:
-            return together(feeds, len(feeds["x"]))
+            return batcher(feeds, len(feeds["x"]))
         except ValueError as error:
             return str(error)
 
     with ThreadPoolExecutor(len(requests)) as pool:
-        first = pool.submit(ask, requests[0])
+        first = pool.submit(call, requests[0])
         assert model.began.wait(30)
-        others = [pool.submit(ask, request) for request in requests[1:]]
-        while len(together._waiting) < len(others):
+        others = [pool.submit(call, request) for request in requests[1:]]
+        while len(batcher._waiting) < len(others):
             time.sleep(0.001)
         model.may.set()
         return [future.result(30) for future in (first, *others)]
 
 
-def test_those_who_wait_are_one_run() -> None:
+def test_waiting_requests_are_one_batch() -> None:
     model = Model()
-    found = answers(model, [column(1), column(2), column(3, 4), column(5)])
+    found = results(model, [column(1), column(2), column(3, 4), column(5)])
     assert model.runs == [1, 4]
     assert [part[0].reshape(-1).tolist() for part in found] == [[2], [4], [6, 8], [10]]
     assert [part[1].tolist() for part in found] == [["1"], ["2"], ["3", "4"], ["5"]]
 
 
-def test_a_run_has_no_more_rows_than_it_may() -> None:
+def test_the_rows_of_a_batch_are_limited() -> None:
     model = Model()
-    answers(model, [column(0), *[column(*range(30)) for _ in range(5)]])
+    results(model, [column(0), *[column(*range(30)) for _ in range(5)]])
     assert model.runs == [1, 60, 60, 30]
-    assert MOST_ROWS == 64
+    assert MAX_BATCH_ROWS == 64
 
 
 def test_a_request_that_fails_fails_alone() -> None:
-    found = answers(Model(), [column(1), column(2), column(-1), column(3)])
+    found = results(Model(), [column(1), column(2), column(-1), column(3)])
     assert found[2] == "negative"
     assert [found[number][0].tolist() for number in (0, 1, 3)] == [[[2]], [[4]], [[6]]]
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(st.integers(-1, 9), min_size=1, max_size=40), min_size=1, max_size=12))
-def test_everybody_gets_their_own(requests: list[list[int]]) -> None:
+def test_each_request_gets_its_own_outputs(requests: list[list[int]]) -> None:
     model = Model()
     model.may.set()
-    together = Together(model)
-    together(column(1), 1)
+    batcher = DynamicBatcher(model)
+    batcher(column(1), 1)
 
-    def ask(values: list[int]) -> Any:
+    def call(values: list[int]) -> Any:
         try:
-            return together(column(*values), len(values))[0].reshape(-1).tolist()
+            return batcher(column(*values), len(values))[0].reshape(-1).tolist()
         except ValueError:
             return None
 
     with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(ask, requests))
+        found = list(pool.map(call, requests))
     assert found == [None if min(values) < 0 else [2 * value for value in values] for values in requests]
-    assert not together._busy
+    assert not batcher._busy
 
 
-def test_a_slow_model_answers_together_and_rightly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_model_is_batched_with_the_right_predictions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bundle").mkdir()
     bundling.build(tiny.prepared(tmp_path / "data"), tiny.regression(tmp_path / "model"), tmp_path / "bundle")
     assert not scorer.load(tmp_path / "bundle").slow

@@ -1,4 +1,4 @@
-"""One graph from raw rows to predictions, and what identifies it."""
+"""Bundles: one graph from raw rows to predictions, and the digest."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_regression_from_raw_rows(tmp_path: Path) -> None:
     assert found.probabilities is None
 
 
-def test_classification_answers_with_names_and_probabilities(tmp_path: Path) -> None:
+def test_classification_predicts_names_and_probabilities(tmp_path: Path) -> None:
     data = tiny.prepared(tmp_path / "data", task=Task.CLASSIFICATION)
     (tmp_path / "bundle").mkdir()
     smoke = bundling.build(data, tiny.classification(tmp_path / "model"), tmp_path / "bundle")
@@ -113,18 +113,18 @@ def test_rows_that_do_not_fit(tmp_path: Path, row: dict[str, Any], message: str)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("{", "cannot be read"),
         ('{"columns": {}, "prediction": {"edges": [1.0], "counts": [1]}}', "cannot be read"),
-        ('{"columns": {}, "prediction": null}', "not about the manifest's inputs"),
+        ('{"columns": {}, "prediction": null}', "does not match the manifest's inputs"),
     ],
 )
-def test_what_training_saw_has_to_be_about_the_model(tmp_path: Path, content: str, said: str) -> None:
+def test_training_json_must_match_the_model(tmp_path: Path, content: str, message: str) -> None:
     folder = build(tmp_path)
     (folder / "training.json").write_text(content)
     sign(folder)
-    with pytest.raises(BundleRefused, match=rf"training\.json.* {said}"):
+    with pytest.raises(BundleRefused, match=rf"training\.json.* {message}"):
         scorer.check(folder)
 
 
@@ -141,7 +141,7 @@ def rewrite(folder: Path, **changes: Any) -> None:
 
 
 def sign(folder: Path) -> None:
-    """What somebody would do who wants a bad bundle to look right."""
+    """Make a changed bundle pass its checksums."""
     manifest, _ = read_manifest(folder)
     write_manifest(folder, replace(manifest, files=describe_files(folder)))
 
@@ -149,7 +149,7 @@ def sign(folder: Path) -> None:
 def test_a_damaged_file_or_manifest_is_refused(tmp_path: Path) -> None:
     folder = build(tmp_path)
     (folder / "smoke.json").write_text((folder / "smoke.json").read_text().replace("acme", "acmE"))
-    with pytest.raises(BundleRefused, match=r"smoke\.json does not have its checksum"):
+    with pytest.raises(BundleRefused, match=r"smoke\.json does not match its checksum"):
         scorer.check(folder)
     rewrite(folder, dataset="other")
     with pytest.raises(BundleRefused, match="digest"):
@@ -162,7 +162,7 @@ def test_a_damaged_file_or_manifest_is_refused(tmp_path: Path) -> None:
         scorer.check(folder)
 
 
-def test_a_bundle_that_breaks_its_promise_is_refused(tmp_path: Path) -> None:
+def test_a_bundle_that_fails_its_smoke_rows_is_refused(tmp_path: Path) -> None:
     folder = build(tmp_path)
     (folder / "model.onnx").write_bytes((build(tmp_path, "other", slope=5.0) / "model.onnx").read_bytes())
     sign(folder)
@@ -171,7 +171,7 @@ def test_a_bundle_that_breaks_its_promise_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04\x95pickle.", b"PK\x03\x04" + bytes(100)])
-def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_models_are_refused(tmp_path: Path, content: bytes) -> None:
     folder = build(tmp_path)
     (folder / "model.onnx").write_bytes(content)
     sign(folder)

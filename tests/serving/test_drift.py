@@ -1,4 +1,4 @@
-"""How values spread, in training and in service, and what is said of the difference."""
+"""Distributions of values in training and in service, and the drift between them."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def test_frequent_texts_have_a_bin() -> None:
         {"values": ["a"], "counts": [1, -1]},
     ],
 )
-def test_distributions_that_are_none(content: dict[str, object]) -> None:
+def test_invalid_distributions(content: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Distribution).validate_python(content)
 
 
 @pytest.mark.parametrize("free", [1, 4, 9, 30])
-def test_what_chance_does(free: int) -> None:
+def test_quantile_of_the_index_by_chance(free: int) -> None:
     assert by_chance(free + 1, 200, 300) == pytest.approx(chi2.ppf(0.999, free) * (1 / 200 + 1 / 300), rel=0.04)
     assert by_chance(1, 200, 300) == 0
 
@@ -95,13 +95,13 @@ def test_samples_of_the_same_values_are_stable() -> None:
 
 
 def one_request(day: datetime, found: Distribution) -> Observed:
-    """That on a day the column ``x``, and the prediction, had values of that distribution."""
+    """Observations of a day whose column ``x`` and prediction have a distribution."""
     return Observed(
         first=day,
         last=day,
         requests=1,
         failures=0,
-        seconds=latencies.NONE,
+        seconds=latencies.EMPTY,
         columns={"x": found},
         prediction=found,
     )
@@ -113,7 +113,7 @@ def seen(training: Distribution, values: np.ndarray) -> Level:
     return compare(Observation(model="m", version=1, training=summary, observed=live)).features[0].level
 
 
-def test_other_values_are_not() -> None:
+def test_samples_of_other_values_drift() -> None:
     chance = np.random.default_rng(0)
     training = of_numbers(chance.normal(size=2000))
     assert seen(training, chance.normal(loc=0.4, size=2000)) is Level.SHIFTED
@@ -136,7 +136,7 @@ def test_days_are_kept_for_a_while(tmp_path: Path) -> None:
     training = of_numbers(np.arange(10.0))
     now = datetime.now(UTC)
     for age in (200, 100, 30, 3, 3, 0):
-        with daily.adding(tmp_path):
+        with daily.locked(tmp_path):
             daily.add(tmp_path, 1, one_request(now - timedelta(days=age), training))
     found = {days: one.requests for days in (90, 7, 1) if (one := daily.read(tmp_path, 1, days))}
     assert found == {90: 4, 7: 3, 1: 1}
@@ -177,16 +177,16 @@ def test_drift_of_a_served_model(server: Server, cli: Cli, tmp_path: Path) -> No
     assert "> 3100: 10.0% → 100.0%" in lines[1]
     assert "things version 1 on http: 420 rows of 3 requests" in found.out
     assert Path("drift.svg").read_text().startswith("<?xml")
-    said = json.loads(inside("cluster", "drift", "things", *there, "--json", env=secret).out)
-    assert [said["features"][0]["name"], said["features"][0]["level"]] == ["weight", "drifted"]
-    assert said["prediction"]["level"] == "drifted"
-    assert sum(said["prediction"]["service"]["counts"]) == 420
+    report = json.loads(inside("cluster", "drift", "things", *there, "--json", env=secret).out)
+    assert [report["features"][0]["name"], report["features"][0]["level"]] == ["weight", "drifted"]
+    assert report["prediction"]["level"] == "drifted"
+    assert sum(report["prediction"]["service"]["counts"]) == 420
     local = inside("cluster", "drift", "things", f"cluster.path={tmp_path / 'models'}")
     assert local.out.splitlines()[:-1] == lines[:-2]
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["nothing"], 3, "no version of 'nothing' is active"),
         (["a", "b"], 2, "one model at a time"),
@@ -195,7 +195,7 @@ def test_drift_of_a_served_model(server: Server, cli: Cli, tmp_path: Path) -> No
         (["things", "--days", "0"], 2, "--days"),
     ],
 )
-def test_what_a_person_can_get_wrong(words: list[str], code: int, said: str) -> None:
+def test_errors_of_the_user(words: list[str], code: int, message: str) -> None:
     done = inside("cluster", "drift", *words)
-    assert (done.code, said in done.err + done.out) == (code, True), done
+    assert (done.code, message in done.err + done.out) == (code, True), done
     assert "Traceback" not in done.err

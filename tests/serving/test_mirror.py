@@ -1,4 +1,4 @@
-"""A repository that follows another one: same versions, same numbers, and never a bad one."""
+"""Sync of a repository with a registry: same versions, same numbers, and never a bad one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from when_ml_pipeline_meets_hydra.serving.repository.repository import Repositor
 
 
 class Elsewhere:
-    """A repository in the place of a registry; ``problem`` is what it says instead of answers."""
+    """A registry backed by a repository; raises ``problem`` if it is set."""
 
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
@@ -61,7 +61,7 @@ def mirror(source: Elsewhere, here: Repository) -> Mirror:
     return Mirror(source, ["things"], here, "the mirror")
 
 
-def test_what_is_active_there_becomes_active_here(source: Elsewhere, here: Repository) -> None:
+def test_the_active_version_of_the_source_is_activated(source: Elsewhere, here: Repository) -> None:
     copy = mirror(source, here)
     copy.refresh("things")
     assert (here.active("things"), here.numbers("things")) == (2, (2,))
@@ -80,7 +80,7 @@ def test_what_is_active_there_becomes_active_here(source: Elsewhere, here: Repos
     assert {event.who for event in here.status("things").history} == {"the mirror"}
 
 
-def test_a_bad_version_does_not_come_here(source: Elsewhere, here: Repository) -> None:
+def test_a_bad_version_is_not_added(source: Elsewhere, here: Repository) -> None:
     source.repository.rollback("things", "ann")
     copy = mirror(source, here)
     copy.refresh("things")
@@ -99,7 +99,7 @@ def test_another_bundle_of_the_same_number_is_refused(
     copy.refresh("things")
     source.repository.rollback("things", "ann")
     copy.refresh("things")
-    shutil.rmtree(tmp_path / "elsewhere" / "things")  # the model was deleted there, and made anew
+    shutil.rmtree(tmp_path / "elsewhere" / "things")  # the model was deleted there, and created again
     for folder in reversed(bundles):
         source.repository.activate("things", source.repository.add("things", folder, "ann"), "ann")
     with pytest.raises(Refused, match="another version 2 of 'things'"):
@@ -107,16 +107,16 @@ def test_another_bundle_of_the_same_number_is_refused(
     assert here.active("things") == 1
 
 
-def test_a_source_that_is_gone_for_a_while(source: Elsewhere, here: Repository) -> None:
-    said: list[str] = []
-    source.problem = StepFailed("nobody answers")
-    with pytest.raises(StepFailed), mirror(source, here).kept(0.01, said.append):
+def test_a_source_that_is_unavailable_for_a_while(source: Elsewhere, here: Repository) -> None:
+    messages: list[str] = []
+    source.problem = StepFailed("connection refused")
+    with pytest.raises(StepFailed), mirror(source, here).syncing(0.01, messages.append):
         pytest.fail("there is nothing to serve")
     source.problem = None
     mirror(source, here).refresh("things")
-    source.problem = StepFailed("nobody answers")
-    with mirror(source, here).kept(0.01, said.append):
-        assert said == ["nobody answers\nthings version 2 is served, as it was active last."]
+    source.problem = StepFailed("connection refused")
+    with mirror(source, here).syncing(0.01, messages.append):
+        assert messages == ["connection refused\nthings version 2, which was active last, is served."]
         source.repository.rollback("things", "ann")
         source.problem = None
         eventually(lambda: here.active("things") == 1)

@@ -1,4 +1,4 @@
-"""The server speaks what it claims: asked by a client of others, and held against its own OpenAPI document."""
+"""Conformance: NVIDIA's client of the protocol, and property tests of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def framed(json: bytes, tail: bytes, length: str | None = None) -> tuple[bytes, 
 
 
 @pytest.mark.parametrize(
-    ("tensor", "tail", "length", "status", "said"),
+    ("tensor", "tail", "length", "status", "message"),
     [
         ('"datatype":"FP64","shape":[2],"parameters":{"binary_data_size":16}', bytes(8), None, 422, "8 bytes for 2"),
         ('"datatype":"FP64","shape":[1],"parameters":{"binary_data_size":8}', bytes(9), None, 422, "9 bytes follow"),
@@ -168,9 +168,9 @@ def framed(json: bytes, tail: bytes, length: str | None = None) -> tuple[bytes, 
         ('"datatype":"FP64","shape":[1],"data":[1],"parameters":{"binary_data_size":8}', bytes(8), None, 422, "either"),
         ('"datatype":"FP64","shape":[1]', b"", None, 422, "either data or binary_data_size"),
         ('"datatype":"FP99","shape":[1],"parameters":{"binary_data_size":8}', bytes(8), None, 422, "no datatype"),
-        ('"datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":8}', b"\xff" * 8, None, 422, "no strings"),
+        ('"datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":8}', b"\xff" * 8, None, 422, "prefixed"),
         ('"datatype":"BYTES","shape":[2],"parameters":{"binary_data_size":4}', bytes(4), None, 422, "1 values for 2"),
-        ('"datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":3}', bytes(3), None, 422, "no strings"),
+        ('"datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":3}', bytes(3), None, 422, "prefixed"),
         (
             '"datatype":"FP64","shape":[9999999999,1],"parameters":{"binary_data_size":8}',
             bytes(8),
@@ -182,20 +182,20 @@ def framed(json: bytes, tail: bytes, length: str | None = None) -> tuple[bytes, 
         ('"datatype":"FP64","shape":[1],"data":[1]', b"", "x", 400, "Inference-Header-Content-Length"),
         ('"datatype":"FP64","shape":[1],"data":[1]', b"", "-1", 400, "Inference-Header-Content-Length"),
         ('"datatype":"FP64","shape":[1],"data":[1]', b"", "9" * 30, 400, "Inference-Header-Content-Length"),
-        ('"datatype":"FP64","shape":[1],"data":[1]', b"", "10", 400, "no JSON"),
+        ('"datatype":"FP64","shape":[1],"data":[1]', b"", "10", 400, "not JSON"),
     ],
 )
 def test_bytes_that_do_not_fit(
-    server: Server, tensor: str, tail: bytes, length: str | None, status: int, said: str
+    server: Server, tensor: str, tail: bytes, length: str | None, status: int, message: str
 ) -> None:
     body, headers = framed(f'{{"inputs":[{{"name":"weight",{tensor}}}]}}'.encode(), tail, length)
     found, answer = server.call("POST", "/v2/models/things/infer", body, **headers)
-    assert (found, said in answer["error"]) == (status, True), answer
+    assert (found, message in answer["error"]) == (status, True), answer
 
 
 @schemathesis.serializer("application/x-tar")
 def tar(_: Any, value: Any) -> bytes:
-    """What schemathesis sends where a tar is wanted."""
+    """Bodies that schemathesis sends for an upload."""
     return value if isinstance(value, bytes) else str(value).encode()
 
 
@@ -207,8 +207,8 @@ def api(models: Path) -> Any:
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
-def test_every_route_does_what_the_openapi_document_says(api: Any, mode: GenerationMode) -> None:
-    """Status codes, types and schemas of answers; what is against a schema is refused; nothing needs no password."""
+def test_every_route_conforms_to_the_openapi_document(api: Any, mode: GenerationMode) -> None:
+    """Check status codes, types and schemas of responses, rejection of invalid requests, and authentication."""
     labels = []
     for found in api.get_all_operations():
         operation = found.ok()
@@ -217,7 +217,7 @@ def test_every_route_does_what_the_openapi_document_says(api: Any, mode: Generat
         @settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy(generation_mode=mode))
         def holds(case: Case[Any]) -> None:
-            # Rows that have the form of a request need not fit a model's signature.
+            # Rows that are valid as a request need not fit a model's signature.
             case.call_and_validate(headers=AUTH, excluded_checks=[positive_data_acceptance])
 
         try:

@@ -1,4 +1,4 @@
-"""The model repository: what appears there is whole, and stays consistent whoever dies."""
+"""The model repository: writes are atomic, and it stays consistent when writers are killed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused,
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Action, Event, Terms
 from when_ml_pipeline_meets_hydra.serving.observations import canary_counts
 from when_ml_pipeline_meets_hydra.serving.observations.canary_counts import Counts, add_counts
-from when_ml_pipeline_meets_hydra.serving.observations.latencies import bucketed
+from when_ml_pipeline_meets_hydra.serving.observations.latencies import histogram
 from when_ml_pipeline_meets_hydra.serving.repository import active_version, repository
-from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository, Unknown
+from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound, Repository
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
 
@@ -54,14 +54,14 @@ def test_versions_are_activated_and_rolled_back(tmp_path: Path, bundles: list[Pa
     with pytest.raises(Refused, match="no earlier version"):
         repository.rollback("cars", "bob")
     assert repository.activate("cars", 3, "ann").previous == (1,)
-    said = [(event.who, event.action.value, event.version) for event in repository.status("cars").history]
-    assert said[-4:] == [
+    events = [(event.who, event.action.value, event.version) for event in repository.status("cars").history]
+    assert events[-4:] == [
         ("ann", "activate", 3),
         ("bob", "rollback", 2),
         ("bob", "rollback", 1),
         ("ann", "activate", 3),
     ]
-    assert len(said) == 9
+    assert len(events) == 9
 
 
 def test_the_same_bundle_is_the_same_version(tmp_path: Path, bundles: list[Path]) -> None:
@@ -74,7 +74,7 @@ def test_the_same_bundle_is_the_same_version(tmp_path: Path, bundles: list[Path]
     assert [event.action.value for event in repository.status("cars").history] == ["push", "push", "activate"]
 
 
-def test_a_damaged_version_is_seen_and_never_activated(tmp_path: Path, bundles: list[Path]) -> None:
+def test_a_damaged_version_is_reported_and_never_activated(tmp_path: Path, bundles: list[Path]) -> None:
     repository = Repository(tmp_path)
     for folder in bundles[:2]:
         repository.activate("cars", repository.add("cars", folder, "ann"), "ann")
@@ -90,7 +90,7 @@ def test_a_damaged_version_is_seen_and_never_activated(tmp_path: Path, bundles: 
 
 
 @pytest.mark.parametrize("name", ["", "../cars", "/etc", "a/b", ".hidden", "a b", "ä", "cars\n", "x" * 101])
-def test_names_lead_nowhere_else(tmp_path: Path, name: str, bundles: list[Path]) -> None:
+def test_no_path_traversal_in_names(tmp_path: Path, name: str, bundles: list[Path]) -> None:
     repository = Repository(tmp_path / "models")
     for change in (
         lambda: repository.add(name, bundles[0], "ann"),
@@ -102,12 +102,12 @@ def test_names_lead_nowhere_else(tmp_path: Path, name: str, bundles: list[Path])
     assert not (tmp_path / "models").exists()
 
 
-def test_asking_for_what_is_not_there_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_requests_for_unknown_models_leave_nothing_behind(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "models")
     assert repository.status("cars").versions == ()
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         repository.activate("cars", 1, "ann")
-    with pytest.raises(Unknown):
+    with pytest.raises(NotFound):
         repository.rollback("cars", "ann")
     assert not (tmp_path / "models").exists()
 
@@ -126,7 +126,7 @@ def test_many_pushers_at_once(tmp_path: Path, bundles: list[Path]) -> None:
     check_consistent(Repository(tmp_path))
 
 
-def test_a_killed_writers_events_are_written_down_by_the_next(tmp_path: Path, bundles: list[Path]) -> None:
+def test_a_killed_writers_events_are_appended_by_the_next(tmp_path: Path, bundles: list[Path]) -> None:
     repository = Repository(tmp_path)
     repository.activate("cars", repository.add("cars", bundles[0], "ann"), "ann")
     history = tmp_path / "cars" / "history.jsonl"
@@ -141,7 +141,7 @@ TERMS = Terms(share=0.1, requests=1, minutes=0, errors=0, latency=None, agreemen
 
 
 def story(root: Path, bundles: Sequence[Path]) -> None:
-    """All that can be done to a model, once."""
+    """Run every operation on a model once."""
     repository = Repository(root)
     first, second, third = (repository.add("cars", folder, "ann", "run-1") for folder in bundles)
     repository.activate("cars", first, "ann")
@@ -151,8 +151,8 @@ def story(root: Path, bundles: Sequence[Path]) -> None:
     active_version = repository.pointer("cars")
     assert active_version is not None
     assert active_version.canary is not None
-    add_counts(root / "cars", active_version.canary, Counts(canary=bucketed([0.001])))
-    event = repository.settle("cars", "server")
+    add_counts(root / "cars", active_version.canary, Counts(canary=histogram([0.001])))
+    event = repository.judge_canary("cars", "server")
     assert event is not None
     assert event.action is Action.PROMOTE
     repository.activate("cars", third, "bob", "run-3")
@@ -164,7 +164,7 @@ def story(root: Path, bundles: Sequence[Path]) -> None:
 
 
 def kill_everywhere(root: Path, every: int, bundles: Sequence[Path]) -> Iterator[int]:
-    """Let a child tell the story, kill it before its n-th line, and look at what it left; for every ``every``-th n."""
+    """Run ``story`` in a child, kill it before its n-th line, and check the repository; for every ``every``-th n."""
     number, ended = 0, False
     while not ended:
         number += every
@@ -185,7 +185,7 @@ def kill_everywhere(root: Path, every: int, bundles: Sequence[Path]) -> Iterator
 
 
 def killing_line(number: int) -> None:
-    """Let this process kill itself before it comes to its ``number``-th line that has to do with a repository."""
+    """Make this process kill itself before the ``number``-th line that it runs of a repository's code."""
     files = {module.__file__ for module in (durable_files, active_version, repository, canary_counts)}
     left = number
 
@@ -207,9 +207,10 @@ def test_kill_at_any_line(tmp_path: Path, bundles: list[Path]) -> None:
     """``KILLS_EVERY=1`` takes every line of the story."""
     every = int(os.environ.get("KILLS_EVERY", "97"))
     words = [str(tmp_path), str(every), *map(str, bundles)]
-    # A process of its own, since one that has threads must not fork.
+    # A separate process, since one with threads must not fork.
     code = f"import {Path(__file__).stem} as here; here.main()"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    folders = map(str, Path(__file__).parents[:2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     print(done.stdout)
@@ -217,7 +218,7 @@ def test_kill_at_any_line(tmp_path: Path, bundles: list[Path]) -> None:
 
 
 def main() -> None:
-    """Kill at every so many lines: ``main FOLDER EVERY BUNDLE …``."""
+    """Kill at every EVERY-th line: ``main FOLDER EVERY BUNDLE …``."""
     root, every, *bundles = sys.argv[1:]
     killed = sum(1 for _ in kill_everywhere(Path(root), int(every), [Path(one) for one in bundles])) - 1
     print(f"{killed} kills, each left a consistent repository")
@@ -255,7 +256,7 @@ def test_kill_at_any_moment(tmp_path: Path, bundles: list[Path]) -> None:
 
 
 def check_consistent(repository: Repository, model: str = "cars", *, finished: bool = False) -> None:
-    """Versions are whole, and the history tells exactly how the pointer came about; ``finished``: so does its file."""
+    """Versions are complete, and the history leads exactly to the pointer; if ``finished``, so does its file."""
     status = repository.status(model)
     for version in status.versions:
         assert version.problem is None
@@ -275,7 +276,7 @@ def check_consistent(repository: Repository, model: str = "cars", *, finished: b
 
 
 def replay(history: Sequence[Event]) -> tuple[int | None, tuple[int, ...], int | None]:
-    """What is active, what was before, and the canary, after all that was done."""
+    """Return the active version, previous ones and the canary after these events."""
     active: int | None = None
     previous: tuple[int, ...] = ()
     canary: int | None = None

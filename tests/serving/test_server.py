@@ -1,4 +1,4 @@
-"""The model server, a real process: what it answers, whom it refuses, how it switches."""
+"""The model server, a real process: predictions, authentication, errors, switches of the version."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def test_classes_have_names_and_probabilities(server: Server) -> None:
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-6)
 
 
-def test_answers_do_not_wait_for_delayed_acknowledgements(server: Server) -> None:
-    """A kept connection whose two ends wait for one another takes 40 ms for each answer."""
+def test_responses_do_not_wait_for_delayed_acknowledgements(server: Server) -> None:
+    """On a kept connection, Nagle's algorithm with delayed acknowledgements takes 40 ms for each response."""
     token = base64.b64encode(f"{ID}:{PASSWORD}".encode()).decode()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     took = []
@@ -136,11 +136,11 @@ def test_many_rows_at_once(server: Server) -> None:
     assert answer["predictions"][-30:] == answer["predictions"][:30]
 
 
-def test_curl_answers_a_raw_row_with_the_models_number(server: Server) -> None:
+def test_curl_gets_the_models_prediction(server: Server) -> None:
     body = json.dumps({"rows": [ROWS[0]]})
     command = ["curl", "-sS", "-K", "-", f"{server.url}{PREDICT}", "-d", body]
-    said = subprocess.run(command, input=f'user = "{ID}:{PASSWORD}"', capture_output=True, text=True, check=True)
-    assert json.loads(said.stdout)["predictions"] == pytest.approx([tiny.price(tiny.ROWS[0])], rel=1e-6)
+    done = subprocess.run(command, input=f'user = "{ID}:{PASSWORD}"', capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["predictions"] == pytest.approx([tiny.price(tiny.ROWS[0])], rel=1e-6)
 
 
 def test_open_inference_protocol(server: Server) -> None:
@@ -162,18 +162,18 @@ def test_open_inference_protocol(server: Server) -> None:
     (output,) = answer["outputs"]
     assert (output["name"], output["datatype"], output["shape"]) == ("prediction", "FP32", [30, 1])
     assert output["data"] == pytest.approx([tiny.price(row) for row in tiny.ROWS], rel=1e-6)
-    asked = {"inputs": tensors(ROWS), "outputs": [{"name": "probabilities"}]}
-    _, answer = server.call("POST", "/v2/models/kinds/versions/1/infer", asked)
+    body = {"inputs": tensors(ROWS), "outputs": [{"name": "probabilities"}]}
+    _, answer = server.call("POST", "/v2/models/kinds/versions/1/infer", body)
     assert [(o["name"], o["shape"], len(o["data"])) for o in answer["outputs"]] == [("probabilities", [30, 3], 90)]
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "said"),
+    ("path", "body", "status", "message"),
     [
-        (PREDICT, b"{", 400, "no JSON"),
-        (PREDICT, b"\xff\xfe", 400, "no JSON"),
-        (PREDICT, b"[" * 200_000, 400, "no JSON"),
-        (PREDICT, b'{"rows":[{"weight":' + b"9" * 5000 + b"}]}", 400, "no JSON"),
+        (PREDICT, b"{", 400, "not JSON"),
+        (PREDICT, b"\xff\xfe", 400, "not JSON"),
+        (PREDICT, b"[" * 200_000, 400, "not JSON"),
+        (PREDICT, b'{"rows":[{"weight":' + b"9" * 5000 + b"}]}", 400, "not JSON"),
         (PREDICT, [], 422, "body: Input should be"),
         (PREDICT, {}, 422, "rows: Field required"),
         (PREDICT, {"rows": {}}, 422, "rows: Input should be a valid array"),
@@ -182,10 +182,10 @@ def test_open_inference_protocol(server: Server) -> None:
         (PREDICT, {"rows": [{}, {"wieght": 1}]}, 422, "rows[1].wieght: there is no such input. Did you mean 'weight'?"),
         (PREDICT, {"rows": [{"weight": "2"}]}, 422, "rows[0].weight: '2' is not a number"),
         (PREDICT, b'{"rows":[{"weight":Infinity}]}', 422, "rows[0].weight: inf is not a finite number"),
-        (PREDICT, b'{"rows":[{"maker":"\\ud800"}]}', 400, "no JSON"),
-        (PREDICT, {"rows": [{"weight": 1e308}]}, 422, "rows[0]: the model's answer is not a finite number"),
+        (PREDICT, b'{"rows":[{"maker":"\\ud800"}]}', 400, "not JSON"),
+        (PREDICT, {"rows": [{"weight": 1e308}]}, 422, "rows[0]: the model's prediction is not a finite number"),
         (INFER, {"inputs": tensors(ROWS)[1:]}, 422, "inputs.weight: is missing"),
-        (INFER, {"inputs": tensors(ROWS) * 2}, 422, "one of them comes twice"),
+        (INFER, {"inputs": tensors(ROWS) * 2}, 422, "one of them is repeated"),
         (INFER, {"inputs": [*tensors(ROWS)[:4], *tensors(ROWS[:3])[4:]]}, 422, "the same number of rows"),
         (INFER, {"inputs": [{"name": "weight", "shape": [2], "datatype": "FP64", "data": [1]}]}, 422, "1 values for"),
         (INFER, {"inputs": [{"name": "weight", "shape": [1, 2], "datatype": "FP64", "data": [1, 2]}]}, 422, "[N, 1]"),
@@ -200,13 +200,13 @@ def test_open_inference_protocol(server: Server) -> None:
         ("/v2/repository/models/things/rollback", b"", 409, "no earlier version"),
     ],
 )
-def test_bodies_that_do_not_fit(server: Server, path: str, body: Any, status: int, said: str) -> None:
+def test_invalid_bodies(server: Server, path: str, body: Any, status: int, message: str) -> None:
     found, answer = server.call("POST", path, body)
-    assert (found, said in answer["error"]) == (status, True), answer
+    assert (found, message in answer["error"]) == (status, True), answer
 
 
 @pytest.mark.parametrize("auth", [None, f"{ID}:wrong", f"bob:{PASSWORD}", ID, ":", f"{ID}:{PASSWORD} ", f":{PASSWORD}"])
-def test_nobody_comes_in_without_the_password(server: Server, auth: str | None) -> None:
+def test_wrong_credentials(server: Server, auth: str | None) -> None:
     for method, path in (("GET", "/v2"), ("POST", PREDICT), ("GET", "/openapi.json"), ("GET", "/nowhere")):
         assert server.call(method, path, auth=auth)[0] == 401
     assert server.call("POST", "/v2/repository/models/things/versions", b"x", auth=auth)[0] == 401
@@ -219,7 +219,7 @@ def test_malformed_credentials(server: Server, header: str) -> None:
     assert server.call("GET", "/v2", auth=None, Authorization=header)[0] == 401
 
 
-def test_pages_of_other_sites_are_refused(server: Server) -> None:
+def test_cross_site_requests_are_refused(server: Server) -> None:
     assert server.call("POST", PREDICT, {"rows": []}, Origin="https://evil.example")[0] == 403
     assert server.call("POST", PREDICT, {"rows": []}, Origin=server.url)[0] == 200
 
@@ -286,14 +286,14 @@ def test_uploads_that_are_refused(empty: Server, bundles: dict[str, Path], tmp_p
     zipped = shutil.make_archive(str(tmp_path / "zipped"), "gztar", bundles["1"])
     damaged = good.replace(b'"acme"', b'"acmE"')
     bad = {
-        "no readable tar": [b"", b"PK\x03\x04" + bytes(200), b"\x80\x04\x95", Path(zipped).read_bytes(), b"x" * 5000],
+        "not a readable": [b"", b"PK\x03\x04" + bytes(200), b"\x80\x04\x95", Path(zipped).read_bytes(), b"x" * 5000],
         "the archive holds": [
             tar_of((tarfile.TarInfo("../evil"), b"x")),
             tar_of((tarfile.TarInfo("/tmp/evil"), b"x")),
             tar_of((tarfile.TarInfo("evil.py"), b"x")),
             tar_of((tarfile.TarInfo("model.onnx"), b"x"), (tarfile.TarInfo("model.onnx"), b"y")),
         ],
-        "no ordinary file": [
+        "not a regular file": [
             tar_of((link("model.onnx", "/etc/passwd", tarfile.SYMTYPE), b"")),
             tar_of((link("model.onnx", "bundle.json", tarfile.LNKTYPE), b"")),
             tar_of((link("model.onnx", "", tarfile.FIFOTYPE), b"")),
@@ -301,18 +301,18 @@ def test_uploads_that_are_refused(empty: Server, bundles: dict[str, Path], tmp_p
         "the archive has no": [tar_of((tarfile.TarInfo("model.onnx"), b"x")), good[: len(good) // 2]],
         "checksum": [damaged],
     }
-    for said, bodies in bad.items():
+    for message, bodies in bad.items():
         for body in bodies:
             status, answer = empty.upload("things", body)
             assert status == 422, answer
-            assert said in answer["error"] or body == good[: len(good) // 2], answer
+            assert message in answer["error"] or body == good[: len(good) // 2], answer
     assert empty.call("GET", "/v2/repository/models/things")[1]["versions"] == []
     assert empty.upload("..evil", good)[0] == 422
     assert empty.upload("things", good)[0] == 201
 
 
 def test_switches_under_load_without_one_failure(tmp_path: Path, bundles: dict[str, Path]) -> None:
-    """Each answer has the number of the version that it names, and no request fails."""
+    """Each prediction is that of the version in its response, and no request fails."""
     repository = Repository(tmp_path / "models")
     for number in ("1", "2", "3"):
         repository.add("things", bundles[number], "ann")
@@ -320,14 +320,14 @@ def test_switches_under_load_without_one_failure(tmp_path: Path, bundles: dict[s
     answers: list[tuple[int, float, float]] = []
     stop = threading.Event()
 
-    def ask(server: Server) -> None:
+    def send(server: Server) -> None:
         while not stop.is_set():
             status, answer = server.call("POST", PREDICT, {"rows": ROWS[:1]})
             version = int(answer["model_version"]) if status == 200 else 0
             answers.append((status, tiny.price(tiny.ROWS[0], float(version)), answer.get("predictions", [0])[0]))
 
     with running(tmp_path / "models", tmp_path / "log") as server:
-        threads = [threading.Thread(target=ask, args=[server]) for _ in range(4)]
+        threads = [threading.Thread(target=send, args=[server]) for _ in range(4)]
         for thread in threads:
             thread.start()
         for turn in range(30):
@@ -362,7 +362,7 @@ def test_a_damaged_active_version_leaves_the_old_one_serving(tmp_path: Path, bun
         assert (status, answer["model_version"]) == (200, "1")
         shutil.rmtree(tmp_path / "models")
         assert server.call("POST", PREDICT, {"rows": ROWS})[1]["model_version"] == "1"
-        written_when(server, "the one before goes on: model.onnx")
+        written_when(server, "the active one cannot be served: model.onnx")
 
 
 def test_a_request_that_has_begun_is_finished_on_ctrl_c(tmp_path: Path, bundles: dict[str, Path]) -> None:
@@ -375,7 +375,7 @@ def test_a_request_that_has_begun_is_finished_on_ctrl_c(tmp_path: Path, bundles:
             head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {token}\r\n"
             head += f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
             connection.sendall(head.encode() + body[:10])
-            # Says that the server has begun to read the body.
+            # Signals that the server has begun to read the body.
             assert connection.recv(1000).startswith(b"HTTP/1.1 100")
             server.process.send_signal(signal.SIGINT)
             time.sleep(0.3)
@@ -387,7 +387,7 @@ def test_a_request_that_has_begun_is_finished_on_ctrl_c(tmp_path: Path, bundles:
 
 
 def written_when(server: Server, line: str) -> str:
-    """The log, when it has that line: it is written after the answer has gone."""
+    """Return the log once it has that line, which is written after the response."""
     for _ in range(1200):
         if line in (log := server.log.read_text()):
             return log
@@ -395,7 +395,7 @@ def written_when(server: Server, line: str) -> str:
     raise AssertionError(log)
 
 
-def test_what_the_server_writes_has_no_secret(empty: Server, tmp_path: Path, bundles: dict[str, Path]) -> None:
+def test_the_log_has_no_secret(empty: Server, tmp_path: Path, bundles: dict[str, Path]) -> None:
     empty.upload("things", packed(bundles["1"]))
     empty.call("GET", f"/v2?pw={PASSWORD}")
     empty.call("GET", "/v2/%0aforged%20line", auth=f"{PASSWORD}:{PASSWORD}")
@@ -414,7 +414,7 @@ def test_what_the_server_writes_has_no_secret(empty: Server, tmp_path: Path, bun
 
 
 @pytest.mark.parametrize(
-    ("words", "password", "said"),
+    ("words", "password", "message"),
     [
         ([], "", "WMH_SERVE_PW"),
         (["--id", "a:b"], "x", "--id"),
@@ -422,10 +422,10 @@ def test_what_the_server_writes_has_no_secret(empty: Server, tmp_path: Path, bun
         (["--host", "256.0.0.1"], "x", "--host"),
     ],
 )
-def test_what_a_person_can_get_wrong(words: list[str], password: str, said: str) -> None:
+def test_errors_of_the_user(words: list[str], password: str, message: str) -> None:
     done = inside("serve", "--port", "0", *words, env={"WMH_SERVE_PW": password})
     assert done.code == 2
-    assert said in done.err
+    assert message in done.err
     assert "Traceback" not in done.err
 
 

@@ -1,4 +1,4 @@
-"""Users of a model server: the file, the command, and what running servers make of it."""
+"""Users of a model server: the file, the command, and their effect on running servers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_file_holds_hashes_and_is_only_the_owners(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "role", "password", "said"),
+    ("name", "role", "password", "message"),
     [
         ("a:b", "predict", PASSWORD, "colon"),
         ("", "predict", PASSWORD, "empty"),
@@ -65,20 +65,20 @@ def test_the_file_holds_hashes_and_is_only_the_owners(tmp_path: Path) -> None:
         ("ann", "predict", "", "at least 8"),
     ],
 )
-def test_what_a_person_can_get_wrong(tmp_path: Path, name: str, role: str, password: str, said: str) -> None:
+def test_errors_of_the_user(tmp_path: Path, name: str, role: str, password: str, message: str) -> None:
     done = add(tmp_path, name, role, password=password)
-    assert (done.code, said in done.err, "Traceback" in done.err) == (2, True, False), done.err
+    assert (done.code, message in done.err, "Traceback" in done.err) == (2, True, False), done.err
     assert not (tmp_path / "users.json").exists()
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"ann": {}}', '{"ann": {"role": "king", "hash": "x"}}', '{"a:b": 1}'])
-def test_a_damaged_file_is_said_without_its_content(tmp_path: Path, content: str) -> None:
+def test_a_damaged_file_is_reported_without_its_content(tmp_path: Path, content: str) -> None:
     (tmp_path / "users.json").write_text(content)
     with pytest.raises(BadInput, match=r"users\.json"):
         Users(tmp_path).all()
 
 
-def test_nobody_has_no_password_and_a_damaged_hash_is_nobodys() -> None:
+def test_an_unknown_user_or_a_damaged_hash_never_matches() -> None:
     assert not is_password("", None)
     assert not is_password("x", User(role=Role.ADMIN, hash="x"))
     assert is_password("größe", new_user(Role.PREDICT, "größe"))

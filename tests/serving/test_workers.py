@@ -1,4 +1,4 @@
-"""Several workers, real processes: what dies is replaced, what is asked to stop loses no request, files are noticed."""
+"""Several workers, real processes: dead ones are replaced, a stop loses no request, changed files are reloaded."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until it holds."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -72,7 +72,7 @@ def test_a_worker_that_dies_is_replaced(server: Server) -> None:
     assert f"worker {killed} ended" in server.log.read_text()
 
 
-def test_workers_come_and_go_under_load_without_one_failure(server: Server) -> None:
+def test_workers_are_replaced_under_load_without_one_failure(server: Server) -> None:
     """SIGTERM of a worker, SIGTERM of both, and SIGHUP of the supervisor, while clients keep their connections."""
     before = server.workers()
     with traffic(server, "things", ROWS, expected, rate=100) as seen:
@@ -92,8 +92,8 @@ def test_workers_come_and_go_under_load_without_one_failure(server: Server) -> N
     assert seen.problems == []
 
 
-def test_open_connections_are_answered_while_the_server_stops(models: Path, tmp_path: Path) -> None:
-    """What comes on a connection that was waiting is answered, with word that it is the last."""
+def test_open_connections_are_served_while_the_server_stops(models: Path, tmp_path: Path) -> None:
+    """A request on an idle connection is served, with ``Connection: close``."""
     token = base64.b64encode(f"{ID}:{PASSWORD}".encode()).decode()
     headers = {"Authorization": f"Basic {token}"}
     with running(models, tmp_path / "log") as server:
@@ -132,11 +132,11 @@ def test_workers_stop_when_their_supervisor_was_killed(models: Path, tmp_path: P
         server.process.wait(timeout=120)
         until(lambda: refuses(server.port))
         until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-    with running(models, tmp_path / "log"):  # whichever server starts next takes away what is left of dead ones
+    with running(models, tmp_path / "log"):  # the next server removes the metrics of dead ones
         assert not [*Path("/dev").glob(metrics), *Path("/").glob(metrics)]
 
 
-def test_what_cannot_start_says_so_and_ends(models: Path, tmp_path: Path) -> None:
+def test_a_server_that_cannot_start_reports_an_error(models: Path, tmp_path: Path) -> None:
     (tmp_path / "users.json").write_text('{"ann": {"role": "king", "hash": "x"}}')
     words: list[str | Path] = [*COMMAND, "serve", "--repository", str(tmp_path), "--port", "0"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
@@ -155,7 +155,7 @@ def test_a_server_whose_workers_cannot_start_ends(tmp_path: Path) -> None:
 
 
 def test_users_roles_and_the_metrics_of_all_workers(models: Path, tmp_path: Path) -> None:
-    """Users that come, change and go are noticed by every worker at once."""
+    """Added, changed and removed users take effect in every worker at once."""
     root = tmp_path / "models"
     users = Users(root)
     users.add("reader", Role.PREDICT, "password-of-reader")
@@ -168,7 +168,7 @@ def test_users_roles_and_the_metrics_of_all_workers(models: Path, tmp_path: Path
             auth = f"{who}:{password or f'password-of-{who}'}"
             return {server.call("POST", path, {"rows": ROWS}, auth=auth)[0] for _ in range(3)}
 
-        assert status(ID, password=PASSWORD) == {401}  # the sole user is none where there are users
+        assert status(ID, password=PASSWORD) == {401}  # the sole user is not valid with a users.json
         assert status("reader") == {200}
         assert status("reader", "/v2/repository/models/things/rollback") == {403}
         assert server.call("GET", "/v2/repository/models", auth="reader:password-of-reader")[0] == 200
@@ -188,7 +188,7 @@ def test_users_roles_and_the_metrics_of_all_workers(models: Path, tmp_path: Path
 
 
 def metrics(server: Server, auth: str) -> dict[str, float]:
-    """What Prometheus would read."""
+    """Return the metrics as Prometheus reads them."""
     user, _, password = auth.partition(":")
     answer = httpx.get(f"{server.url}/metrics", auth=(user, password), timeout=60)
     assert answer.status_code == 200
@@ -228,7 +228,7 @@ def test_tls_and_a_certificate_that_is_replaced(models: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--certificate", "cert.pem"], "--key"),
         (["--key", "cert.pem"], "--certificate"),
@@ -236,7 +236,7 @@ def test_tls_and_a_certificate_that_is_replaced(models: Path, tmp_path: Path) ->
         (["--certificate", __file__, "--key", __file__], "PEM"),
     ],
 )
-def test_certificates_that_cannot_be_used(words: list[str], said: str, tmp_path: Path) -> None:
+def test_certificates_that_cannot_be_used(words: list[str], message: str, tmp_path: Path) -> None:
     variables = {"WMH_SERVE_PW": PASSWORD}
     done = inside("serve", "--port", "0", "--repository", str(tmp_path), *words, env=variables)
-    assert (done.code, said in done.err, "Traceback" in done.err) == (2, True, False), done.err
+    assert (done.code, message in done.err, "Traceback" in done.err) == (2, True, False), done.err

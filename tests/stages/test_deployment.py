@@ -172,7 +172,7 @@ def test_classification(tmp_path: Path, local: Local, push: Push) -> None:
 
 
 def test_nothing_is_pushed_that_differs_from_training(tmp_path: Path, local: Local, push: Push) -> None:
-    with pytest.raises(StepFailed, match="does not predict what training predicted on held-out rows: row 0"):
+    with pytest.raises(StepFailed, match="differ from training's on held-out rows: row 0"):
         push(tiny.regression(tmp_path / "m1", lie=1.0), local)
     assert local.status("things").versions == ()
 

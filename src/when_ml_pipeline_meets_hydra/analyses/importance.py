@@ -39,13 +39,13 @@ class Importance:
         from when_ml_pipeline_meets_hydra.ml.datasets.table import column
         from when_ml_pipeline_meets_hydra.ml.preparation import matrix
         from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split
-        from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Answers
+        from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Predictor
 
         raw = pl.read_parquet(case.preprocessing.path / "holdout.parquet").head(self.rows)
         raw.columns = [column(k) for k in range(len(columns))]
         feeds, target = matrix.feeds(raw, columns), read_split(case.preprocessing, "test").target[: raw.height]
-        answers = Answers(case.preprocessing, case.modeling)
-        before = _loss(case.task, target, answers.of_raw(feeds))
+        predictor = Predictor(case.preprocessing, case.modeling)
+        before = _loss(case.task, target, predictor.predict_raw(feeds))
         random = np.random.default_rng(self.seed)
         found = []
         for done, described in enumerate(columns):
@@ -53,7 +53,8 @@ class Importance:
             losses = []
             for _ in range(self.repeats):
                 shuffled = feeds[described.name][random.permutation(raw.height)]
-                losses.append(_loss(case.task, target, answers.of_raw({**feeds, described.name: shuffled})) - before)
+                predicted = predictor.predict_raw({**feeds, described.name: shuffled})
+                losses.append(_loss(case.task, target, predicted) - before)
             found.append({"column": described.name, "mean": float(np.mean(losses)), "spread": float(np.std(losses))})
         found.sort(key=lambda f: (-float(f["mean"]), f["column"]))  # type: ignore[arg-type]
         top = found[: self.shown]

@@ -1,1 +1,1 @@
-"""Bundles, the model repository on disk, and the server that answers from it."""
+"""Bundles, the model repository on disk, and the server of its models."""

@@ -1,4 +1,4 @@
-"""The model server: a repository behind the Open Inference Protocol v2, with ids and passwords."""
+"""The model server: a repository served over the Open Inference Protocol v2, with HTTP Basic authentication."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from starlette.types import ASGIApp
 from when_ml_pipeline_meets_hydra.serving.http import index, inference, management, metrics, responses
 from when_ml_pipeline_meets_hydra.serving.http.authentication import Logins
 from when_ml_pipeline_meets_hydra.serving.http.dependencies import describe_bodies
-from when_ml_pipeline_meets_hydra.serving.http.middleware import AccessLog, Gate, Limits
-from when_ml_pipeline_meets_hydra.serving.http.models import Loaded
+from when_ml_pipeline_meets_hydra.serving.http.middleware import AccessLog, Authentication, Limits
+from when_ml_pipeline_meets_hydra.serving.http.models import LoadedVersions
 from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
 from when_ml_pipeline_meets_hydra.serving.http.users import Users
-from when_ml_pipeline_meets_hydra.serving.monitoring.background import Watch
+from when_ml_pipeline_meets_hydra.serving.monitoring.background import Monitor
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """The server of a repository as an ASGI application; others may change the repository meanwhile."""
+    """Return the ASGI application that serves a repository; other processes may change the repository meanwhile."""
     version = importlib.metadata.version("when_ml_pipeline_meets_hydra")
-    loaded = Loaded(Repository(settings.root))
-    watch = Watch(loaded)
+    loaded = LoadedVersions(Repository(settings.root))
+    monitor = Monitor(loaded)
     app = FastAPI(
-        title="Model server", version=version, docs_url=None, redoc_url=None, lifespan=lambda _: watch.watching()
+        title="Model server", version=version, docs_url=None, redoc_url=None, lifespan=lambda _: monitor.running()
     )
     app.state.loaded = loaded
     loaded.load_active_versions()
@@ -32,5 +32,5 @@ def create_app(settings: Settings) -> ASGIApp:
         app.include_router(router)
     responses.install(app)
     describe_bodies(app)
-    limited = Limits(inference.Shortcut(app, loaded), settings)
-    return AccessLog(Gate(limited, Logins(Users(settings.root, settings.sole), settings.failed_logins)))
+    limited = Limits(inference.FastPath(app, loaded), settings)
+    return AccessLog(Authentication(limited, Logins(Users(settings.root, settings.sole), settings.failed_logins)))

@@ -1,4 +1,4 @@
-"""From prepared data and a trained model to a directory that a cluster can serve."""
+"""Build a bundle, the directory that a cluster serves, from prepared data and a trained model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _columns = TypeAdapter(tuple[Column, ...])
 
 
 def source_digest(preprocessing: PreparedData, modeling: TrainedModel) -> str:
-    """A digest of all that a bundle is made from; cheap, and imports no ML library."""
+    """Return the SHA-256 of everything that a bundle is built from; cheap, and imports no ML library."""
     return digest_of(
         {
             "format": FORMAT,
@@ -65,13 +65,13 @@ def _facts(preprocessing: PreparedData, modeling: TrainedModel) -> Mapping[str, 
 
 
 def build(preprocessing: PreparedData, modeling: TrainedModel, out: Path) -> Smoke:
-    """Write the bundle of a model into ``out``, an empty directory, and check it on all held-out raw rows.
+    """Write the bundle of a model into the empty directory ``out``, and verify it on all held-out raw rows.
 
     Returns:
-        The held-out raw rows and what training predicted for them, as far as they are in the bundle.
+        The held-out raw rows in the bundle, at most 100, and training's predictions for them.
 
     Raises:
-        StepFailed: the graphs do not fit each other, or the bundle does not predict what training predicted.
+        StepFailed: the graphs do not fit each other, or the bundle's predictions differ from training's.
     """
     from when_ml_pipeline_meets_hydra.serving.engine import scorer
     from when_ml_pipeline_meets_hydra.serving.formats import graph
@@ -90,12 +90,12 @@ def build(preprocessing: PreparedData, modeling: TrainedModel, out: Path) -> Smo
     write_training(out, _training(preprocessing, modeling))
     write_manifest(out, _manifest(preprocessing, modeling, tuple(outputs.values()), out))
     if wrong := difference(held_out.expected, scorer.load(out).predict(held_out.rows)):
-        raise StepFailed(f"The bundled model does not predict what training predicted on held-out rows: {wrong}")
+        raise StepFailed(f"The predictions of the bundled model differ from training's on held-out rows: {wrong}")
     return smoke
 
 
 def _outputs(data: PreparedData) -> Mapping[str, Output]:
-    """The graph's outputs by their role. An output must not be named as a raw column is."""
+    """Return the graph's outputs by role; an output must not have the name of a raw column."""
     columns = {column.name for column in data.columns}
 
     def output(role: str, datatype: Datatype, *shape: int) -> Output:
@@ -133,7 +133,7 @@ def _manifest(preprocessing: PreparedData, modeling: TrainedModel, outputs: tupl
 
 
 def held_out_rows(preprocessing: PreparedData, modeling: TrainedModel) -> Smoke:
-    """Raw held-out rows as a client would send them, with training's own predictions."""
+    """Return the raw held-out rows as a client would send them, with training's predictions."""
     import polars as pl
 
     raw = pl.read_parquet(preprocessing.path / "holdout.parquet")
@@ -143,7 +143,7 @@ def held_out_rows(preprocessing: PreparedData, modeling: TrainedModel) -> Smoke:
 
 
 def _training(preprocessing: PreparedData, modeling: TrainedModel) -> Summary:
-    """How the training's columns spread, and what the model predicted for the rows that were held out."""
+    """Return the distributions of the training columns and of the predictions for held-out rows."""
     import numpy as np
     import polars as pl
 
@@ -152,8 +152,8 @@ def _training(preprocessing: PreparedData, modeling: TrainedModel) -> Summary:
     if not (classes := preprocessing.classes):
         return Summary(columns=columns, prediction=of_numbers(predicted.to_numpy()))
     names = np.array([classes[index] for index in predicted.to_list()], dtype=object)
-    known = Distribution(values=classes, counts=(0,) * (len(classes) + 1))
-    return Summary(columns=columns, prediction=known.count(names))
+    empty = Distribution(values=classes, counts=(0,) * (len(classes) + 1))
+    return Summary(columns=columns, prediction=empty.count(names))
 
 
 def _json_value(value: Any) -> Any:

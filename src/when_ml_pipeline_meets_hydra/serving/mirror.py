@@ -1,4 +1,4 @@
-"""A repository that follows what is active elsewhere, so that a server serves it."""
+"""Keep the active versions of a local repository in sync with a model registry."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Where versions come from."""
+    """A registry that the versions are downloaded from."""
 
     def active(self, model: str) -> int | None:
-        """The active version; None where there is none."""
+        """Return the active version; None if there is none."""
 
     def status(self, model: str) -> Status:
-        """All about a model."""
+        """Return the status of a model."""
 
     def downloaded(self, model: str, version: int) -> AbstractContextManager[Path]:
-        """The bundle of a version."""
+        """Download the bundle of a version into a temporary directory."""
 
 
 class Mirror:
-    """Models of ``source`` in ``repository``, with the numbers that they have there; ``who`` is for the history."""
+    """Copies models of ``source`` to ``repository`` under the same version numbers; ``who`` is for the history."""
 
     def __init__(self, source: Source, models: Sequence[str], repository: Repository, who: str) -> None:
         self._source, self._models, self._repository, self._who = source, models, repository, who
-        self._said: dict[str, str] = {}
+        self._messages: dict[str, str] = {}
 
     @contextmanager
-    def kept(self, seconds: float, announce: Callable[[str], None]) -> Iterator[None]:
-        """Fetch what is active, and then look every ``seconds`` whether something else is, until the block ends.
+    def syncing(self, seconds: float, announce: Callable[[str], None]) -> Iterator[None]:
+        """Download the active versions, then check for changes every ``seconds`` until the block ends.
 
         Raises:
-            PipelineError: the source says no, or cannot be reached, and there is nothing from before to serve.
+            PipelineError: the source fails or cannot be reached, and the repository has no active version to serve.
         """
         for model in self._models:
             try:
@@ -52,7 +52,7 @@ class Mirror:
                 pointer = self._repository.pointer(model)
                 if pointer is None or pointer.active is None:
                     raise
-                announce(f"{problem}\n{model} version {pointer.active} is served, as it was active last.")
+                announce(f"{problem}\n{model} version {pointer.active}, which was active last, is served.")
         ended = threading.Event()
         thread = threading.Thread(target=self._follow, args=(seconds, ended), daemon=True)
         thread.start()
@@ -62,10 +62,10 @@ class Mirror:
             ended.set()
 
     def refresh(self, model: str) -> None:
-        """Make the version active here that is active there; where that fails, the one from before stays.
+        """Activate the version that is active in the source; on failure the previous one stays active.
 
         Raises:
-            PipelineError: the source says no or cannot be reached, or what it has is no bundle that can be served.
+            PipelineError: the source fails or cannot be reached, or its bundle cannot be served.
         """
         wanted, pointer = self._source.active(model), self._repository.pointer(model)
         here = pointer.active if pointer else None
@@ -73,7 +73,7 @@ class Mirror:
             return
         if wanted is None:
             self._repository.undeploy(model, self._who)
-            log.info("no version of %s is active any more", model)
+            log.info("%s has no active version any more", model)
             return
         if not self._has(model, wanted):
             with self._source.downloaded(model, wanted) as folder:
@@ -85,8 +85,8 @@ class Mirror:
     def _has(self, model: str, number: int) -> bool:
         if number not in self._repository.numbers(model):
             return False
-        found = self._source.status(model).version(number)
-        return found is not None and found.digest == read_manifest(self._repository.folder(model, number))[1]
+        version = self._source.status(model).version(number)
+        return version is not None and version.digest == read_manifest(self._repository.folder(model, number))[1]
 
     def _follow(self, seconds: float, ended: threading.Event) -> None:
         while not ended.wait(seconds):
@@ -97,15 +97,15 @@ class Mirror:
         try:
             self.refresh(model)
         except PipelineError as problem:
-            said = str(problem)
-        except Exception as problem:  # such as a full disk; the next look may find it mended
-            said = briefly(problem)
-            if said != self._said.get(model):
-                log.exception("%s cannot be looked up", model)
-            self._said[model] = said
+            message = str(problem)
+        except Exception as problem:  # such as a full disk; the next refresh may succeed
+            message = briefly(problem)
+            if message != self._messages.get(model):
+                log.exception("%s cannot be refreshed", model)
+            self._messages[model] = message
             return
         else:
-            said = ""
-        if said != self._said.get(model, ""):  # not the same line again and again
-            log.warning("%s: %s", model, said or "looked up again")
-        self._said[model] = said
+            message = ""
+        if message != self._messages.get(model, ""):  # log a repeated message once
+            log.warning("%s: %s", model, message or "refreshed again")
+        self._messages[model] = message

@@ -1,4 +1,4 @@
-"""Runs the model server until it is stopped."""
+"""Start the model server and run it until it is stopped."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve a repository until SIGINT or SIGTERM; requests that have come are answered.
+    """Serve a repository until SIGINT or SIGTERM; requests already received are completed.
 
-    ``announce`` gets the lines for the person who started the server.
+    ``announce`` is called with each line for the user who started the server.
 
     Raises:
-        BadInput: the address cannot be listened on, the repository is no directory, its users cannot be read, or the
+        BadInput: the address cannot be bound, the repository is not a directory, its users cannot be read, or the
             certificate cannot be used.
         StepFailed: no worker could start.
     """
     repository = Repository(settings.root)
     if settings.root.exists() and not settings.root.is_dir():
-        raise BadInput(Problem(key="--repository", value=str(settings.root), message="is no directory"))
+        raise BadInput(Problem(key="--repository", value=str(settings.root), message="is not a directory"))
     users = Users(settings.root, settings.sole).all()
     _check_certificate(settings.certificate, settings.key)
     scheme = "https" if settings.certificate else "http"
@@ -56,12 +56,12 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
 
 def _metrics_folder() -> tempfile.TemporaryDirectory[str]:
-    """In memory, where that can be: every request counts in its files, and a disk that is busy would stop it."""
+    """Return a directory for the metrics, in memory if possible: each request updates its files; disk I/O is slow."""
     place = Path(SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else tempfile.gettempdir())
     for left in place.glob(f"{METRICS}-*-*"):
         number = left.name.split("-")[1]
         if re.fullmatch(r"\d{1,9}", number) and not is_running(int(number)):
-            shutil.rmtree(left, ignore_errors=True)  # of a server that was killed
+            shutil.rmtree(left, ignore_errors=True)  # left by a killed server
     return tempfile.TemporaryDirectory(prefix=f"{METRICS}-{os.getpid()}-", dir=place)
 
 
@@ -72,19 +72,19 @@ def _check_certificate(certificate: Path | None, key: Path | None) -> None:
         missing = "--certificate" if certificate is None else "--key"
         raise BadInput(Problem(key=missing, message="TLS needs a certificate and its key"))
     try:
-        # An encrypted key would ask for its password, in each worker.
+        # With an encrypted key, each worker would prompt for its password.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
     except (OSError, ValueError) as problem:
-        said = f"with {key} it cannot be used: {getattr(problem, 'reason', None) or problem}"
+        message = f"with {key} it cannot be used: {getattr(problem, 'reason', None) or problem}"
         remedy = "Both need to be in PEM, and the key without a password"
-        raise BadInput(Problem(key="--certificate", value=str(certificate), message=said, remedy=remedy)) from None
+        raise BadInput(Problem(key="--certificate", value=str(certificate), message=message, remedy=remedy)) from None
 
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer takes 40 ms.
+        # asyncio sets TCP_NODELAY only where the protocol is named; without it a response takes 40 ms.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as problem:
         raise BadInput(Problem(key="--host", value=host, message=problem.strerror or "unknown address")) from None
@@ -94,7 +94,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind(address)
             listener.listen(1024)
         except OSError as problem:
-            remedy = "Stop what listens there, or take another one; --port 0 takes a free one"
+            remedy = "Stop the process that listens there, or use another port; --port 0 takes a free one"
             message = f"cannot listen on {host}: {(problem.strerror or str(problem)).lower()}"
             raise BadInput(Problem(key="--port", value=str(port), message=message, remedy=remedy)) from None
         yield listener
@@ -117,5 +117,5 @@ def _example(repository: Repository) -> tuple[str, Any]:
         try:
             return model, read_smoke(repository.folder(model, repository.active(model))).rows[0]
         except PipelineError:
-            continue  # another model may make a better example
+            continue  # such as a model without an active version
     return "NAME", {"COLUMN": "VALUE"}

@@ -1,7 +1,7 @@
-"""The processes that answer, and the one that keeps them running.
+"""Worker processes that serve requests, and the supervisor that restarts them.
 
-The supervisor is uvicorn's: it starts another worker where one died, and on SIGHUP puts a new one into the place of
-each, one after the other. The listening socket is its own, so that connections wait while a worker is missing.
+The supervisor is uvicorn's: it replaces a worker that died, and on SIGHUP replaces all workers, one after the other.
+It owns the listening socket, so that connections wait while no worker is running.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10
 LINGER_SECONDS = 2
-KEEP_ALIVE_SECONDS = 65  # longer than the pools of clients and proxies usually keep a connection that is not used
+KEEP_ALIVE_SECONDS = 65  # longer than connection pools of clients and proxies usually keep an idle connection
 SWITCH_SECONDS = 0.0005
 START_SECONDS = 60
 
 
 def run(settings: Settings, listener: socket.socket) -> None:
-    """Serve on a listening socket until SIGINT or SIGTERM; requests that have come are answered.
+    """Serve on a listening socket until SIGINT or SIGTERM; requests already received are completed.
 
     Raises:
         StepFailed: no worker could start.
@@ -47,7 +47,7 @@ def run(settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(
         partial(_create_app, settings),
         factory=True,
-        http=partial(_Connection, settings.timeout),  # type: ignore[arg-type]  # it only calls it
+        http=partial(_Connection, settings.timeout),  # type: ignore[arg-type]  # uvicorn only calls it
         loop="uvloop",
         ws="none",
         log_config=None,
@@ -62,11 +62,11 @@ def run(settings: Settings, listener: socket.socket) -> None:
         ssl_certfile=settings.certificate,
         ssl_keyfile=settings.key,
     )
-    multiprocess.Process = _Worker  # type: ignore[misc]  # it has no other way to say which class a worker is
+    multiprocess.Process = _Worker  # type: ignore[misc]  # uvicorn has no option for the class of its workers
     supervisor = _Supervisor(config, [listener])
     supervisor.run()
     if any(worker.exitcode == STARTUP_FAILURE for worker in supervisor.processes):
-        raise StepFailed("The server could not start; the lines above say why")
+        raise StepFailed("The server could not start; the log lines above show the reason")
 
 
 def _create_app(settings: Settings) -> object:
@@ -78,16 +78,16 @@ def _create_app(settings: Settings) -> object:
     except Exception:
         log.exception("a worker cannot start")
         sys.exit(STARTUP_FAILURE)
-    # Threads that count and check must not hold up the one that answers for as long as Python's 5 ms.
+    # Background threads must not delay the event loop for as long as Python's default of 5 ms.
     sys.setswitchinterval(SWITCH_SECONDS)
-    # What is there now stays; looking through it for garbage would hold up a request now and then.
+    # Exclude the objects that exist now from garbage collection, which would delay a request now and then.
     gc.collect()
     gc.freeze()
     return app
 
 
 def log_to_stderr() -> None:
-    """Show what workers and supervisor have to say to whoever runs the server."""
+    """Log messages of the workers and the supervisor to stderr."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     for name, level in (("when_ml_pipeline_meets_hydra", logging.INFO), ("uvicorn.error", logging.WARNING)):
@@ -99,7 +99,7 @@ def log_to_stderr() -> None:
 
 class _Supervisor(Multiprocess):
     def terminate_all(self) -> None:
-        # First of all nobody new: who comes now is refused at once, instead of waiting for workers that leave.
+        # Close the sockets first: new connections are refused at once, instead of waiting for workers that stop.
         for listener in self.sockets:
             listener.close()
         super().terminate_all()
@@ -108,11 +108,11 @@ class _Supervisor(Multiprocess):
         before = {worker.pid for worker in self.processes}
         super().keep_subprocess_alive()
         for pid in before - {worker.pid for worker in self.processes}:
-            log.warning("worker %s ended; another one takes its place", pid)
-            _forget(pid)
+            log.warning("worker %s ended; starting another one", pid)
+            _remove_metrics_of(pid)
 
 
-def _forget(pid: int | None) -> None:
+def _remove_metrics_of(pid: int | None) -> None:
     from prometheus_client.multiprocess import mark_process_dead
 
     mark_process_dead(pid)  # type: ignore[no-untyped-call]
@@ -126,7 +126,7 @@ class _Worker(multiprocess.Process):
         return self._server
 
     def _healthcheck(self, timeout: float) -> bool | None:
-        # Both ends of its pipe are open here, so that one that dies before it answers would be waited for.
+        # Both ends of the pipe are open in this process, so reading from a worker that has died would block.
         try:
             self.parent_conn.send(b"ping")
             if self.parent_conn in connection.wait([self.parent_conn, self.process.sentinel], timeout):
@@ -141,7 +141,7 @@ class _Worker(multiprocess.Process):
 
 
 def _stop_without_supervisor() -> None:
-    """Stop when the supervisor has been killed: whoever starts the server again needs the port."""
+    """Stop this worker when the supervisor has been killed, to free the port."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -149,7 +149,7 @@ def _stop_without_supervisor() -> None:
 
 
 class _Connection(HttpToolsProtocol):
-    """Closes a connection of which no request comes: uvicorn itself only looks after those that had an answer."""
+    """HTTP connection with a timeout for the headers; uvicorn itself has one only for idle keep-alive connections."""
 
     def __init__(self, seconds: float, **protocol: Any) -> None:
         super().__init__(**protocol)
@@ -158,25 +158,25 @@ class _Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wait_for_headers()
+        self._start_timer()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._wait_for_headers()
+        self._start_timer()
 
     def on_headers_complete(self) -> None:
-        self._headers_came()
+        self._cancel_timer()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._headers_came()
+        self._cancel_timer()
         super().connection_lost(exc)
 
-    def _wait_for_headers(self) -> None:
+    def _start_timer(self) -> None:
         if self._headers_due is None:
             self._headers_due = self.loop.call_later(self._seconds, self.timeout_keep_alive_handler)
 
-    def _headers_came(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._headers_due is not None:
             self._headers_due.cancel()
             self._headers_due = None
@@ -184,9 +184,9 @@ class _Connection(HttpToolsProtocol):
 
 class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept nobody new, but go on answering on open connections for a moment, and ask clients to close them.
+        """Accept no new connections, serve open ones for ``LINGER_SECONDS``, and have clients close them.
 
-        Closing a connection that waits for its next request would lose one that is on its way.
+        Closing an idle connection at once would lose a request that is being sent.
         """
         for server in self.servers:
             server.close()

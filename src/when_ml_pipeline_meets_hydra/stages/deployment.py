@@ -151,10 +151,10 @@ def status(cluster: Cluster, model_name: ModelName) -> None:
         return
     print(_active(cluster, found))
     if found.canary:
-        from when_ml_pipeline_meets_hydra.serving.observations.canary_counts import told
+        from when_ml_pipeline_meets_hydra.serving.observations.canary_counts import canary_progress
 
         print(_canary(cluster, found))
-        for line in told(found.canary, found.measured):
+        for line in canary_progress(found.canary, found.measured):
             print(f"  {line}")
     for version in reversed(found.versions):
         place = _place(found, version.number)

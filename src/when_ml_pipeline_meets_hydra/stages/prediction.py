@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from when_ml_pipeline_meets_hydra.ml.training.predictions import Metrics
-    from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Answers
+    from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Predictor
 
 
 def predict(
@@ -30,13 +30,13 @@ def predict(
     """
     import polars as pl
 
-    from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Answers
+    from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Predictor
 
-    answers = Answers(preprocessing, modeling)
+    predictor = Predictor(preprocessing, modeling)
     parts: list[pl.DataFrame] = []
     done = 0
     for batch in rows.batches(preprocessing, out):
-        parts.append(_predicted(batch, answers, preprocessing.classes))
+        parts.append(_predicted(batch, predictor, preprocessing.classes))
         done += len(batch.target)
         progress(done, None, "rows")
     if not done:
@@ -59,10 +59,11 @@ def predict(
     )
 
 
-def _predicted(batch: Batch, answers: Answers, classes: tuple[str, ...]) -> pl.DataFrame:
+def _predicted(batch: Batch, predictor: Predictor, classes: tuple[str, ...]) -> pl.DataFrame:
     import polars as pl
 
-    predicted = answers.of_features(batch.features) if batch.features is not None else answers.of_raw(batch.raw or {})
+    raw, features = batch.raw or {}, batch.features
+    predicted = predictor.predict_raw(raw) if features is None else predictor.predict_features(features)
     columns = {} if batch.ids is None else {"id": batch.ids}
     columns |= {"target": batch.target}
     if predicted.probabilities is None:

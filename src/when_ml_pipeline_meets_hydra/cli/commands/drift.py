@@ -74,6 +74,6 @@ def _summary(found: Any, name: str) -> str:
         return f"{version} received no requests in these days: there is nothing to compare"
     days = f"{found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}"
     counts = f"{version}: {found.rows} rows of {found.requests} requests, {days}"
-    if found.has_too_little:
+    if found.has_too_little_data:
         return f"{counts}: too little to tell drift from chance"
     return f"{counts}: {', '.join(found.drifted) or 'nothing'} drifted"

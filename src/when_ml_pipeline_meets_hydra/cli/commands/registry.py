@@ -44,5 +44,5 @@ def mirrored(
         place = {"url": ("--registry", url), "alias": ("--alias", alias)}
         key, value = place.get(str(first["loc"][0]) if first["loc"] else "", (f"${ID}, ${PASSWORD}", None))
         raise BadInput(Problem(key=key, value=value, message=first["msg"].removeprefix("Value error, "))) from None
-    with Mirror(registry, models, Repository(root), who=f"{alias} of {url}").kept(every, announce):
+    with Mirror(registry, models, Repository(root), who=f"{alias} of {url}").syncing(every, announce):
         yield

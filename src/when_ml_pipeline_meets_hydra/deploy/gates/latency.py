@@ -26,10 +26,10 @@ class Latency:
 
         import numpy as np
 
-        from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Answers
+        from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Predictor
         from when_ml_pipeline_meets_hydra.serving.bundling import held_out_rows
 
-        served = Answers(candidate.preprocessing, candidate.modeling).served
+        served = Predictor(candidate.preprocessing, candidate.modeling).bundle_scorer
         rows = cycle(held_out_rows(candidate.preprocessing, candidate.modeling).rows)
         for row in islice(rows, self.warm_up):
             served.predict([row])

@@ -1,1 +1,1 @@
-"""From raw rows to predictions, by the graph of a bundle."""
+"""Inference: from raw rows to predictions with the graph of a bundle."""

@@ -1,4 +1,4 @@
-"""Requests that come while a model is busy are answered together, by its next run."""
+"""Dynamic batching: requests that arrive while a model is busy are combined into its next run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, Feeds
 
 Arrays = list[Array]
 
-MOST_ROWS = 64
+MAX_BATCH_ROWS = 64
 
 
 @dataclass(kw_only=True)
-class _Turn:
-    """Somebody who waits for ``wake``: with ``arrays`` or an ``error`` by then, or with neither, to do the next run."""
+class _Request:
+    """A waiting request. After ``wake`` it has ``arrays`` or an ``error``; with neither, it runs the next batch."""
 
     feeds: Feeds
     rows: int
@@ -27,64 +27,64 @@ class _Turn:
     error: Exception | None = None
 
 
-class Together:
-    """A function of tensors with N rows that several threads call at once, as fewer calls with more rows.
+class DynamicBatcher:
+    """Combines concurrent calls of a function of tensors with N rows into fewer calls with more rows.
 
-    Nobody waits for others to come: the first one runs at once, and what has come meanwhile is the next run, which the
-    first of those who wait does for all of them.
+    No call waits for others to arrive: the first one runs at once, and the calls that arrive meanwhile form the next
+    batch, which the thread of the first of them runs.
     """
 
     def __init__(self, run: Callable[[Feeds], Arrays]) -> None:
         self._run = run
         self._lock = threading.Lock()
-        self._waiting: deque[_Turn] = deque()
+        self._waiting: deque[_Request] = deque()
         self._busy = False
 
     def __call__(self, feeds: Feeds, rows: int) -> Arrays:
-        """The outputs for these rows."""
-        turn = _Turn(feeds=feeds, rows=rows)
+        """Return the outputs for these rows."""
+        request = _Request(feeds=feeds, rows=rows)
         with self._lock:
-            self._waiting.append(turn)
+            self._waiting.append(request)
             leads, self._busy = not self._busy, True
         if not leads:
-            turn.wake.wait()
-        if turn.arrays is None and turn.error is None:
-            self._lead()
-        if turn.error is not None:
-            raise turn.error
-        assert turn.arrays is not None  # whoever leads is the first of those who wait
-        return turn.arrays
+            request.wake.wait()
+        if request.arrays is None and request.error is None:
+            self._run_next_batch()
+        if request.error is not None:
+            raise request.error
+        assert request.arrays is not None  # a leader is the first in the queue, hence in its own batch
+        return request.arrays
 
-    def _lead(self) -> None:
+    def _run_next_batch(self) -> None:
         with self._lock:
             batch = [self._waiting.popleft()]
             rows = batch[0].rows
-            while self._waiting and rows + self._waiting[0].rows <= MOST_ROWS:
+            while self._waiting and rows + self._waiting[0].rows <= MAX_BATCH_ROWS:
                 rows += self._waiting[0].rows
                 batch.append(self._waiting.popleft())
         try:
-            self._answer(batch)
+            self._run_batch(batch)
         finally:
             with self._lock:
-                heir = self._waiting[0] if self._waiting else None
-                self._busy = heir is not None
-            for turn in batch if heir is None else (*batch, heir):
-                turn.wake.set()
+                next_leader = self._waiting[0] if self._waiting else None
+                self._busy = next_leader is not None
+            for request in batch if next_leader is None else (*batch, next_leader):
+                request.wake.set()
 
-    def _answer(self, batch: Sequence[_Turn]) -> None:
+    def _run_batch(self, batch: Sequence[_Request]) -> None:
         if len(batch) > 1:
-            joint = {name: np.concatenate([turn.feeds[name] for turn in batch]) for name in batch[0].feeds}
+            joint = {name: np.concatenate([request.feeds[name] for request in batch]) for name in batch[0].feeds}
             try:
                 arrays = self._run(joint)
-            except Exception:  # of one of them; which one shows when each runs alone
+            except Exception:  # one request is bad; run each alone to find it
                 pass
             else:
-                ends = np.cumsum([turn.rows for turn in batch])[:-1]
-                for turn, parts in zip(batch, zip(*(np.split(a, ends) for a in arrays), strict=True), strict=True):
-                    turn.arrays = list(parts)
+                ends = np.cumsum([request.rows for request in batch])[:-1]
+                for request, parts in zip(batch, zip(*(np.split(a, ends) for a in arrays), strict=True), strict=True):
+                    request.arrays = list(parts)
                 return
-        for turn in batch:
+        for request in batch:
             try:
-                turn.arrays = self._run(turn.feeds)
+                request.arrays = self._run(request.feeds)
             except Exception as error:
-                turn.error = error
+                request.error = error

@@ -1,4 +1,4 @@
-"""Raw rows, as people and the Open Inference Protocol write them, into the tensors of a graph."""
+"""Encode raw rows, as JSON objects or tensors of the Open Inference Protocol, as inputs of a graph."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]
 EPOCH = date(1970, 1, 1).toordinal()
-MANY = 16  # from so many values on, numpy's functions are faster than Python's
+MANY = 16  # from this many values on, numpy's functions are faster than Python's
 NUMBERS = frozenset({"FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8"})
 
 
 class BadRow(PipelineError):
-    """A request's value that its column cannot take."""
+    """A value in a request that does not fit its column."""
 
 
 def feeds_from_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> Feeds:
-    """Tensors [N, 1], one for each column, from N rows; a key that is missing or null is a missing value.
+    """Return tensors [N, 1] by column from N rows; a key that is missing or null is a missing value.
 
     Raises:
         BadRow: a row has an unknown key, or a value of another type than its column's.
@@ -37,12 +37,12 @@ def feeds_from_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]
 
 
 def feeds_from_tensors(columns: Sequence[Column], tensors: Mapping[str, tuple[str, Sequence[Any] | Array]]) -> Feeds:
-    """Tensors [N, 1] from the flat data of a protocol's request: datatype and N values for each column's name.
+    """Return tensors [N, 1] by column from the flat data of a protocol's request: name → datatype and N values.
 
-    An array of 64-bit floats may stand for a list of numbers, and NaN in it for a missing value.
+    Numbers are a list, or an array of 64-bit floats in which NaN is a missing value.
 
     Raises:
-        BadRow: an input is missing, unknown, of a datatype or length that does not fit, or holds a bad value.
+        BadRow: an input is missing, unknown, of a wrong datatype or length, or holds a bad value.
     """
     names = {column.name for column in columns}
     for name in [*tensors.keys() - names, *names - tensors.keys()]:
@@ -57,7 +57,7 @@ def _tensor_from(column: Column, datatype: str, data: Sequence[Any] | Array) -> 
     allowed = _DATATYPES[column.dtype]
     if datatype not in allowed:
         raise BadRow(f"inputs.{column.name}: the datatype is {datatype}, allowed: {', '.join(sorted(allowed))}")
-    # A protocol's date is a number already, and its booleans may come as strings.
+    # In the protocol, a date is a number, and a boolean may be a string.
     as_number = column.dtype is DType.DATE
     as_text = column.dtype is DType.BOOL and datatype == "BYTES"
     kind = DType.FLOAT if as_number else DType.STRING if as_text else column.dtype
@@ -65,7 +65,7 @@ def _tensor_from(column: Column, datatype: str, data: Sequence[Any] | Array) -> 
 
 
 def _tensor(column: Column, values: Sequence[Any] | Array, place: str) -> Array:
-    if len(values) >= MANY and (tensor := _at_once(column.dtype, values)) is not None:
+    if len(values) >= MANY and (tensor := _convert_all(column.dtype, values)) is not None:
         return tensor
     if isinstance(values, np.ndarray):
         values = values.tolist()
@@ -80,8 +80,8 @@ def _tensor(column: Column, values: Sequence[Any] | Array, place: str) -> Array:
     return np.array(converted, dtype=dtype).reshape(-1, 1)
 
 
-def _at_once(dtype: DType, values: Sequence[Any] | Array) -> Array | None:
-    """The tensor of many values that are all as they should be; None where one has to be looked for, or to be made."""
+def _convert_all(dtype: DType, values: Sequence[Any] | Array) -> Array | None:
+    """Convert many valid values at once; return None if one of them is invalid or needs conversion."""
     kinds = {float} if isinstance(values, np.ndarray) else set(map(type, values))
     if dtype in (DType.FLOAT, DType.INT) and kinds <= {float, int, type(None)}:
         try:

@@ -1,4 +1,4 @@
-"""A bundle, loaded and ready to answer."""
+"""A loaded bundle that makes predictions."""
 
 from __future__ import annotations
 
@@ -11,84 +11,84 @@ import numpy as np
 import onnxruntime
 
 from when_ml_pipeline_meets_hydra.errors import first_line
-from when_ml_pipeline_meets_hydra.serving.engine.batching import MOST_ROWS, Arrays, Together
+from when_ml_pipeline_meets_hydra.serving.engine.batching import MAX_BATCH_ROWS, Arrays, DynamicBatcher
 from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, BadRow, Feeds, feeds_from_rows
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, difference, read_smoke
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import MODEL, BundleRefused, Manifest, verified
 from when_ml_pipeline_meets_hydra.serving.formats.reference import read_training
 
-SLOW_SECONDS = 0.0003  # a run of one row that takes longer is worth a thread, and company
+SLOW_SECONDS = 0.0003  # a run of one row that takes longer is worth a thread, and batching
 
 
 class Scorer:
-    """One bundle in memory; several threads may call it at once. ``watch`` is told of each run's tensors."""
+    """One bundle in memory, safe for concurrent calls. ``on_run`` is called with the tensors of each run."""
 
     def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
         self.manifest, self._session = manifest, session
-        self.watch: Callable[[Feeds, Arrays], None] | None = None
+        self.on_run: Callable[[Feeds, Arrays], None] | None = None
         self.slow = False
         self._outputs = [output.name for output in manifest.outputs]
-        self._together = Together(self._run)
+        self._batcher = DynamicBatcher(self._run)
 
     def measure(self, row: Mapping[str, Any]) -> None:
-        """See how long one row takes; where that is long, calls from several threads at once are answered together."""
+        """Measure the time for one row; if it is long, concurrent calls are batched from now on."""
         feeds = feeds_from_rows(self.manifest.inputs, [row])
         self._run(feeds)
         self.slow = min(timeit.repeat(lambda: self._run(feeds), number=1, repeat=3)) > SLOW_SECONDS
 
     def run(self, feeds: Feeds) -> Arrays:
-        """The graph's outputs, in the order of the manifest, for tensors of N rows."""
-        arrays = self.answers(feeds)
-        if self.watch is not None:
-            self.watch(feeds, arrays)
+        """Return the graph's outputs for tensors of N rows, in the order of the manifest."""
+        arrays = self.run_unobserved(feeds)
+        if self.on_run is not None:
+            self.on_run(feeds, arrays)
         return arrays
 
-    def answers(self, feeds: Feeds) -> Arrays:
-        """The same, and nobody is told."""
+    def run_unobserved(self, feeds: Feeds) -> Arrays:
+        """Return what ``run`` does, without calling ``on_run``."""
         rows = next(map(len, feeds.values()), 0)
         if not rows:
             return [np.empty((0, *output.shape[1:])) for output in self.manifest.outputs]
-        return self._together(feeds, rows) if self.slow and rows < MOST_ROWS else self._run(feeds)
+        return self._batcher(feeds, rows) if self.slow and rows < MAX_BATCH_ROWS else self._run(feeds)
 
     def _run(self, feeds: Feeds) -> Arrays:
         arrays: Arrays = self._session.run(self._outputs, feeds)
         return arrays
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> Predictions:
-        """Answers for raw rows.
+        """Return predictions for raw rows.
 
         Raises:
-            BadRow: a row does not fit the signature, or its prediction is no finite number.
+            BadRow: a row does not fit the signature, or its prediction is not a finite number.
         """
         return predictions(self.manifest, self.run(feeds_from_rows(self.manifest.inputs, rows)))
 
 
 def predictions(manifest: Manifest, arrays: Sequence[Array]) -> Predictions:
-    """The outputs of a graph as answers for rows.
+    """Convert the outputs of a graph to predictions.
 
     Raises:
-        BadRow: an answer is no finite number.
+        BadRow: a prediction is not a finite number.
     """
     values, *probabilities = arrays
-    _refuse_not_finite(probabilities[0] if probabilities else values)
+    _check_finite(probabilities[0] if probabilities else values)
     return Predictions(
         values=tuple(values.reshape(-1).tolist()),
         probabilities=tuple(map(tuple, probabilities[0].tolist())) if manifest.classes else None,
     )
 
 
-def _refuse_not_finite(numbers: Array) -> None:
+def _check_finite(numbers: Array) -> None:
     finite = np.isfinite(numbers)
     if not finite.all():
         row = int(np.argmin(finite.reshape(len(numbers), -1).all(axis=1)))
-        raise BadRow(f"rows[{row}]: the model's answer is not a finite number")
+        raise BadRow(f"rows[{row}]: the model's prediction is not a finite number")
 
 
 def load(folder: Path) -> Scorer:
-    """Load the bundle in ``folder`` after comparing it with its checksums.
+    """Load the bundle in ``folder`` after verifying its checksums.
 
     Raises:
-        BundleRefused: it is damaged, or onnxruntime does not take it.
+        BundleRefused: it is damaged, or onnxruntime cannot load it.
     """
     scorer = _scorer(folder, verified(folder))
     scorer.measure(read_smoke(folder).rows[0])
@@ -96,19 +96,19 @@ def load(folder: Path) -> Scorer:
 
 
 def check(folder: Path) -> Scorer:
-    """Load a bundle that somebody brings, and see that it predicts what it promises.
+    """Load an untrusted bundle, and verify its predictions for its smoke rows.
 
     Raises:
-        BundleRefused: it is damaged, reaches outside its own file, cannot be loaded, or fails its smoke rows.
+        BundleRefused: it is damaged, refers to external data, cannot be loaded, or fails its smoke rows.
     """
     manifest = verified(folder)
-    _refuse_external_data(folder / MODEL)
+    _check_no_external_data(folder / MODEL)
     read_training(folder, manifest)
     smoke = read_smoke(folder)
     scorer = _scorer(folder, manifest)
     try:
         wrong = difference(smoke.expected, scorer.predict(smoke.rows))
-    except Exception as problem:  # whatever the graph does with its own rows, it is the bundle's fault
+    except Exception as problem:  # any error of the graph on its own rows makes the bundle invalid
         wrong = first_line(problem)
     if wrong:
         raise BundleRefused(f"its own smoke rows fail: {wrong}")
@@ -124,12 +124,12 @@ def _scorer(folder: Path, manifest: Manifest) -> Scorer:
 
 def _session(model: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    # Requests run side by side; threads within one request only get into each other's way.
+    # Requests run in parallel; threads within one request would compete with them.
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as problem:  # onnxruntime has no common class for its own
+    except Exception as problem:  # onnxruntime's exceptions have no common base class
         raise BundleRefused(f"{MODEL} cannot be loaded: {first_line(problem)}") from None
 
 
@@ -138,7 +138,7 @@ def _compare_names(what: str, named: Sequence[str], nodes: Sequence[Any]) -> Non
         raise BundleRefused(f"the manifest's {what} are not those of {MODEL}")
 
 
-def _refuse_external_data(path: Path) -> None:
+def _check_no_external_data(path: Path) -> None:
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -147,11 +147,11 @@ def _refuse_external_data(path: Path) -> None:
     except DecodeError:
         raise BundleRefused(f"{MODEL} is not an ONNX model") from None
     if any(tensor.external_data or tensor.data_location for tensor in _tensors(model)):
-        raise BundleRefused(f"{MODEL} names data outside its own file")
+        raise BundleRefused(f"{MODEL} refers to data outside its own file")
 
 
 def _tensors(message: Any) -> Iterator[Any]:
-    """Every tensor of a model, in whichever node, subgraph, function or attribute it hides."""
+    """Yield every tensor of a model, in nodes, subgraphs, functions and attributes."""
     if message.DESCRIPTOR.name == "TensorProto":
         yield message
     for field, value in message.ListFields():

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: as lists in JSON, or as bytes behind it (its binary tensor extension)."""
+"""Tensors of the Open Inference Protocol: lists in JSON, or bytes after it (its binary tensor data extension)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _LENGTH = struct.Struct("<I")
 
 
 def from_list(name: str, shape: Sequence[int], data: Sequence[Any]) -> list[Any]:
-    """The N values of an input of the shape [N, 1] or [N]; nested or flat in JSON.
+    """Return the N values of an input of shape [N, 1] or [N], nested or flat in JSON.
 
     Raises:
-        BadRow: shape and values do not fit.
+        BadRow: shape and number of values do not match.
     """
     flat = [value[0] if isinstance(value, list) and len(value) == 1 else value for value in data]
     if len(flat) != _count(name, shape):
@@ -37,10 +37,10 @@ def from_list(name: str, shape: Sequence[int], data: Sequence[Any]) -> list[Any]
 
 
 def from_bytes(name: str, shape: Sequence[int], datatype: str, content: memoryview) -> Sequence[Any] | Array:
-    """The N values of an input of the shape [N, 1] or [N], little-endian, strings with their length before them.
+    """Return the N values of an input of shape [N, 1] or [N]: little-endian, strings prefixed by their length.
 
     Raises:
-        BadRow: shape, datatype and bytes do not fit.
+        BadRow: shape, datatype and number of bytes do not match.
     """
     count = _count(name, shape)
     if datatype == "BYTES":
@@ -63,7 +63,7 @@ def _count(name: str, shape: Sequence[int]) -> int:
 
 
 def _strings(name: str, count: int, content: memoryview) -> list[str]:
-    found: list[str] = []
+    texts: list[str] = []
     place = 0
     try:
         while place < len(content):
@@ -71,22 +71,22 @@ def _strings(name: str, count: int, content: memoryview) -> list[str]:
             place += _LENGTH.size + length
             if place > len(content):
                 raise ValueError
-            found.append(str(content[place - length : place], "utf-8"))
+            texts.append(str(content[place - length : place], "utf-8"))
     except (ValueError, struct.error):
-        raise BadRow(f"inputs.{name}: its bytes are no strings of valid Unicode with their lengths") from None
-    if len(found) != count:
-        raise BadRow(f"inputs.{name}: {len(found)} values for {count} rows")
-    return found
+        raise BadRow(f"inputs.{name}: its bytes are not length-prefixed strings of valid Unicode") from None
+    if len(texts) != count:
+        raise BadRow(f"inputs.{name}: {len(texts)} values for {count} rows")
+    return texts
 
 
 def to_list(output: Output, array: Array) -> list[Any]:
-    """The values of an output of the graph, flat."""
+    """Return the values of an output of the graph as a flat list."""
     values: list[Any] = _finite(output, array).reshape(-1).tolist()
     return values
 
 
 def to_bytes(output: Output, array: Array) -> bytes:
-    """The values of an output of the graph, as the extension writes them."""
+    """Return the values of an output of the graph in the extension's binary format."""
     if output.datatype is Datatype.BYTES:
         encoded = [str(value).encode() for value in array.reshape(-1)]
         return b"".join(part for text in encoded for part in (_LENGTH.pack(len(text)), text))
@@ -95,5 +95,5 @@ def to_bytes(output: Output, array: Array) -> bytes:
 
 def _finite(output: Output, array: Array) -> Array:
     if output.datatype is not Datatype.BYTES and not np.isfinite(array).all():
-        raise BadRow(f"outputs.{output.name}: the model's answer is not a finite number")
+        raise BadRow(f"outputs.{output.name}: the model's prediction is not a finite number")
     return array

@@ -1,1 +1,1 @@
-"""The files that a served model consists of."""
+"""Files and data formats of a served model."""

@@ -1,4 +1,4 @@
-"""A bundle on the wire: an uncompressed tar of its files, nothing else."""
+"""A bundle as an uploaded archive: an uncompressed tar of its files."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ def pack(bundle: Path, archive: IO[bytes]) -> None:
 
 
 def digest_header(digest: bytes) -> str:
-    """The value of ``Content-Digest`` for a SHA-256 of the body (RFC 9530)."""
+    """Return the value of ``Content-Digest`` for a SHA-256 of the body (RFC 9530)."""
     return f"sha-256=:{base64.b64encode(digest).decode()}:"
 
 
-def promised_digest(header: str) -> bytes:
-    """The SHA-256 that a ``Content-Digest`` names.
+def parse_digest_header(header: str) -> bytes:
+    """Return the SHA-256 in a ``Content-Digest`` header.
 
     Raises:
-        BundleRefused: it names none.
+        BundleRefused: the header has none.
     """
-    found = re.search(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):", header)
-    if found is None:
+    match = re.search(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/]{43}=):", header)
+    if match is None:
         raise BundleRefused(f"an upload needs {DIGEST_HEADER}: sha-256=:…:, the SHA-256 of its body in base64")
-    return base64.b64decode(found[1])
+    return base64.b64decode(match[1])
 
 
 def unpack(archive: IO[bytes], folder: Path) -> None:
-    """Write the files of an archive from outside into ``folder``.
+    """Extract an untrusted archive into ``folder``.
 
-    Only ordinary files with exactly the names of a bundle are taken, so that no name leads anywhere else; since
-    nothing is compressed or sparse, they take no more room than the archive did.
+    Only regular files with exactly the names of a bundle are accepted, which prevents path traversal; since nothing is
+    compressed or sparse, they take no more space than the archive.
 
     Raises:
         BundleRefused: the archive is malformed, or has other files.
@@ -54,19 +54,19 @@ def unpack(archive: IO[bytes], folder: Path) -> None:
     try:
         with tarfile.open(fileobj=archive, mode="r:") as tar:
             for member in tar:
-                _take(tar, member, folder)
+                _extract(tar, member, folder)
     except (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError):
-        raise BundleRefused("the body is no readable tar archive (uncompressed)") from None
+        raise BundleRefused("the body is not a readable, uncompressed tar archive") from None
     if missing := [name for name in NAMES if not (folder / name).is_file()]:
         raise BundleRefused(f"the archive has no {', '.join(missing)}")
 
 
-def _take(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
     shown = repr(member.name[:80])
     if member.name not in NAMES or (folder / member.name).exists():
         raise BundleRefused(f"the archive holds {shown}; expected once each: {', '.join(NAMES)}")
     content = tar.extractfile(member) if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) else None
     if content is None or member.issparse():
-        raise BundleRefused(f"{shown} in the archive is no ordinary file")
+        raise BundleRefused(f"{shown} in the archive is not a regular file")
     with (folder / member.name).open("xb") as file:
         shutil.copyfileobj(content, file)

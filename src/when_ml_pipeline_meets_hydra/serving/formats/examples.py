@@ -1,4 +1,4 @@
-"""Known rows with known answers, and the comparison of answers."""
+"""Smoke rows of a bundle with their expected predictions, and the comparison of predictions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from when_ml_pipeline_meets_hydra.serving.formats.manifest import SMOKE, BundleR
 Value = float | int | str | bool | None
 Row = Mapping[str, Value]
 
-# Part of the largest value. The graph computes in 32-bit floats, the trained model in 64-bit ones.
+# Relative to the largest value. The graph computes in 32-bit floats, the trained model in 64-bit ones.
 TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """Answers for N rows: numbers, or class names with K probabilities each in the order of the classes."""
+    """Predictions for N rows: numbers, or class names with K probabilities each in the order of the classes."""
 
     values: tuple[float | str, ...]
     probabilities: tuple[tuple[float, ...], ...] | None = None
@@ -31,7 +31,7 @@ class Predictions:
 
 @frozen
 class Smoke:
-    """Raw rows and what the trained model predicted for them."""
+    """Raw rows and the trained model's predictions for them."""
 
     rows: Annotated[tuple[Row, ...], Field(min_length=1)]
     expected: Predictions
@@ -47,7 +47,7 @@ def write_smoke(folder: Path, smoke: Smoke) -> None:
 
 
 def read_smoke(folder: Path) -> Smoke:
-    """The smoke rows of the bundle in ``folder``.
+    """Return the smoke rows of the bundle in ``folder``.
 
     Raises:
         BundleRefused: the file is missing or malformed.
@@ -59,7 +59,7 @@ def read_smoke(folder: Path) -> Smoke:
 
 
 def difference(expected: Predictions, got: Predictions) -> str | None:
-    """The first row in which two answers differ by more than rounding, in words; None where there is none."""
+    """Describe the first row whose predictions differ by more than rounding; return None if there is none."""
     if len(expected.values) != len(got.values):
         return f"{len(got.values)} predictions for {len(expected.values)} rows"
     if expected.probabilities is None:
@@ -76,7 +76,7 @@ def difference(expected: Predictions, got: Predictions) -> str | None:
 
 def _numbers_differ(expected: Sequence[float | str], got: Sequence[float | str]) -> str | None:
     if any(isinstance(value, str) for value in (*expected, *got)):
-        return None if list(expected) == list(got) else "names where numbers belong"
+        return None if list(expected) == list(got) else "class names instead of numbers"
     wanted, found = [float(value) for value in expected], [float(value) for value in got]
     scale = max(map(abs, wanted), default=1.0) or 1.0
     for row, (a, b) in enumerate(zip(wanted, found, strict=True)):

@@ -1,4 +1,4 @@
-"""Joins the graph of the preprocessing and the graph of the model into one that takes raw rows."""
+"""Join the graphs of preprocessing and model into one that takes raw rows."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from onnx import TensorProto, compose, helper
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 
 FEATURES = "features"
-_MADE, _LABEL_INDEX, _CLASSES = "model/", "model/label", "names/classes"
+_MODEL_PREFIX, _LABEL_INDEX, _CLASSES = "model/", "model/label", "names/classes"
 
 
 def join(preprocessing: Path, model: Path, *, outputs: Mapping[str, str], classes: Sequence[str]) -> onnx.ModelProto:
-    """One graph: raw columns in, named predictions out.
+    """Return one graph from raw columns to named predictions.
 
     Args:
         preprocessing: graph with one input [N, 1] for each raw column and the output ``features`` [N, F].
         model: graph with the input ``features`` and, for regression, the output ``prediction``, for
             classification ``label`` (int64 [N], index into ``classes``) and ``probabilities`` [N, K].
-        outputs: the model's outputs to keep, and the names that they get.
-        classes: names of the classes; ``label`` comes out as a name.
+        outputs: the model's outputs to keep → their new names.
+        classes: names of the classes; ``label`` is converted to a name.
 
     Raises:
-        StepFailed: the two graphs do not fit each other, or are not of the versions that all graphs here have.
+        StepFailed: the two graphs do not fit each other, or differ in IR or operator set version.
     """
     try:
         merged = _merge(onnx.load(preprocessing), onnx.load(model))
@@ -38,9 +38,9 @@ def join(preprocessing: Path, model: Path, *, outputs: Mapping[str, str], classe
 
 def _merge(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
     first = compose.add_prefix(first, "preprocessing/", rename_inputs=False)
-    second = compose.add_prefix(second, _MADE)
-    # Its only output; not by name, since a raw column may be called "features" too.
-    joint = [(first.graph.output[0].name, f"{_MADE}{FEATURES}")]
+    second = compose.add_prefix(second, _MODEL_PREFIX)
+    # By position, since a raw column may be called "features" too.
+    joint = [(first.graph.output[0].name, f"{_MODEL_PREFIX}{FEATURES}")]
     merged = compose.merge_models(first, second, io_map=joint)
     merged.producer_name, merged.producer_version = "when_ml_pipeline_meets_hydra", ""
     merged.graph.name = "rows_to_predictions"
@@ -49,7 +49,7 @@ def _merge(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
 
 def _name_outputs(model: onnx.ModelProto, outputs: Mapping[str, str], classes: Sequence[str]) -> None:
     graph = model.graph
-    made = {output.name.removeprefix(_MADE): output for output in graph.output}
+    made = {output.name.removeprefix(_MODEL_PREFIX): output for output in graph.output}
     if missing := outputs.keys() - made.keys():
         raise ValueError(f"the model has no output {', '.join(sorted(missing))}")
     del graph.output[:]
@@ -57,7 +57,7 @@ def _name_outputs(model: onnx.ModelProto, outputs: Mapping[str, str], classes: S
         if old == "label":
             graph.output.append(_class_names(graph, new, classes))
         else:
-            graph.node.append(helper.make_node("Identity", [_MADE + old], [new]))
+            graph.node.append(helper.make_node("Identity", [_MODEL_PREFIX + old], [new]))
             made[old].name = new
             graph.output.append(made[old])
 

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: ``bundle.json`` beside ``model.onnx``, ``smoke.json`` and ``training.json``."""
+"""The manifest of a bundle: ``bundle.json`` beside ``model.onnx``, ``smoke.json`` and ``training.json``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class BundleRefused(Refused):
-    """A bundle that is damaged, cannot be loaded, or does not predict what it promises."""
+    """A bundle that is damaged, cannot be loaded, or fails its smoke rows."""
 
     def __init__(self, message: str) -> None:
         super().__init__("bundle", message)
@@ -34,7 +34,7 @@ class BundleRefused(Refused):
 
 
 class Datatype(StrEnum):
-    """The types of the Open Inference Protocol that a bundle claims for its inputs and outputs."""
+    """Datatypes of the Open Inference Protocol for a bundle's inputs and outputs."""
 
     FP64 = "FP64"
     FP32 = "FP32"
@@ -42,8 +42,8 @@ class Datatype(StrEnum):
     BOOL = "BOOL"
 
 
-# A missing number is NaN, so an integer column is claimed as what the graph really takes.
-CLAIMED = {
+# A missing number is NaN, so an integer column is a float input of the graph.
+INPUT_DATATYPES = {
     DType.FLOAT: Datatype.FP64,
     DType.INT: Datatype.FP64,
     DType.DATE: Datatype.FP64,
@@ -71,7 +71,7 @@ class File:
 
 @frozen
 class Provenance:
-    """Where a bundle comes from; no part of its identity."""
+    """Origin of a bundle; not part of its digest."""
 
     preprocessing: str
     modeling: str
@@ -84,7 +84,7 @@ class Manifest:
     """A bundle's signature, quality, checksums and provenance.
 
     ``outputs`` begins with the prediction (the class's name for classification), then the probabilities, if any.
-    ``source`` digests what the bundle was made from, so that an unchanged model is known without building it.
+    ``source`` is the digest of the bundle's inputs, so that an unchanged model is recognized without a build.
     """
 
     format: Annotated[int, Field(ge=FORMAT, le=FORMAT)] = FORMAT
@@ -106,18 +106,18 @@ _manifests = TypeAdapter(Manifest)
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 over the canonical JSON of ``value``."""
+    """Return the SHA-256 over the canonical JSON of ``value``."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def identity(manifest: Manifest) -> str:
-    """The bundle's content digest: the same for the same model, whenever and by whomever it was built."""
+    """Return the bundle's content digest, which does not depend on when and by whom it was built."""
     return digest_of(_manifests.dump_python(manifest, mode="json", exclude={"provenance"}))
 
 
 def describe_files(folder: Path) -> dict[str, File]:
-    """Size and checksum of each file of a bundle except its manifest."""
+    """Return size and checksum of each file of a bundle except its manifest."""
     return {name: File(sha256=sha256(folder / name), size=(folder / name).stat().st_size) for name in FILES}
 
 
@@ -128,10 +128,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:
-    """The manifest of the bundle in ``folder``, and its content digest.
+    """Return the manifest of the bundle in ``folder``, and its content digest.
 
     Raises:
-        BundleRefused: the manifest is missing, malformed, or does not have the digest that it names.
+        BundleRefused: the manifest is missing, malformed, or does not match its digest.
     """
     try:
         content = json.loads((folder / MANIFEST).read_bytes())
@@ -144,17 +144,17 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise BundleRefused(f"{MANIFEST} cannot be read ({type(problem).__name__})") from None
     if set(manifest.files) != set(FILES):
-        raise BundleRefused(f"{MANIFEST} has to name the files {', '.join(FILES)}, and no others")
+        raise BundleRefused(f"{MANIFEST} has to list the files {', '.join(FILES)}, and no others")
     if identity(manifest) != claimed:
-        raise BundleRefused(f"{MANIFEST} does not have the digest that it names")
+        raise BundleRefused(f"{MANIFEST} does not match its digest")
     return manifest, claimed
 
 
 def verified(folder: Path) -> Manifest:
-    """The manifest of the bundle in ``folder``, whose files have been compared with their checksums.
+    """Return the manifest of the bundle in ``folder`` after verifying the checksums of its files.
 
     Raises:
-        BundleRefused: the manifest cannot be read, or a file is missing or is not what it names.
+        BundleRefused: the manifest cannot be read, or a file is missing or does not match its checksum.
     """
     manifest, _ = read_manifest(folder)
     for name, file in manifest.files.items():
@@ -162,5 +162,5 @@ def verified(folder: Path) -> Manifest:
         if path.is_symlink() or not path.is_file():
             raise BundleRefused(f"{name} is missing")
         if path.stat().st_size != file.size or sha256(path) != file.sha256:
-            raise BundleRefused(f"{name} does not have its checksum")
+            raise BundleRefused(f"{name} does not match its checksum")
     return manifest

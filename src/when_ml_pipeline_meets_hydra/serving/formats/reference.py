@@ -1,4 +1,4 @@
-"""How the values spread with which a model was trained: ``training.json`` of a bundle."""
+"""Distributions of the training data: ``training.json`` of a bundle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _summaries = TypeAdapter(Summary)
 
 
 def read_summary(file: Path) -> Summary:
-    """A summary in a file of our own."""
+    """Read a summary that this package wrote."""
     return _summaries.validate_json(file.read_bytes())
 
 
@@ -24,18 +24,18 @@ def write_training(folder: Path, summary: Summary) -> None:
 
 
 def read_training(folder: Path, manifest: Manifest) -> tuple[Summary, Distribution]:
-    """The summary of the bundle in ``folder``, and in it the distribution of the predictions.
+    """Return the summary of the bundle in ``folder``, and the distribution of the predictions in it.
 
     Raises:
-        BundleRefused: the file is missing or malformed, or is not about the model's inputs and prediction.
+        BundleRefused: the file is missing or malformed, or does not match the model's inputs and prediction.
     """
     try:
-        found = read_summary(folder / TRAINING)
+        summary = read_summary(folder / TRAINING)
     except (OSError, ValidationError):
         raise BundleRefused(f"{TRAINING} cannot be read") from None
     kinds = {column.name: column.dtype.is_text for column in manifest.inputs}
-    if {name: one.values is not None for name, one in found.columns.items()} != kinds:
-        raise BundleRefused(f"{TRAINING} is not about the manifest's inputs")
-    if found.prediction is None or (found.prediction.values is not None) != (manifest.task is Task.CLASSIFICATION):
-        raise BundleRefused(f"{TRAINING} is not about the manifest's predictions")
-    return found, found.prediction
+    if {name: one.values is not None for name, one in summary.columns.items()} != kinds:
+        raise BundleRefused(f"{TRAINING} does not match the manifest's inputs")
+    if summary.prediction is None or (summary.prediction.values is not None) != (manifest.task is Task.CLASSIFICATION):
+        raise BundleRefused(f"{TRAINING} does not match the manifest's predictions")
+    return summary, summary.prediction

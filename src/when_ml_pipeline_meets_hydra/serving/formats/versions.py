@@ -1,4 +1,4 @@
-"""What a cluster says of a model: its versions, which of them is active, and how that came about."""
+"""Status of a model on a cluster: its versions, the active one, a canary, and the history."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pydantic import AfterValidator, Field, model_validator
 from when_ml_pipeline_meets_hydra.contracts import frozen
 
 USERS = "users.json"  # beside the models in a repository
-RUN_HEADER = "Pipeline-Run"  # of a request that changes something: the id of the run that asks
+RUN_HEADER = "Pipeline-Run"  # request header: the id of the run that makes the change
 RUN_PATTERN = r"^[A-Za-z0-9._-]{1,100}$"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _NAME = re.compile(NAME_PATTERN)
 
 
 def model_name(name: str) -> str:
-    """The name, if a model may have it: it becomes part of paths and URLs.
+    """Validate the name of a model, which becomes part of paths and URLs.
 
     Raises:
-        ValueError: it may not.
+        ValueError: it is not valid.
     """
     if not _NAME.fullmatch(name):
         raise ValueError("only letters, digits, '.', '_' and '-', at most 100, the first a letter or digit")
@@ -40,7 +40,7 @@ ModelName = Annotated[
 
 
 class Action(StrEnum):
-    """What was done."""
+    """Kind of an event in the history."""
 
     PUSH = "push"
     ACTIVATE = "activate"
@@ -53,7 +53,7 @@ class Action(StrEnum):
 
 @frozen
 class Event:
-    """One line of the history: what was done to which version, by whom, for which run (null: none), and why."""
+    """One line of the history: time, user, action, version, run (null: none) and reason."""
 
     when: datetime
     who: str
@@ -65,38 +65,38 @@ class Event:
 
 @frozen
 class Terms:
-    """What a canary gets, and what it has to prove before it serves alone."""
+    """Share of a canary, and the conditions for its promotion."""
 
-    share: Annotated[float, Field(gt=0, lt=1, description="Part of the requests that the new version answers")]
-    requests: Annotated[int, Field(ge=1, le=10**9, description="Requests that it has to get before it is judged")]
+    share: Annotated[float, Field(gt=0, lt=1, description="Share of the requests that the new version gets")]
+    requests: Annotated[int, Field(ge=1, le=10**9, description="Requests that it has to serve before it is judged")]
     minutes: Annotated[float, Field(ge=0, le=525_600, description="Minutes that it has to serve before it is judged")]
     errors: Annotated[
-        float, Field(ge=0, le=1, description="Most that it may fail, as part of its requests; the active one answers")
+        float, Field(ge=0, le=1, description="Largest share of failed requests; the active version serves those")
     ]
     latency: Annotated[
         float | None,
-        Field(gt=0, le=1000, description="Most that its 95th percentile may be, in those of the active one; null: any"),
+        Field(gt=0, le=1000, description="Largest ratio of its 95th percentile to the active one's; null: any"),
     ]
     agreement: Annotated[
-        float | None, Field(ge=0, le=1, description="Least part of rows that both answer alike; null: any")
+        float | None, Field(ge=0, le=1, description="Smallest share of rows with equal predictions; null: any")
     ]
     sample: Annotated[
-        float, Field(ge=0, le=1, description="Part of its requests for which the active version is asked as well")
+        float, Field(ge=0, le=1, description="Share of its requests that the active version predicts as well")
     ]
     tolerance: Annotated[
-        float, Field(ge=0, description="Numbers are alike up to this part of the larger one; classes where equal")
+        float, Field(ge=0, description="Largest relative difference of equal numbers; classes must be identical")
     ]
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> Self:
         if self.agreement and not self.sample:
-            raise ValueError("agreement cannot be seen with sample=0")
+            raise ValueError("agreement cannot be measured with sample=0")
         return self
 
 
 @frozen
 class Canary:
-    """A version that answers a share of the requests until it is promoted or taken back."""
+    """A version that serves a share of the requests until it is promoted or taken back."""
 
     version: Annotated[int, Field(ge=1)]
     since: datetime
@@ -105,10 +105,10 @@ class Canary:
 
 @frozen
 class Measured:
-    """How a canary and the active version did since it began.
+    """Measurements of a canary and the active version since the canary started.
 
     ``requests``, ``errors`` and ``latency`` (95th percentile, in s) are the canary's, ``active_requests`` and
-    ``active_latency`` those of the active version; ``compared`` rows were answered by both, ``agreed`` of them alike.
+    ``active_latency`` those of the active version; ``compared`` rows were predicted by both, ``agreed`` equally.
     """
 
     requests: int = 0
@@ -122,7 +122,7 @@ class Measured:
 
 @frozen
 class Version:
-    """One pushed bundle. ``problem`` says why it cannot be served, if so."""
+    """One pushed bundle. ``problem`` is the reason why it cannot be served, if any."""
 
     number: int
     digest: str
@@ -134,9 +134,9 @@ class Version:
 
 @frozen
 class Status:
-    """A model on a cluster. ``previous`` are the versions to which rollbacks go, the next one first.
+    """Status of a model on a cluster. ``previous`` are the versions that can be rolled back to, the next one first.
 
-    ``measured`` is how the canary does, where there is one and the cluster knows.
+    ``measured`` are the canary's measurements, if the cluster has them.
     """
 
     model: str
@@ -148,5 +148,5 @@ class Status:
     history: tuple[Event, ...] = ()
 
     def version(self, number: int | None) -> Version | None:
-        """The version of that number."""
+        """Return the version with a number, if there is one."""
         return next((version for version in self.versions if version.number == number), None)

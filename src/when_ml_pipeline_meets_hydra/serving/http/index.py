@@ -1,4 +1,4 @@
-"""The protocol's model repository extension: which versions there are, load, and unload."""
+"""The protocol's model repository extension: index, load and unload."""
 
 from __future__ import annotations
 
@@ -12,58 +12,58 @@ from pydantic import BaseModel, ConfigDict
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Status
 from when_ml_pipeline_meets_hydra.serving.http.dependencies import (
     Deployer,
+    LoadedDep,
     Model,
+    RepositoryDep,
     Run,
-    TheLoaded,
-    TheRepository,
     body_of,
     described,
 )
 from when_ml_pipeline_meets_hydra.serving.http.responses import documented
-from when_ml_pipeline_meets_hydra.serving.repository.repository import Unknown
+from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound
 
 router = APIRouter(prefix="/v2/repository", responses=documented(400))
 
 
 class IndexBody(BaseModel):
-    """Which versions are asked for: all, or those that serve."""
+    """Filter of the index: all versions, or only those that serve."""
 
     model_config = ConfigDict(strict=True)
     ready: bool = False
 
 
 class NoParameters(BaseModel):
-    """A change of what is served; the repository alone decides how a model is configured."""
+    """Parameters of a load or an unload; a model's configuration cannot be overridden."""
 
     model_config = ConfigDict(extra="forbid")
     unload_dependents: bool = False
 
 
 class ChangeBody(BaseModel):
-    """The parameters of a load or an unload."""
+    """Body of a load or an unload."""
 
     model_config = ConfigDict(extra="forbid")
     parameters: NoParameters = NoParameters()
 
 
-Asked = Annotated[IndexBody, Depends(body_of(IndexBody))]
+Index = Annotated[IndexBody, Depends(body_of(IndexBody))]
 Change = Annotated[ChangeBody, Depends(body_of(ChangeBody))]
 
 
 @router.post("/index", openapi_extra=described(IndexBody))
-def index(body: Asked, repository: TheRepository) -> JSONResponse:
-    """Every version of every model; those that serve are READY."""
+def index(body: Index, repository: RepositoryDep) -> JSONResponse:
+    """List every version of every model; those that serve are READY."""
     entries = [entry for model in repository.models() for entry in _entries(repository.status(model))]
     return JSONResponse([entry for entry in entries if entry["state"] == "READY" or not body.ready])
 
 
 @router.post("/models/{model}/load", openapi_extra=described(ChangeBody), responses=documented(404, 409))
-def load(model: Model, _: Change, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
-    """Let the model serve: the version that did last, or the newest one. Where one serves, nothing changes."""
+def load(model: Model, _: Change, loaded: LoadedDep, user: Deployer, run: Run = None) -> JSONResponse:
+    """Activate the version of a model that was active last, or the newest one; no change if one is active."""
     status = loaded.repository.status(model)
     if status.active is None:
         if not status.versions:
-            raise Unknown("model_name", f"there is no model '{model}'")
+            raise NotFound("model_name", f"there is no model '{model}'")
         number = status.previous[0] if status.previous else status.versions[-1].number
         loaded.version(model, number)
         loaded.repository.activate(model, number, user, run)
@@ -71,8 +71,8 @@ def load(model: Model, _: Change, loaded: TheLoaded, user: Deployer, run: Run = 
 
 
 @router.post("/models/{model}/unload", openapi_extra=described(ChangeBody), responses=documented(404, 409))
-def unload(model: Model, _: Change, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
-    """Let no version of the model serve."""
+def unload(model: Model, _: Change, repository: RepositoryDep, user: Deployer, run: Run = None) -> JSONResponse:
+    """Deactivate a model."""
     repository.undeploy(model, user, run)
     return JSONResponse({"name": model})
 
@@ -80,6 +80,6 @@ def unload(model: Model, _: Change, repository: TheRepository, user: Deployer, r
 def _entries(status: Status) -> Iterator[dict[str, Any]]:
     serving = {status.active, status.canary.version if status.canary else None}
     for version in status.versions:
-        reason = version.problem or ("" if version.number in serving else "kept; answers where its number is asked for")
+        reason = version.problem or ("" if version.number in serving else "kept; serves requests that name its number")
         state = "UNAVAILABLE" if reason else "READY"
         yield {"name": status.model, "version": str(version.number), "state": state, "reason": reason}

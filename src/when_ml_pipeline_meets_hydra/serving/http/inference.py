@@ -1,4 +1,4 @@
-"""Routes that answer questions to models."""
+"""Routes for metadata, health and inference."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from when_ml_pipeline_meets_hydra.serving.http import protocol
-from when_ml_pipeline_meets_hydra.serving.http.dependencies import TheLoaded, described, named, numbered
-from when_ml_pipeline_meets_hydra.serving.http.models import Loaded, Served
+from when_ml_pipeline_meets_hydra.serving.http.dependencies import LoadedDep, described, model_path, version_path
+from when_ml_pipeline_meets_hydra.serving.http.models import LoadedVersions, ServedVersion
 from when_ml_pipeline_meets_hydra.serving.http.requests import (
     HEADER_LENGTH,
-    Content,
     InferBody,
     PredictBody,
+    ResponseBody,
     read_infer,
     read_predict,
 )
-from when_ml_pipeline_meets_hydra.serving.http.responses import documented, refusal
-from when_ml_pipeline_meets_hydra.serving.observations.counters import asked
+from when_ml_pipeline_meets_hydra.serving.http.responses import documented, error_response
+from when_ml_pipeline_meets_hydra.serving.observations.counters import with_fallback
 
 router = APIRouter(prefix="/v2", responses=documented(404))
-Question = PredictBody | InferBody
-Reader = Callable[[bytes, str | None], Question]
+InferenceRequest = PredictBody | InferBody
+Reader = Callable[[bytes, str | None], InferenceRequest]
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 _ACTIVE_OR_CANARY = "the active version or a canary"
-OPEN: dict[str, Any] = {"security": []}  # of routes that want no password
+NO_AUTHENTICATION: dict[str, Any] = {"security": []}  # of routes without authentication
 _PATH = re.compile(r"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,9}))?/(predict|infer)")
 _READERS: dict[str, Reader] = {"predict": read_predict, "infer": read_infer}
 _ROUTES = {
@@ -45,41 +45,41 @@ _ROUTES = {
     for is_active in (True, False)
 }
 _HEADER_LENGTH = HEADER_LENGTH.lower().encode()
-# Below that many values the model answers faster than a thread takes over.
+# With fewer values, the model is faster than the switch to a thread.
 INLINE_VALUES = 2000
 
 
-@router.get("/health/live", openapi_extra=OPEN)
+@router.get("/health/live", openapi_extra=NO_AUTHENTICATION)
 async def live() -> JSONResponse:
-    """Whether the server runs."""
+    """Report that the server runs."""
     return JSONResponse({"live": True})
 
 
-@router.get("/health/ready", openapi_extra=OPEN)
-def ready(loaded: TheLoaded) -> JSONResponse:
-    """Whether every model that shall serve does; 503 where one cannot."""
+@router.get("/health/ready", openapi_extra=NO_AUTHENTICATION)
+def ready(loaded: LoadedDep) -> JSONResponse:
+    """Report whether every model with an active version is loaded; 503 if one cannot be."""
     waits = loaded.not_ready()
     return JSONResponse({"ready": not waits}, status_code=503 if waits else 200)
 
 
 @router.get("")
 async def server_metadata() -> JSONResponse:
-    """What the server is, and which extensions of the protocol it knows."""
+    """Return the server's name, version and protocol extensions."""
     version = importlib.metadata.version("when_ml_pipeline_meets_hydra")
     extensions = list(protocol.EXTENSIONS)
     return JSONResponse({"name": "when_ml_pipeline_meets_hydra", "version": version, "extensions": extensions})
 
 
-def _for_each(
+def _versioned(
     method: str, action: str, active: str = "the active version", **about: Any
 ) -> Callable[[Handler], Handler]:
-    """Let a handler answer for a version by its number, and for the ``active`` one of a model."""
+    """Register a handler under two paths: for a version by its number, and for the ``active`` one of a model."""
 
     def register(handler: Handler) -> Handler:
-        name, said = handler.__name__.removeprefix("model_"), str(handler.__doc__)
+        name, documentation = handler.__name__.removeprefix("model_"), str(handler.__doc__)
         for place, needs, called, description in (
-            ("/models/{model}", named, handler.__name__, said.replace("a version", active)),
-            ("/models/{model}/versions/{version}", numbered, f"version_{name}", said),
+            ("/models/{model}", model_path, handler.__name__, documentation.replace("a version", active)),
+            ("/models/{model}/versions/{version}", version_path, f"version_{name}", documentation),
         ):
             router.add_api_route(
                 place + action,
@@ -95,64 +95,63 @@ def _for_each(
     return register
 
 
-@_for_each("GET", "")
-async def metadata(request: Request, loaded: TheLoaded) -> JSONResponse:
-    """The signature of a version."""
-    served = await _served(loaded, *_asked(request))
+@_versioned("GET", "")
+async def metadata(request: Request, loaded: LoadedDep) -> JSONResponse:
+    """Return the signature of a version."""
+    served = await _served(loaded, *_model_and_version(request))
     return JSONResponse(protocol.metadata(served, loaded.repository.numbers(served.model)))
 
 
-@_for_each("GET", "/ready")
-async def model_ready(request: Request, loaded: TheLoaded) -> JSONResponse:
-    """Whether a version is loaded."""
-    return JSONResponse({"name": (await _served(loaded, *_asked(request))).model, "ready": True})
+@_versioned("GET", "/ready")
+async def model_ready(request: Request, loaded: LoadedDep) -> JSONResponse:
+    """Report that a version is loaded."""
+    return JSONResponse({"name": (await _served(loaded, *_model_and_version(request))).model, "ready": True})
 
 
-@_for_each("POST", "/predict", _ACTIVE_OR_CANARY, openapi_extra=described(PredictBody), responses=documented(400))
-async def predict(request: Request, loaded: TheLoaded) -> Response:
-    """Answers for rows as objects, by a version."""
+@_versioned("POST", "/predict", _ACTIVE_OR_CANARY, openapi_extra=described(PredictBody), responses=documented(400))
+async def predict(request: Request, loaded: LoadedDep) -> Response:
+    """Return predictions for rows as objects, by a version."""
     return await _response(request, loaded, "predict")
 
 
-@_for_each("POST", "/infer", _ACTIVE_OR_CANARY, openapi_extra=described(InferBody), responses=documented(400))
-async def infer(request: Request, loaded: TheLoaded) -> Response:
-    """Answers for tensors, by a version."""
+@_versioned("POST", "/infer", _ACTIVE_OR_CANARY, openapi_extra=described(InferBody), responses=documented(400))
+async def infer(request: Request, loaded: LoadedDep) -> Response:
+    """Return predictions for tensors, by a version."""
     return await _response(request, loaded, "infer")
 
 
-async def _response(request: Request, loaded: Loaded, action: str) -> Response:
-    content = await _answer(request.scope, request.receive, loaded, action, *_asked(request))
+async def _response(request: Request, loaded: LoadedVersions, action: str) -> Response:
+    content = await _predict(request.scope, request.receive, loaded, action, *_model_and_version(request))
     return Response(content.body, headers=dict(_headers(content)))
 
 
-def _asked(request: Request) -> tuple[str, int | None]:
-    """The model, and the version if one is named."""
+def _model_and_version(request: Request) -> tuple[str, int | None]:
     return request.path_params["model"], getattr(request.state, "number", None)
 
 
-class Shortcut:
-    """Finds the way to the questions, which most requests are, itself: the framework's takes longer than an answer.
+class FastPath:
+    """Handles inference requests without the framework, whose routing takes longer than a prediction.
 
-    What it does not know goes to the application, with the same result.
+    All other requests go to the application, which returns the same for inference requests, too.
     """
 
-    def __init__(self, app: ASGIApp, loaded: Loaded) -> None:
+    def __init__(self, app: ASGIApp, loaded: LoadedVersions) -> None:
         self._app, self._loaded = app, loaded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass on."""
-        asked = scope["type"] == "http" and scope["method"] == "POST" and _PATH.fullmatch(scope["path"])
-        if not asked:
+        """Handle an inference request, or pass the request on."""
+        match = scope["type"] == "http" and scope["method"] == "POST" and _PATH.fullmatch(scope["path"])
+        if not match:
             await self._app(scope, receive, send)
             return
-        model, version, action = asked.groups()
+        model, version, action = match.groups()
         number = None if version is None else int(version)
         try:
-            content = await _answer(scope, receive, self._loaded, action, model, number)
+            content = await _predict(scope, receive, self._loaded, action, model, number)
         except ClientDisconnect:
             return
         except Exception as problem:
-            await refusal(problem).send(send)
+            await error_response(problem).send(send)
             return
         headers = [(name.lower().encode(), value.encode()) for name, value in _headers(content)]
         headers.append((b"content-length", b"%d" % len(content.body)))
@@ -160,27 +159,27 @@ class Shortcut:
         await send({"type": "http.response.body", "body": content.body})
 
 
-def _headers(content: Content) -> Sequence[tuple[str, str]]:
+def _headers(content: ResponseBody) -> Sequence[tuple[str, str]]:
     if content.json_length is None:
         return (("Content-Type", "application/json"),)
     return (("Content-Type", "application/octet-stream"), (HEADER_LENGTH, str(content.json_length)))
 
 
-async def _answer(
-    scope: Scope, receive: Receive, loaded: Loaded, action: str, model: str, version: int | None
-) -> Content:
-    # The model comes first: who asks for one that is not there need not send a body that fits.
-    served = await _served(loaded, model, version, chosen=True)
+async def _predict(
+    scope: Scope, receive: Receive, loaded: LoadedVersions, action: str, model: str, version: int | None
+) -> ResponseBody:
+    # Look up the model first: an unknown one is an error whatever the body is.
+    served = await _served(loaded, model, version, routed=True)
     json_length = next((value.decode("latin-1") for name, value in scope["headers"] if name == _HEADER_LENGTH), None)
-    question = _READERS[action](await _body(receive), json_length)
+    request = _READERS[action](await _body(receive), json_length)
     state = scope.setdefault("state", {})
-    state["asked"] = served.model, served.number, question.count
+    state["target"] = served.model, served.number, request.count
     state["route"] = _ROUTES[action, version is None]
-    ask = _ask if version is not None else _ask_chosen
-    if not served.scorer.slow and question.count * len(served.scorer.manifest.inputs) <= INLINE_VALUES:
-        return ask(served, question)
-    # Whoever waits is told when it takes too long, and does not wait for the thread.
-    return await to_thread.run_sync(ask, served, question, abandon_on_cancel=True)
+    run = _run if version is not None else _run_with_fallback
+    if not served.scorer.slow and request.count * len(served.scorer.manifest.inputs) <= INLINE_VALUES:
+        return run(served, request)
+    # On a timeout, the client gets an error at once; the thread is not awaited.
+    return await to_thread.run_sync(run, served, request, abandon_on_cancel=True)
 
 
 async def _body(receive: Receive) -> bytes:
@@ -194,22 +193,22 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def _served(loaded: Loaded, model: str, version: int | None, *, chosen: bool = False) -> Served:
-    """A version; without a number the active one, or, where it is ``chosen`` for one request, perhaps the canary."""
-    load: Callable[[], Served]
+async def _served(loaded: LoadedVersions, model: str, version: int | None, *, routed: bool = False) -> ServedVersion:
+    """Return a version; without a number the active one or, if ``routed``, possibly the canary."""
+    load: Callable[[], ServedVersion]
     if version is not None:
-        found, load = loaded.version_in_memory(model, version), partial(loaded.version, model, version)
-    elif chosen:
-        found, load = loaded.chosen_in_memory(model), partial(loaded.chosen, model)
+        served, load = loaded.version_in_memory(model, version), partial(loaded.version, model, version)
+    elif routed:
+        served, load = loaded.routed_in_memory(model), partial(loaded.routed, model)
     else:
-        found, load = loaded.active_in_memory(model), partial(loaded.active, model)
-    return found if found else await run_in_threadpool(load)
+        served, load = loaded.active_in_memory(model), partial(loaded.active, model)
+    return served if served else await run_in_threadpool(load)
 
 
-def _ask(served: Served, question: Question) -> Content:
-    feeds = question.feeds(served.scorer.manifest)
-    return question.content(served, served.scorer.run(feeds))
+def _run(served: ServedVersion, request: InferenceRequest) -> ResponseBody:
+    feeds = request.feeds(served.scorer.manifest)
+    return request.response(served, served.scorer.run(feeds))
 
 
-def _ask_chosen(served: Served, question: Question) -> Content:
-    return asked(served, lambda version: _ask(version, question))
+def _run_with_fallback(served: ServedVersion, request: InferenceRequest) -> ResponseBody:
+    return with_fallback(served, lambda version: _run(version, request))

@@ -1,4 +1,4 @@
-"""Routes that change what is served: upload, activate, roll back, status."""
+"""Routes of the model repository: upload, activate, canary, roll back, undeploy, status."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Status
 from when_ml_pipeline_meets_hydra.serving.http.dependencies import (
     Deployer,
+    LoadedDep,
     Model,
+    RepositoryDep,
     Run,
-    TheLoaded,
-    TheRepository,
     body_of,
     described,
 )
@@ -35,33 +35,33 @@ router = APIRouter(prefix="/v2/repository/models", responses=documented(400, 404
 _statuses = TypeAdapter(Status)
 _observations = TypeAdapter(Observation)
 TAR = {"type": "string", "format": "binary", "description": "An uncompressed tar of the bundle's files"}
-Promised = Annotated[
+ContentDigest = Annotated[
     str, Header(alias=archive.DIGEST_HEADER, description="sha-256=:…:, the SHA-256 of the body in base64 (RFC 9530)")
 ]
-Activated = Annotated[ActivateBody, Depends(body_of(ActivateBody))]
-Started = Annotated[CanaryBody, Depends(body_of(CanaryBody))]
+Activate = Annotated[ActivateBody, Depends(body_of(ActivateBody))]
+StartCanary = Annotated[CanaryBody, Depends(body_of(CanaryBody))]
 
 
 @router.get("")
-def models(repository: TheRepository) -> JSONResponse:
-    """All models."""
-    return JSONResponse({"models": [_content(repository.status(name)) for name in repository.models()]})
+def models(repository: RepositoryDep) -> JSONResponse:
+    """Return the status of all models."""
+    return JSONResponse({"models": [_as_json(repository.status(name)) for name in repository.models()]})
 
 
 @router.get("/{model}")
-def status(model: Model, repository: TheRepository) -> JSONResponse:
-    """The versions of a model, which one is active, and the history."""
-    return JSONResponse(_content(repository.status(model)))
+def status(model: Model, repository: RepositoryDep) -> JSONResponse:
+    """Return the versions of a model, the active one, and the history."""
+    return JSONResponse(_as_json(repository.status(model)))
 
 
 @router.get("/{model}/observed")
 def observed(
     model: Model,
-    repository: TheRepository,
-    version: Annotated[int | None, Query(ge=1, description="The active one otherwise")] = None,
-    days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="How many days, today included")] = KEPT_DAYS,
+    repository: RepositoryDep,
+    version: Annotated[int | None, Query(ge=1, description="Default: the active one")] = None,
+    days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="Number of days, today included")] = KEPT_DAYS,
 ) -> JSONResponse:
-    """What a version was trained with, and what it was asked since."""
+    """Return training data and observed requests of a version."""
     return JSONResponse(_observations.dump_python(repository.observation(model, version, days), mode="json"))
 
 
@@ -70,23 +70,23 @@ def observed(
     openapi_extra={"requestBody": {"required": True, "content": {"application/x-tar": {"schema": TAR}}}},
 )
 async def upload(
-    request: Request, model: Model, repository: TheRepository, user: Deployer, promised: Promised, run: Run = None
+    request: Request, model: Model, repository: RepositoryDep, user: Deployer, header: ContentDigest, run: Run = None
 ) -> JSONResponse:
-    """Keep a bundle (a tar of its files), if it is the one promised, can be loaded and predicts what it promises."""
-    expected = archive.promised_digest(promised)
+    """Add a bundle (a tar of its files), if its digest matches, it can be loaded and passes its smoke rows."""
+    expected = archive.parse_digest_header(header)
     digest = hashlib.sha256()
     with tempfile.TemporaryFile() as body:
         async for block in request.stream():
             digest.update(block)
             body.write(block)
         if digest.digest() != expected:
-            raise BundleRefused(f"the body is not the one that {archive.DIGEST_HEADER} names")
+            raise BundleRefused(f"the body does not match {archive.DIGEST_HEADER}")
         body.seek(0)
-        version = await run_in_threadpool(_keep, body, model, repository, user, run)
+        version = await run_in_threadpool(_add, body, model, repository, user, run)
     return JSONResponse({"version": version}, status_code=201)
 
 
-def _keep(body: IO[bytes], model: str, repository: Repository, user: str, run: str | None) -> int:
+def _add(body: IO[bytes], model: str, repository: Repository, user: str, run: str | None) -> int:
     with tempfile.TemporaryDirectory(prefix="bundle-") as name:
         folder = Path(name)
         archive.unpack(body, folder)
@@ -95,30 +95,30 @@ def _keep(body: IO[bytes], model: str, repository: Repository, user: str, run: s
 
 
 @router.post("/{model}/activate", openapi_extra=described(ActivateBody))
-def activate(model: Model, body: Activated, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
-    """Let a version serve alone. It is loaded first, so that no request has to wait for it."""
+def activate(model: Model, body: Activate, loaded: LoadedDep, user: Deployer, run: Run = None) -> JSONResponse:
+    """Activate a version. It is loaded first, so that no request has to wait for it."""
     loaded.version(model, body.version)
-    return JSONResponse(_content(loaded.repository.activate(model, body.version, user, run)))
+    return JSONResponse(_as_json(loaded.repository.activate(model, body.version, user, run)))
 
 
 @router.post("/{model}/canary", openapi_extra=described(CanaryBody))
-def canary(model: Model, body: Started, loaded: TheLoaded, user: Deployer, run: Run = None) -> JSONResponse:
-    """Let a version answer a share of the requests, until it is promoted or taken back. It is loaded first."""
+def canary(model: Model, body: StartCanary, loaded: LoadedDep, user: Deployer, run: Run = None) -> JSONResponse:
+    """Start a canary: a version that gets a share of the requests until it is promoted or taken back."""
     loaded.version(model, body.version)
-    return JSONResponse(_content(loaded.repository.canary(model, body.version, body.terms, user, run)))
+    return JSONResponse(_as_json(loaded.repository.canary(model, body.version, body.terms, user, run)))
 
 
 @router.post("/{model}/rollback")
-def rollback(model: Model, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
-    """Take the canary back; where there is none, let the version serve that served before."""
-    return JSONResponse(_content(repository.rollback(model, user, run)))
+def rollback(model: Model, repository: RepositoryDep, user: Deployer, run: Run = None) -> JSONResponse:
+    """Take the canary back or, without one, activate the previously active version."""
+    return JSONResponse(_as_json(repository.rollback(model, user, run)))
 
 
 @router.post("/{model}/undeploy")
-def undeploy(model: Model, repository: TheRepository, user: Deployer, run: Run = None) -> JSONResponse:
-    """Let no version serve."""
-    return JSONResponse(_content(repository.undeploy(model, user, run)))
+def undeploy(model: Model, repository: RepositoryDep, user: Deployer, run: Run = None) -> JSONResponse:
+    """Deactivate a model."""
+    return JSONResponse(_as_json(repository.undeploy(model, user, run)))
 
 
-def _content(status: Status) -> Any:
+def _as_json(status: Status) -> Any:
     return _statuses.dump_python(status, mode="json")

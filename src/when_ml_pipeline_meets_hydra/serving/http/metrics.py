@@ -1,7 +1,6 @@
-"""What the server counts, for Prometheus.
+"""Prometheus metrics of the server.
 
-With several workers each of them writes its numbers into files below ``$PROMETHEUS_MULTIPROC_DIR``, and whichever is
-asked adds them up.
+Each worker writes its values into files below ``$PROMETHEUS_MULTIPROC_DIR``; the worker that is scraped adds them up.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 REQUESTS = Counter(
     "model_server_requests",
-    "Requests by what they asked for, and the status of the answer",
+    "Requests by target and response status",
     ("method", "route", "model", "version", "status"),
 )
 DURATION = Histogram(
     "model_server_request_seconds",
-    "Time from the headers of a request to the end of the answer",
+    "Time from the headers of a request to the end of the response",
     ("route", "model", "version"),
     buckets=SECONDS,
 )
-ROWS = Counter("model_server_rows", "Rows that were asked for", ("model", "version"))
-FAILED_LOGINS = Counter("model_server_failed_logins", "Wrong ids and passwords that were checked")
+ROWS = Counter("model_server_rows", "Rows in inference requests", ("model", "version"))
+FAILED_LOGINS = Counter("model_server_failed_logins", "Failed checks of an id and password")
 
 requests_of = cache(REQUESTS.labels)
 duration_of = cache(DURATION.labels)
@@ -50,7 +49,7 @@ router = APIRouter(responses=documented())
 
 @router.get("/metrics", responses={200: {"content": {"text/plain": {}}}})
 def expose() -> Response:
-    """All numbers of all workers in Prometheus' text format."""
+    """Return the metrics of all workers in Prometheus' text format."""
     registry: CollectorRegistry = REGISTRY
     if METRICS_DIRECTORY in os.environ:
         registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""What stands before the application: who may come in, how much they may bring, and a line about each request."""
+"""ASGI middleware: authentication, limits, and the access log."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from when_ml_pipeline_meets_hydra.serving.http import metrics
 from when_ml_pipeline_meets_hydra.serving.http.authentication import Logins
-from when_ml_pipeline_meets_hydra.serving.http.responses import Refusal
+from when_ml_pipeline_meets_hydra.serving.http.responses import ErrorResponse
 from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
 
 HEALTH = "/v2/health/"
 MANAGEMENT, UPLOAD = "/v2/repository/", "/versions"
 CHANGES_AT_ONCE = 4
 STDERR = 2
-FOREIGN = Refusal(403, "a page of another site must not call this server")
-FULL = Refusal(503, "the server works on as much as it can at once", {"retry-after": "1"})
-COMPRESSED = Refusal(415, "a compressed body is not taken")
+CROSS_SITE = ErrorResponse(403, "cross-site requests are not allowed")
+OVERLOADED = ErrorResponse(503, "too many requests at once", {"retry-after": "1"})
+UNSUPPORTED_ENCODING = ErrorResponse(415, "compressed bodies are not supported")
 
 
-class Gate:
-    """HTTP Basic authentication on everything but health; pages of other sites may send nothing at all."""
+class Authentication:
+    """HTTP Basic authentication on everything but health; rejects cross-site requests of browsers."""
 
     def __init__(self, app: ASGIApp, logins: Logins) -> None:
         self._app, self._logins = app, logins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let in whoever brings an id and its password."""
+        """Pass on requests with a valid id and password."""
         if scope["type"] == "http" and not scope["path"].startswith(HEALTH):
             authorization = _header(scope, b"authorization")
-            account = self._logins.remembered(authorization)
+            account = self._logins.cached(authorization)
             if account is None:
                 address = (scope.get("client") or ["-"])[0]
-                found = await self._logins.check(authorization, address)
-                if isinstance(found, Refusal):
-                    await found.send(send)
+                result = await self._logins.check(authorization, address)
+                if isinstance(result, ErrorResponse):
+                    await result.send(send)
                     return
-                account = found
-            if _comes_from_other_site(scope):
-                await FOREIGN.send(send)
+                account = result
+            if _is_cross_site(scope):
+                await CROSS_SITE.send(send)
                 return
             state = scope.setdefault("state", {})
             state["user"], state["role"] = account
@@ -51,96 +51,96 @@ class Gate:
 
 
 class Limits:
-    """Refuses what is too large, too much at once, or too slow."""
+    """Rejects requests that are too large, too many at once, or too slow."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
         self._requests = self._changes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what is within the limits."""
+        """Pass on requests within the limits."""
         if scope["type"] != "http" or scope["path"].startswith(HEALTH):
             await self._app(scope, receive, send)
             return
         is_change = scope["method"] == "POST" and scope["path"].startswith(MANAGEMENT)
         is_upload = is_change and scope["path"].endswith(UPLOAD)
         limit = self._settings.upload_limit if is_upload else self._settings.request_limit
-        announced = _header(scope, b"content-length")
+        length = _header(scope, b"content-length")
         if _header(scope, b"content-encoding") not in (b"", b"identity"):
-            await COMPRESSED.send(send)
-        elif announced.isdigit() and int(announced[:20]) > limit:
+            await UNSUPPORTED_ENCODING.send(send)
+        elif length.isdigit() and int(length[:20]) > limit:
             await _too_large(limit).send(send)
         elif is_change:
-            await self._change(scope, _counted(receive, limit), send)
+            await self._change(scope, _limited(receive, limit), send)
         else:
-            await self._request(scope, _counted(receive, limit), send)
+            await self._request(scope, _limited(receive, limit), send)
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._requests >= self._settings.concurrency:
-            await FULL.send(send)
+            await OVERLOADED.send(send)
             return
-        begun = came = False
+        started = received = False
 
-        async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def tracked_send(message: Message) -> None:
+            nonlocal started
+            started = True
             await send(message)
 
-        async def coming() -> Message:
-            nonlocal came
+        async def tracked_receive() -> Message:
+            nonlocal received
             message = await receive()
-            came = not message.get("more_body", False)
+            received = not message.get("more_body", False)
             return message
 
         self._requests += 1
         try:
             async with asyncio.timeout(self._settings.timeout):
-                await self._app(scope, coming, noted)
+                await self._app(scope, tracked_receive, tracked_send)
         except TimeoutError:
-            if not begun:
-                await (self._no_answer() if came else self._no_request()).send(send)
+            if not started:
+                await (self._response_timeout() if received else self._request_timeout()).send(send)
         finally:
             self._requests -= 1
 
     async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Only waits so long for each part: a change that has begun is brought to its end, however long it takes."""
+        """Apply the timeout to each part of the body only: a change that has started is completed."""
         if self._changes >= CHANGES_AT_ONCE:
-            await FULL.send(send)
+            await OVERLOADED.send(send)
             return
 
-        async def coming() -> Message:
+        async def timed_receive() -> Message:
             try:
                 return await asyncio.wait_for(receive(), self._settings.timeout)
             except TimeoutError:
-                raise self._no_request().exception() from None
+                raise self._request_timeout().exception() from None
 
         self._changes += 1
         try:
-            await self._app(scope, coming, send)
+            await self._app(scope, timed_receive, send)
         finally:
             self._changes -= 1
 
-    def _no_request(self) -> Refusal:
-        return Refusal(408, f"the request did not come within {self._settings.timeout:g} s", {"connection": "close"})
+    def _request_timeout(self) -> ErrorResponse:
+        return ErrorResponse(408, f"no request within {self._settings.timeout:g} s", {"connection": "close"})
 
-    def _no_answer(self) -> Refusal:
-        return Refusal(503, f"there was no answer within {self._settings.timeout:g} s", {"retry-after": "1"})
+    def _response_timeout(self) -> ErrorResponse:
+        return ErrorResponse(503, f"no response within {self._settings.timeout:g} s", {"retry-after": "1"})
 
 
 class AccessLog:
-    """A line of JSON on stderr for each request, and numbers for Prometheus. Neither headers nor queries nor bodies."""
+    """A line of JSON on stderr for each request, and metrics; without headers, queries and bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Note how it went."""
+        """Log and count the request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started, status, size = time.perf_counter(), 0, 0
 
-        async def noted(message: Message) -> None:
+        async def measured_send(message: Message) -> None:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -149,14 +149,14 @@ class AccessLog:
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, measured_send)
         finally:
-            _note(scope, status, size, time.perf_counter() - started)
+            _log_request(scope, status, size, time.perf_counter() - started)
 
 
-def _note(scope: Scope, status: int, size: int, seconds: float) -> None:
+def _log_request(scope: Scope, status: int, size: int, seconds: float) -> None:
     state = scope.get("state", {})
-    model, version, rows = state.get("asked", ("", "", 0))
+    model, version, rows = state.get("target", ("", "", 0))
     method, route = scope["method"], _route(scope)
     metrics.requests_of(method, route, model, str(version), str(status)).inc()
     metrics.duration_of(route, model, str(version)).observe(seconds)
@@ -167,7 +167,7 @@ def _note(scope: Scope, status: int, size: int, seconds: float) -> None:
         "client": (scope.get("client") or ["-"])[0],
         "user": state.get("user"),
         "method": method,
-        # The path as it came, percent-encoded: a decoded one could forge lines.
+        # The raw path, percent-encoded: a decoded one could forge lines.
         "path": scope.get("raw_path", b"").decode("ascii", "replace"),
         "status": status,
         "ms": round(seconds * 1000, 2),
@@ -175,21 +175,21 @@ def _note(scope: Scope, status: int, size: int, seconds: float) -> None:
     }
     if model:
         line |= {"model": model, "version": version, "rows": rows}
-    # One call for the whole line, so that those of several workers do not mix.
+    # One write for the whole line, so that lines of several workers do not mix.
     os.write(STDERR, to_json(line) + b"\n")
 
 
 def _route(scope: Scope) -> str:
-    """The path's pattern: the paths themselves are too many to count each."""
+    """Return the pattern of the path; the paths themselves would be too many labels."""
     if route := scope.get("state", {}).get("route"):
         return str(route)
     return getattr(scope.get("route"), "path", "-")
 
 
-def _counted(receive: Receive, limit: int) -> Receive:
+def _limited(receive: Receive, limit: int) -> Receive:
     received = 0
 
-    async def counted() -> Message:
+    async def limited() -> Message:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
@@ -197,15 +197,15 @@ def _counted(receive: Receive, limit: int) -> Receive:
             raise _too_large(limit).exception()
         return message
 
-    return counted
+    return limited
 
 
-def _too_large(limit: int) -> Refusal:
-    return Refusal(413, f"the body is larger than {limit} bytes", {"connection": "close"})
+def _too_large(limit: int) -> ErrorResponse:
+    return ErrorResponse(413, f"the body is larger than {limit} bytes", {"connection": "close"})
 
 
-def _comes_from_other_site(scope: Scope) -> bool:
-    # A browser that remembers the password would send it along with another site's requests.
+def _is_cross_site(scope: Scope) -> bool:
+    # A browser that has stored the password would send it with another site's requests.
     origin = _header(scope, b"origin")
     return bool(origin) and origin.partition(b"://")[2] != _header(scope, b"host")
 

@@ -1,4 +1,4 @@
-"""The versions that a server has in memory."""
+"""The versions that a server holds in memory."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from when_ml_pipeline_meets_hydra.errors import Refused
 from when_ml_pipeline_meets_hydra.serving.engine import scorer
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import Scorer
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Canary
-from when_ml_pipeline_meets_hydra.serving.observations.counters import Seen
-from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository, Unknown
+from when_ml_pipeline_meets_hydra.serving.observations.counters import RequestCounters
+from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound, Repository
 
 log = logging.getLogger(__name__)
 
 _Key = tuple[str, int, int, int]
 
 
-class Served(NamedTuple):
-    """A version of a model, in memory. ``stand_in`` answers what it, a canary, cannot."""
+class ServedVersion(NamedTuple):
+    """A version of a model, in memory. ``fallback`` serves the requests that fail on this version, a canary."""
 
     model: str
     number: int
     scorer: Scorer
-    seen: Seen
-    stand_in: Served | None = None
+    counters: RequestCounters
+    fallback: ServedVersion | None = None
 
 
-class _Serving(NamedTuple):
-    """What answers requests to a model, as the pointer said when its stamp was ``stamp``."""
+class _TrafficSplit(NamedTuple):
+    """The versions that serve a model, read from the pointer when its stamp was ``stamp``."""
 
     stamp: tuple[int, int] | None
-    active: Served
-    canary: Served | None = None
+    active: ServedVersion
+    canary: ServedVersion | None = None
     share: float = 0.0
 
 
-class Loaded:
-    """Loads versions when they are asked for, and notices when others serve than before.
+class LoadedVersions:
+    """Loads versions on demand, and reloads when other versions become active.
 
-    A request that has its version keeps it: a switch only changes what later requests get.
+    A request keeps the version that it got: a switch affects later requests only.
     """
 
     def __init__(self, repository: Repository, capacity: int = 16) -> None:
@@ -51,71 +51,71 @@ class Loaded:
         self._capacity = capacity
         # One load at a time: a switch under load must not load the same version a hundred times.
         self._loading = threading.Lock()
-        self._versions: OrderedDict[_Key, Served] = OrderedDict()
-        self._serving: dict[str, _Serving] = {}
+        self._versions: OrderedDict[_Key, ServedVersion] = OrderedDict()
+        self._serving: dict[str, _TrafficSplit] = {}
 
     def load_active_versions(self) -> None:
-        """Load what serves now, so that the first requests need not wait for it."""
+        """Load the versions that serve now, so that the first requests need not wait."""
         for model in self.repository.models():
             try:
                 self.active(model)
-            except Unknown:
-                continue  # none shall serve
+            except NotFound:
+                continue  # no active version
             except Refused as problem:
                 log.error("%s cannot be served: %s", model, problem.message)
 
     def not_ready(self) -> tuple[str, ...]:
-        """The models of which a version shall serve and cannot."""
+        """Return the models whose active version cannot be loaded."""
         return tuple(name for name in self.repository.models() if self._cannot_serve(name))
 
-    def in_memory(self) -> tuple[Served, ...]:
-        """All versions that are loaded, each once; waits for one that is being loaded."""
+    def in_memory(self) -> tuple[ServedVersion, ...]:
+        """Return all loaded versions, each once; waits for one that is being loaded."""
         with self._loading:
             serving = [one for entry in self._serving.values() for one in (entry.active, entry.canary) if one]
-            return tuple({id(one.seen): one for one in (*serving, *self._versions.values())}.values())
+            return tuple({id(one.counters): one for one in (*serving, *self._versions.values())}.values())
 
     def canaries(self) -> dict[str, tuple[Canary, str] | None]:
-        """The models of which a canary stands, each with that and why it cannot be loaded, if so."""
+        """Return the models with a canary; for one that cannot be loaded, the canary and the reason."""
         with self._loading:
-            standing = [model for model, entry in self._serving.items() if entry.canary]
-            return dict.fromkeys(standing) | self._broken
+            models = [model for model, entry in self._serving.items() if entry.canary]
+            return dict.fromkeys(models) | self._broken
 
-    def active_in_memory(self, model: str) -> Served | None:
-        """The active version, if it is loaded and still the active one. Costs one ``stat``."""
+    def active_in_memory(self, model: str) -> ServedVersion | None:
+        """Return the active version, if it is loaded and still active. Costs one ``stat``."""
         serving = self._serving_in_memory(model)
         return serving and serving.active
 
-    def active(self, model: str) -> Served:
-        """The active version, loaded if need be; blocks meanwhile.
+    def active(self, model: str) -> ServedVersion:
+        """Return the active version; blocks while it is loaded.
 
         Raises:
-            Unknown: no version of the model is active.
+            NotFound: no version of the model is active.
             BundleRefused: it cannot be loaded, and no other version was serving.
         """
         return self._serving_now(model).active
 
-    def chosen_in_memory(self, model: str) -> Served | None:
-        """The version for one request: by its share the canary, otherwise the active one; as ``active_in_memory``."""
+    def routed_in_memory(self, model: str) -> ServedVersion | None:
+        """Return the version for one request, the canary or the active one by share; see ``active_in_memory``."""
         serving = self._serving_in_memory(model)
-        return serving and _chosen(serving)
+        return serving and _routed(serving)
 
-    def chosen(self, model: str) -> Served:
-        """The same, loaded if need be; blocks meanwhile. Raises what ``active`` does."""
-        return _chosen(self._serving_now(model))
+    def routed(self, model: str) -> ServedVersion:
+        """Return the version for one request; blocks while it is loaded. Raises what ``active`` does."""
+        return _routed(self._serving_now(model))
 
-    def version_in_memory(self, model: str, number: int) -> Served | None:
-        """A version, active or not, if it is loaded.
+    def version_in_memory(self, model: str, number: int) -> ServedVersion | None:
+        """Return a version, active or not, if it is loaded.
 
         Raises:
-            Unknown: there is no such version.
+            NotFound: there is no such version.
         """
         return self._versions.get(self._key(model, number))
 
-    def version(self, model: str, number: int) -> Served:
-        """A version, active or not, loaded if need be; blocks meanwhile.
+    def version(self, model: str, number: int) -> ServedVersion:
+        """Return a version, active or not; blocks while it is loaded.
 
         Raises:
-            Unknown: there is no such version.
+            NotFound: there is no such version.
             BundleRefused: it cannot be loaded.
         """
         with self._loading:
@@ -124,70 +124,70 @@ class Loaded:
     def _cannot_serve(self, model: str) -> bool:
         try:
             self.active(model)
-        except Unknown:
+        except NotFound:
             return False
         except Refused:
             return True
         return False
 
-    def _serving_in_memory(self, model: str) -> _Serving | None:
+    def _serving_in_memory(self, model: str) -> _TrafficSplit | None:
         serving = self._serving.get(model)
         return serving if serving is not None and serving.stamp == self.repository.stamp(model) else None
 
-    def _serving_now(self, model: str) -> _Serving:
+    def _serving_now(self, model: str) -> _TrafficSplit:
         with self._loading:
             if serving := self._serving_in_memory(model):
                 return serving
-            # Read the stamp first: if the pointer moves on between the two, the next request looks again.
+            # Read the stamp first: if the pointer changes between the two, the next request reads it again.
             stamp = self.repository.stamp(model)
             serving = self._load_serving(model)._replace(stamp=stamp)
             self._serving[model] = serving
         return serving
 
-    def _load_serving(self, model: str) -> _Serving:
+    def _load_serving(self, model: str) -> _TrafficSplit:
         pointer = self.repository.pointer(model)
         if pointer and pointer.active is None:
             self._serving.pop(model, None)
-            raise Unknown("model_name", f"no version of '{model}' is active")
+            raise NotFound("model_name", f"no version of '{model}' is active")
         try:
-            active = self._watched(model, self.repository.active(model))
+            active = self._with_counters(model, self.repository.active(model))
         except Refused as problem:
             if model not in self._serving:
                 raise
-            log.error("%s: the active version cannot be served, the one before goes on: %s", model, problem.message)
+            log.error("%s: serving the previous version; the active one cannot be served: %s", model, problem.message)
             return self._serving[model]._replace(canary=None)
         canary = pointer.canary if pointer else None
         self._broken.pop(model, None)
         if canary is None:
-            return _Serving(None, active)
+            return _TrafficSplit(None, active)
         try:
-            stand_by = self._watched(model, canary.version)._replace(stand_in=active)
+            candidate = self._with_counters(model, canary.version)._replace(fallback=active)
         except Refused as problem:
             log.error("%s: the canary cannot be served: %s", model, problem.message)
             self._broken[model] = canary, problem.message
-            return _Serving(None, active)
-        return _Serving(None, active, stand_by, canary.terms.share)
+            return _TrafficSplit(None, active)
+        return _TrafficSplit(None, active, candidate, canary.terms.share)
 
-    def _watched(self, model: str, number: int) -> Served:
-        """A version whose rows are noted from now on."""
+    def _with_counters(self, model: str, number: int) -> ServedVersion:
+        """Load a version, and count its rows from now on."""
         served = self._load(model, number)
-        served.scorer.watch = served.seen.rows
+        served.scorer.on_run = served.counters.record_rows
         return served
 
-    def _load(self, model: str, number: int) -> Served:
+    def _load(self, model: str, number: int) -> ServedVersion:
         key = self._key(model, number)
         served = self._versions.pop(key, None)
         if served is None:
-            served = Served(model, number, scorer.load(self.repository.folder(model, number)), Seen())
-        self._versions[key] = served  # the last one is the youngest
+            served = ServedVersion(model, number, scorer.load(self.repository.folder(model, number)), RequestCounters())
+        self._versions[key] = served  # most recently used last
         while len(self._versions) > self._capacity:
             self._versions.popitem(last=False)
         return served
 
     def _key(self, model: str, number: int) -> _Key:
-        found = self.repository.folder(model, number).stat()
-        return model, number, found.st_ino, found.st_mtime_ns
+        stat = self.repository.folder(model, number).stat()
+        return model, number, stat.st_ino, stat.st_mtime_ns
 
 
-def _chosen(serving: _Serving) -> Served:
+def _routed(serving: _TrafficSplit) -> ServedVersion:
     return serving.canary if serving.canary is not None and random() < serving.share else serving.active

@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol v2 says about models, and the bodies of what changes them."""
+"""Model metadata of the Open Inference Protocol v2, and the bodies of management requests."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from when_ml_pipeline_meets_hydra.serving.formats.manifest import CLAIMED
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import INPUT_DATATYPES
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Terms
-from when_ml_pipeline_meets_hydra.serving.http.models import Served
+from when_ml_pipeline_meets_hydra.serving.http.models import ServedVersion
 
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 
 
 class ActivateBody(BaseModel):
-    """The version that shall serve."""
+    """The version to activate."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     version: Annotated[int, Field(ge=1)]
 
 
 class CanaryBody(BaseModel):
-    """The version that shall answer a share of the requests, and what it has to prove."""
+    """The version to start as a canary, and its terms."""
 
     model_config = ConfigDict(extra="forbid")
     version: Annotated[int, Field(ge=1, strict=True)]
     terms: Terms
 
 
-def metadata(served: Served, numbers: Sequence[int]) -> dict[str, Any]:
-    """The signature of a model, as the protocol writes it."""
+def metadata(served: ServedVersion, numbers: Sequence[int]) -> dict[str, Any]:
+    """Return the signature of a model in the protocol's format."""
     manifest = served.scorer.manifest
     inputs = [
         {
             "name": column.name,
-            "datatype": CLAIMED[column.dtype].value,
+            "datatype": INPUT_DATATYPES[column.dtype].value,
             "shape": [-1, 1],
             "parameters": {"dtype": column.dtype.value, "description": column.description},
         }

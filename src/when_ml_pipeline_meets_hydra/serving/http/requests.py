@@ -1,6 +1,6 @@
-"""What is asked of a model, and how the answer is written: rows as objects, or tensors of the Open Inference Protocol.
+"""Inference requests and their responses: rows as objects, or tensors of the Open Inference Protocol.
 
-A question makes the graph's inputs (``feeds``) and writes its outputs (``content``); what lies between is not its own.
+A request makes the graph's inputs (``feeds``), and the response body from its outputs (``response``).
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from when_ml_pipeline_meets_hydra.serving.engine import tensors
 from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, BadRow, Feeds, feeds_from_rows, feeds_from_tensors
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import predictions
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import Manifest, Output
-from when_ml_pipeline_meets_hydra.serving.http.models import Served
+from when_ml_pipeline_meets_hydra.serving.http.models import ServedVersion
 
-HEADER_LENGTH = "Inference-Header-Content-Length"  # how much of a body is JSON; tensors as bytes follow
+HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON at the start of the body; binary tensors follow
 
 
 class BadBody(ValueError):
-    """A body whose parts cannot be told from one another."""
+    """A body that cannot be split into JSON and binary tensors."""
 
 
-class Content(NamedTuple):
-    """The body of an answer; ``json_length`` of its bytes are JSON, None: all of them."""
+class ResponseBody(NamedTuple):
+    """The body of a response; the first ``json_length`` bytes are JSON (None: all)."""
 
     body: bytes
     json_length: int | None = None
@@ -43,36 +43,36 @@ class PredictBody(BaseModel):
         return len(self.rows)
 
     def feeds(self, manifest: Manifest) -> Feeds:
-        """Tensors [N, 1] by input.
+        """Return tensors [N, 1] by input.
 
         Raises:
             BadRow: a row does not fit the signature.
         """
         return feeds_from_rows(manifest.inputs, self.rows)
 
-    def content(self, served: Served, arrays: Sequence[Array]) -> Content:
-        """The answers by row.
+    def response(self, served: ServedVersion, arrays: Sequence[Array]) -> ResponseBody:
+        """Return the predictions by row.
 
         Raises:
-            BadRow: an answer is no finite number.
+            BadRow: a prediction is not a finite number.
         """
-        found = predictions(served.scorer.manifest, arrays)
-        content: dict[str, Any] = {**_version(served), "predictions": found.values}
-        if found.probabilities is not None:
+        predicted = predictions(served.scorer.manifest, arrays)
+        content: dict[str, Any] = {**_version(served), "predictions": predicted.values}
+        if predicted.probabilities is not None:
             classes = served.scorer.manifest.classes
-            content["probabilities"] = [dict(zip(classes, row, strict=True)) for row in found.probabilities]
-        return Content(to_json(content))
+            content["probabilities"] = [dict(zip(classes, row, strict=True)) for row in predicted.probabilities]
+        return ResponseBody(to_json(content))
 
 
 class InputParameters(BaseModel):
-    """What the protocol's extensions say of an input."""
+    """Parameters of an input in the protocol's extensions."""
 
     model_config = ConfigDict(strict=True, extra="allow")
-    binary_data_size: Annotated[int, Field(ge=0, description="Bytes of its data behind the JSON")] | None = None
+    binary_data_size: Annotated[int, Field(ge=0, description="Bytes of its data after the JSON")] | None = None
 
 
 class InputTensor(BaseModel):
-    """One input of the protocol; its data may be nested or flat, or follow the JSON as bytes."""
+    """One input of the protocol; its data are a nested or flat list, or bytes after the JSON."""
 
     model_config = ConfigDict(strict=True)
     name: str
@@ -83,14 +83,14 @@ class InputTensor(BaseModel):
 
 
 class OutputParameters(BaseModel):
-    """How an output is wanted."""
+    """Parameters of a requested output."""
 
     model_config = ConfigDict(strict=True, extra="allow")
-    binary_data: Annotated[bool, Field(description="As bytes behind the JSON")] | None = None
+    binary_data: Annotated[bool, Field(description="As bytes after the JSON")] | None = None
 
 
 class OutputName(BaseModel):
-    """One output that is asked for."""
+    """One requested output."""
 
     model_config = ConfigDict(strict=True)
     name: str
@@ -98,14 +98,14 @@ class OutputName(BaseModel):
 
 
 class InferParameters(BaseModel):
-    """What the protocol's extensions say of a request."""
+    """Parameters of a request in the protocol's extensions."""
 
     model_config = ConfigDict(strict=True, extra="allow")
-    binary_data_output: Annotated[bool, Field(description="All outputs as bytes behind the JSON")] = False
+    binary_data_output: Annotated[bool, Field(description="All outputs as bytes after the JSON")] = False
 
 
 class InferBody(BaseModel):
-    """A request of the protocol."""
+    """An inference request of the protocol."""
 
     model_config = ConfigDict(strict=True)
     id: str | None = None
@@ -116,27 +116,27 @@ class InferBody(BaseModel):
 
     @property
     def count(self) -> int:
-        """Number of rows, as far as the shapes can be trusted."""
+        """Number of rows according to the shapes, which are not validated yet."""
         return max((tensor.shape[0] for tensor in self.inputs if tensor.shape), default=0)
 
     def feeds(self, manifest: Manifest) -> Feeds:
-        """Tensors [N, 1] by input.
+        """Return tensors [N, 1] by input.
 
         Raises:
             BadRow: an input does not fit the signature.
         """
         if len({tensor.name for tensor in self.inputs}) < len(self.inputs):
-            raise BadRow("inputs: one of them comes twice")
-        _wanted(manifest.outputs, self.outputs)
-        found, place = {}, 0
+            raise BadRow("inputs: one of them is repeated")
+        _requested_outputs(manifest.outputs, self.outputs)
+        values_by_name, place = {}, 0
         for tensor in self.inputs:
             size = tensor.parameters.binary_data_size
             values = self._values(tensor, place)
-            found[tensor.name] = tensor.datatype, values
+            values_by_name[tensor.name] = tensor.datatype, values
             place += size or 0
         if place != len(self._tail):
-            raise BadRow(f"inputs: {len(self._tail)} bytes follow the JSON, and the inputs name {place} of them")
-        return feeds_from_tensors(manifest.inputs, found)
+            raise BadRow(f"inputs: {len(self._tail)} bytes follow the JSON, but the inputs declare {place}")
+        return feeds_from_tensors(manifest.inputs, values_by_name)
 
     def _values(self, tensor: InputTensor, place: int) -> Sequence[Any] | Array:
         size = tensor.parameters.binary_data_size
@@ -147,20 +147,20 @@ class InferBody(BaseModel):
         content = self._tail[place : place + (size or 0)]
         return tensors.from_bytes(tensor.name, tensor.shape, tensor.datatype, content)
 
-    def content(self, served: Served, arrays: Sequence[Array]) -> Content:
-        """The outputs that were asked for, or all.
+    def response(self, served: ServedVersion, arrays: Sequence[Array]) -> ResponseBody:
+        """Return the requested outputs, by default all.
 
         Raises:
-            BadRow: an answer is no finite number.
+            BadRow: a prediction is not a finite number.
         """
         outputs = served.scorer.manifest.outputs
-        wanted = _wanted(outputs, self.outputs)
+        requested = _requested_outputs(outputs, self.outputs)
         described, tail = [], []
         for output, array in zip(outputs, arrays, strict=True):
-            if output.name not in wanted:
+            if output.name not in requested:
                 continue
             entry = {"name": output.name, "datatype": output.datatype.value, "shape": [len(array), *output.shape[1:]]}
-            as_bytes = wanted[output.name]
+            as_bytes = requested[output.name]
             if self.parameters.binary_data_output if as_bytes is None else as_bytes:
                 tail.append(tensors.to_bytes(output, array))
                 described.append({**entry, "parameters": {"binary_data_size": len(tail[-1])}})
@@ -168,42 +168,42 @@ class InferBody(BaseModel):
                 described.append({**entry, "data": tensors.to_list(output, array)})
         content = {**_version(served), "outputs": described}
         head = to_json(content if self.id is None else {**content, "id": self.id})
-        return Content(b"".join((head, *tail)), len(head)) if tail else Content(head)
+        return ResponseBody(b"".join((head, *tail)), len(head)) if tail else ResponseBody(head)
 
 
 def read_predict(body: bytes, _: str | None) -> PredictBody:
-    """The question in a body.
+    """Parse the body of a predict request.
 
     Raises:
-        ValidationError: it is none.
+        ValidationError: it is not valid.
     """
     return PredictBody.model_validate_json(body)
 
 
 def read_infer(body: bytes, json_length: str | None) -> InferBody:
-    """The question in a body, of which ``json_length`` bytes are JSON (None: all).
+    """Parse the body of an infer request, of which ``json_length`` bytes are JSON (None: all).
 
     Raises:
-        ValidationError: it is none.
-        BadBody: there are not so many bytes.
+        ValidationError: it is not valid.
+        BadBody: the body is shorter than ``json_length``.
     """
     if json_length is None:
         return InferBody.model_validate_json(body)
     if not json_length.isdecimal() or int(json_length[:20]) > len(body):
         raise BadBody(f"{HEADER_LENGTH}: expected a number of bytes, at most those of the body")
-    question = InferBody.model_validate_json(body[: int(json_length)])
-    question._tail = memoryview(body)[int(json_length) :]
-    return question
+    request = InferBody.model_validate_json(body[: int(json_length)])
+    request._tail = memoryview(body)[int(json_length) :]
+    return request
 
 
-def _version(served: Served) -> Mapping[str, str]:
+def _version(served: ServedVersion) -> Mapping[str, str]:
     return {"model_name": served.model, "model_version": str(served.number)}
 
 
-def _wanted(outputs: Sequence[Output], asked: Sequence[OutputName] | None) -> Mapping[str, bool | None]:
-    """Name of each wanted output → whether it is wanted as bytes (None: as the request says for all)."""
+def _requested_outputs(outputs: Sequence[Output], named: Sequence[OutputName] | None) -> Mapping[str, bool | None]:
+    """Return name → whether it is requested as bytes (None: the request's default) of each requested output."""
     names = {output.name for output in outputs}
-    wanted = {output.name: output.parameters.binary_data for output in asked} if asked else dict.fromkeys(names)
-    if unknown := wanted.keys() - names:
+    requested = {output.name: output.parameters.binary_data for output in named} if named else dict.fromkeys(names)
+    if unknown := requested.keys() - names:
         raise BadRow(f"outputs.{min(unknown)}: there is no such output, allowed: {', '.join(sorted(names))}")
-    return wanted
+    return requested

@@ -1,4 +1,4 @@
-"""Errors as answers: the status code, and ``{"error": …}`` as the protocol wants it."""
+"""Error responses: the status code, and ``{"error": …}`` as in the protocol."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError
 from when_ml_pipeline_meets_hydra.serving.engine.encode import BadRow
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused
 from when_ml_pipeline_meets_hydra.serving.http.requests import BadBody
-from when_ml_pipeline_meets_hydra.serving.repository.repository import Unknown
+from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound
 
 log = logging.getLogger(__name__)
 
-CODES: dict[type[PipelineError], int] = {Unknown: 404, BundleRefused: 422, BadRow: 422, BadInput: 422}
-MEANINGS = {
-    400: "The body is no JSON, or its parts cannot be told from one another",
-    401: "No or a wrong id and password",
-    403: "The role of the id is too low, or a page of another site asks",
+CODES: dict[type[PipelineError], int] = {NotFound: 404, BundleRefused: 422, BadRow: 422, BadInput: 422}
+DESCRIPTIONS = {
+    400: "The body is not JSON, or cannot be split into JSON and binary tensors",
+    401: "Missing or wrong id and password",
+    403: "The user's role is too low, or the request is cross-site",
     404: "No such model or version",
-    408: "The request did not come in time",
-    409: "The repository says no",
+    408: "The request was not received in time",
+    409: "Conflict with the state of the repository",
     413: "The body is too large",
     415: "The body is compressed",
-    422: "Rows, tensors or bundle are not as they have to be",
+    422: "Invalid rows, tensors or bundle",
     429: "Too many wrong passwords",
-    503: "Too much at once, or no answer in time",
+    503: "Too many requests at once, or no response in time",
 }
 
 
 class Error(BaseModel):
-    """What went wrong."""
+    """Body of an error response."""
 
     error: str
 
 
-class Refusal(NamedTuple):
-    """An answer that is an error."""
+class ErrorResponse(NamedTuple):
+    """An error as an HTTP response."""
 
     status: int
     error: str
     headers: Mapping[str, str] = {}
 
     async def send(self, send: Send) -> None:
-        """Answer with it."""
+        """Send it to the client."""
         body = to_json({"error": self.error})
         fields = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         fields += [(name.encode(), value.encode()) for name, value in self.headers.items()]
@@ -61,51 +61,51 @@ class Refusal(NamedTuple):
         await send({"type": "http.response.body", "body": body})
 
     def exception(self) -> HTTPException:
-        """The same, to be raised inside of the application."""
+        """Return an exception that FastAPI turns into this response."""
         return HTTPException(self.status, self.error, dict(self.headers))
 
     def response(self) -> JSONResponse:
-        """The same as a response of the framework."""
+        """Return this error as a Starlette response."""
         return JSONResponse({"error": self.error}, status_code=self.status, headers=dict(self.headers))
 
 
 def documented(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """Errors of a route for the OpenAPI document, besides those that every route may answer."""
+    """Return the errors of a route for the OpenAPI document, including those of every route."""
     everywhere = {401, 403, 408, 413, 415, 422, 429, 503}
-    return {code: {"model": Error, "description": MEANINGS[code]} for code in sorted(everywhere | set(codes))}
+    return {code: {"model": Error, "description": DESCRIPTIONS[code]} for code in sorted(everywhere | set(codes))}
 
 
-def refusal(problem: Exception) -> Refusal:
-    """What to answer to an error; one that nobody expected goes into the log, and the client learns no more of it."""
+def error_response(problem: Exception) -> ErrorResponse:
+    """Return the response to an exception; an unexpected one is logged, without details for the client."""
     if isinstance(problem, HTTPException):
-        return Refusal(problem.status_code, problem.detail, problem.headers or {})
+        return ErrorResponse(problem.status_code, problem.detail, problem.headers or {})
     if isinstance(problem, PipelineError):
         code = next((code for kind, code in CODES.items() if isinstance(problem, kind)), 409)
-        return Refusal(code, problem.message if isinstance(problem, Unknown | BundleRefused) else str(problem))
+        return ErrorResponse(code, problem.message if isinstance(problem, NotFound | BundleRefused) else str(problem))
     if isinstance(problem, BadBody):
-        return Refusal(400, str(problem))
+        return ErrorResponse(400, str(problem))
     if isinstance(problem, RequestValidationError):
         first = problem.errors()[0]
-        return Refusal(422, f"{first['loc'][-1]}: {first['msg']}")
+        return ErrorResponse(422, f"{first['loc'][-1]}: {first['msg']}")
     if isinstance(problem, ValidationError):
         return _bad_body(problem)
-    log.error("an answer failed", exc_info=problem)
-    return Refusal(500, "the server failed; its log says why")
+    log.error("a request failed", exc_info=problem)
+    return ErrorResponse(500, "internal server error; see the server's log")
 
 
 def install(app: FastAPI) -> None:
-    """Let an application answer its errors so."""
+    """Register the exception handlers of an application."""
     for kind in (PipelineError, HTTPException, RequestValidationError, ValidationError, BadBody, Exception):
-        app.add_exception_handler(kind, _answer)
+        app.add_exception_handler(kind, _handle)
 
 
-async def _answer(_: Request, problem: Exception) -> JSONResponse:
-    return refusal(problem).response()
+async def _handle(_: Request, problem: Exception) -> JSONResponse:
+    return error_response(problem).response()
 
 
-def _bad_body(problem: ValidationError) -> Refusal:
+def _bad_body(problem: ValidationError) -> ErrorResponse:
     first = problem.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
-        return Refusal(400, f"the body is no JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
+        return ErrorResponse(400, f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    return Refusal(422, f"{place or 'body'}: {first['msg']}")
+    return ErrorResponse(422, f"{place or 'body'}: {first['msg']}")

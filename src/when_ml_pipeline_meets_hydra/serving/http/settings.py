@@ -1,4 +1,4 @@
-"""How a model server is set up."""
+"""Settings of a model server."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where a server listens, what it serves, and within which limits.
+    """Address, repository and limits of a model server.
 
     Attributes:
         root: directory of the repository.
-        sole: the only user where the repository has no ``users.json``, by name.
+        sole: the only user, by name, if the repository has no ``users.json``.
         host: address to listen on.
         port: port to listen on, 0 for a free one.
-        workers: number of processes that answer.
+        workers: number of processes that serve requests.
         certificate: file of the certificate and its chain, for TLS.
         key: file of its private key.
-        proxy: address of a proxy whose X-Forwarded-For is believed; empty: nobody's.
+        proxy: address of a proxy whose X-Forwarded-For header is trusted; empty: none.
         request_limit: largest body of a request, in bytes.
         upload_limit: largest body of an upload, in bytes.
-        concurrency: requests that a worker works on at once; more of them are told to come again.
-        timeout: seconds in which a request has to come and its answer to begin; of what changes the repository, seconds
-            between any two parts of the request.
-        failed_logins: wrong passwords that an address may bring in a minute, for each worker.
+        concurrency: concurrent requests of a worker; further ones get a 503 response.
+        timeout: seconds in which a request must be received and its response started; for changes of the repository,
+            seconds between two parts of the request's body.
+        failed_logins: failed logins that an address may have in a minute, for each worker.
     """
 
     root: Path

@@ -1,4 +1,4 @@
-"""Who may use a model server: ``users.json`` in its repository, with hashed passwords and roles."""
+"""Users of a model server: ``users.json`` in its repository, with hashed passwords and roles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHORTEST_PASSWORD = 8
 
 
 class Role(StrEnum):
-    """What somebody may do over HTTP; each role may also do what those before it may."""
+    """Permissions over HTTP; each role includes those before it."""
 
     PREDICT = "predict"
     DEPLOY = "deploy"
@@ -39,17 +39,17 @@ class Role(StrEnum):
 
 
 class Account(NamedTuple):
-    """Somebody who has shown who they are."""
+    """An authenticated user."""
 
     name: str
     role: Role
 
 
 def user_name(name: str) -> str:
-    """The name, if a user may have it.
+    """Validate the name of a user.
 
     Raises:
-        ValueError: it may not; HTTP Basic authentication ends the name at the first colon.
+        ValueError: it is not valid; HTTP Basic authentication ends the name at the first colon.
     """
     if not name or ":" in name or not name.isprintable() or len(name) > 100:
         raise ValueError("an id must not be empty or hold a colon, and have at most 100 printable characters")
@@ -68,18 +68,18 @@ _users = TypeAdapter(Mapping[Annotated[str, AfterValidator(user_name)], User])
 
 
 class Users:
-    """The users of the repository below ``root``; ``sole`` is the only one where there is no ``users.json``."""
+    """The users of the repository in ``root``; ``sole`` is the only one if there is no ``users.json``."""
 
     def __init__(self, root: Path, sole: Mapping[str, User] | None = None) -> None:
         self._file, self._sole = root / USERS, sole or {}
         self._path = str(self._file)
 
     def stamp(self) -> tuple[int, int] | None:
-        """Changes whenever the users do; costs one call of ``stat``."""
+        """Return a value that changes whenever the users do; costs one call of ``stat``."""
         return durable_files.stamp(self._path)
 
     def all(self) -> Mapping[str, User]:
-        """Everybody, by their names.
+        """Return all users by name.
 
         Raises:
             BadInput: the file is damaged.
@@ -89,16 +89,16 @@ class Users:
         except FileNotFoundError:
             return self._sole
         except ValidationError as problem:
-            # Pydantic's own text would show the hashes.
+            # Pydantic's own message would show the hashes.
             first = problem.errors(include_url=False, include_input=False)[0]
             message = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
             raise BadInput(Problem(key=str(self._file), message=message)) from None
 
     def add(self, name: str, role: Role, password: str, *, replace: bool = False) -> None:
-        """Let somebody in.
+        """Add a user, or replace one.
 
         Raises:
-            BadInput: the name or the password cannot be used, or somebody has the name and is not to be replaced.
+            BadInput: the name or the password is not valid, or the user exists and ``replace`` is False.
         """
         try:
             user_name(name)
@@ -108,12 +108,12 @@ class Users:
             raise BadInput(Problem(key="password", message=f"needs at least {SHORTEST_PASSWORD} characters"))
         with self._changing() as users:
             if name in users and not replace:
-                remedy = "Give another name, or --replace to set the password and the role anew"
+                remedy = "Give another name, or --replace to change the user's password and role"
                 raise BadInput(Problem(key="NAME", value=name, message="there is such a user already", remedy=remedy))
             users[name] = new_user(role, password)
 
     def remove(self, name: str) -> None:
-        """Let somebody in no more.
+        """Remove a user.
 
         Raises:
             BadInput: there is no such user.
@@ -126,7 +126,7 @@ class Users:
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, User]]:
-        """Everybody, to be changed; written down unless that raises."""
+        """Yield all users for changes; writes them unless the block raises."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with hold(self._file.with_name(f".{USERS}.lock"), patience=LOCK_SECONDS):
             users = dict(self.all()) if self._file.exists() else {}
@@ -139,16 +139,16 @@ class Users:
 
 
 def new_user(role: Role, password: str) -> User:
-    """A user of that password; takes some 50 ms, as every check of it does."""
+    """Return a user with the hash of a password; hashing takes about 50 ms, as does each check."""
     return User(role=role, hash=_hasher().hash(password))
 
 
 def is_password(password: str, user: User | None) -> bool:
-    """Whether it is the user's password. Nobody's takes as long as somebody's, so that names cannot be probed."""
+    """Check a user's password. For an unknown user it takes as long, so that names cannot be probed."""
     from argon2.exceptions import Argon2Error, InvalidHashError
 
     try:
-        return _hasher().verify(user.hash if user else _nobodys_hash(), password) and user is not None
+        return _hasher().verify(user.hash if user else _dummy_hash(), password) and user is not None
     except (Argon2Error, InvalidHashError):
         return False
 
@@ -161,5 +161,5 @@ def _hasher() -> PasswordHasher:
 
 
 @cache
-def _nobodys_hash() -> str:
+def _dummy_hash() -> str:
     return _hasher().hash(os.urandom(16))

@@ -1,1 +1,1 @@
-"""What is watched while versions serve: drift, agreement with the training, canaries."""
+"""Monitoring of served versions: drift from training, agreement between versions, canaries."""

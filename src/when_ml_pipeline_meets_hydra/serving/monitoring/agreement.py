@@ -1,4 +1,4 @@
-"""How often two versions answer alike."""
+"""Share of rows for which two versions predict the same."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from when_ml_pipeline_meets_hydra.serving.formats.manifest import Manifest
 from when_ml_pipeline_meets_hydra.serving.observations.counters import Rows
 
 
-def agreement(asked: Iterable[Rows], of: Manifest, active: Scorer, tolerance: float) -> tuple[int, int]:
-    """How many rows both versions answered, and how many of them alike.
+def agreement(sample: Iterable[Rows], manifest: Manifest, active: Scorer, tolerance: float) -> tuple[int, int]:
+    """Return the number of rows that both versions predicted, and of those with equal predictions.
 
     Args:
-        asked: rows that the version of the manifest ``of`` was asked, with its answers.
-        of: that manifest.
-        active: the other version.
-        tolerance: numbers are alike up to this part of the larger one; classes where they are equal.
+        sample: inputs of the first version with its predictions.
+        manifest: manifest of the first version.
+        active: the second version.
+        tolerance: largest relative difference of equal numbers; classes must be identical.
     """
     compared = agreed = 0
-    for rows in asked:
+    for rows in sample:
         count = len(rows.outputs[0])
-        feeds = {column.name: _feed(column, of, rows, count) for column in active.manifest.inputs}
+        feeds = {column.name: _feed(column, manifest, rows, count) for column in active.manifest.inputs}
         try:
-            theirs = active.answers(feeds)
-        except Exception:  # whatever it cannot answer is nothing to compare with
+            other = active.run_unobserved(feeds)
+        except Exception:  # rows that it cannot predict are not compared
             continue
         compared += count
-        if of.task is active.manifest.task:
-            agreed += _alike(rows.outputs[0].reshape(-1), theirs[0].reshape(-1), of.task, tolerance)
+        if manifest.task is active.manifest.task:
+            agreed += _count_equal(rows.outputs[0].reshape(-1), other[0].reshape(-1), manifest.task, tolerance)
     return compared, agreed
 
 
-def _feed(column: Column, of: Manifest, rows: Rows, count: int) -> Array:
-    """A column as the other version knows it; missing where this one knows none of that name and kind."""
+def _feed(column: Column, manifest: Manifest, rows: Rows, count: int) -> Array:
+    """Return an input of the second version; missing values if the first has no such column of that type."""
     is_text = column.dtype.is_text
-    if any(c.name == column.name and c.dtype.is_text == is_text for c in of.inputs):
+    if any(c.name == column.name and c.dtype.is_text == is_text for c in manifest.inputs):
         return rows.feeds[column.name]
     return np.full((count, 1), "", dtype=object) if is_text else np.full((count, 1), np.nan)
 
 
-def _alike(mine: Array, theirs: Array, task: Task, tolerance: float) -> int:
+def _count_equal(first: Array, second: Array, task: Task, tolerance: float) -> int:
     if task is Task.CLASSIFICATION:
-        return int((mine == theirs).sum())
-    mine, theirs = mine.astype(float), theirs.astype(float)
+        return int((first == second).sum())
+    first, second = first.astype(float), second.astype(float)
     with np.errstate(invalid="ignore"):
-        return int((np.abs(mine - theirs) <= tolerance * np.maximum(np.abs(mine), np.abs(theirs))).sum())
+        return int((np.abs(first - second) <= tolerance * np.maximum(np.abs(first), np.abs(second))).sum())

@@ -1,4 +1,4 @@
-"""How far what a version is asked has moved away from what it was trained with."""
+"""Drift of the inputs and predictions of a served version from its training data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREDICTION = "prediction"
 
 
 class Level(StrEnum):
-    """How much a feature has moved."""
+    """Degree of drift of a feature."""
 
     STABLE = "stable"
     SHIFTED = "shifted"
@@ -28,7 +28,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """One input, or the prediction: its population stability index, and how large that is by chance alone."""
+    """Drift of one input or the prediction: its population stability index, and the index expected by chance."""
 
     name: str
     psi: float | None
@@ -49,7 +49,7 @@ class Feature:
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """All of a version: the features, the one that moved most first, and the prediction."""
+    """Drift of a version: its features, the largest drift first, and its prediction."""
 
     model: str
     version: int
@@ -62,30 +62,31 @@ class Drift:
 
     @property
     def drifted(self) -> tuple[str, ...]:
-        """What has drifted."""
+        """Names of the features that have drifted."""
         return tuple(one.name for one in (*self.features, self.prediction) if one.level is Level.DRIFTED)
 
     @property
-    def has_too_little(self) -> bool:
-        """Whether nothing at all can be said."""
+    def has_too_little_data(self) -> bool:
+        """Whether there are too few data to judge any feature."""
         return all(one.level is Level.TOO_LITTLE for one in (*self.features, self.prediction))
 
 
 def compare(observation: Observation) -> Drift:
-    """Compare what a version was asked with what it was trained with, and its answers with those in training."""
-    seen, training = observation.observed, observation.training
+    """Compare the observed inputs and predictions of a version with those of its training."""
+    observed, training = observation.observed, observation.training
     assert training.prediction is not None, "a bundle has one"
     features = (
-        _feature(name, before, seen.columns[name] if seen else before.empty())
+        _feature(name, before, observed.columns[name] if observed else before.empty())
         for name, before in training.columns.items()
     )
-    prediction = _feature(PREDICTION, training.prediction, seen.prediction if seen else training.prediction.empty())
+    before = training.prediction
+    prediction = _feature(PREDICTION, before, observed.prediction if observed else before.empty())
     return Drift(
         model=observation.model,
         version=observation.version,
-        first=seen.first if seen else None,
-        last=seen.last if seen else None,
-        requests=seen.requests if seen else 0,
+        first=observed.first if observed else None,
+        last=observed.last if observed else None,
+        requests=observed.requests if observed else 0,
         rows=prediction.service.total,
         features=tuple(sorted(features, key=lambda one: (-(one.psi or 0), one.name))),
         prediction=prediction,
@@ -93,9 +94,9 @@ def compare(observation: Observation) -> Drift:
 
 
 def population_stability_index(training: Sequence[int], service: Sequence[int]) -> float:
-    """Sum of (q - p) ln(q / p) over the bins' shares p in training and q in service.
+    """Return the sum of (q - p) ln(q / p) over the bins' shares p in training and q in service.
 
-    Half a value is added to each bin, so that an empty one is no infinity.
+    Half a value is added to each bin, so that an empty bin does not give infinity.
     """
     bins, n, m = len(training), sum(training), sum(service)
     total = 0.0
@@ -106,7 +107,7 @@ def population_stability_index(training: Sequence[int], service: Sequence[int]) 
 
 
 def by_chance(bins: int, training: int, service: int) -> float:
-    """The index that samples of the same values exceed only once in a thousand times.
+    """Return the index that two samples of one distribution exceed only once in a thousand times.
 
     It is about (1/n + 1/m) times a χ² variable with one degree of freedom less than there are bins (B. Yurdakul,
     Statistical Properties of Population Stability Index, 2018), whose quantile is that of Wilson and Hilferty (1931).
@@ -144,6 +145,6 @@ def _counts(distribution: Distribution) -> tuple[int, ...]:
 
 
 def table(drift: Drift) -> Iterator[tuple[str, ...]]:
-    """A row per feature, and the prediction last: name, index, what to think of it, what changed most."""
+    """Yield a row per feature, and the prediction last: name, index, level, bin that changed most."""
     for one in (*drift.features, drift.prediction):
         yield one.name, "" if one.psi is None else f"{one.psi:.3f}", one.level.value, one.change

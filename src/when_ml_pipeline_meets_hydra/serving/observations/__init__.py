@@ -1,1 +1,1 @@
-"""What a server counts of the requests to a version."""
+"""Counts of requests and distributions of values, per version."""

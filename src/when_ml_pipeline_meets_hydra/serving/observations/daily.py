@@ -1,10 +1,10 @@
-"""What versions were asked, and how the values spread: a small file per version and day, which all workers add to.
+"""Requests and distributions of values per version and day, in one small file that all workers add to.
 
 ::
 
     <root>/<model>/observed/<version>/<day>.json   (days in UTC, of the last 90)
 
-A worker that is killed takes along what it has not added yet: a few seconds. Nothing here decides what is served.
+A killed worker loses the few seconds that it has not added yet. Nothing here decides which version is served.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Distribution, Summary
 from when_ml_pipeline_meets_hydra.serving.observations import latencies
-from when_ml_pipeline_meets_hydra.serving.observations.counters import Noted
+from when_ml_pipeline_meets_hydra.serving.observations.counters import Snapshot
 from when_ml_pipeline_meets_hydra.serving.observations.latencies import Buckets
 from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.locks import hold
@@ -37,10 +37,10 @@ LOCK_SECONDS = 10
 
 @frozen
 class Observed:
-    """What a version was asked between ``first`` and ``last``.
+    """Requests to a version between ``first`` and ``last``.
 
-    ``failures`` are requests that were not answered; ``seconds`` are the times of the others, in buckets. The
-    distributions are those of at most 500 rows in each second of each worker, in the bins of training.
+    ``failures`` are failed requests; ``seconds`` is a histogram of the times of the others. The distributions are
+    those of at most 500 rows per second and worker, in the bins of training.
     """
 
     first: datetime
@@ -52,13 +52,13 @@ class Observed:
     prediction: Distribution
 
     def __add__(self, other: Observed) -> Observed:
-        """Both together."""
+        """Return the sum of both."""
         return Observed(
             first=min(self.first, other.first),
             last=max(self.last, other.last),
             requests=self.requests + other.requests,
             failures=self.failures + other.failures,
-            seconds=latencies.added(self.seconds, other.seconds),
+            seconds=latencies.merged(self.seconds, other.seconds),
             columns={name: one + other.columns[name] for name, one in self.columns.items()},
             prediction=self.prediction + other.prediction,
         )
@@ -66,7 +66,7 @@ class Observed:
 
 @frozen
 class Observation:
-    """What a version was trained with, and what it was asked since; None where it was asked nothing."""
+    """Training data and observed requests of a version; ``observed`` is None if there were no requests."""
 
     model: str
     version: int
@@ -77,8 +77,8 @@ class Observation:
 _observed = TypeAdapter(Observed)
 
 
-def of(noted: Noted, training: Summary, prediction: Distribution) -> Observed:
-    """What was noted, in the bins of training."""
+def summarize(snapshot: Snapshot, training: Summary, prediction: Distribution) -> Observed:
+    """Return a snapshot of the counters as observations, in the bins of training."""
     import numpy as np
 
     def counted(bins: Distribution, arrays: Sequence[Array]) -> Distribution:
@@ -88,35 +88,35 @@ def of(noted: Noted, training: Summary, prediction: Distribution) -> Observed:
     return Observed(
         first=now,
         last=now,
-        requests=len(noted.seconds) + noted.failures,
-        failures=noted.failures,
-        seconds=latencies.bucketed(noted.seconds),
-        columns={name: counted(bins, [r.feeds[name] for r in noted.rows]) for name, bins in training.columns.items()},
-        prediction=counted(prediction, [r.outputs[0].reshape(-1) for r in noted.rows]),
+        requests=len(snapshot.seconds) + snapshot.failures,
+        failures=snapshot.failures,
+        seconds=latencies.histogram(snapshot.seconds),
+        columns={n: counted(bins, [r.feeds[n] for r in snapshot.rows]) for n, bins in training.columns.items()},
+        prediction=counted(prediction, [r.outputs[0].reshape(-1) for r in snapshot.rows]),
     )
 
 
-def adding(folder: Path) -> AbstractContextManager[None]:
-    """The lock of whoever adds to what was counted of the model in ``folder``. Entering it raises ``LockHeld``."""
+def locked(folder: Path) -> AbstractContextManager[None]:
+    """Lock the observations of the model in ``folder`` for writing. Entering it raises ``LockHeld``."""
     return hold(folder / LOCK, patience=LOCK_SECONDS)
 
 
-def add(folder: Path, version: int, found: Observed) -> None:
-    """Add to what was counted of a version on that day. Needs the lock."""
-    path = _file(folder, version, found.last.date())
+def add(folder: Path, version: int, observed: Observed) -> None:
+    """Add observations to the file of their day. The caller must hold the lock."""
+    path = _file(folder, version, observed.last.date())
     if path.exists():
         before = _read(path)
-        durable_files.write(path, _observed.dump_json(before + found if before else found))
+        durable_files.write(path, _observed.dump_json(before + observed if before else observed))
         return
-    durable_files.write(path, _observed.dump_json(found))
-    oldest = found.last.date() - timedelta(days=KEPT_DAYS)
+    durable_files.write(path, _observed.dump_json(observed))
+    oldest = observed.last.date() - timedelta(days=KEPT_DAYS)
     for old in path.parent.iterdir():
-        if old.stem < oldest.isoformat():  # also what somebody has not finished who was killed: its name begins with .
+        if old.stem < oldest.isoformat():  # also temporary files of killed processes: their names begin with .
             old.unlink(missing_ok=True)
 
 
 def read(folder: Path, version: int, days: int = KEPT_DAYS) -> Observed | None:
-    """What was counted of a version today and on the days before, ``days`` in all; None where nothing was."""
+    """Return the observations of the last ``days`` days, today included; None if there are none."""
     since = datetime.now(UTC).date() - timedelta(days=days - 1)
     paths = (folder / OBSERVED / str(version)).glob("*.json")
     found = [one for path in sorted(paths) if path.stem >= since.isoformat() and (one := _read(path))]
@@ -130,5 +130,5 @@ def _file(folder: Path, version: int, day: date) -> Path:
 def _read(path: Path) -> Observed | None:
     try:
         return _observed.validate_json(path.read_bytes())
-    except (OSError, ValidationError):  # lost with the disk's last moments: it is counted anew
+    except (OSError, ValidationError):  # damaged by a crash: counting starts again
         return None

@@ -1,4 +1,4 @@
-"""Times that requests took, as numbers in buckets that can be added up."""
+"""Histograms of request times that can be added up."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
-FIRST, STEP, MANY = 20e-6, 1.2, 90  # s; a bucket is a fifth wider than the one before it, the last ends at 4 minutes
-NONE = (0,) * MANY
+FIRST, STEP, COUNT = 20e-6, 1.2, 90  # s; each bucket is 1.2 times as wide as the previous, the last ends at 4 min
+EMPTY = (0,) * COUNT
 
 Buckets = tuple[int, ...]
 
 
-def bucketed(seconds: Iterable[float]) -> Buckets:
-    """How many times lie in each bucket; shorter and longer ones are in the first and the last."""
-    counts = [0] * MANY
+def histogram(seconds: Iterable[float]) -> Buckets:
+    """Return the number of times in each bucket; shorter and longer ones count in the first and the last."""
+    counts = [0] * COUNT
     for time in seconds:
         place = math.log(time / FIRST, STEP) if time > FIRST else 0.0
-        counts[min(int(place), MANY - 1)] += 1
+        counts[min(int(place), COUNT - 1)] += 1
     return tuple(counts)
 
 
-def added(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
-    """The sums of two histograms of the same buckets."""
+def merged(first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    """Return the sum of two histograms with the same buckets."""
     return tuple(a + b for a, b in zip(first, second, strict=True))
 
 
-def quantile(counts: Buckets, part: float) -> float | None:
-    """The time (in s) that ``part`` of the requests stayed below, to a tenth of it; None where there are none."""
+def quantile(counts: Buckets, q: float) -> float | None:
+    """Return the ``q`` quantile of the times in s, within a tenth of it; None if there are no requests."""
     total = sum(counts)
     if not total:
         return None
-    wanted = part * total
+    wanted = q * total
     for place, below in enumerate(accumulate(counts)):
         if below >= wanted and counts[place]:
             inside = 1 - (below - wanted) / counts[place]

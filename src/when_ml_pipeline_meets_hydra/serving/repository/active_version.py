@@ -1,7 +1,7 @@
-"""Which versions of a model serve, and the history of how that came about.
+"""The pointer to the versions of a model that serve, and the history of its changes.
 
-The pointer holds the event that made it, and a version's ``event.json`` the one that brought it. Both appear whole, and
-before the history's line: what a killed writer could not write down is read from there, and written by the next one.
+The pointer holds the event that changed it, and a version's ``event.json`` the push that added it. Both are written
+atomically, before the line in the history: an event that a killed writer did not append is restored from them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _events = TypeAdapter(Event)
 
 
 def read_pointer(folder: Path) -> Pointer | None:
-    """The pointer of the model in ``folder``; None where no version was ever active."""
+    """Return the pointer of the model in ``folder``; None if no version was ever active."""
     try:
         return _pointers.validate_json((folder / POINTER).read_bytes())
     except FileNotFoundError:
@@ -42,31 +42,31 @@ def read_pointer(folder: Path) -> Pointer | None:
 
 
 def write_pointer(folder: Path, pointer: Pointer) -> None:
-    """Switch to ``pointer``, and append its event. Needs the lock of the writers."""
+    """Switch to ``pointer``, and append its event to the history. The caller must hold the write lock."""
     durable_files.write(folder / POINTER, _pointers.dump_json(pointer))
     append(folder, pointer.event)
 
 
 def event_now(who: str, run: str | None, action: Action, version: int, why: str | None = None) -> Event:
-    """What is being done now."""
+    """Return an event with the current time."""
     return Event(when=datetime.now(UTC), who=who, action=action, version=version, run=run, why=why)
 
 
 def write_event(version: Path, event: Event) -> None:
-    """Note in a version's own folder how it came there."""
+    """Write the event that added a version into the version's folder."""
     durable_files.write(version / EVENT, _events.dump_json(event))
 
 
 def read_history(folder: Path) -> tuple[Event, ...]:
-    """All events, the oldest first; also one that is done but not written down yet."""
+    """Return all events, oldest first, including one that is not appended to the history yet."""
     written = _written(folder)
     return (*written, *_unwritten(folder, written))
 
 
 def finish_history(folder: Path) -> None:
-    """Append what a killed predecessor did but could not write down, and remove what it has not finished.
+    """Append the events that a killed writer did not, and remove its temporary files.
 
-    Needs the lock of the writers.
+    The caller must hold the write lock.
     """
     for left in folder.glob(f".{POINTER}.*"):
         left.unlink()
@@ -75,7 +75,7 @@ def finish_history(folder: Path) -> None:
 
 
 def append(folder: Path, event: Event) -> None:
-    """Append a line. Needs the lock of the writers."""
+    """Append an event to the history. The caller must hold the write lock."""
     durable_files.append_line(folder / HISTORY, _events.dump_json(event))
 
 

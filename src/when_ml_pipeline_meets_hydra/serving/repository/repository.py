@@ -2,12 +2,12 @@
 
 ::
 
-    <root>/<model>/versions/<n>/   a bundle, never changed once it is there
-    <root>/<model>/active.json     which version is active, which were before, a canary, the event that made it so
+    <root>/<model>/versions/<n>/   a bundle, immutable
+    <root>/<model>/active.json     the active version, previous ones, a canary, the event that set them
     <root>/<model>/history.jsonl   one line per event, appended
 
-Everything appears whole: versions and the pointer are written under another name and renamed, so whoever reads needs
-no lock. Writers take one lock per model.
+Versions and the pointer are written under a temporary name and renamed, so readers need no lock. Writers take one
+lock per model.
 """
 
 from __future__ import annotations
@@ -55,61 +55,60 @@ from when_ml_pipeline_meets_hydra.serving.repository.active_version import (
 from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
 
-REMEMBERED = 20  # versions to which rollbacks can go
+MAX_PREVIOUS = 20  # versions that can be rolled back to
 LOCK_SECONDS = 120
 
 
-class Unknown(Refused):
-    """A model or a version that the repository does not have."""
+class NotFound(Refused):
+    """No such model or version in the repository."""
 
 
 class Repository:
-    """The models below ``root``, which need not exist yet."""
+    """Model repository in the directory ``root``, which need not exist yet."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        # Making a path costs more than asking for its stamp.
         self._pointer_file = lru_cache(1000)(lambda model: str(self._folder(model) / POINTER))
 
     def models(self) -> tuple[str, ...]:
-        """Names of all models that have a version."""
+        """Return the names of all models that have a version."""
         return tuple(sorted(path.parent.name for path in self.root.glob("*/versions") if _numbers(path)))
 
     def folder(self, model: str, version: int) -> Path:
-        """Where a version's bundle lies.
+        """Return the directory of a version's bundle.
 
         Raises:
-            Unknown: there is no such version.
+            NotFound: there is no such version.
         """
         path = self._folder(model) / "versions" / str(version)
         if not path.is_dir():
-            raise Unknown("model_name", f"'{model}' has no version {version}")
+            raise NotFound("model_name", f"'{model}' has no version {version}")
         return path
 
     def active(self, model: str) -> int:
-        """The active version.
+        """Return the active version.
 
         Raises:
-            Unknown: no version of the model is active.
+            NotFound: no version of the model is active.
         """
-        if (active := self._known(model).active) is None:
+        if (active := self._existing_pointer(model).active) is None:
             raise _none_active(model)
         return active
 
     def pointer(self, model: str) -> Pointer | None:
-        """Which versions serve; None where none ever did."""
+        """Return the pointer to the versions that serve; None if no version was ever active."""
         return read_pointer(self._folder(model))
 
     def stamp(self, model: str) -> tuple[int, int] | None:
-        """Changes whenever others serve than before; costs one call of ``stat``."""
+        """Return a value that changes whenever the pointer does; costs one call of ``stat``."""
         return durable_files.stamp(self._pointer_file(model))
 
     def numbers(self, model: str) -> tuple[int, ...]:
-        """The numbers of a model's versions."""
+        """Return the numbers of a model's versions."""
         return _numbers(self._folder(model) / "versions")
 
     def status(self, model: str) -> Status:
-        """All about a model; the files of the versions that serve are compared with their checksums."""
+        """Return the status of a model; the checksums of the versions that serve are verified."""
         pointer = self.pointer(model)
         active = pointer.active if pointer else None
         canary = pointer.canary if pointer else None
@@ -125,23 +124,23 @@ class Repository:
         )
 
     def observation(self, model: str, version: int | None = None, days: int = KEPT_DAYS) -> Observation:
-        """What a version, or the active one, was trained with, and what it was asked on the last ``days``.
+        """Return training data and observed requests of the last ``days`` of a version, by default the active one.
 
         Raises:
-            Unknown: there is no such version, or none is active.
+            NotFound: there is no such version, or none is active.
             BundleRefused: its files are damaged.
         """
         number = self.active(model) if version is None else version
         folder = self.folder(model, number)
         training, _ = read_training(folder, read_manifest(folder)[0])
-        found = daily.read(self._folder(model), number, days)
-        return Observation(model=model, version=number, training=training, observed=found)
+        observed = daily.read(self._folder(model), number, days)
+        return Observation(model=model, version=number, training=training, observed=observed)
 
     def add(self, model: str, bundle: Path, who: str, run: str | None = None, *, number: int | None = None) -> int:
-        """Keep a copy of the bundle in the directory ``bundle``, and return its version; nothing becomes active.
+        """Add a copy of the bundle in the directory ``bundle``, and return its version; it is not activated.
 
-        The same bundle twice is one version. ``who`` asked, and ``run`` is the id of the run in which they did, if any;
-        both are for the history, here and below. ``number`` is the version's where this is a copy of it.
+        Adding a bundle again returns its existing version. ``who`` is the user and ``run`` the id of the run, if any,
+        for the history, here and below. ``number`` is the version's number in the repository it is copied from.
 
         Raises:
             BundleRefused: the bundle is damaged.
@@ -161,12 +160,12 @@ class Repository:
         return event.version
 
     def activate(self, model: str, version: int, who: str, run: str | None = None) -> Status:
-        """Let a version serve alone; the one that was active is kept for rollbacks, and a canary is over.
+        """Activate a version; the previously active one is kept for rollbacks, and a canary ends.
 
-        Where it does already nothing changes.
+        Nothing changes if it is active already and there is no canary.
 
         Raises:
-            Unknown: there is no such version.
+            NotFound: there is no such version.
             BundleRefused: its files are damaged.
         """
         self.folder(model, version)
@@ -180,12 +179,12 @@ class Repository:
         return self.status(model)
 
     def canary(self, model: str, version: int, terms: Terms, who: str, run: str | None = None) -> Status:
-        """Let a version answer a share of the requests; a canary that was there before is over.
+        """Route a share of the requests to a version; this replaces an earlier canary.
 
-        Where it is active, or such a canary already, nothing changes.
+        Nothing changes if the version is active, or a canary with these terms already.
 
         Raises:
-            Unknown: there is no such version, or none is active.
+            NotFound: there is no such version, or none is active.
             BundleRefused: its files are damaged.
         """
         self.folder(model, version)
@@ -193,20 +192,20 @@ class Repository:
             if pointer.active is None:
                 raise _none_active(model)
             verified(self.folder(model, version))
-            stands = pointer.canary
-            if pointer.active != version and (stands is None or (stands.version, stands.terms) != (version, terms)):
+            current = pointer.canary
+            if pointer.active != version and (current is None or (current.version, current.terms) != (version, terms)):
                 event = event_now(who, run, Action.CANARY, version)
                 canary = Canary(version=version, since=event.when, terms=terms)
                 write_pointer(folder, replace(pointer, canary=canary, event=event))
         return self.status(model)
 
     def rollback(self, model: str, who: str, run: str | None = None) -> Status:
-        """Take the canary back; where there is none, make the version active that was active before.
+        """Take the canary back or, without one, activate the previously active version.
 
         Raises:
-            Unknown: no version ever was active.
-            Refused: there is none before it.
-            BundleRefused: the files of the one before are damaged.
+            NotFound: no version was ever active.
+            Refused: there is no previous version.
+            BundleRefused: the files of the previous version are damaged.
         """
         with self._changing(model) as (folder, pointer):
             if pointer.canary:
@@ -222,36 +221,36 @@ class Repository:
         return self.status(model)
 
     def undeploy(self, model: str, who: str, run: str | None = None) -> Status:
-        """Let no version serve; the one that was active is kept for rollbacks. Twice is once.
+        """Deactivate the active version, which is kept for rollbacks; no change if none is active.
 
         Raises:
-            Unknown: no version ever was active.
+            NotFound: no version was ever active.
         """
         with self._changing(model) as (folder, pointer):
             if pointer.active is not None:
                 event = event_now(who, run, Action.UNDEPLOY, pointer.active)
-                previous = (pointer.active, *pointer.previous)[:REMEMBERED]
+                previous = (pointer.active, *pointer.previous)[:MAX_PREVIOUS]
                 write_pointer(folder, Pointer(active=None, previous=previous, event=event))
         return self.status(model)
 
-    def settle(self, model: str, who: str, broken: tuple[Canary, str] | None = None) -> Event | None:
-        """Promote the canary or take it back, where it is time to; returns what was done.
+    def judge_canary(self, model: str, who: str, broken: tuple[Canary, str] | None = None) -> Event | None:
+        """Promote the canary or take it back, if it is due, and return the event.
 
-        ``broken`` says of a canary why it cannot serve at all. Does nothing where somebody else is writing.
+        ``broken`` is a canary that cannot be loaded, and the reason. Does nothing while another process is writing.
         """
         if (pointer := self.pointer(model)) is None or pointer.canary is None:
             return None
         with suppress(Refused), self._writing(model, patience=0) as folder:
             if (pointer := self.pointer(model)) is None or (canary := pointer.canary) is None:
                 return None
-            found = judge(canary, read_counts(folder, canary).measured, datetime.now(UTC))
+            judgement = judge(canary, read_counts(folder, canary).measured, datetime.now(UTC))
             problem = broken[1] if broken and broken[0] == canary else None
-            if found.verdict is Verdict.WAIT and problem is None:
+            if judgement.verdict is Verdict.WAIT and problem is None:
                 return None
             damaged = problem or self._version(model, canary.version, verify=True).problem
-            is_good = found.verdict is Verdict.PROMOTE and damaged is None
+            is_good = judgement.verdict is Verdict.PROMOTE and damaged is None
             action = Action.PROMOTE if is_good else Action.TAKE_BACK
-            event = event_now(who, None, action, canary.version, damaged or found.why)
+            event = event_now(who, None, action, canary.version, damaged or judgement.why)
             after = replace(pointer, canary=None, event=event)
             write_pointer(folder, _activated(pointer, canary.version, event) if is_good else after)
             return event
@@ -283,17 +282,17 @@ class Repository:
             problem=problem,
         )
 
-    def _known(self, model: str) -> Pointer:
+    def _existing_pointer(self, model: str) -> Pointer:
         if (pointer := self.pointer(model)) is None:
             raise _none_active(model)
         return pointer
 
     @contextmanager
     def _changing(self, model: str) -> Iterator[tuple[Path, Pointer]]:
-        """The lock of the writers, for a model that was served before: otherwise a folder would be left behind."""
-        self._known(model)
+        """Take the write lock of a model that has a pointer; without one, the lock would leave a folder behind."""
+        self._existing_pointer(model)
         with self._writing(model) as folder:
-            yield folder, self._known(model)
+            yield folder, self._existing_pointer(model)
 
     @contextmanager
     def _writing(self, model: str, patience: float = LOCK_SECONDS) -> Iterator[Path]:
@@ -307,8 +306,8 @@ class Repository:
             raise Refused("model_name", f"another process has been writing '{model}' for {patience:g} s") from None
 
 
-def _none_active(model: str) -> Unknown:
-    return Unknown("model_name", f"no version of '{model}' is active")
+def _none_active(model: str) -> NotFound:
+    return NotFound("model_name", f"no version of '{model}' is active")
 
 
 def _numbers(versions: Path) -> tuple[int, ...]:
@@ -318,11 +317,11 @@ def _numbers(versions: Path) -> tuple[int, ...]:
 def _activated(before: Pointer | None, version: int, event: Event) -> Pointer:
     served = () if before is None else (before.active, *before.previous)
     previous = tuple(n for n in served if n is not None and n != version)
-    return Pointer(active=version, previous=previous[:REMEMBERED], event=event)
+    return Pointer(active=version, previous=previous[:MAX_PREVIOUS], event=event)
 
 
 def _install(bundle: Path, folder: Path, event: Event) -> None:
-    # Nobody else is in here while we hold the lock, so what lies here was left by a killed process.
+    # The caller holds the lock, so files in this folder were left by a killed process.
     incoming = folder / "incoming"
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.mkdir()
