@@ -24,7 +24,7 @@ from when_ml_pipeline_meets_hydra.binding.settings import Objective, hints
 from when_ml_pipeline_meets_hydra.composing import compose as composing
 from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
-from when_ml_pipeline_meets_hydra.composing.sweep import Combiner
+from when_ml_pipeline_meets_hydra.composing.sweep import SweepComposer
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
@@ -54,13 +54,13 @@ class Bench:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.composed: list[Composed] = []
-        combiners: dict[tuple[str, ...], Combiner] = {}
+        composers: dict[tuple[str, ...], SweepComposer] = {}
         loader = SHARED["loader"] = SHARED.get("loader") or Loader()
-        compose = composing.compose_as_far_as_it_goes
+        compose = composing.compose_with_problems
 
-        def combiner(_: Loader, hydra_values: Any) -> Combiner:
+        def composer(_: Loader, hydra_values: Any) -> SweepComposer:
             lines = tuple(str(o.input_line) for o in hydra_values)
-            return combiners.get(lines) or combiners.setdefault(lines, Combiner(loader, hydra_values))
+            return composers.get(lines) or composers.setdefault(lines, SweepComposer(loader, hydra_values))
 
         def composed(request: Request) -> Composed:
             words, dirs = request.overrides, request.config_dirs
@@ -68,7 +68,7 @@ class Bench:
             return self.composed[-1]
 
         monkeypatch.setattr(composing, "Loader", lambda _: loader)
-        monkeypatch.setattr(composing, "Combiner", combiner)
+        monkeypatch.setattr(composing, "SweepComposer", composer)
         monkeypatch.setattr(pipeline, "compose", composed)
         monkeypatch.setattr(pipeline, "check", lambda *_: None)
 
@@ -306,4 +306,4 @@ def test_the_front_door_says_it_in_words(line: str) -> None:
 def test_bytes_that_are_no_text_are_refused(cli: Cli) -> None:
     code, _, err = cli("c=modeling", "dataset.path='caf\udce9.csv'")
     assert code == 2
-    assert "dataset.path: holds bytes that are no text in UTF-8" in err
+    assert "dataset.path: contains bytes that are not valid UTF-8" in err

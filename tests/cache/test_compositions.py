@@ -42,14 +42,14 @@ def conf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def run(conf: Path, *words: str, code: int = 0) -> Ended:
-    """Run a command with nothing stored and nothing to recall."""
+    """Run a command with an empty store and no cached run."""
     shutil.rmtree(os.environ[HOME], ignore_errors=True)
     done = command(*words, "--config-dir", str(conf / "conf"))
     assert done.code == code, done.err
     return done
 
 
-def is_known(done: Ended) -> bool:
+def is_cached(done: Ended) -> bool:
     """Whether a command was run without being composed."""
     assert "pydantic" in done.loaded, "it was not even run"
     return not done.loaded & HYDRA
@@ -79,13 +79,13 @@ def lines(done: Ended) -> Iterator[str]:
         yield re.sub(r"\d{8}-\d{6}-\d{4}|^\[.*?\]|( in)? [\d.]+ m?s\b", "", line)
 
 
-def test_a_known_command_runs_as_one_that_is_composed(conf: Path) -> None:
+def test_a_cached_command_runs_as_one_that_is_composed(conf: Path) -> None:
     words = ("c=gather,fit", "knobs.rounds=2,3", "--multirun", "hydra.job.name=${oc.env:WHO,nobody}")
     wait_until_old()
     composed = run(conf, *words)
     first = written()
     again = run(conf, *words)
-    assert (is_known(composed), is_known(again)) == (False, True)
+    assert (is_cached(composed), is_cached(again)) == (False, True)
     assert steps_run() == {"gather": 2, "fit": 4}
     assert sorted(first) == sorted(record := written())
     assert [name for name in first if first[name] != record[name]] == []
@@ -98,9 +98,9 @@ def test_a_plan_is_enough_and_code_may_change(conf: Path) -> None:
     words = ("c=fit", "knobs.rounds=2", "fit/knobs=glob(gen*)", "--multirun")
     wait_until_old()
     assert "hydra" in command("plan", *words, "--config-dir", str(conf / "conf")).loaded
-    assert is_known(run(conf, *words))
+    assert is_cached(run(conf, *words))
     edit_the_code(conf)
-    assert is_known(run(conf, *words))
+    assert is_cached(run(conf, *words))
     options = conf / "small" / "options.py"
     text = options.read_text()
     options.write_text(text.replace("rounds: Annotated[int, Field(ge=1", "rounds: Annotated[int, Field(ge=55"))
@@ -110,11 +110,11 @@ def test_a_plan_is_enough_and_code_may_change(conf: Path) -> None:
     assert run(conf, *words, code=2).err == refused.err
 
 
-def test_a_known_config_is_shown_without_hydra() -> None:
+def test_a_cached_config_is_shown_without_hydra() -> None:
     words = ("c=modeling", "modeling/model=random_forest", "--cfg", "job")
     first, again = command(*words), command(*words)
     assert first.out == again.out
-    assert (is_known(first), is_known(again)) == (False, True)
+    assert (is_cached(first), is_cached(again)) == (False, True)
     words = ("c=modeling", "modeling/model=random_forest", "--cfg", "all")
     assert command(*words).out.endswith(first.out)
 
@@ -127,7 +127,7 @@ def test_the_programs_own_examples_of_passwords_are_no_secrets(conf: Path) -> No
     wait_until_old()
     first, again = command(*words), command(*words)
     assert (first.code, again.code, first.out) == (0, 0, again.out)
-    assert (is_known(first), is_known(again)) == (False, True)
+    assert (is_cached(first), is_cached(again)) == (False, True)
 
 
 def test_a_secret_of_the_environment_is_read_again(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,11 +138,11 @@ def test_a_secret_of_the_environment_is_read_again(conf: Path, monkeypatch: pyte
     (file,) = kept()
     assert PHRASE not in file.read_text()
     again = run(conf, *words)
-    assert (is_known(again), PHRASE in again.out) == (True, True)
+    assert (is_cached(again), PHRASE in again.out) == (True, True)
     assert list(lines(again)) == list(lines(first))
     monkeypatch.setenv("SMALL_PHRASE", "another-phrase")
     other = run(conf, *words)
-    assert (is_known(other), PHRASE in other.out, "another-phrase" in other.out) == (False, False, True)
+    assert (is_cached(other), PHRASE in other.out, "another-phrase" in other.out) == (False, False, True)
 
 
 # In this process, a little later than it is, so that what a test has just written is old enough to be trusted.
@@ -215,9 +215,9 @@ def test_whatever_changes_is_noticed(
         overrides=(*words, f"hydra.searchpath=[{conf / 'more'}]"), multirun=True, config_dirs=(str(conf / "conf"),)
     )
     composed = compositions.compose(request)
-    assert compositions.known(request) == composed.without_problems()
+    assert compositions.find(request) == composed.without_problems()
     change(conf)
-    assert (compositions.known(request) is None) == (change not in (change_nothing, edit_the_code))
+    assert (compositions.find(request) is None) == (change not in (change_nothing, edit_the_code))
 
 
 @pytest.mark.usefixtures("small")
@@ -293,9 +293,9 @@ def test_what_is_damaged_is_composed_again(content: str) -> None:
     composed = compositions.compose(FIT)
     (file,) = kept()
     file.write_text(content)
-    assert compositions.known(FIT) is None
+    assert compositions.find(FIT) is None
     assert compositions.compose(FIT) == composed
-    assert compositions.known(FIT) == composed
+    assert compositions.find(FIT) == composed
 
 
 @pytest.mark.usefixtures("small")
@@ -305,7 +305,7 @@ def test_where_a_part_is_missing_it_is_composed_again() -> None:
     content = json.loads(file.read_text())
     for key in content:
         file.write_text(json.dumps({k: v for k, v in content.items() if k != key}))
-        assert compositions.known(FIT) is None, key
+        assert compositions.find(FIT) is None, key
 
 
 @pytest.mark.usefixtures("small")
@@ -314,7 +314,7 @@ def test_without_a_place_everything_is_composed(place: str, monkeypatch: pytest.
     Path("a-file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path("a-file").absolute()) if place == "a-file" else place)
     assert compositions.compose(FIT).jobs
-    assert compositions.known(FIT) is None
+    assert compositions.find(FIT) is None
     assert not Path("relative").exists()
 
 
@@ -322,9 +322,9 @@ def test_without_a_place_everything_is_composed(place: str, monkeypatch: pytest.
 def test_the_older_ones_are_taken_away() -> None:
     compositions.compose(FIT)
     (file,) = kept()
-    for number in range(compositions.MOST_KEPT):
+    for number in range(compositions.MOST_CACHED):
         (file.parent / f"{number}.json").write_text("{}")
         os.utime(file.parent / f"{number}.json", (number, number))
     compositions.compose(Request(overrides=("c=gather",), config_dirs=(CONF,)))
-    assert len(kept()) == compositions.MOST_KEPT + 2 - compositions.MOST_KEPT // 2
-    assert compositions.known(FIT)
+    assert len(kept()) == compositions.MOST_CACHED + 2 - compositions.MOST_CACHED // 2
+    assert compositions.find(FIT)

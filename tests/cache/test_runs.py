@@ -1,4 +1,4 @@
-"""A command of which nothing has changed is told again; whatever it depends on is noticed."""
+"""A command is replayed if nothing that it depends on has changed."""
 
 from __future__ import annotations
 
@@ -43,23 +43,23 @@ FILES = """
 
 
 def run(conf: Path, *words: str) -> tuple[str, str, bool]:
-    """What a command prints, run ids as ``RUN``, and whether it was recalled."""
+    """What a command prints, run ids as ``RUN``, and whether it was replayed."""
     done = command(*(words or WORDS), "--config-dir", str(conf / "conf"))
     assert done.code == 0, done.err
     run_id = list(read_records(Path(os.environ[HOME])))[-1].id
     return done.out.replace(run_id, "RUN"), done.err.replace(run_id, "RUN"), not done.loaded
 
 
-def test_what_is_recalled_reads_as_what_is_run(conf: Path) -> None:
+def test_a_replay_prints_what_the_run_printed(conf: Path) -> None:
     wait_until_old()
     assert run(conf)[2] is False
     computed = steps_run()
     ordinary = run(conf, *WORDS, "hydra.verbose=false")  # other words: it takes the ordinary way
-    recalled = run(conf)
-    assert (ordinary[2], recalled[2]) == (False, True)
-    assert re.sub("hydra.verbose=false", "", ordinary[0]).split() == recalled[0].split()
+    replayed = run(conf)
+    assert (ordinary[2], replayed[2]) == (False, True)
+    assert re.sub("hydra.verbose=false", "", ordinary[0]).split() == replayed[0].split()
     assert [line for line in ordinary[1].splitlines() if "stored" in line]
-    assert sorted(ordinary[1].splitlines()) == sorted(recalled[1].splitlines())
+    assert sorted(ordinary[1].splitlines()) == sorted(replayed[1].splitlines())
     assert steps_run() == computed
 
 
@@ -71,7 +71,7 @@ def events(conf: Path, *words: str) -> list[dict[str, Any]]:
     return [{k: v for k, v in event.items() if k != "folder"} for event in found]
 
 
-def test_what_is_recalled_is_told_to_machines_as_well(conf: Path) -> None:
+def test_a_replay_prints_json(conf: Path) -> None:
     wait_until_old()
     run(conf)
     ordinary = events(conf)  # other words: it takes the ordinary way, and is remembered
@@ -80,7 +80,7 @@ def test_what_is_recalled_is_told_to_machines_as_well(conf: Path) -> None:
     assert run(conf, *WORDS, "--json")[2]
 
 
-def test_what_is_recalled_is_shown_on_a_terminal(conf: Path) -> None:
+def test_a_replay_is_shown_on_a_terminal(conf: Path) -> None:
     wait_until_old()
     run(conf)
     assert run(conf)[2]
@@ -89,7 +89,7 @@ def test_what_is_recalled_is_shown_on_a_terminal(conf: Path) -> None:
     assert "3 stored" in terminal.text
 
 
-def test_what_is_recalled_has_a_record_of_its_own(conf: Path, own_home: Path, cli: Cli) -> None:
+def test_a_replay_has_a_record_of_its_own(conf: Path, own_home: Path, cli: Cli) -> None:
     wait_until_old()
     run(conf)
     run(conf)
@@ -124,9 +124,7 @@ def remove_the_run(conf: Path) -> None:
     [edit_an_option, add_an_option, edit_the_code, set_a_variable, remove_a_result, remove_the_run],
     ids=lambda change: change.__name__,
 )
-def test_whatever_changes_is_noticed(
-    conf: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_change_is_detected(conf: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHO", "nobody")
     wait_until_old()
     run(conf)
@@ -162,7 +160,7 @@ def test_data_that_change_are_noticed(conf: Path, tmp_path: Path) -> None:
         ("c=fit", "show_secrets=true"),
     ],
 )
-def test_what_may_differ_each_time_is_not_recalled(conf: Path, words: tuple[str, ...]) -> None:
+def test_a_run_that_may_differ_each_time_is_not_replayed(conf: Path, words: tuple[str, ...]) -> None:
     wait_until_old()
     run(conf, *words)
     assert not run(conf, *words)[2]
@@ -188,7 +186,7 @@ def test_no_secret_is_kept(conf: Path, own_home: Path) -> None:
         if file.is_file():
             assert b"open-sesame" not in file.read_bytes()
             assert b"hunter2" not in file.read_bytes()
-    assert (own_home / "recall" / "key").stat().st_mode & 0o077 == 0
+    assert (own_home / "cache" / "key").stat().st_mode & 0o077 == 0
 
 
 def test_a_result_that_was_exchanged_is_noticed(conf: Path) -> None:

@@ -175,7 +175,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "a list of stages": (
         ["c=[gather,fit]"],
-        ["c: takes one name, no list. For one job each write c=gather,fit --multirun"],
+        ["c: takes one name, not a list. For one job each write c=gather,fit --multirun"],
     ),
     "hydra's own": (["c=fit", "hydra.run.dri=x"], ["hydra.run.dri: there is no such key. Did you mean"]),
     "hydra's own groups": (["c=fit", "hydra/sweeper=basic"], ["hydra/sweeper: sweeps are planned as a whole"]),
@@ -185,7 +185,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "something that is there already": (["c=fit", "+knobs.rate=0.1"], ["knobs.rate: Could not append to config"]),
     "a choice that is left out by a list": (
         ["c=fit", "~gather/source@gather_sub.gather.source=[]"],
-        ["gather/source: what is left out is named by one name, or by none", "Write ~gather/source"],
+        ["gather/source: a deletion takes the name of one option, or none", "Write ~gather/source"],
     ),
     "something to delete that is not there": (["c=fit", "~knobs.raet"], ["knobs.raet: there is no such key"]),
     "a group at another place": (
@@ -228,8 +228,8 @@ def test_what_is_wrong_is_reported(words: list[str], parts: list[str]) -> None:
 MULTI = {
     "an interval": (["knobs.rounds=interval(1,3)"], "knobs.rounds: an interval is for a search"),
     "no value": (["knobs.rounds=range(5,1)"], "knobs.rounds: makes no job"),
-    "a pattern of values": (["knobs.rounds=glob(*)"], "knobs.rounds: glob(…) takes options of a group"),
-    "a pattern that fits none": (["fit/knobs=glob(x*)"], "fit/knobs: no option of it fits the glob(…)"),
+    "a pattern of values": (["knobs.rounds=glob(*)"], "knobs.rounds: glob(…) is for the options of a group"),
+    "a pattern that fits none": (["fit/knobs=glob(x*)"], "fit/knobs: no option matches the glob(…)"),
     "a range without steps": (["knobs.rounds=range(1,5,0)"], "knobs.rounds: a range goes from number to number"),
     "a range of tiny steps": (["knobs.rate=range(1,5,0.0)"], "knobs.rate: a range goes from number to number"),
     "a range to nowhere": (["knobs.rate=range(1,nan)"], "knobs.rate: a range goes from number to number"),
@@ -237,9 +237,9 @@ MULTI = {
     "a range of words": (["knobs.rounds=range(a)"], "follow Hydra's grammar. Write range(stop)"),
     "a tag of a list": (["knobs.rounds=tag(a,1,2)"], "follow Hydra's grammar. Write tag(name,choice(a,b,…))"),
     "too many to shuffle": (["knobs.rounds=shuffle(range(1000000000))"], "knobs.rounds: makes more than 100000 jobs"),
-    "a list in a list": (["knobs.rounds=1,str(2,3)"], "knobs.rounds: what is swept stands alone"),
+    "a list in a list": (["knobs.rounds=1,str(2,3)"], "knobs.rounds: a sweep cannot be inside a list"),
     "a list in a pattern": (["fit/knobs=glob(choice(a,b))"], "follow Hydra's grammar. Write glob(pattern)"),
-    "many options that are none": (["fit/knobs=range(3000)"], "fit/knobs: 2980 more of its values are no options"),
+    "many options that are none": (["fit/knobs=range(3000)"], "fit/knobs: 2980 more of its values are not options"),
     "too many values": (["knobs.rounds=range(1,1000000000)"], "knobs.rounds: makes more than 100000 jobs"),
     "too many jobs": (
         ["knobs.rounds=range(0,9999)", "knobs.rate=range(0,9999)"],
@@ -359,7 +359,7 @@ def test_what_is_wrong_with_an_option_file_is_reported(content: str, key: str, m
 def test_an_option_of_ours_without_its_header_is_reported(tmp_path: Path) -> None:
     folder = write(tmp_path / "conf", {"deployment/cluster/mine.yaml": "# d\nname: mine\n"})
     found = wrong("c=gather", "deployment/cluster=mine", dirs=[folder])
-    assert "keys would land at 'deployment.cluster'" in found["deployment/cluster=mine"]
+    assert "keys would be in the package 'deployment.cluster'" in found["deployment/cluster=mine"]
     assert "Make '# @package cluster' the first line of the file" in found["deployment/cluster=mine"]
 
 
@@ -373,7 +373,7 @@ SUB = "# @package own_sub\n# d\n_target_: small.steps.gather\n"
 STAGES = {
     "broken YAML": ({"c/own.yaml": "name: [", "c/own_sub/run.yaml": SUB}, "c=own: its file cannot be read"),
     "after nothing that is": ({"c/own.yaml": "after: gathr", "c/own_sub/run.yaml": SUB}, "Did you mean 'gather'?"),
-    "after a number": ({"c/own.yaml": "after: 5", "c/own_sub/run.yaml": SUB}, "it comes after '5', which is no stage"),
+    "after a number": ({"c/own.yaml": "after: 5", "c/own_sub/run.yaml": SUB}, "'5', which is not a stage"),
     "after itself": ({"c/own.yaml": "after: own", "c/own_sub/run.yaml": SUB}, "the stage comes after itself"),
     "no such subcommand": ({"c/own.yaml": "subcommand: go", "c/own_sub/run.yaml": SUB}, "'c/own_sub/go'"),
     "no subcommands": ({"c/own.yaml": "name: own"}, "'own' is no stage that can run"),

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from small_pipeline import CONF, SMALL, install, small_jobs, write
 from when_ml_pipeline_meets_hydra.composing import override_grammar
-from when_ml_pipeline_meets_hydra.composing.compose import compose, compose_as_far_as_it_goes
+from when_ml_pipeline_meets_hydra.composing.compose import compose, compose_with_problems
 from when_ml_pipeline_meets_hydra.composing.job import Job
 from when_ml_pipeline_meets_hydra.composing.tree import (
     Stage,
@@ -63,7 +63,7 @@ def test_jobs_of_a_combination_differ_in_their_stage_only() -> None:
 
 def test_overrides_stay_as_they_were_typed() -> None:
     typed = ("c=fit", "source.seconds=${knobs.rate}", "+knobs.extra={a: 1}", "~knobs.strict")
-    assert compose_as_far_as_it_goes(typed, config_dirs=[CONF]).jobs[0].overrides == typed
+    assert compose_with_problems(typed, config_dirs=[CONF]).jobs[0].overrides == typed
 
 
 @pytest.mark.parametrize("line", ["gather/source=file", "+gather/source=file"])
@@ -301,9 +301,9 @@ def test_yaml_is_read_as_omegaconf_reads_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: 1\na: 2\n", "a: [1\n", "a: b: c\n", "\ta: 1\n", "a: 'x\n"])
-def test_a_file_that_is_no_yaml_is_said(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_yaml_is_reported(tmp_path: Path, text: str) -> None:
     folder = write(tmp_path / "conf", {"modeling/param/odd.yaml": f"# @package m_param\n{text}"})
-    (problem,) = compose_as_far_as_it_goes(["c=modeling", "modeling/param=odd"], config_dirs=[folder]).problems
+    (problem,) = compose_with_problems(["c=modeling", "modeling/param=odd"], config_dirs=[folder]).problems
     assert "its file cannot be read" in problem.message
     assert "odd.yaml, line" in str(problem.origin)
 

@@ -47,7 +47,7 @@ def test_what_people_type_most_is_plain() -> None:
 
 
 def test_a_copy_of_a_defaults_list_is_deep() -> None:
-    defaults = hydra_patches.Defaults([GroupDefault(group="a", value="b")])
+    defaults = hydra_patches.DefaultsList([GroupDefault(group="a", value="b")])
     copy = deepcopy(defaults)
     assert copy == defaults
     assert copy[0] is not defaults[0]

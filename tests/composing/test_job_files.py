@@ -31,15 +31,15 @@ def numbers(folder: Path) -> None:
 @pytest.mark.parametrize("place", ["searchpath", "--config-dir"])
 def test_the_job_composes_with_globals_and_the_environment(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     where = [f"hydra.searchpath=[file://{CONF}]"] if place == "searchpath" else ["--config-dir", str(CONF)]
-    asked = ["c=modeling", *where, JOB, "--cfg", "job", "--resolve", "-p"]
-    assert "uri: ./data/numbers_cropped_split" in inside(*asked, "globals").out
+    command = ["c=modeling", *where, JOB, "--cfg", "job", "--resolve", "-p"]
+    assert "uri: ./data/numbers_cropped_split" in inside(*command, "globals").out
     monkeypatch.setenv("DATA_URI", "/elsewhere")
     monkeypatch.setenv("USER", "somebody")
-    found = inside(*asked, "globals").out
+    found = inside(*command, "globals").out
     assert "uri: /elsewhere/numbers_cropped_split" in found
     assert "id: somebody" in found, "what locations name is pulled in as well"
-    assert "path: /elsewhere/numbers_cropped_split/numbers.csv" in inside(*asked, "dataset").out
-    assert inside(*asked, "model_name").out == "CLB-SampleClsBinary\n"
+    assert "path: /elsewhere/numbers_cropped_split/numbers.csv" in inside(*command, "dataset").out
+    assert inside(*command, "model_name").out == "CLB-SampleClsBinary\n"
 
 
 def test_the_job_runs_from_data_to_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,8 +54,8 @@ def test_the_job_runs_from_data_to_deployment(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_graph_of_the_job() -> None:
-    asked = ("graph", JOB, "--config-dir", str(CONF))
-    root = json.loads(inside(*asked, "--format", "json").out)
+    command = ("graph", JOB, "--config-dir", str(CONF))
+    root = json.loads(inside(*command, "--format", "json").out)
     job = next(n for n in root["imports"] if n["config"] == "experiment/sample_cls_binary")
     (locations,) = (n for n in job["imports"] if n["config"] == "shared/locations/exp_locations")
     assert locations["package"] == "globals"
@@ -65,11 +65,11 @@ def test_the_graph_of_the_job() -> None:
     assert locations["file"] == str(CONF / "shared/locations/exp_locations.yaml")
     assert {n["config"] for n in root["imports"]} >= {"preprocessing/dataset/csv", "exptests/gates/classification"}
 
-    lines = inside(*asked).out.splitlines()
+    lines = inside(*command).out.splitlines()
     assert lines[0] == "config"
     assert any(re.fullmatch(r".*└── shared/credentials/credentials_local  → globals\.\S+", line) for line in lines)
 
-    mermaid = inside(*asked, "--format", "mermaid").out.splitlines()
+    mermaid = inside(*command, "--format", "mermaid").out.splitlines()
     assert mermaid[0] == "graph LR"
     names = {m[2]: m[1] for line in mermaid if (m := re.fullmatch(r'  (n\d+)\["(.*)"\]', line))}
     one, other = names["experiment/sample_cls_binary"], names["shared/locations/exp_locations"]
@@ -87,7 +87,7 @@ def test_a_file_that_is_pulled_in_twice_is_one_node(tmp_path: Path) -> None:
     assert '-->|"gates.tests.b"| ' in mermaid
 
 
-def test_what_is_wrong_is_said() -> None:
+def test_problems_are_reported() -> None:
     done = inside("graph", "modeling/model=nope")
     assert (done.code, done.out) == (2, "")
     assert "modeling/model=nope: there is no such option" in done.err

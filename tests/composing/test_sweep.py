@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from small_pipeline import write
 from when_ml_pipeline_meets_hydra.cache import compositions
-from when_ml_pipeline_meets_hydra.composing.compose import compose, compose_as_far_as_it_goes
+from when_ml_pipeline_meets_hydra.composing.compose import compose, compose_with_problems
 from when_ml_pipeline_meets_hydra.composing.config_loader import CompositionError, Loader
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 
@@ -105,15 +105,15 @@ choices = keys.flatmap(lambda names: st.fixed_dictionaries({name: values_of(name
 @settings(max_examples=25, deadline=None)
 @given(choice=choices)
 def test_a_sweep_composes_what_hydra_composes(tree: str, choice: dict[str, list[str]]) -> None:
-    composed = compose_as_far_as_it_goes(swept(choice), multirun=True, config_dirs=[tree])
+    composed = compose_with_problems(swept(choice), multirun=True, config_dirs=[tree])
     for job in composed.jobs:
-        told = [p for p in composed.problems if not p.jobs or job.number in p.jobs]
+        problems = [p for p in composed.problems if not p.jobs or job.number in p.jobs]
         try:
             found = by_hydra(composed.loader(), job.overrides)
         except CompositionError:
-            assert told
+            assert problems
         else:
-            if not told:  # a few things that Hydra lets pass are refused here
+            if not problems:  # a few things that Hydra lets pass are refused here
                 assert_same(job, *found)
 
 
@@ -123,14 +123,14 @@ def test_a_sweep_composes_what_hydra_composes(tree: str, choice: dict[str, list[
 def test_what_is_kept_of_a_sweep_reads_as_what_was_composed(tree: str, choice: dict[str, list[str]]) -> None:
     request = Request(overrides=tuple(swept(choice)), multirun=True, config_dirs=(tree,))
     composed = compositions.compose(request)
-    known = compositions.known(request)
-    assert (known is None) == bool(composed.problems)
-    if known:
-        assert known == composed
-        for read, job in zip(known.jobs, composed.jobs, strict=True):
-            assert (list(read.config), read.said) == (list(job.config), job.said)
+    cached = compositions.find(request)
+    assert (cached is None) == bool(composed.problems)
+    if cached:
+        assert cached == composed
+        for read, job in zip(cached.jobs, composed.jobs, strict=True):
+            assert (list(read.config), read.overridden) == (list(job.config), job.overridden)
             assert repr(read.raw) == repr(job.raw)
-        assert shared(known) == shared(composed)
+        assert shared(cached) == shared(composed)
 
 
 def shared(composed: Composed) -> list[list[int]]:
@@ -189,7 +189,7 @@ def test_sweeps_with_the_same_tag_go_in_step(tree: str) -> None:
 
 def test_sweeps_in_step_are_equally_long(tree: str) -> None:
     words = ["modeling/param=tag(a,choice(plain,empty))", "++m_param.size=tag(a,range(3))", "c=modeling"]
-    (problem,) = compose_as_far_as_it_goes(words, multirun=True, config_dirs=[tree]).problems
+    (problem,) = compose_with_problems(words, multirun=True, config_dirs=[tree]).problems
     assert "modeling/param has 2, m_param.size has 3" in problem.message
 
 
@@ -209,26 +209,26 @@ def test_the_sweepers_params_are_swept(tmp_path: Path, words: list[str]) -> None
     assert len(compose(["c=modeling", *words[:1]], config_dirs=[folder]).jobs) == 1
 
 
-def test_what_is_wrong_is_said_with_the_jobs_that_it_concerns(tree: str) -> None:
+def test_problems_are_reported_with_their_jobs(tree: str) -> None:
     words = ["c=modeling", "modeling/param=plain,follows", "m_param.list=[]"]
-    (problem,) = compose_as_far_as_it_goes(words, multirun=True, config_dirs=[tree]).problems
+    (problem,) = compose_with_problems(words, multirun=True, config_dirs=[tree]).problems
     assert (problem.key, problem.jobs) == ("m_param.list", (1,))
     assert "(in job 1)" in str(problem)
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
-        ("hydra.launcher.n_jobs=1,2", "takes no list"),
+        ("hydra.launcher.n_jobs=1,2", "cannot be swept"),
         ("hydra/sweeper=basic", "only 'plan' does"),
         ("hydra.mode=MULTIRUN", "--multirun"),
         ("hydra.sweep.no_such=1", "there is no such key"),
         ("hydra/launcher=nowhere", "there is no such option"),
     ],
 )
-def test_hydras_own_config_is_checked(line: str, said: str) -> None:
-    (problem,) = compose_as_far_as_it_goes(["c=modeling", line], multirun=True).problems
-    assert said in str(problem)
+def test_hydras_own_config_is_checked(line: str, message: str) -> None:
+    (problem,) = compose_with_problems(["c=modeling", line], multirun=True).problems
+    assert message in str(problem)
 
 
 def test_hydras_own_config_is_composed() -> None:

@@ -316,8 +316,8 @@ def test_cfg_shows_hydras_own_values(conf: str) -> None:
     ("word", "told"),
     {
         "hydra.run.dir=/proc/nowhere": "hydra.run.dir=/proc/nowhere: nothing can be written there",
-        "hydra.run.dir='${nowhere}'": "hydra.run.dir: cannot be worked out",
-        "+hydra.job.env_set.X='${nowhere}'": "hydra.job.env_set.X: cannot be worked out",
+        "hydra.run.dir='${nowhere}'": "hydra.run.dir: cannot be resolved",
+        "+hydra.job.env_set.X='${nowhere}'": "hydra.job.env_set.X: cannot be resolved",
         "+hydra.callbacks.x._target_=nowhere.Callback": "hydra.callbacks: cannot be made",
     }.items(),
 )

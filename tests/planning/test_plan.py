@@ -51,7 +51,7 @@ def job(number: int, stage: str = "a", combination: str = "") -> Job:
         combination=(combination,),
         choices=(),
         values=(),
-        said=None,
+        overridden=None,
         origins=None,  # type: ignore[arg-type]
     )
 

@@ -17,7 +17,7 @@ from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets, named
 from when_ml_pipeline_meets_hydra.binding.settings import settings_of
 from when_ml_pipeline_meets_hydra.binding.signature import Signature, artifact_kind, signature_of
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate
-from when_ml_pipeline_meets_hydra.composing.job import FOLLOWS, Composed, Job
+from when_ml_pipeline_meets_hydra.composing.job import UNRESOLVED, Composed, Job
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
@@ -45,9 +45,9 @@ def bind(composed: Composed) -> Bound:
         bound.append((job, binder.call(job.stage)))
         problems += (replace(p, jobs=(job.number,)) for p in wrong if (p.key, job.number) not in reported)
     # Consequences of an override that was dropped are not reported.
-    new = [p for p in problems if p.key.partition(".")[0] not in composed.spoiled]
+    new = [p for p in problems if p.key.partition(".")[0] not in composed.invalid_choices]
     found = [*composed.problems, *(new or ([] if composed.problems else problems))]
-    if found := [p for p in found if p.message != FOLLOWS] or found:
+    if found := [p for p in found if p.message != UNRESOLVED] or found:
         raise BadInput(*merged((p.masked(redactor.text) for p in found), len(composed.jobs)))
     assert settings is not None, "problems with the settings were raised"
     calls = tuple((job, call) for job, call in bound if call)
@@ -258,7 +258,7 @@ class _Binder:
                 elif name not in signature.defaults and self.job.origins.of(name):
                     self._wrong(name, f"a value is needed: {stage} reads it")
                 elif name not in signature.defaults:
-                    remedy = self.job.origins.headerless(name) or did_you_mean(name, [*self.job.config, *self.stages])
+                    remedy = self.job.origins.header_fix(name) or did_you_mean(name, [*self.job.config, *self.stages])
                     self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)
             except BadInput as error:
                 kind: Any = type(arguments.get(name))

@@ -28,8 +28,8 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
         allowed = allowed_packages(named_packages(job))
         state = (*map(id, subcommands), allowed)
         for key, node in job.config.items():
-            is_said = job.said is None or key in job.said
-            if is_said and (key, id(node), state) not in asked:
+            is_overridden = job.overridden is None or key in job.overridden
+            if is_overridden and (key, id(node), state) not in asked:
                 asked.add((key, id(node), state))
                 hint = try_locate(node, allowed)
                 if hint is None:

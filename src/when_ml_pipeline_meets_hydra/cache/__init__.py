@@ -1,1 +1,1 @@
-"""What was composed or run before and has not changed since."""
+"""Caches of compositions and of whole runs."""

@@ -1,10 +1,9 @@
-"""Compositions that are known from before: the same words come to the same jobs without Hydra being loaded.
+"""Caches compositions, so that the same command gets the same jobs without loading Hydra.
 
-They are kept among the caches of the person who runs the program (``$XDG_CACHE_HOME``, otherwise ``~/.cache``), as
-Python keeps what it compiled: losing them only costs time. Where an option file, an environment variable that the
-configs name, an installed package or the program itself is not the very same, the command is composed anew. No secret
-is kept: one that is the value of an environment variable is read from there again, and where there is any other,
-nothing is kept.
+The cache is in the user's cache folder (``$XDG_CACHE_HOME``, otherwise ``~/.cache``); losing it only costs time. If an
+option file, an environment variable that the configs name, an installed package or the program itself has changed, the
+command is composed again. No secret is cached: one that is the value of an environment variable is read from there
+again, and a composition with any other secret is not cached.
 """
 
 from __future__ import annotations
@@ -29,52 +28,53 @@ from when_ml_pipeline_meets_hydra.storage import durable_files
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
-FORMAT = 1
+FORMAT = 2
 MOST_JOBS = 200
-MOST_KEPT = 500
-# Whose code decides about what is composed: this program, and Hydra's plugins.
+MOST_CACHED = 500
+# The packages whose code affects a composition: this program, and Hydra's plugins.
 _PACKAGES = (__name__.partition(".")[0], "hydra_plugins")
 
 
 def compose(request: Request) -> Composed:
-    """What a command is composed to, as far as it goes: as it is known from before, otherwise by Hydra."""
-    if before := known(request):
-        return before
-    from when_ml_pipeline_meets_hydra.composing.compose import compose_as_far_as_it_goes
+    """Return the composed configs from the cache, otherwise compose with Hydra; problems are in the result."""
+    if cached := find(request):
+        return cached
+    from when_ml_pipeline_meets_hydra.composing.compose import compose_with_problems
 
     started = time.time()
-    found = compose_as_far_as_it_goes(request.overrides, multirun=request.multirun, config_dirs=request.config_dirs)
-    _keep(request, found, started)
-    return found
+    composed = compose_with_problems(request.overrides, multirun=request.multirun, config_dirs=request.config_dirs)
+    _add(request, composed, started)
+    return composed
 
 
-def known(request: Request) -> Composed | None:
-    """What a command was composed to before; None where it is not known, or might be different now."""
+def find(request: Request) -> Composed | None:
+    """The cached composition of a command; None if there is none, or if anything that it depends on has changed."""
     try:
         folder = _folder()
-        kept = json.loads(_file(request, folder).read_bytes())
-        if kept["depends on"] != fingerprint.state(kept["looked at"], folder):
+        cached = json.loads(_file(request, folder).read_bytes())
+        if cached["state"] != fingerprint.state(cached["dependencies"], folder):
             return None
-        for place, name in kept["from variables"]:
-            _put(kept["parts"], place, os.environ[name])
-        return _composed(kept)
+        for place, name in cached["from variables"]:
+            _set_at(cached["parts"], place, os.environ[name])
+        return _composed(cached)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
         return None
 
 
-def _keep(request: Request, composed: Composed, started: float) -> None:
-    """Keep what a command was composed to, where it would come to the same again and holds no secret.
+def _add(request: Request, composed: Composed, started: float) -> None:
+    """Cache a composition, if it is constant and contains no secret.
 
-    What changed less than a second before ``started`` (s), or later, may have been read before: then it is not kept.
+    A file that changed less than a second before ``started`` (s), or later, may have been read before the change: then
+    the composition is not cached.
     """
     if not composed.is_constant or composed.problems or len(composed.jobs) > MOST_JOBS:
         return
     try:
         content = _content(composed, find_secrets(composed)[0])
         names = fingerprint.variables(composed.jobs, composed.hydra, composed.search_path)
-        if content is None or names is None or json.loads(json.dumps(content)) != content:  # JSON does not have it all
+        if content is None or names is None or json.loads(json.dumps(content)) != content:  # not all of it is JSON
             return
-        looked_at = {
+        dependencies = {
             "variables": sorted(names),
             "options": fingerprint.option_folders(composed.search_path),
             "packages": sorted(_PACKAGES),
@@ -83,12 +83,12 @@ def _keep(request: Request, composed: Composed, started: float) -> None:
         folder = _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fingerprint.make_key(folder)
-        state = fingerprint.state(looked_at, folder)
+        state = fingerprint.state(dependencies, folder)
         if state is None or state["newest"] >= started - 1:
             return
-        kept = {"depends on": state, "looked at": looked_at, **content}
-        durable_files.write(_file(request, folder), json.dumps(kept).encode())
-        _tidy(folder)
+        cached = {"state": state, "dependencies": dependencies, **content}
+        durable_files.write(_file(request, folder), json.dumps(cached).encode())
+        _evict(folder)
     except (OSError, ValueError, TypeError, RuntimeError):  # a full disk, no home, values of a resolver's own type
         return
 
@@ -96,7 +96,7 @@ def _keep(request: Request, composed: Composed, started: float) -> None:
 def _folder() -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     if not base.is_absolute():
-        raise RuntimeError("there is no place for caches")
+        raise RuntimeError("there is no cache folder")
     return base / __name__.partition(".")[0] / "compositions"
 
 
@@ -105,8 +105,8 @@ def _file(request: Request, folder: Path) -> Path:
 
 
 def _content(composed: Composed, secret_keys: Collection[str]) -> dict[str, Any] | None:
-    """Everything as JSON; what jobs share stands there once. None where a secret would stand there."""
-    parts, chosen = _Numbers(), _Numbers()
+    """The composition as JSON, with the parts that jobs share only once; None if it would contain a secret."""
+    parts, chosen = _Numbered(), _Numbered()
     jobs = [
         {
             "number": job.number,
@@ -119,7 +119,7 @@ def _content(composed: Composed, secret_keys: Collection[str]) -> dict[str, Any]
             "choices": [*job.choices],
             "values": [*job.values],
             "chosen": chosen.of(job.chosen),
-            "said": None if job.said is None else sorted(job.said),
+            "overridden": None if job.overridden is None else sorted(job.overridden),
         }
         for job in composed.jobs
     ]
@@ -127,16 +127,16 @@ def _content(composed: Composed, secret_keys: Collection[str]) -> dict[str, Any]
     seen: set[tuple[str, int, bool]] = set()
     for job in composed.jobs:
         for key, part in job.config.items():
-            is_own = job.said is not None and key not in job.said and job.raw.get(key) == part
+            is_own = job.overridden is not None and key not in job.overridden and job.raw.get(key) == part
             if (state := (key, n := parts.of(part), is_own)) not in seen:
                 seen.add(state)
-                found = list(_from_variables(part, job.raw.get(key), secret_keys, key))
-                from_variables += (([n, *place], name) for place, name in found)
-                parts.values[n] = json.loads(json.dumps(parts.values[n])) if found else parts.values[n]
-                for place, _ in found:
-                    _put(parts.values, [n, *place], None)
+                secrets = list(_from_variables(part, job.raw.get(key), secret_keys, key))
+                from_variables += (([n, *place], name) for place, name in secrets)
+                parts.values[n] = json.loads(json.dumps(parts.values[n])) if secrets else parts.values[n]
+                for place, _ in secrets:
+                    _set_at(parts.values, [n, *place], None)
                 if not is_own and any(secret_values(parts.values[n], secret_keys, key)):
-                    return None  # (the program's own examples of passwords are no secrets)
+                    return None  # (passwords in the program's own examples are not secret)
     content = {
         "jobs": jobs,
         "parts": parts.values,
@@ -147,14 +147,14 @@ def _content(composed: Composed, secret_keys: Collection[str]) -> dict[str, Any]
         "folders": [*composed.folders],
         "search path": [*composed.search_path],
     }
-    return None if _tells(content, {name for _, name in from_variables}, secret_keys) else content
+    return None if _contains_secret(content, {name for _, name in from_variables}, secret_keys) else content
 
 
 _VARIABLE = re.compile(r"\$\{oc\.env:(\w+)(,[^{}]*)?\}")
 
 
 def _from_variables(part: Any, raw: Any, secret_keys: Collection[str], key: str) -> Iterator[tuple[list[Any], str]]:
-    """The places of secrets below ``key`` that are the values of environment variables, with the names of these."""
+    """The path of each secret below ``key`` that is the value of an environment variable, with the variable's name."""
     if isinstance(part, dict) and isinstance(raw, dict):
         inner = [(name, value, raw.get(name), f"{key}.{name}") for name, value in part.items()]
     elif isinstance(part, list) and isinstance(raw, list):
@@ -169,17 +169,16 @@ def _from_variables(part: Any, raw: Any, secret_keys: Collection[str], key: str)
             yield [name, *place], variable
 
 
-def _put(part: Any, place: Sequence[Any], value: str | None) -> None:
-    """Set what stands at a place inside a part."""
+def _set_at(part: Any, place: Sequence[Any], value: str | None) -> None:
     *outer, last = place
     for name in outer:
         part = part[name]
     part[last] = value
 
 
-def _tells(content: Mapping[str, Any], variables: Iterable[str], secret_keys: Collection[str]) -> bool:
-    """Whether a secret stands in an override, in Hydra's part, in a URL, or that of a variable anywhere."""
-    if any(_says(line, secret_keys) for line in {line for job in content["jobs"] for line in job["overrides"]}):
+def _contains_secret(content: Mapping[str, Any], variables: Iterable[str], secret_keys: Collection[str]) -> bool:
+    """Whether a secret is in an override, in Hydra's part or in a URL, or the value of a variable is anywhere."""
+    if any(_holds_secret(line, secret_keys) for line in {line for job in content["jobs"] for line in job["overrides"]}):
         return True
     text, hydra = json.dumps(content, default=str, ensure_ascii=False), content["hydra"]
     if Redactor().text(text) != text or Redactor().tree(hydra, secret_keys) != hydra:
@@ -187,14 +186,14 @@ def _tells(content: Mapping[str, Any], variables: Iterable[str], secret_keys: Co
     return bool(Redactor(os.environ[name] for name in variables).with_fingerprints(content) != content)
 
 
-def _says(line: str, secret_keys: Collection[str]) -> bool:
-    """Whether an override holds a secret, and not only the name of a variable that does."""
+def _holds_secret(line: str, secret_keys: Collection[str]) -> bool:
+    """Whether an override contains a secret, rather than the name of a variable that does."""
     is_variable = _VARIABLE.fullmatch(line.partition("=")[2]) is not None
     return not is_variable and Redactor().override(line, secret_keys) != line
 
 
-class _Numbers:
-    """Numbers things; the same thing has the same number."""
+class _Numbered:
+    """A list of distinct objects, which are referred to by their index."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []
@@ -207,38 +206,38 @@ class _Numbers:
         return self._numbers[id(value)]
 
 
-def _composed(kept: Mapping[str, Any]) -> Composed:
-    folders = tuple(kept["folders"])
+def _composed(cached: Mapping[str, Any]) -> Composed:
+    folders = tuple(cached["folders"])
     loader = _loader(folders)
     return Composed(
-        jobs=tuple(_jobs(kept, loader)),
-        stages={n: Stage(name=n, after=tuple(after), subcommand=default) for n, after, default in kept["stages"]},
+        jobs=tuple(_jobs(cached, loader)),
+        stages={n: Stage(name=n, after=tuple(after), subcommand=default) for n, after, default in cached["stages"]},
         loader=loader,
-        hydra=kept["hydra"],
+        hydra=cached["hydra"],
         folders=folders,
-        search_path=tuple(kept["search path"]),
+        search_path=tuple(cached["search path"]),
         is_constant=True,
     )
 
 
-def _jobs(kept: Mapping[str, Any], loader: Callable[[], Loader]) -> Iterator[Job]:
-    for job in kept["jobs"]:
+def _jobs(cached: Mapping[str, Any], loader: Callable[[], Loader]) -> Iterator[Job]:
+    for job in cached["jobs"]:
         lines = {name: tuple(job[name]) for name in ("overrides", "combination", "choices", "values")}
         yield Job(
             **lines,
             number=job["number"],
             stage=job["stage"],
-            config={key: kept["parts"][n] for key, n in job["config"].items()},
-            raw={key: kept["parts"][n] for key, n in job["raw"].items()},
+            config={key: cached["parts"][n] for key, n in job["config"].items()},
+            raw={key: cached["parts"][n] for key, n in job["raw"].items()},
             faults=job["faults"],
-            chosen=kept["chosen"][job["chosen"]],
-            said=None if job["said"] is None else frozenset(job["said"]),
+            chosen=cached["chosen"][job["chosen"]],
+            overridden=None if job["overridden"] is None else frozenset(job["overridden"]),
             origins=Origins(loader, lines["choices"], lines["overrides"], Redactor()),
         )
 
 
 def _loader(folders: tuple[str, ...]) -> Callable[[], Loader]:
-    """Makes the loader when it is asked for: where there is something to say about option files."""
+    """A function that creates the loader at its first call; it is needed for the origins of values only."""
 
     @cache
     def make() -> Loader:
@@ -249,8 +248,8 @@ def _loader(folders: tuple[str, ...]) -> Callable[[], Loader]:
     return make
 
 
-def _tidy(folder: Path) -> None:
-    """Take away the older half where there are too many."""
+def _evict(folder: Path) -> None:
+    """Remove the oldest files if there are more than ``MOST_CACHED``."""
     files = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime)
-    for file in files[: MOST_KEPT // 2] if len(files) > MOST_KEPT else ():
+    for file in files[: MOST_CACHED // 2] if len(files) > MOST_CACHED else ():
         file.unlink(missing_ok=True)

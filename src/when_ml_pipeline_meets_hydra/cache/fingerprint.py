@@ -1,4 +1,4 @@
-"""Whether what a command depends on is still the very same: option files, code, data, variables, installed packages."""
+"""Fingerprints what a command depends on: option files, code, data, environment variables, installed packages."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Job
 
 _CODE = (".py", ".html")
-MOST_ENTRIES = 5_000  # of a folder of option files or of code, with all that lies in it
+MOST_ENTRIES = 5_000  # in a folder of option files or of code, with its subfolders
 _VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
 
 
-def file_of(folder: Path, *said: object) -> Path:
-    """The file in ``folder`` of what was said. Raises ``OSError`` where the folder has no key yet."""
-    return folder / f"{_hasher(folder, json.dumps([sys.version, str(Path.cwd()), *said])).hexdigest()[:32]}.json"
+def file_of(folder: Path, *command: object) -> Path:
+    """The cache file of a command in ``folder``. Raises ``OSError`` if the folder has no key yet."""
+    return folder / f"{_hasher(folder, json.dumps([sys.version, str(Path.cwd()), *command])).hexdigest()[:32]}.json"
 
 
 def make_key(folder: Path) -> None:
-    """Give a folder a key of its own: there may be passwords in what its digests are made from."""
+    """Create the folder's key for digests, since these are computed from data that may include passwords."""
     if (folder / "key").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    made = folder / f".key.{os.getpid()}"
-    made.touch(mode=0o600)
-    made.write_bytes(os.urandom(32))
+    temporary = folder / f".key.{os.getpid()}"
+    temporary.touch(mode=0o600)
+    temporary.write_bytes(os.urandom(32))
     with suppress(FileExistsError):
-        os.link(made, folder / "key")  # the first one counts
-    made.unlink()
+        os.link(temporary, folder / "key")  # the first process wins
+    temporary.unlink()
 
 
 def variables(jobs: Iterable[Job], hydra: Mapping[str, Any], search_path: Sequence[str]) -> set[str] | None:
-    """The environment variables that configs name, and the option files that they may be made from.
+    """The environment variables named in configs and in the option files on the search path.
 
-    None where a name is worked out itself, or it is too much. Raises ``OSError`` where a file cannot be read.
+    None if a name is itself an interpolation, or if there are too many files. Raises ``OSError`` if one is unreadable.
     """
     parts: dict[int, Any] = {}
     for job in jobs:
@@ -55,38 +55,38 @@ def variables(jobs: Iterable[Job], hydra: Mapping[str, Any], search_path: Sequen
     texts = [json.dumps([*parts.values(), hydra], default=str)]
     try:
         texts += (file.read_text(errors="replace") for file in files)
-    except _TooMuch:
+    except _TooManyFiles:
         return None
     found = [name for text in texts for name in _VARIABLE.findall(text)]
     return set(found) if len(found) == sum(text.count("oc.env") for text in texts) else None
 
 
 def option_folders(search_path: Iterable[str]) -> list[str]:
-    """The folders of a search path. Raises ``OSError`` where an entry is none: a plugin reads it from elsewhere."""
+    """The folders of a search path. Raises ``OSError`` for an entry that is not a folder but read by a plugin."""
     folders = {entry: folder_of(entry) for entry in search_path}
     if elsewhere := [entry for entry, folder in folders.items() if folder is None]:
         raise FileNotFoundError(", ".join(elsewhere))
     return [str(folder) for folder in folders.values()]
 
 
-def state(looked_at: Mapping[str, list[str]], folder: Path) -> dict[str, Any] | None:
-    """A digest of all that was looked at, and when (s) the newest of it changed; None where it is too much.
+def state(dependencies: Mapping[str, list[str]], folder: Path) -> dict[str, Any] | None:
+    """A digest of all dependencies, and the time (s) of the newest change; None if there are too many files.
 
-    ``looked_at`` are ``variables`` of the environment, folders of ``options``, ``packages`` of code, and files of
-    ``data``; the digest is made with the key of ``folder``. Raises ``OSError`` where something is not there.
+    ``dependencies`` are environment ``variables``, folders of ``options``, ``packages`` of code, and files of ``data``;
+    the digest is keyed with the key of ``folder``. Raises ``OSError`` if one of them does not exist.
     """
     digest = _hasher(folder)
     newest = 0.0
-    for name in looked_at["variables"]:
+    for name in dependencies["variables"]:
         digest.update(f"{name} {os.environ.get(name)!r}\n".encode())
-    found: list[Iterable[tuple[str, os.stat_result]]] = [_tree(Path(o), ".yaml") for o in looked_at["options"]]
-    found += [_tree(place, _CODE) for package in looked_at["packages"] for place in _places(package)]
-    found += [((path, os.stat(path)) for path in looked_at["data"])]  # noqa: PTH116 - of what a link leads to
+    found: list[Iterable[tuple[str, os.stat_result]]] = [_tree(Path(o), ".yaml") for o in dependencies["options"]]
+    found += [_tree(place, _CODE) for package in dependencies["packages"] for place in _places(package)]
+    found += [((path, os.stat(path)) for path in dependencies["data"])]  # noqa: PTH116 - follows links
     try:
         for path, at in chain.from_iterable(found):
             digest.update(f"{path} {at.st_ino} {at.st_size} {at.st_mtime_ns} {at.st_ctime_ns}\n".encode())
             newest = max(newest, at.st_mtime, at.st_ctime)
-    except _TooMuch:
+    except _TooManyFiles:
         return None
     for place in sys.path:
         digest.update(f"{place}\n".encode())
@@ -96,22 +96,22 @@ def state(looked_at: Mapping[str, list[str]], folder: Path) -> dict[str, Any] | 
     return {"digest": digest.hexdigest(), "newest": newest}
 
 
-def _hasher(folder: Path, said: str = "") -> hashlib.blake2b:
-    return hashlib.blake2b(said.encode(), key=(folder / "key").read_bytes())
+def _hasher(folder: Path, text: str = "") -> hashlib.blake2b:
+    return hashlib.blake2b(text.encode(), key=(folder / "key").read_bytes())
 
 
-class _TooMuch(Exception):
-    """A folder has so much in it that looking at all of it takes longer than it spares."""
+class _TooManyFiles(Exception):
+    """A folder has so many files that checking them takes longer than the cache saves."""
 
 
 def _tree(folder: Path, ending: str | tuple[str, ...]) -> Iterator[tuple[str, os.stat_result]]:
-    """The files below a folder, each with its state. Raises ``_TooMuch``."""
+    """The files below a folder, each with its ``stat``. Raises ``_TooManyFiles``."""
     todo, count = [str(folder)], 0
     while todo:
         with os.scandir(todo.pop()) as found:
             entries = sorted(islice(found, MOST_ENTRIES), key=lambda e: e.name)
         if (count := count + len(entries)) >= MOST_ENTRIES:
-            raise _TooMuch
+            raise _TooManyFiles
         for entry in entries:
             if entry.is_dir():
                 todo += [] if entry.name.startswith((".", "__pycache__")) else [entry.path]

@@ -1,8 +1,8 @@
 """Replays a run whose inputs have not changed, without composing.
 
-``<home>/recall/`` holds for such a command what it depended on (option files, code, data, environment variables,
-installed packages) and which results it came to. Where any of that is not the very same, or a result is not in the
-store any more, nothing is recalled and the command takes its ordinary way. Losing these files only costs time.
+``<home>/cache/`` has a file for each such command, with a fingerprint of what it depended on (option files, code, data,
+environment variables, installed packages) and the keys of its results. If any of that has changed, or a result is no
+longer in the store, the command is run. Losing these files only costs time.
 """
 
 from __future__ import annotations
@@ -32,26 +32,27 @@ from when_ml_pipeline_meets_hydra.storage import durable_files
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
-FORMAT = 4
+FORMAT = 5
+FOLDER = "cache"
 REASON = "nothing changed"
 MOST_JOBS = 200
 
 
-def home_of(words: Sequence[str]) -> Path:
-    """Where a command keeps everything, as its words and the environment say."""
-    said = [w.partition("=")[2] for w in words if w.startswith("home=")]
-    return Path(said[-1]).absolute() if said else home()
+def home_of(arguments: Sequence[str]) -> Path:
+    """The home folder of a command, from its arguments or the environment."""
+    given = [a.partition("=")[2] for a in arguments if a.startswith("home=")]
+    return Path(given[-1]).absolute() if given else home()
 
 
-class Recalled(NamedTuple):
-    """A command of which nothing has changed, with a record of its own for what it comes to."""
+class CachedRun(NamedTuple):
+    """A run whose inputs have not changed, with a new record for its replay."""
 
     prepared: Prepared
     outcomes: tuple[Outcome, ...]
     recorder: Recorder
 
     def replay(self, observer: RunObserver) -> ExitCode:
-        """Send ``observer`` the events of the run as if it had run."""
+        """Write the record, and send ``observer`` the same events as the run."""
         observer.run_started(self.prepared, self.recorder.folder)
         for outcome in self.outcomes:
             self.recorder.add(outcome)
@@ -62,70 +63,67 @@ class Recalled(NamedTuple):
         return code
 
 
-def recall(words: Sequence[str]) -> Recalled | None:
-    """The run that the words of a command line come to; None where it has to be run."""
+def find_cached_run(arguments: Sequence[str]) -> CachedRun | None:
+    """The cached run of a command line; None if there is none, or if anything that it depends on has changed."""
     try:
-        known = json.loads(_file(words).read_bytes())
-        if known["depends on"] != fingerprint.state(known["looked at"], home_of(words) / "recall") or not _is_stored(
-            known["steps"], home_of(words)
-        ):
+        home, cached = home_of(arguments), json.loads(_file(arguments).read_bytes())
+        if cached["state"] != fingerprint.state(cached["dependencies"], home / FOLDER):
             return None
-        before = Record(home_of(words) / "runs" / known["run"])
-        if before.head["exit_code"] != 0:
+        original = Record(home / "runs" / cached["run"])
+        if not _is_stored(cached["steps"], home) or original.head["exit_code"] != 0:
             return None
-        prepared = _prepared(known, home_of(words))
-        outcomes = tuple(map(_outcome, prepared.plan.steps, known["steps"]))
-        recorder = Recorder.of_cached_run(before, Redactor())
-        _copy_job_folders(before.folder, recorder.folder)
+        prepared = _prepared(cached, home)
+        outcomes = tuple(map(_outcome, prepared.plan.steps, cached["steps"]))
+        recorder = Recorder.of_cached_run(original, Redactor())
+        _copy_hydra_files(original.folder, recorder.folder)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Recalled(prepared, outcomes, recorder)
+    return CachedRun(prepared, outcomes, recorder)
 
 
-def remember(words: Sequence[str], run: Run, started: float) -> None:
-    """Keep what a command came to, where it would come to the same again.
+def cache_run(arguments: Sequence[str], run: Run, started: float) -> None:
+    """Cache a run, if running the command again would have the same result.
 
-    That is so where all its results are stored, nothing in it is made anew each time (``${now:…}``), and all that it
-    depends on is older than its start at ``started`` (s): what changed later may have been read before.
+    For that, all its results have to be stored, no value may change with each run (``${now:…}``), and all dependencies
+    have to be older than the start of the run at ``started`` (s): a later change may not have been read.
     """
-    home, prepared = home_of(words), run.prepared
+    home, prepared = home_of(arguments), run.prepared
     if run.exit_code or prepared.home != home or not _is_constant(prepared):
         return
-    if len(run.outcomes) < len(prepared.plan.steps):  # a result that nothing needed is not there
+    if len(run.outcomes) < len(prepared.plan.steps):  # a result that no step needed is not stored
         return
     jobs = [job for job, _ in prepared.bound.calls]
     try:
         named = fingerprint.variables(jobs, prepared.hydra, prepared.search_path)
         if named is None:
             return
-        looked_at = {
+        dependencies = {
             "variables": sorted({HOME, PACKAGES, *named}),
             "options": fingerprint.option_folders(prepared.search_path),
             "packages": sorted(_packages(prepared)),
             "data": sorted({str(file.absolute()) for file in _data_files(prepared) or ()}),
         }
-        fingerprint.make_key(home / "recall")
-        state = fingerprint.state(looked_at, home / "recall")
+        fingerprint.make_key(home / FOLDER)
+        state = fingerprint.state(dependencies, home / FOLDER)
         if state is None or state["newest"] >= started - 1:
             return
-        steps = [_known_step(outcome, home) for outcome in run.outcomes]
-        known = {
-            "depends on": state,
-            "looked at": looked_at,
+        cached = {
+            "state": state,
+            "dependencies": dependencies,
             "run": run.record.id,
             "multirun": prepared.request.multirun,
-            "unused": _shown(prepared.unused, prepared),
-            "jobs": _known_jobs(prepared),
-            "asked": list(prepared.plan.requested.items()),
-            "steps": steps,
+            "unused": _redacted(prepared.unused, prepared),
+            "jobs": _jobs_json(prepared),
+            "requested": list(prepared.plan.requested.items()),
+            "steps": [_step_json(outcome, home) for outcome in run.outcomes],
         }
-        durable_files.write(_file(words), json.dumps(known).encode())
-    except OSError:  # a disk that is full, or may not be written to
+        durable_files.write(_file(arguments), json.dumps(cached).encode())
+    except OSError:  # a disk that is full or read-only
         return
 
 
-def _file(words: Sequence[str]) -> Path:
-    return fingerprint.file_of(home_of(words) / "recall", FORMAT, *words)
+def _file(arguments: Sequence[str]) -> Path:
+    return fingerprint.file_of(home_of(arguments) / FOLDER, FORMAT, *arguments)
 
 
 def _is_constant(prepared: Prepared) -> bool:
@@ -140,7 +138,7 @@ def _is_constant(prepared: Prepared) -> bool:
 
 
 def _packages(prepared: Prepared) -> set[str]:
-    """The packages whose code a step may be made of."""
+    """The packages whose code a step may call."""
     from when_ml_pipeline_meets_hydra.binding.secret_keys import named_packages
     from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages
 
@@ -148,39 +146,39 @@ def _packages(prepared: Prepared) -> set[str]:
 
 
 def _data_files(prepared: Prepared) -> set[Path] | None:
-    """The files that fingerprints are made from; None where some are made from anything else."""
+    """The files behind all fingerprints of data; None if a fingerprint is of anything else."""
     from when_ml_pipeline_meets_hydra.binding.keys import implements
     from when_ml_pipeline_meets_hydra.contracts import Fingerprinted, FromFiles
 
-    found: set[Path] = set()
+    files: set[Path] = set()
     for call in prepared.bound.all_calls:
         for value in call.arguments.values():
             if implements(value, FromFiles):
-                found |= set(value.files())
+                files |= set(value.files())
             elif implements(value, Fingerprinted):
                 return None
-    return found
+    return files
 
 
-def _shown(overrides: Iterable[str], prepared: Prepared) -> list[str]:
+def _redacted(overrides: Iterable[str], prepared: Prepared) -> list[str]:
     return [prepared.bound.redactor.override(line, prepared.bound.secret_keys) for line in overrides]
 
 
-def _known_jobs(prepared: Prepared) -> list[dict[str, Any]]:
+def _jobs_json(prepared: Prepared) -> list[dict[str, Any]]:
     combinations: dict[tuple[str, ...], int] = {}
     return [
         {
             "number": job.number,
             "stage": job.stage,
-            "overrides": _shown(job.overrides, prepared),
-            "values": _shown(job.values, prepared),
+            "overrides": _redacted(job.overrides, prepared),
+            "values": _redacted(job.values, prepared),
             "combination": combinations.setdefault(job.combination, len(combinations)),
         }
         for job, _ in prepared.bound.calls
     ]
 
 
-def _known_step(outcome: Outcome, home: Path) -> dict[str, Any]:
+def _step_json(outcome: Outcome, home: Path) -> dict[str, Any]:
     step = outcome.step
     return {
         "stage": step.call.stage,
@@ -202,18 +200,18 @@ def _is_stored(steps: Sequence[Mapping[str, Any]], home: Path) -> bool:
     for step in steps:
         if _stored(step["key"], home) != step["stored"]:
             return False
-        with suppress(OSError):  # it is used, so 'store gc' keeps it
+        with suppress(OSError):  # mark it as used, so that 'store gc' keeps it
             os.utime(home / "store" / step["key"][:2] / step["key"] / "artifact.json")
     return True
 
 
-def _prepared(known: Mapping[str, Any], home: Path) -> Prepared:
-    """The run as it was prepared before, without the configs and values that nothing of a cached run needs."""
-    jobs = {job["number"]: _job(job) for job in known["jobs"]}
-    steps = {step["key"]: _step(step) for step in known["steps"]}
-    asked = dict(known["asked"])
+def _prepared(cached: Mapping[str, Any], home: Path) -> Prepared:
+    """The cached run as ``Prepared``, without the configs and values that its replay does not need."""
+    jobs = {job["number"]: _job(job) for job in cached["jobs"]}
+    steps = {step["key"]: _step(step) for step in cached["steps"]}
+    asked = dict(cached["requested"])
     return Prepared(
-        request=Request(overrides=(), multirun=known["multirun"]),
+        request=Request(overrides=(), multirun=cached["multirun"]),
         bound=Bound(
             calls=tuple((job, steps[asked[number]].call) for number, job in jobs.items()),
             settings=Settings(home=home),
@@ -222,32 +220,32 @@ def _prepared(known: Mapping[str, Any], home: Path) -> Prepared:
         hydra={},
         search_path=(),
         is_constant=True,
-        unused=tuple(known["unused"]),
+        unused=tuple(cached["unused"]),
     )
 
 
-def _job(known: Mapping[str, Any]) -> Job:
+def _job(cached: Mapping[str, Any]) -> Job:
     return Job(
-        number=known["number"],
-        overrides=tuple(known["overrides"]),
-        stage=known["stage"],
+        number=cached["number"],
+        overrides=tuple(cached["overrides"]),
+        stage=cached["stage"],
         config={},
         raw={},
         faults={},
-        combination=(str(known["combination"]),),
+        combination=(str(cached["combination"]),),
         choices=(),
-        values=tuple(known["values"]),
+        values=tuple(cached["values"]),
         chosen={},
-        said=None,
+        overridden=None,
         origins=Origins(_no_loader, (), (), Redactor()),
     )
 
 
-def _step(known: Mapping[str, Any]) -> Step:
+def _step(cached: Mapping[str, Any]) -> Step:
     call = Call(
-        stage=known["stage"],
-        subcommand=known["subcommand"],
-        function=_cached,
+        stage=cached["stage"],
+        subcommand=cached["subcommand"],
+        function=_not_called,
         arguments={},
         needs={},
         keyed={},
@@ -256,17 +254,17 @@ def _step(known: Mapping[str, Any]) -> Step:
         returns=None,
         is_effect=False,
     )
-    jobs = tuple(known["jobs"])
+    jobs = tuple(cached["jobs"])
     return Step(
-        key=known["key"], call=call, inputs={}, needs={}, after=(), jobs=jobs, action=Action.STORED, reason=REASON
+        key=cached["key"], call=call, inputs={}, needs={}, after=(), jobs=jobs, action=Action.STORED, reason=REASON
     )
 
 
-def _outcome(step: Step, known: Mapping[str, Any]) -> Outcome:
-    return Outcome(step=step, status=Status.STORED, reason=REASON, metrics=known["metrics"])
+def _outcome(step: Step, cached: Mapping[str, Any]) -> Outcome:
+    return Outcome(step=step, status=Status.STORED, reason=REASON, metrics=cached["metrics"])
 
 
-def _cached() -> None:
+def _not_called() -> None:
     raise AssertionError("a cached step is not computed")
 
 
@@ -274,8 +272,8 @@ def _no_loader() -> Loader:
     raise AssertionError("a cached run composes nothing")
 
 
-def _copy_job_folders(old: Path, new: Path) -> None:
-    """What Hydra's users look for beside a run: the same, but for the name of the folder."""
+def _copy_hydra_files(old: Path, new: Path) -> None:
+    """Copy Hydra's own files of a run, with the new run's folder in place of the old one."""
     for file in [*old.glob("multirun.yaml"), *old.glob(".hydra/*.yaml"), *old.glob("*/.hydra/*.yaml")]:
         copy = new / file.relative_to(old)
         copy.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""From overrides to one composed config per job, by Hydra."""
+"""Composes one config per job from overrides, with Hydra."""

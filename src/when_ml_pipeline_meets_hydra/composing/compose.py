@@ -1,4 +1,4 @@
-"""Overrides → one composed config per job. Finds everything that is wrong with the overrides at once."""
+"""Composes one config per job from overrides, and reports every invalid override at once."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from when_ml_pipeline_meets_hydra.composing.job import (
     Composed,
     Job,
 )
-from when_ml_pipeline_meets_hydra.composing.origins import Origins, Said
+from when_ml_pipeline_meets_hydra.composing.origins import Origins, OverriddenKeys
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
-from when_ml_pipeline_meets_hydra.composing.sweep import Combiner
+from when_ml_pipeline_meets_hydra.composing.sweep import SweepComposer
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, folder_of
 from when_ml_pipeline_meets_hydra.composing.values import chain_of, first_line
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
 from when_ml_pipeline_meets_hydra.masking import Redactor
 
 MOST_JOBS = 100_000
-MOST_TOLD = 20  # wrong options of one override
+MOST_SHOWN = 20  # invalid options of one override
 SWEEPER = "plan"
 _MAPPINGS = (
     *("run", "sweep", "runtime", "overrides", "job", "job.config", "job.config.override_dirname"),
     *("launcher", "sweeper", "sweeper.params"),
 )
-# How Hydra's grammar wants its functions for sweeps.
-_SWEEPS = {
+# The signatures of Hydra's sweep functions.
+_SWEEP_SIGNATURES = {
     "choice": "choice(a,b,…)",
     "glob": "glob(pattern) or glob([pattern,…],exclude=[pattern,…])",
     "interval": "interval(start,end)",
@@ -50,36 +50,37 @@ def compose(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Se
     """Compose one config per job.
 
     ``overrides`` follow Hydra's grammar; ``config_dirs`` are further folders of option files. Raises ``BadInput``
-    with every override that does not parse, names no option or key, or sweeps without ``multirun``.
+    with every override that does not parse, names an unknown option or key, or sweeps without ``multirun``.
     """
-    return compose_as_far_as_it_goes(overrides, multirun=multirun, config_dirs=config_dirs).without_problems()
+    return compose_with_problems(overrides, multirun=multirun, config_dirs=config_dirs).without_problems()
 
 
-def compose_as_far_as_it_goes(
+def compose_with_problems(
     overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str] = ()
 ) -> Composed:
-    """Compose one config per job, without the overrides that are wrong; these are in ``problems``."""
+    """Compose one config per job from the valid overrides; the others are reported in ``problems``."""
     problems: list[Problem] = []
     folders = (*config_dirs, *override_grammar.search_path(overrides))
     loader = Loader(folders)
     stages = {stage.name: stage for stage in loader.stages}
     parsed = list(_parse(overrides, loader, problems))
-    legal = [o for o in parsed if not _illegal(o, loader, problems)]
+    legal = [o for o in parsed if not _is_illegal(o, loader, problems)]
     problems += [_no_folder(path, config_dirs) for path in loader.unavailable()]
     hydra_values = [o for o in legal if o.is_hydra_override() and not loader.is_choice(o)]
-    combiner = Combiner(loader, hydra_values)
+    composer = SweepComposer(loader, hydra_values)
     fixed = [o for o in legal if loader.is_choice(o) and not o.is_sweep_override()]
-    hydra = _hydra(combiner, fixed, problems)
+    hydra = _hydra(composer, fixed, problems)
     if multirun:
         more = _parse(_sweeper_params(hydra), loader, problems)
-        legal = [*(o for o in more if not _illegal(o, loader, problems)), *legal]
+        legal = [*(o for o in more if not _is_illegal(o, loader, problems)), *legal]
     else:
         problems += [_needs_multirun(o, loader) for o in legal if o.is_sweep_override()]
-    words = [o for o in legal if o not in hydra_values]
-    spoiled = frozenset(loader.package(p.key) for p in problems if loader.is_group(p.key))
-    problems += (unfit := list(_wrong_sizes(words)))
-    jobs = [] if STAGES in spoiled or unfit else list(_jobs(words, loader, combiner, problems, multirun=multirun))
-    told = (p for p in problems if p.message != NO_SUCH_KEY or p.key.partition(".")[0] not in spoiled)
+    job_overrides = [o for o in legal if o not in hydra_values]
+    invalid = frozenset(loader.package(p.key) for p in problems if loader.is_group(p.key))
+    problems += (unfit := list(_wrong_sizes(job_overrides)))
+    runnable = STAGES not in invalid and not unfit
+    jobs = list(_jobs(job_overrides, loader, composer, problems, multirun=multirun)) if runnable else []
+    reported = (p for p in problems if p.message != NO_SUCH_KEY or p.key.partition(".")[0] not in invalid)
     return Composed(
         jobs=tuple(jobs),
         stages=stages,
@@ -87,29 +88,29 @@ def compose_as_far_as_it_goes(
         hydra=hydra,
         folders=folders,
         search_path=loader.search_path,
-        is_constant=combiner.is_constant and _is_plain(hydra) and not any(map(override_grammar.is_shuffled, legal)),
-        problems=merged(told),
-        spoiled=spoiled,
+        is_constant=composer.is_constant and _is_constant(hydra) and not any(map(override_grammar.is_shuffled, legal)),
+        problems=merged(reported),
+        invalid_choices=invalid,
     )
 
 
-def _hydra(combiner: Combiner, choices: Sequence[Override], problems: list[Problem]) -> Mapping[str, Any]:
-    """Hydra's own config as it is written, that of our launcher resolved; empty where it does not fit."""
+def _hydra(composer: SweepComposer, choices: Sequence[Override], problems: list[Problem]) -> Mapping[str, Any]:
+    """Hydra's own config, unresolved but for our own launcher's part; empty where it cannot be composed."""
     try:
-        cfg = combiner.whole(choices).hydra
+        cfg = composer.whole(choices).hydra
         hydra: Any = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
-        if wrong := list(_no_mappings(hydra)):
+        if wrong := list(_non_mappings(hydra)):
             problems += (Problem(key=key, message="expected keys with their values") for key in wrong)
             return {}
         if hydra["launcher"].get("_target_") == LOCAL_LAUNCHER:
             hydra["launcher"] = OmegaConf.to_container(cfg.launcher, resolve=True)
     except (*config_loader.CompositionError, BadInput):
-        return {}  # said with the jobs
+        return {}  # reported with the jobs
     return dict(hydra)
 
 
-def _no_mappings(hydra: Mapping[str, Any]) -> Iterator[str]:
-    """The parts of Hydra's own config that it does not check, and that are no mappings."""
+def _non_mappings(hydra: Mapping[str, Any]) -> Iterator[str]:
+    """The keys of Hydra's own config that have to be mappings and are not; Hydra does not check them."""
     for path in _MAPPINGS:
         part: Any = hydra
         for name in path.split("."):
@@ -119,13 +120,13 @@ def _no_mappings(hydra: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _sweeper_params(hydra: Mapping[str, Any]) -> list[str]:
-    """What ``hydra.sweeper.params`` sweeps over: key → values, as on the command line."""
+    """The overrides in ``hydra.sweeper.params``: key → values, as on the command line."""
     params = hydra["sweeper"].get("params") if hydra else None
     return [f"{key}={value}" for key, value in (params or {}).items()]
 
 
-def _is_plain(hydra: Mapping[str, Any]) -> bool:
-    """Whether Hydra's own config asks for nothing that is worked out when a run starts."""
+def _is_constant(hydra: Mapping[str, Any]) -> bool:
+    """Whether nothing in Hydra's own config has to be resolved when a run starts."""
     return bool(hydra) and (
         hydra["run"]["dir"] == hydra["sweep"]["dir"] == RUN_FOLDER
         and hydra["sweep"]["subdir"] == JOB_NUMBER
@@ -134,19 +135,19 @@ def _is_plain(hydra: Mapping[str, Any]) -> bool:
     )
 
 
-def _wrong_sizes(words: Sequence[Override]) -> Iterator[Problem]:
-    """Too many jobs, or lists that go in step and are not equally long."""
-    pairs: dict[str, dict[str, int]] = {}
-    for place, override in enumerate(words):
+def _wrong_sizes(overrides: Sequence[Override]) -> Iterator[Problem]:
+    """Too many jobs, or lists with the same tag and different lengths."""
+    lengths: dict[str, dict[str, int]] = {}
+    for place, override in enumerate(overrides):
         if override.is_sweep_override():
-            pair = override_grammar.pair_of(override) or f"\0{place}"
-            pairs.setdefault(pair, {})[override.key_or_group] = override_grammar.size(override, MOST_JOBS)
-    for pair, sizes in pairs.items():
+            tag = override_grammar.tag_of(override) or f"\0{place}"
+            lengths.setdefault(tag, {})[override.key_or_group] = override_grammar.size(override, MOST_JOBS)
+    for tag, sizes in lengths.items():
         if len(set(sizes.values())) > 1:
-            told = ", ".join(f"{key} has {n}" for key, n in sizes.items())
-            message = f"lists with the tag '{pair}' go in step, so they have to be equally long: {told}"
+            shown = ", ".join(f"{key} has {n}" for key, n in sizes.items())
+            message = f"lists with the tag '{tag}' are swept together, so they need the same length: {shown}"
             yield Problem(key=" ".join(sizes), message=message)
-    if (size := prod(max(sizes.values()) for sizes in pairs.values())) > MOST_JOBS:
+    if (size := prod(max(sizes.values()) for sizes in lengths.values())) > MOST_JOBS:
         yield Problem(key="--multirun", message=f"these are {size} jobs, more than {MOST_JOBS}")
 
 
@@ -157,7 +158,7 @@ def _parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) ->
             if not key.lstrip("+~") or "\0" in line:
                 raise HydraException(line)
             yield loader.parse(line)
-        except (*config_loader.CompositionError, ValueError):  # the latter for a number of thousands of digits
+        except (*config_loader.CompositionError, ValueError):  # ValueError: a number of thousands of digits
             problems.append(
                 Problem(
                     key=key.lstrip("+~") or key,
@@ -168,8 +169,8 @@ def _parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) ->
 
 
 def _how_to_write(value: str) -> str:
-    """What to do about a value that does not follow the grammar. Nothing of it is said: it may be a secret."""
-    sweep = _SWEEPS.get(value.partition("(")[0].strip())
+    """The remedy for a value that does not follow the grammar, without the value: it may be a secret."""
+    sweep = _SWEEP_SIGNATURES.get(value.partition("(")[0].strip())
     return f"Write {sweep}" if sweep else "Quote values with special characters: key='\"a b\"'"
 
 
@@ -181,36 +182,36 @@ def _no_folder(path: str, config_dirs: Sequence[str]) -> Problem:
 
 def _needs_multirun(override: Override, loader: Loader) -> Problem:
     key, remedy = override.key_or_group, "Add --multirun to run one job for each"
-    if not loader.is_group(key):  # its value is not shown: it may be a secret
+    if not loader.is_group(key):  # the value is not shown: it may be a secret
         remedy += f", or write {key}=[…] for a list"
         return Problem(key=key, message="several values need --multirun", remedy=remedy)
     shown = str(override.input_line).partition("=")[2]
     return Problem(key=key, value=shown, message="several values need --multirun", remedy=remedy)
 
 
-def _illegal(override: Override, loader: Loader, problems: list[Problem]) -> bool:
-    """Append what is wrong with one override that parses; say whether it has to be left out."""
+def _is_illegal(override: Override, loader: Loader, problems: list[Problem]) -> bool:
+    """Append the problems of one parsed override; True where it must not be composed."""
     before = len(problems)
     key = override.key_or_group
     if key == override_grammar.SEARCH_PATH and (override.is_delete() or override_grammar.names_folders(override)):
-        return True  # it has done its work
+        return True  # it is in the loader already
     if key == override_grammar.SEARCH_PATH:
         problems.append(Problem(key=key, message="expected a list of folders", remedy=f"Write {key}=[DIR,DIR]"))
-    elif override.is_hydra_override() and (refused := _refused(override)):
-        problems.append(Problem(key=key, message=refused[0], remedy=refused[1]))
+    elif override.is_hydra_override() and (forbidden := _forbidden(override)):
+        problems.append(Problem(key=key, message=forbidden[0], remedy=forbidden[1]))
     elif override.is_sweep_override() and not override.is_discrete_sweep():
         message = "an interval is for a search; a sweep takes a list, range(…) or glob(…)"
         problems.append(Problem(key=key, message=message))
-    elif override_grammar.holds_a_sweep(override):
-        message = "what is swept stands alone, not inside of a list or of another function"
+    elif override_grammar.has_nested_sweep(override):
+        message = "a sweep cannot be inside a list or another function"
         problems.append(Problem(key=key, message=message))
     elif override.is_sweep_override() and (wrong_size := _wrong_size(override, loader)):
         problems.append(Problem(key=key, message=wrong_size))
     elif key.partition("/")[0] == STAGES and isinstance(override.value(), list):
         remedy = f"For one job each write {key}={','.join(override_grammar.names(override))} --multirun"
-        problems.append(Problem(key=key, message="takes one name, no list", remedy=remedy))
+        problems.append(Problem(key=key, message="takes one name, not a list", remedy=remedy))
     elif override.is_delete() and loader.is_choice(override) and not isinstance(override.value(), str | None):
-        message = "what is left out is named by one name, or by none"
+        message = "a deletion takes the name of one option, or none"
         problems.append(Problem(key=key, message=message, remedy=f"Write ~{key}"))
     elif loader.is_group(key) and (loader.options(key) or "/" in key or loader.is_choice(override)):
         problems += _wrong_options(override, loader)
@@ -220,27 +221,27 @@ def _illegal(override: Override, loader: Loader, problems: list[Problem]) -> boo
     return len(problems) > before
 
 
-def _refused(override: Override) -> tuple[str, str | None] | None:
-    """Why an override of Hydra's own configuration cannot be, and what to do."""
+def _forbidden(override: Override) -> tuple[str, str | None] | None:
+    """The message and remedy for an override of Hydra's own config that is not supported."""
     key = override.key_or_group
     if override.is_sweep_override():
-        return "is the same for all jobs, so it takes no list", None
+        return "is the same for all jobs, so it cannot be swept", None
     if key == "hydra/sweeper" and override.value() != SWEEPER:
         return f"sweeps are planned as a whole, which only '{SWEEPER}' does", f"Leave it out, or write {key}={SWEEPER}"
     if key == "hydra.mode":
-        return "is said by a flag", "Add --multirun, or leave it out"
+        return "is set by a flag", "Add --multirun, or leave it out"
     return None
 
 
 def _wrong_size(override: Override, loader: Loader) -> str | None:
-    """What is wrong with a sweep that has no values, or too many."""
+    """The message for a sweep that has no values, or too many."""
     try:
         size = override_grammar.size(override, MOST_JOBS)
     except ValueError:
         return "a range goes from number to number, in steps that are not 0"
     if size == 0 and override_grammar.is_glob(override):
         is_group = loader.is_group(override.key_or_group)
-        return "no option of it fits the glob(…)" if is_group else "glob(…) takes options of a group, which this is not"
+        return "no option matches the glob(…)" if is_group else "glob(…) is for the options of a group"
     if 0 < size <= MOST_JOBS:
         return None
     return f"makes more than {MOST_JOBS} jobs" if size else "makes no job"
@@ -253,7 +254,7 @@ def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
         allowed = [*allowed, *_nested_options(group, loader)]
     leaves_out = override.is_delete() and override.value() is None
     wrong = [] if leaves_out else [name for name in chosen if name not in allowed]
-    for name in wrong[:MOST_TOLD]:
+    for name in wrong[:MOST_SHOWN]:
         yield Problem(
             key=group,
             value=name,
@@ -261,8 +262,8 @@ def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
             origin=f"the override {override.input_line}",
             remedy=did_you_mean(name, allowed, most=3) if allowed else "The group has no options",
         )
-    if more := len(wrong[MOST_TOLD:]):
-        yield Problem(key=group, message=f"{more} more of its values are no options either")
+    if more := len(wrong[MOST_SHOWN:]):
+        yield Problem(key=group, message=f"{more} more of its values are not options either")
 
 
 def _nested_options(group: str, loader: Loader) -> Iterator[str]:
@@ -276,39 +277,39 @@ def _filled_groups(loader: Loader) -> list[str]:
 
 
 def _jobs(
-    overrides: Sequence[Override], loader: Loader, combiner: Combiner, problems: list[Problem], *, multirun: bool
+    overrides: Sequence[Override], loader: Loader, composer: SweepComposer, problems: list[Problem], *, multirun: bool
 ) -> Iterator[Job]:
-    said = Said(loader)
-    for number, words in enumerate(override_grammar.expand(overrides)):
+    keys = OverriddenKeys(loader)
+    for number, job_overrides in enumerate(override_grammar.expand(overrides)):
         try:
-            combined = combiner.combine(words, number if multirun else None)
+            composed = composer.compose(job_overrides, number if multirun else None)
         except config_loader.CompositionError as error:
-            groups = [o for o in words if loader.is_choice(o)]
-            problems.append(Problem(key=_blamed(error, groups), message=first_line(error), jobs=(number,)))
+            groups = [o for o in job_overrides if loader.is_choice(o)]
+            problems.append(Problem(key=_group_in_error(error, groups), message=first_line(error), jobs=(number,)))
             continue
         except BadInput as error:
             problems += (replace(p, jobs=(number,)) for p in error.problems)
             continue
-        problems += (replace(p, jobs=(number,)) for p in combined.problems)
-        lines = tuple(str(o.input_line) for o in words)
+        problems += (replace(p, jobs=(number,)) for p in composed.problems)
+        lines = tuple(str(o.input_line) for o in job_overrides)
         yield Job(
             number=number,
             overrides=lines,
-            stage=combined.chosen.get(STAGES, HELP),
-            config=combined.config,
-            raw=combined.raw,
-            faults=combined.faults,
-            choices=combined.choices,
-            values=combined.values,
-            chosen=combined.chosen,
+            stage=composed.chosen.get(STAGES, HELP),
+            config=composed.config,
+            raw=composed.raw,
+            faults=composed.faults,
+            choices=composed.choices,
+            values=composed.values,
+            chosen=composed.chosen,
             combination=tuple(line for line in lines if not line.startswith(f"{STAGES}=")),
-            said=said.parts(combined.chosen, combined.values),
-            origins=Origins(lambda: loader, combined.choices, lines, Redactor()),
+            overridden=keys.of(composed.chosen, composed.values),
+            origins=Origins(lambda: loader, composed.choices, lines, Redactor()),
         )
-    problems += combiner.problems()
+    problems += composer.problems()
 
 
-def _blamed(error: BaseException, groups: Sequence[Override]) -> str:
+def _group_in_error(error: BaseException, groups: Sequence[Override]) -> str:
     text = " ".join(str(e) for e in chain_of(error))
     named = ((o.key_or_group, (f"{o.key_or_group}/{o.value()}", o.get_key_element().lstrip("+~"))) for o in groups)
     return next((key for key, names in named if any(f"'{name}'" in text for name in names)), "config")

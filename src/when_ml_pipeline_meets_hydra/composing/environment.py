@@ -1,4 +1,4 @@
-"""The environment variables that the program reads by itself, before anything is composed."""
+"""The environment variables that the program itself reads, before composing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SERVE_PW = "WMH_SERVE_PW"
 
 
 def home() -> Path:
-    """Where results and records lie, for commands that compose no config."""
+    """The folder of results and records, for commands that compose no config."""
     return Path(os.environ.get(HOME) or ".pipeline").absolute()
 
 
 def packages() -> list[str]:
-    """The packages besides this one whose code a config may name."""
+    """The packages besides this one whose code a ``_target_`` may name."""
     return os.environ.get(PACKAGES, "").replace(",", " ").split()

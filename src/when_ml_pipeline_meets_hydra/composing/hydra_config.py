@@ -1,4 +1,4 @@
-"""The config of a job together with Hydra's own part, as ``HydraConfig`` holds it."""
+"""The config of a job with Hydra's own part, as ``HydraConfig`` holds it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 
 def whole_config(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> DictConfig:
-    """The config of a job with Hydra's part, which has Hydra's own types and may refer to the rest."""
+    """Add Hydra's part, with Hydra's own types, to the config of a job; it may refer to the rest."""
     register()
     typed = OmegaConf.structured(HydraConf, flags={"struct": False})
     typed.merge_with(dict(hydra))
@@ -21,11 +21,11 @@ def whole_config(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> DictCon
 
 
 def resolve(config: Mapping[str, Any], hydra: Mapping[str, Any], key: str) -> str:
-    """A key of Hydra's config (``sweep.subdir``) as a text. Raises ``BadInput`` where it leads nowhere."""
+    """Resolve a key of Hydra's config (``sweep.subdir``) to a string. Raises ``BadInput`` if that is not possible."""
     whole = OmegaConf.create({**config, "hydra": dict(hydra)})
     try:
         with hydra_config(whole):
             return str(OmegaConf.select(whole, f"hydra.{key}", throw_on_missing=True))
     except Exception as error:
-        message = f"cannot be worked out: {str(error).splitlines()[0]}"
+        message = f"cannot be resolved: {str(error).splitlines()[0]}"
         raise BadInput(Problem(key=f"hydra.{key}", message=message)) from error

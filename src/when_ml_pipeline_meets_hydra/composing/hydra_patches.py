@@ -1,4 +1,4 @@
-"""Some things that Hydra and OmegaConf do while composing, in less time and with the same result."""
+"""Patches of Hydra and OmegaConf that make composing faster, with the same result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType, ValueType
 from omegaconf import OmegaConf, _utils, base
 
-_ORIGINAL: Any = getattr(_utils, "get_yaml_loader", None)  # OmegaConf 2.4 has another one, which counts nodes
+_ORIGINAL: Any = getattr(_utils, "get_yaml_loader", None)  # not in OmegaConf 2.4, whose loader counts nodes
 
 _SIGNS = {"": OverrideType.CHANGE, "+": OverrideType.ADD, "++": OverrideType.FORCE_ADD}
 _WORD = r"(?!(?:true|false|null|nan|inf)\b)[a-z_]\w*"
@@ -25,8 +25,8 @@ _PLAIN = re.compile(
 )
 
 
-class Defaults(list[Any]):
-    """A defaults list that is copied from its pickle, which is quicker than a copy of its parts."""
+class DefaultsList(list[Any]):
+    """A defaults list that is copied by way of its pickle, which is faster than ``deepcopy``."""
 
     def __deepcopy__(self, memo: Any) -> list[Any]:
         copy: list[Any] = pickle.loads(pickle.dumps(list(self), pickle.HIGHEST_PROTOCOL))
@@ -34,15 +34,15 @@ class Defaults(list[Any]):
 
 
 def plain_override(line: str) -> Override | None:
-    """What Hydra's grammar says of ``key=word`` and ``key=word,word``; None where a line is of another form."""
-    found = _PLAIN.fullmatch(line)
-    if not found:
+    """Parse ``key=word`` and ``key=word,word`` as Hydra's grammar does; None for a line of another form."""
+    match = _PLAIN.fullmatch(line)
+    if not match:
         return None
-    words: list[Any] = found[3].split(",")
+    words: list[Any] = match[3].split(",")
     several = len(words) > 1
     return Override(
-        type=_SIGNS[found[1]],
-        key_or_group=found[2],
+        type=_SIGNS[match[1]],
+        key_or_group=match[2],
         value_type=ValueType.SIMPLE_CHOICE_SWEEP if several else ValueType.ELEMENT,
         _value=ChoiceSweep(list=words, simple_form=True) if several else words[0],
         input_line=line,
@@ -50,14 +50,14 @@ def plain_override(line: str) -> Override | None:
 
 
 def install() -> None:
-    """Make what follows quicker: parsing overrides and interpolations, and going through defaults lists."""
-    _grammar_only_where_needed()
-    _map_only_where_needed()
-    _each_interpolation_parsed_once()
+    """Patch the parsing of overrides and interpolations, and the processing of defaults lists."""
+    _skip_parser_for_plain_overrides()
+    _skip_unneeded_interpolation_maps()
+    _cache_parsed_interpolations()
 
 
-def _each_interpolation_parsed_once() -> None:
-    """Keep the trees of texts with interpolations; nobody changes a tree."""
+def _cache_parsed_interpolations() -> None:
+    """Cache the parse trees of interpolations, which are never modified."""
     for module in (base, _utils):
         original: Any = getattr(module, "parse", None)
         if original is not None and not hasattr(original, "__wrapped__"):
@@ -65,8 +65,8 @@ def _each_interpolation_parsed_once() -> None:
 
 
 @contextmanager
-def parents_left_alone() -> Iterator[None]:
-    """Within it, a merge does not set the parent of every node in the whole config; its user does so at the end."""
+def without_reparenting() -> Iterator[None]:
+    """Within it, merges do not set the parent of each node of the whole config; the caller does so at the end."""
     original = base.Box._re_parent
     base.Box._re_parent = lambda self: None  # type: ignore[method-assign]
     try:
@@ -75,8 +75,8 @@ def parents_left_alone() -> Iterator[None]:
         base.Box._re_parent = original  # type: ignore[method-assign]
 
 
-def _grammar_only_where_needed() -> None:
-    """Leave to Hydra's parser, which takes milliseconds for a line, what is not of the plainest form."""
+def _skip_parser_for_plain_overrides() -> None:
+    """Use Hydra's parser, which takes milliseconds per line, only for overrides that are not plain."""
     parser: Any = OverridesParser
     original = parser.parse_rule
     if hasattr(original, "__wrapped__"):
@@ -89,24 +89,24 @@ def _grammar_only_where_needed() -> None:
     parser.parse_rule = parse_rule
 
 
-def _map_only_where_needed() -> None:
-    """Make the map for interpolations in a defaults list only where there is one, not for each option of the tree."""
+def _skip_unneeded_interpolation_maps() -> None:
+    """Create the map for interpolations in a defaults list only if the list has any."""
     module: Any = defaults_list
     original = getattr(module, "_create_interpolation_map", None)
-    if original is None or getattr(original, "is_quicker", False):  # Hydra 1.4 makes it only where it is needed
+    if original is None or getattr(original, "is_patched", False):  # Hydra 1.4 creates it only if needed
         return
 
     def create(overrides: Any, listed: list[Any], self_added: bool) -> Any:
         needed = any(entry.is_interpolation() for entry in listed)
         return original(overrides, listed, self_added) if needed else OmegaConf.create()
 
-    create.is_quicker = True  # type: ignore[attr-defined]
+    create.is_patched = True  # type: ignore[attr-defined]
     module._create_interpolation_map = create
 
 
 @contextmanager
-def yaml_in_c() -> Iterator[None]:
-    """Within it, OmegaConf 2.3 reads YAML by the parser in C, if there is one."""
+def libyaml() -> Iterator[None]:
+    """Within it, OmegaConf 2.3 parses YAML with libyaml, if that is installed."""
     if _ORIGINAL is None:
         yield
         return
@@ -119,7 +119,7 @@ def yaml_in_c() -> Iterator[None]:
 
 @cache
 def _loader() -> Any:
-    """OmegaConf's loader with another scanner and parser."""
+    """OmegaConf's loader with libyaml's scanner and parser."""
     theirs: Any = _ORIGINAL()
     if not yaml.__with_libyaml__:
         return theirs

@@ -1,4 +1,4 @@
-"""What composing comes to: the config of every job, and what is known beside. Nothing here loads Hydra."""
+"""The composed config of each job. Nothing here loads Hydra."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
-RUN_FOLDER = "${run_folder:}"  # the config's words for the folder of the run's record
+RUN_FOLDER = "${run_folder:}"  # how a config refers to the folder of the run's record
 JOB_NUMBER = "${hydra.job.num}"
 LOCAL_LAUNCHER = "hydra_plugins.when_ml_pipeline_meets_hydra.LocalLauncher"
 
-# What is wrong with a key.
-NEEDED = "a value is needed"
-FOLLOWS = "it is made from a key that has no value"
+# Messages about a key.
+VALUE_NEEDED = "a value is needed"
+UNRESOLVED = "it is made from a key that has no value"
 NO_SUCH_KEY = "there is no such key"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is composed: overrides in Hydra's grammar, and further folders of option files."""
+    """The overrides to compose, in Hydra's grammar, and further folders of option files."""
 
     overrides: tuple[str, ...]
     multirun: bool = False
@@ -36,12 +36,12 @@ class Request:
 class Job:
     """One composed config.
 
-    ``config`` is plain and resolved; ``faults`` says for each key that has no value why (mandatory and not given,
-    or an interpolation that leads nowhere). Jobs with equal ``combination`` differ in their stage only.
+    ``config`` is resolved, in plain values; ``faults`` maps each key without a value to the reason (mandatory and not
+    given, or an interpolation that cannot be resolved). Jobs with equal ``combination`` differ in their stage only.
     ``choices`` and ``values`` are the overrides of groups and of keys; ``chosen`` maps each group to its option.
-    ``raw`` is the config as it was written, with its interpolations; ``said`` are the top-level keys that overrides or
-    other option files than the program's own may have changed (None: any of them). Jobs share the parts in which they
-    do not differ: nothing in them may be changed.
+    ``raw`` is the unresolved config, with its interpolations; ``overridden`` are the top-level keys that overrides or
+    option files other than the program's own may have changed (None: any of them). Jobs share the parts in which they
+    do not differ, so none of them may be modified.
     """
 
     number: int
@@ -54,19 +54,18 @@ class Job:
     choices: tuple[str, ...]
     values: tuple[str, ...]
     chosen: Mapping[str, str]
-    said: frozenset[str] | None = field(compare=False, repr=False)
+    overridden: frozenset[str] | None = field(compare=False, repr=False)
     origins: Origins = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
-    """All jobs of one command, and the stages that its search path knows.
+    """The jobs of one command, and the stages on its search path.
 
-    ``problems`` is what is wrong with the overrides; the jobs are then composed as far as it goes, so that what is
-    wrong with their values can be said as well. ``spoiled`` are the keys whose option is not the one asked for.
-    ``folders`` are the further places of option files that were asked for, ``search_path`` all places where they are
-    looked for; ``is_constant`` says that the same words always come to the same configs, unless files or environment
-    variables change.
+    ``problems`` are those of the overrides; the jobs are composed without the invalid ones, so that problems of their
+    values can be reported at the same time. ``invalid_choices`` are the keys for which an invalid option was requested.
+    ``folders`` are the requested additions to the search path, ``search_path`` is the whole of it. ``is_constant`` is
+    True where the same overrides always give the same configs, unless files or environment variables change.
     """
 
     jobs: tuple[Job, ...]
@@ -77,19 +76,19 @@ class Composed:
     search_path: tuple[str, ...] = ()
     is_constant: bool = False
     problems: tuple[Problem, ...] = ()
-    spoiled: frozenset[str] = frozenset()
+    invalid_choices: frozenset[str] = frozenset()
 
     def without_problems(self) -> Composed:
-        """The same. Raises ``BadInput`` with every override that is wrong."""
+        """Return self. Raises ``BadInput`` with every invalid override."""
         if self.problems:
             raise BadInput(*self.problems)
         return self
 
 
-def override_dirname(lines: Iterable[str], how: Mapping[str, Any]) -> str:
-    """Overrides as the name of a folder, as ``hydra.job.config.override_dirname`` says."""
-    named = (line for line in lines if _key(line) not in how["exclude_keys"])
-    return str(how["item_sep"]).join(sorted(named)).replace("=", str(how["kv_sep"]))
+def override_dirname(lines: Iterable[str], settings: Mapping[str, Any]) -> str:
+    """Overrides as a folder name, formatted by the ``settings`` in ``hydra.job.config.override_dirname``."""
+    named = (line for line in lines if _key(line) not in settings["exclude_keys"])
+    return str(settings["item_sep"]).join(sorted(named)).replace("=", str(settings["kv_sep"]))
 
 
 def _key(line: str) -> str:

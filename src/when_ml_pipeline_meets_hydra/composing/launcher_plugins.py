@@ -1,4 +1,4 @@
-"""Hydra's launcher plugins: whether the one in a config can be used, and the launcher itself."""
+"""Checks and creates the launcher plugin of a config."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.errors import Problem
 
 
 def launcher_problem(whole: DictConfig) -> Problem | None:
-    """Why the launcher of a config cannot be used; None where it can."""
+    """The problem if the launcher of a config cannot be created, otherwise None."""
     try:
         Plugins.instance()._instantiate(whole.hydra.launcher)
     except Exception as error:
@@ -23,6 +23,6 @@ def launcher_problem(whole: DictConfig) -> Problem | None:
 
 
 def make_launcher(whole: DictConfig, loader: ConfigLoader, task_function: TaskFunction) -> Launcher:
-    """The launcher of a config; it loads the config of each job from ``loader`` and calls ``task_function`` with it."""
+    """Create the launcher of a config; it loads each job's config from ``loader`` and calls ``task_function`` on it."""
     context = HydraContext(config_loader=loader, callbacks=Callbacks())
     return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task_function, config=whole)

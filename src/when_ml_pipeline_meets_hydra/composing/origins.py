@@ -1,4 +1,4 @@
-"""Where the values of a composed config come from: the override, or the file and line."""
+"""Finds the origin of each value of a composed config: the override, or the file and line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Origins:
-    """Answers for one job where a key's value comes from; looks it up only when it is asked."""
+    """The origins of the values of one job, looked up on demand."""
 
     def __init__(
         self, loader: Callable[[], Loader], choices: Sequence[str], overrides: Sequence[str], masks: Redactor
@@ -26,11 +26,11 @@ class Origins:
         self.choices = tuple(choices)
 
     def of(self, key: str) -> str | None:
-        """``the override m_param.learning_rate=2`` or ``…/medium.yaml, line 4``; None where it is a default."""
+        """The origin of a key: ``the override m_param.a=2`` or ``…/medium.yaml, line 4``; None for a default."""
         return self._override(key) or self._file_and_line(key)
 
     def misplaced(self) -> Iterator[Problem]:
-        """The option files that lack the ``# @package`` header which the other options of their group have."""
+        """The problems of option files without the ``# @package`` header that the other options of their group have."""
         for path, package, file in self._option_files:
             group, _, name = path.rpartition("/")
             if not package.endswith(group.replace("/", ".")):
@@ -39,13 +39,13 @@ class Origins:
             if wanted and package != wanted:
                 yield Problem(
                     key=f"{group}={name}",
-                    message=f"its file has no package header, so its keys would land at '{package}'",
+                    message=f"its file has no package header, so its keys would be in the package '{package}'",
                     origin=file,
                     remedy=f"Make '# @package {wanted}' the first line of the file",
                 )
 
-    def headerless(self, key: str) -> str | None:
-        """What to do about an option file whose content was meant to land at ``key``, but does not say so."""
+    def header_fix(self, key: str) -> str | None:
+        """The remedy for an option file that was meant for ``key`` but lacks the package header."""
         for path, package, file in self._option_files:
             group = path.rpartition("/")[0]
             if package != key and package.endswith(group.replace("/", ".")) and group.endswith(f"/{key}"):
@@ -53,12 +53,12 @@ class Origins:
         return None
 
     def _siblings_package(self, group: str) -> str | None:
-        """Where the other options of a user's group land."""
+        """The package of the other options of a user's group."""
         found = {self._loader.package(f"{group}/{name}") for name in self._loader.options(group)}
         return next((p for p in sorted(found) if p != group.replace("/", ".")), None)
 
     def stage_file(self, stage: str) -> str | None:
-        """The file that describes a stage."""
+        """The option file of a stage."""
         return self._loader.source_file(f"{STAGES}/{stage}")
 
     @property
@@ -87,16 +87,16 @@ class Origins:
         return [(str(d.config_path), d.package or "", self._loader.source_file(str(d.config_path))) for d in found]
 
 
-class Said:
-    """Tells what of a config does not come from the program's own option files alone."""
+class OverriddenKeys:
+    """Finds the keys whose values may not come from the program's own option files."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
-        self._places: dict[tuple[str, str], str | None] = {}
+        self._packages: dict[tuple[str, str], str | None] = {}
         self._changed: dict[int, tuple[Mapping[str, str], frozenset[str] | None]] = {}
 
-    def parts(self, chosen: Mapping[str, str], values: Sequence[str]) -> frozenset[str] | None:
-        """The top-level keys that overrides or other option files may have changed; None where it may be any."""
+    def of(self, chosen: Mapping[str, str], values: Sequence[str]) -> frozenset[str] | None:
+        """The top-level keys that overrides or other option files may have changed; None if any key may have been."""
         if id(chosen) not in self._changed:  # jobs share them
             self._changed[id(chosen)] = chosen, self._by_options(chosen)
         tops = self._changed[id(chosen)][1]
@@ -104,25 +104,25 @@ class Said:
 
     def _by_options(self, chosen: Mapping[str, str]) -> frozenset[str] | None:
         options = ((group, name) for group, name in chosen.items() if not group.startswith("hydra/"))
-        packages = [place for option in options if (place := self._place(*option)) is not None]
-        if any(place.startswith("_") or not place for place in packages):
+        packages = [package for option in options if (package := self._package(*option)) is not None]
+        if any(package.startswith("_") or not package for package in packages):
             return None
         return frozenset(map(_top, packages))
 
-    def _place(self, group: str, option: str) -> str | None:
-        """Where an option lands, "" for anywhere; None where its file is the program's own."""
-        if (group, option) not in self._places:
-            name, _, package = group.partition("@")
+    def _package(self, group: str, option: str) -> str | None:
+        """The package of an option, "" if it may set any key; None if its file is the program's own."""
+        if (group, option) not in self._packages:
+            name, _, explicit = group.partition("@")
             path = f"{name}/{option}"
             file = self._loader.source_file(path)
             if file is not None and Path(file).is_relative_to(PRIMARY):
-                place = None
+                package = None
             elif file is None or ((read := self._loader.read(path)) and read.defaults_list):
-                place = ""
+                package = ""
             else:
-                place = package or self._loader.package(path)
-            self._places[group, option] = place
-        return self._places[group, option]
+                package = explicit or self._loader.package(path)
+            self._packages[group, option] = package
+        return self._packages[group, option]
 
 
 def _top(key: str) -> str:
@@ -130,12 +130,12 @@ def _top(key: str) -> str:
 
 
 def _dotted(key: str) -> str:
-    """A key as an override has it: ``columns.0.name`` for ``columns[0].name``."""
+    """A key in the form of overrides: ``columns.0.name`` for ``columns[0].name``."""
     return re.sub(r"\[(\d+)\]", r".\1", key)
 
 
 def _usual_package(group: str) -> str | None:
-    """Where the options of a group land: the subcommands' rule, otherwise as the program's own options do."""
+    """The package of a group's options: that of subcommands by rule, otherwise that of the program's own options."""
     if group.startswith(f"{STAGES}/") and group.endswith("_sub"):
         return group.removeprefix(f"{STAGES}/")
     own = next(iter(sorted((PRIMARY / group).glob("*.yaml"))), None) if group else None
@@ -161,7 +161,7 @@ def _line_of(file: Path, key: str) -> int | None:
 
 
 def _short(file: Path) -> str:
-    """A path as a person writes it: below the program's config folder, or relative to here."""
+    """Shorten a path: relative to the program's config folder or to the current directory."""
     for base, shown in ((PRIMARY.parent, ""), (Path.cwd(), "")):
         if file.is_relative_to(base):
             return shown + str(file.relative_to(base))

@@ -1,4 +1,4 @@
-"""Overrides in Hydra's grammar: what is swept over, and the jobs that it makes."""
+"""Parses overrides in Hydra's grammar, and expands sweeps into jobs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SEARCH_PATH = "hydra.searchpath"
 
 @lru_cache(maxsize=4096)
 def parse(line: str) -> Override:
-    """One override, parsed. Raises ``HydraException`` where it does not follow the grammar."""
+    """Parse one override. Raises ``HydraException`` if it does not follow the grammar."""
     return OverridesParser.create().parse_overrides([line])[0]
 
 
 def names(override: Override) -> Iterator[str]:
-    """The options or folders that an override names, over all values of a sweep."""
+    """The option or folder names in an override, for all values of a sweep."""
     values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
     for value in values:
         for name in value if isinstance(value, list) else [value]:
@@ -33,7 +33,7 @@ def names(override: Override) -> Iterator[str]:
 
 
 def search_path(overrides: Iterable[str]) -> list[str]:
-    """What ``hydra.searchpath=[…]`` names; it has to be known before the groups are."""
+    """The entries of ``hydra.searchpath=[…]``, which are needed before groups can be listed."""
     try:
         parsed = [parse(line) for line in overrides if line.lstrip("+").startswith(f"{SEARCH_PATH}=")]
     except HydraException:
@@ -42,13 +42,13 @@ def search_path(overrides: Iterable[str]) -> list[str]:
 
 
 def names_folders(override: Override) -> bool:
-    """Whether the value of an override is a text, or a list of texts."""
+    """Whether the value of an override is a string or a list of strings."""
     value: Any = override.value()
     return all(isinstance(v, str | QuotedString) and str(v) for v in (value if isinstance(value, list) else [value]))
 
 
 def elements(override: Override) -> list[Override]:
-    """The values of a sweep as overrides of their own, as Hydra would parse them; of any other override itself."""
+    """One override for each value of a sweep, as Hydra would parse it; any other override as it is."""
     if not override.is_sweep_override():
         return [override]
     key, make = override.get_key_element(), partial(replace, override, value_type=ValueType.ELEMENT)
@@ -57,53 +57,53 @@ def elements(override: Override) -> list[Override]:
 
 
 def size(override: Override, most: int) -> int:
-    """How many values a sweep has; ``most + 1`` if there are more. Raises ``ValueError`` where a range is none."""
+    """The number of values of a sweep, at most ``most + 1``. Raises ``ValueError`` for an invalid range."""
     value = override.value()
     try:
         values = value.range() if isinstance(value, RangeSweep) else override.sweep_iterator()
         return sum(1 for _ in islice(values, most + 1))
-    except (HydraException, ArithmeticError) as error:  # a step of 0.0, a number that is none
+    except (HydraException, ArithmeticError) as error:  # a step of 0.0, NaN
         raise ValueError(str(error)) from error
 
 
 def is_shuffled(override: Override) -> bool:
-    """Whether an override comes to another order each time."""
+    """Whether the values of an override are in a random order."""
     return re.search(r"\bshuffle\s*\(", str(override.input_line)) is not None
 
 
-def holds_a_sweep(override: Override) -> bool:
-    """Whether a sweep stands inside of a value or of another sweep, where it means nothing."""
+def has_nested_sweep(override: Override) -> bool:
+    """Whether a sweep is inside a value or another sweep, where it has no meaning."""
     value: Any = override.value()
     if isinstance(value, ChoiceSweep):
-        return _holds_a_sweep(value.list)
-    return not isinstance(value, Sweep | Glob) and _holds_a_sweep(value)
+        return _contains_sweep(value.list)
+    return not isinstance(value, Sweep | Glob) and _contains_sweep(value)
 
 
-def _holds_a_sweep(node: Any) -> bool:
+def _contains_sweep(node: Any) -> bool:
     inside = [*node, *node.values()] if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return isinstance(node, Sweep | Glob) or any(map(_holds_a_sweep, inside))
+    return isinstance(node, Sweep | Glob) or any(map(_contains_sweep, inside))
 
 
 def is_glob(override: Override) -> bool:
-    """Whether a sweep takes the options of a group whose names fit a pattern."""
+    """Whether an override is a ``glob(…)`` over the options of a group."""
     return isinstance(override.value(), Glob)
 
 
-def pair_of(override: Override) -> str | None:
-    """The tag of a sweep, ``tag(a, choice(1, 2))``: sweeps with the same one go in step."""
+def tag_of(override: Override) -> str | None:
+    """The tag of a sweep, ``tag(a, choice(1, 2))``; sweeps with the same tag advance together."""
     tags = getattr(override.value(), "tags", None) if override.is_sweep_override() else None
     return ",".join(sorted(tags)) if tags else None
 
 
 def expand(overrides: Sequence[Override]) -> Iterator[tuple[Override, ...]]:
-    """The jobs of a sweep: the product of all values, in Hydra's order (the last override varies fastest).
+    """The overrides of each job of a sweep: the product of all values in Hydra's order (the last varies fastest).
 
-    Sweeps with the same tag are one dimension, at the place of the first of them; they have equally many values.
+    Sweeps with the same tag are one dimension, in the position of the first of them; they have the same length.
     """
     overrides = list({o.get_key_element(): o for o in overrides}.values())  # of equal keys the last one counts
     dimensions: dict[str, list[int]] = {}
     for place, override in enumerate(overrides):
-        dimensions.setdefault(pair_of(override) or f"\0{place}", []).append(place)
+        dimensions.setdefault(tag_of(override) or f"\0{place}", []).append(place)
     steps = [list(zip(*(elements(overrides[p]) for p in places), strict=True)) for places in dimensions.values()]
     order = [place for places in dimensions.values() for place in places]
     back = sorted(range(len(order)), key=order.__getitem__)

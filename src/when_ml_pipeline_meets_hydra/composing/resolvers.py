@@ -1,4 +1,4 @@
-"""What interpolations such as ``${stem:…}`` and ``${hydra:…}`` lead to."""
+"""OmegaConf resolvers such as ``${stem:…}`` and ``${hydra:…}``."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 def register() -> None:
-    """Make all interpolations known: Hydra's and our own."""
+    """Register all resolvers: Hydra's and our own."""
     setup_globals()
     # (OmegaConf 2.4 wants `register_resolver`, which in 2.3 is another, older function.)
     has_new = "replace" in signature(OmegaConf.register_resolver).parameters
     add: Any = OmegaConf.register_resolver if has_new else OmegaConf.register_new_resolver
-    # ${stem:${dataset.path}}: the name of a file without folder and ending.
+    # ${stem:${dataset.path}}: the name of a file without folder and extension.
     add("stem", lambda path: Path(str(path)).stem, replace=True)
-    # ${run_folder:}: where the record of the run lies; it gets its id when it starts.
+    # ${run_folder:}: the folder of the run's record; the run gets its id when it starts.
     add("run_folder", lambda *, _root_: f"{_root_.home}/runs/<id>", replace=True)
-    add("not_before_it_runs", _not_before_it_runs, replace=True)
+    add("output_dir_of_running_job", _output_dir_of_running_job, replace=True)
 
 
-def _not_before_it_runs() -> None:
+def _output_dir_of_running_job() -> None:
     raise ValueError("a job has its folder only when it runs; functions receive theirs as 'out'")
 
 
 @contextmanager
 def hydra_config(whole: DictConfig) -> Iterator[None]:
-    """Let ``HydraConfig``, and with it ``${hydra:…}``, find Hydra's own config in ``whole``."""
+    """Within it, ``HydraConfig`` and ``${hydra:…}`` read Hydra's own config from ``whole``."""
     singleton: Any = HydraConfig.instance()
     before, singleton.cfg = singleton.cfg, whole
     try:
@@ -44,11 +44,11 @@ def hydra_config(whole: DictConfig) -> Iterator[None]:
 def describe_job(
     whole: DictConfig, lines: Sequence[str], name: str, chosen: Mapping[str, str], number: int | None
 ) -> None:
-    """Let Hydra's own config in ``whole`` tell of one job: its overrides, also as a name, and its number in a sweep."""
+    """Set one job's overrides, ``override_dirname``, choices and number in Hydra's own config in ``whole``."""
     with open_dict(whole.hydra):
         whole.hydra.overrides.task = list(lines)
         whole.hydra.runtime.choices = dict(chosen)
-        whole.hydra.runtime.output_dir = "${not_before_it_runs:}"
+        whole.hydra.runtime.output_dir = "${output_dir_of_running_job:}"
         whole.hydra.job.override_dirname = name
         if number is not None:
             whole.hydra.job.num, whole.hydra.job.id = number, str(number)

@@ -1,4 +1,4 @@
-"""Which options of a composed config can be exchanged without composing it again."""
+"""Finds the options of a composed config that can be swapped for others without composing it again."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from omegaconf import DictConfig
 from when_ml_pipeline_meets_hydra.composing.config_loader import Loader, ResultDefault
 
 
-class Option(NamedTuple):
-    """A chosen option that lies in a file of its own and lands at a place of its own."""
+class Swappable(NamedTuple):
+    """A chosen option with a file and a package of its own."""
 
     group: str
     name: str
     package: tuple[str, ...]
 
 
-def exchangeable(loader: Loader, defaults: Sequence[ResultDefault]) -> Iterator[tuple[str, Option]]:
-    """The chosen options that touch nothing but a place of their own, which nothing else touches."""
+def swappable(loader: Loader, defaults: Sequence[ResultDefault]) -> Iterator[tuple[str, Swappable]]:
+    """The chosen options that set only keys of their own package, which no other option sets."""
     read = {d.config_path: loader.read(str(d.config_path)) for d in defaults}
     if any("${" in str(vars(entry)) for r in read.values() if r for entry in r.defaults_list or ()):
-        return  # which options there are may depend on others
+        return  # the choice of one option may depend on another
     places = []
     for default in defaults:
         content: Any = found.config if (found := read[default.config_path]) else {}
@@ -45,24 +45,24 @@ def exchangeable(loader: Loader, defaults: Sequence[ResultDefault]) -> Iterator[
             and loader.source_file(str(default.config_path))
             and not any(p[: len(package)] == package or package[: len(p)] == p for p in others)
         ):
-            yield default.override_key, Option(group, name, package)
+            yield default.override_key, Swappable(group, name, package)
 
 
-def node_at(cfg: DictConfig, place: Sequence[str]) -> Any:
-    """The node below the keys of ``place``."""
+def node_at(cfg: DictConfig, keys: Sequence[str]) -> Any:
+    """The node at nested ``keys``."""
     node: Any = cfg
-    for part in place:
-        node = node._get_node(part)
+    for key in keys:
+        node = node._get_node(key)
     return node
 
 
-def is_like(loader: Loader, known: Option, name: str) -> bool:
-    """Whether another option of the group differs from the ``known`` one in its content only."""
-    if name == known.name:
+def can_swap(loader: Loader, option: Swappable, name: str) -> bool:
+    """Whether the option called ``name`` differs from ``option``, of the same group, in its content only."""
+    if name == option.name:
         return True
-    if loader.source_file(f"{known.group}/{name}") is None:
+    if loader.source_file(f"{option.group}/{name}") is None:
         return False
-    one, other = loader.read(f"{known.group}/{known.name}"), loader.read(f"{known.group}/{name}")
+    one, other = loader.read(f"{option.group}/{option.name}"), loader.read(f"{option.group}/{name}")
     return (
         one is not None
         and other is not None

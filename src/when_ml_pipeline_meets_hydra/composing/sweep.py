@@ -1,7 +1,7 @@
-"""One config per job, from as few compositions by Hydra as possible.
+"""Composes the jobs of a sweep with as few compositions by Hydra as possible.
 
-Hydra composes a config once; in it, options are exchanged and values are set in place. A top-level key of the result is
-worked out once for each state of what it depends on, so jobs share the parts in which they do not differ.
+Hydra composes a base config once; options are swapped and values are set in it in place. A top-level key is resolved
+once for each state of what it depends on, so jobs share the parts in which they do not differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from when_ml_pipeline_meets_hydra.composing.job import override_dirname
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.resolvers import describe_job, hydra_config
-from when_ml_pipeline_meets_hydra.composing.swaps import Option, exchangeable, is_like, node_at
+from when_ml_pipeline_meets_hydra.composing.swaps import Swappable, can_swap, node_at, swappable
 from when_ml_pipeline_meets_hydra.composing.values import as_written, plain, references, set_value, texts
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import Redactor
@@ -30,10 +30,10 @@ _TOP = re.compile(r"[^.\[]*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Combined:
-    """The config of one job: plain and resolved, and as it was written (``raw``); what is wrong with its values.
+class JobConfig:
+    """The config of one job, resolved and unresolved (``raw``), and the problems of its values.
 
-    ``choices`` and ``values`` are the overrides that it was made from, ``chosen`` maps each group to its option.
+    ``choices`` and ``values`` are its overrides of groups and of keys, ``chosen`` maps each group to its option.
     """
 
     config: Mapping[str, Any]
@@ -45,52 +45,52 @@ class Combined:
     chosen: Mapping[str, str]
 
 
-class Combiner:
-    """Combines choices of options with values; ``hydra_values`` are the overrides of Hydra's own keys."""
+class SweepComposer:
+    """Composes jobs from overrides; ``hydra_values`` are the overrides of Hydra's own keys."""
 
     def __init__(self, loader: Loader, hydra_values: Sequence[Override] = ()) -> None:
         self._loader, self._hydra_values = loader, hydra_values
-        self._bases: list[_Base] = []
+        self._bases: list[_BaseConfig] = []
         self._failed: dict[tuple[str, ...], Exception] = {}
 
-    def combine(self, words: Sequence[Override], number: int | None = None) -> Combined:
-        """The config of one job; ``number`` is that in a sweep.
+    def compose(self, overrides: Sequence[Override], number: int | None = None) -> JobConfig:
+        """Compose the config of one job; ``number`` is its number in a sweep.
 
         Raises ``CompositionError`` or ``BadInput`` where the options do not fit together.
         """
-        is_value = [not self._loader.is_choice(w) for w in words]
-        wanted = self._placed([_Choice.of(w) for w, no in zip(words, is_value, strict=True) if not no])
+        is_value = [not self._loader.is_choice(o) for o in overrides]
+        wanted = self._listed([_Choice.of(o) for o, no in zip(overrides, is_value, strict=True) if not no])
         base = self._base(wanted)
         base.choose(wanted)
-        return base.combined(wanted, list(compress(words, is_value)), words, number)
+        return base.job_config(wanted, list(compress(overrides, is_value)), overrides, number)
 
     def whole(self, choices: Sequence[Override]) -> DictConfig:
-        """The config of some choices with Hydra's own part, whose values are set."""
-        return self._base(self._placed([_Choice.of(c) for c in choices])).whole
+        """Compose a config with Hydra's own part, in which ``hydra_values`` are set."""
+        return self._base(self._listed([_Choice.of(c) for c in choices])).whole
 
     @property
     def is_constant(self) -> bool:
-        """Whether no value is worked out anew for each job, as by ``${now:…}``."""
+        """Whether no value has to be resolved for each job again, as by ``${now:…}``."""
         return all(base.is_constant for base in self._bases)
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong with the files and with the values of Hydra's own keys, whatever the job."""
+        """The problems of option files and of Hydra's own keys, which are the same for all jobs."""
         for base in self._bases:
             yield from base.problems
 
-    def _placed(self, choices: list[_Choice]) -> list[_Choice]:
-        """The choices under the names that they have in the defaults list.
+    def _listed(self, choices: list[_Choice]) -> list[_Choice]:
+        """The choices under their names in the defaults list.
 
-        A group of the user's is not in the primary config: a subcommand's own defaults list may name it, under a
-        longer name (``fourth/size@fourth_sub.fourth.size``); otherwise it is added.
+        A user's group is not in the primary config: the defaults list of a subcommand may have it, under a longer name
+        (``fourth/size@fourth_sub.fourth.size``); otherwise it is added.
         """
-        known = [c for c in choices if c.is_placed(self._loader.listed)]
-        if len(known) == len(choices):
+        listed = [c for c in choices if c.is_listed(self._loader.listed)]
+        if len(listed) == len(choices):
             return choices
-        names = [d.override_key for d in self._base(known).defaults if d.override_key]
-        return [c if c in known else c.renamed(names) for c in choices]
+        names = [d.override_key for d in self._base(listed).defaults if d.override_key]
+        return [c if c in listed else c.renamed(names) for c in choices]
 
-    def _base(self, choices: Sequence[_Choice]) -> _Base:
+    def _base(self, choices: Sequence[_Choice]) -> _BaseConfig:
         for base in reversed(self._bases):
             if base.fits(choices):
                 return base
@@ -98,7 +98,7 @@ class Combiner:
         if lines in self._failed:
             raise self._failed[lines]
         try:
-            self._bases.append(_Base(self._loader, choices, self._hydra_values))
+            self._bases.append(_BaseConfig(self._loader, choices, self._hydra_values))
         except (*CompositionError, BadInput) as error:
             self._failed[lines] = error
             raise
@@ -106,7 +106,7 @@ class Combiner:
 
 
 class _Choice(NamedTuple):
-    """The choice of an option; ``option`` is None where it is anything but the name of one."""
+    """An override that chooses an option; ``option`` is None where its value is not one option's name."""
 
     sign: str
     key: str
@@ -121,12 +121,12 @@ class _Choice(NamedTuple):
         option = value if isinstance(value, str) and sign in ("", "+") else None
         return cls(sign, key, option, str(override.input_line))
 
-    def is_placed(self, listed: frozenset[str]) -> bool:
+    def is_listed(self, listed: frozenset[str]) -> bool:
         return "@" in self.key or self.key in listed or self.key.startswith("hydra/")
 
     def renamed(self, names: Sequence[str]) -> _Choice:
         nested = {n: None for n in names if n.partition("@")[0] == self.key}
-        if len(nested) > 1:  # which of them is meant nobody can tell: another one
+        if len(nested) > 1:  # ambiguous, so the option is added instead
             nested = {}
         sign = "~" if self.sign == "~" else "" if nested else "+"
         key = next(iter(nested), self.key)
@@ -135,7 +135,7 @@ class _Choice(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """One top-level key of a config; ``is_absent`` where an override deleted it."""
+    """One top-level key of a config; ``is_absent`` if an override deleted it."""
 
     value: Any
     raw: Any
@@ -144,8 +144,8 @@ class _Part(NamedTuple):
     is_absent: bool = False
 
 
-class _Base:
-    """A config that Hydra composed, and all that can be made from it by exchanging options and setting values."""
+class _BaseConfig:
+    """A config composed by Hydra, from which those of jobs are made by swapping options and setting values."""
 
     def __init__(self, loader: Loader, choices: Sequence[_Choice], hydra_values: Sequence[Override]) -> None:
         self._loader = loader
@@ -156,8 +156,8 @@ class _Base:
         hydra: Any = self._cfg._content.pop("hydra")  # type: ignore[union-attr]
         self._chosen = {str(group): str(option) for group, option in hydra.runtime.choices.items() if option}
         self.defaults = loader.defaults(self._lines)
-        self._options = dict(exchangeable(loader, self.defaults))
-        self._now = {key: option.name for key, option in self._options.items()}
+        self._options = dict(swappable(loader, self.defaults))
+        self._current = {key: option.name for key, option in self._options.items()}
         self._nodes = {(k, o.name): node_at(self._cfg, o.package) for k, o in self._options.items()}
         self._fits: dict[tuple[str, str], bool] = {}
         self._states: dict[str, Any] = {str(top): id(self._cfg._get_node(top)) for top in self._cfg}
@@ -170,7 +170,7 @@ class _Base:
 
     @cached_property
     def whole(self) -> DictConfig:
-        """The config with Hydra's own part, and the values of that."""
+        """The config with Hydra's own part, in which Hydra's values are set."""
         cfg = self._loader.compose(self._lines)
         for value in self._hydra_values:
             set_value(value, cfg, self._loader)
@@ -179,7 +179,7 @@ class _Base:
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
-        """What is wrong with its files and with the values of Hydra's own keys."""
+        """The problems of its option files and of Hydra's own keys."""
         wrong, cfg = list(Origins(lambda: self._loader, self._lines, (), Redactor()).misplaced()), None
         for value in self._hydra_values:
             cfg = cfg or self._loader.compose(self._lines)
@@ -187,7 +187,7 @@ class _Base:
         return tuple(wrong)
 
     def fits(self, choices: Sequence[_Choice]) -> bool:
-        """Whether exchanging options gives what Hydra would compose for these choices."""
+        """Whether swapping options gives the config that Hydra would compose for these choices."""
         if not self._given.keys() <= {c.key for c in choices}:
             return False
         return all(self._fits_one(c) for c in choices)
@@ -202,19 +202,19 @@ class _Base:
             return False
         key = choice.key, choice.option
         if key not in self._fits:
-            known = self._options.get(choice.key)
-            self._fits[key] = known is not None and is_like(self._loader, known, choice.option)
+            option = self._options.get(choice.key)
+            self._fits[key] = option is not None and can_swap(self._loader, option, choice.option)
         return self._fits[key]
 
     def choose(self, choices: Sequence[_Choice]) -> None:
-        """Exchange the options."""
+        """Swap the options that differ from ``choices``."""
         wanted = {c.key: c.option for c in choices if c.key in self._options and c.option is not None}
         for key, option in self._options.items():
             name = wanted.get(key, option.name)
-            if self._now[key] != name:
-                self._exchange(key, option, name)
+            if self._current[key] != name:
+                self._swap(key, option, name)
 
-    def _exchange(self, key: str, option: Option, name: str) -> None:
+    def _swap(self, key: str, option: Swappable, name: str) -> None:
         if (key, name) not in self._nodes:
             read = self._loader.read(f"{option.group}/{name}")
             assert read is not None
@@ -224,16 +224,16 @@ class _Base:
         parent._content[option.package[-1]] = node
         node._set_parent(parent)
         node._set_key(option.package[-1])
-        self._now[key] = name
+        self._current[key] = name
         self._chosen = {**self._chosen, key: name}
         top = option.package[0]
-        below = [(k, self._now[k]) for k, o in self._options.items() if o.package[0] == top]
+        below = [(k, self._current[k]) for k, o in self._options.items() if o.package[0] == top]
         self._states[top] = (id(self._cfg._get_node(top)), *below)
 
-    def combined(
-        self, choices: Sequence[_Choice], values: Sequence[Override], words: Sequence[Override], number: int | None
-    ) -> Combined:
-        """The config with some values set, for the job that all ``words`` ask for."""
+    def job_config(
+        self, choices: Sequence[_Choice], values: Sequence[Override], overrides: Sequence[Override], number: int | None
+    ) -> JobConfig:
+        """The config of one job, with ``values`` set; ``overrides`` are all of the job's."""
         lines: dict[str, tuple[str, ...]] = {}
         for value in values:
             top = str(_TOP.match(value.key_or_group)[0])  # type: ignore[index]
@@ -245,21 +245,21 @@ class _Base:
         keys = {top: self._part_key(top, lines) for top in tops}
         missing = [top for top, key in keys.items() if key not in self._parts]
         constant, volatile = [t for t in missing if None not in keys[t]], [t for t in missing if None in keys[t]]
-        worked_out = self._work_out(constant, values) if constant else {}
-        self._parts |= {keys[top]: part for top, part in worked_out.items()}
+        resolved = self._resolve(constant, values) if constant else {}
+        self._parts |= {keys[top]: part for top, part in resolved.items()}
         if volatile:
             self.is_constant = False
-            told = [str(w.input_line) for w in words]
-            name = override_dirname(told, self.whole.hydra.job.config.override_dirname)
-            describe_job(self.whole, told, name, self._chosen, number)
+            input_lines = [str(o.input_line) for o in overrides]
+            name = override_dirname(input_lines, self.whole.hydra.job.config.override_dirname)
+            describe_job(self.whole, input_lines, name, self._chosen, number)
             with hydra_config(self.whole):
-                worked_out |= self._work_out(volatile, values)
-        parts = {top: worked_out.get(top) or self._parts[key] for top, key in keys.items()}
-        there = {top: part for top, part in parts.items() if not part.is_absent}
-        return Combined(
-            config={top: part.value for top, part in there.items()},
-            raw={top: part.raw for top, part in there.items()},
-            faults={key: fault for part in there.values() for key, fault in part.faults.items()},
+                resolved |= self._resolve(volatile, values)
+        parts = {top: resolved.get(top) or self._parts[key] for top, key in keys.items()}
+        present = {top: part for top, part in parts.items() if not part.is_absent}
+        return JobConfig(
+            config={top: part.value for top, part in present.items()},
+            raw={top: part.raw for top, part in present.items()},
+            faults={key: fault for part in present.values() for key, fault in part.faults.items()},
             problems=tuple(problem for part in parts.values() for problem in part.problems),
             choices=tuple(c.line for c in choices),
             values=tuple(str(v.input_line) for v in values),
@@ -267,7 +267,7 @@ class _Base:
         )
 
     def _part_key(self, top: str, lines: Mapping[str, tuple[str, ...]]) -> tuple[Any, ...]:
-        """What decides about a top-level key; with None in it where it has to be worked out for each job."""
+        """The cache key of a top-level key; it contains None where the value has to be resolved for each job."""
         seen: dict[str, tuple[Any, ...]] = {}
         todo = [top]
         while todo:
@@ -282,7 +282,7 @@ class _Base:
         return tuple(seen.values())
 
     def _referenced(self, state: tuple[Any, ...]) -> frozenset[str] | None:
-        """The top-level keys that interpolations name; None where it cannot be told from their text."""
+        """The top-level keys that interpolations refer to; None where their text does not determine them."""
         if state not in self._references:
             top, _, lines = state
             set_texts = [text for line in lines for text in self._texts[line]]
@@ -295,7 +295,7 @@ class _Base:
             self._raws[key] = as_written(self._cfg, top)
         return self._raws[key]
 
-    def _work_out(self, tops: Sequence[str], values: Sequence[Override]) -> dict[str, _Part]:
+    def _resolve(self, tops: Sequence[str], values: Sequence[Override]) -> dict[str, _Part]:
         content: dict[str, Any] = self._cfg._content  # type: ignore[assignment]
         self._cfg.__dict__["_content"] = dict(content)
         try:
@@ -306,18 +306,18 @@ class _Base:
 
     def _set_values(self, values: Sequence[Override], content: Mapping[str, Any]) -> dict[str, list[Problem]]:
         problems: dict[str, list[Problem]] = {}
-        mine: set[str] = set()
+        copied: set[str] = set()
         for value in values:
             top = str(_TOP.match(value.key_or_group)[0])  # type: ignore[index]
-            if top in content and top not in mine:
-                mine.add(top)
+            if top in content and top not in copied:
+                copied.add(top)
                 self._cfg.__dict__["_content"][top] = self._copy(top, content[top])
-            if wrong := set_value(value, self._cfg, self._loader):
-                problems.setdefault(top, []).append(wrong)
+            if problem := set_value(value, self._cfg, self._loader):
+                problems.setdefault(top, []).append(problem)
         return problems
 
     def _copy(self, top: str, node: Any) -> Any:
-        """A copy of a top-level node; from its pickle, which is quicker than a copy of its parts."""
+        """A copy of a top-level node, from its pickle, which is faster than ``deepcopy``."""
         key = top, self._states[top]
         if key not in self._pickled:
             node._set_parent(None)

@@ -1,4 +1,4 @@
-"""The config files as they lie on disk: groups, options, descriptions; read without Hydra, so that help is fast."""
+"""The config tree on disk: groups, options, stages and their descriptions, read without Hydra so that help is fast."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Option:
 
     @property
     def package(self) -> str:
-        """What the ``# @package`` header says, otherwise Hydra's default: the group with dots."""
+        """The package in the ``# @package`` header, otherwise Hydra's default: the group with dots."""
         return package_of(self.text()) or self.group.replace("/", ".")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A named place in the pipeline: what it comes after, and its default subcommand."""
+    """A named place in the pipeline: the stages that it comes after, and its default subcommand."""
 
     name: str
     after: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Stage:
 
 
 def package_of(text: str) -> str | None:
-    """The package that the header of a config file names; as for Hydra, the header ends with the first other line."""
+    """The package in the header of a config file; as in Hydra, the header ends at the first other line."""
     for line in text.splitlines():
         if found := _PACKAGE.match(line):
             return found.group(1)
@@ -72,7 +72,7 @@ def package_of(text: str) -> str | None:
 
 
 def folder_of(entry: str) -> Path | None:
-    """The folder that an entry of the search path means (``DIR``, ``file://DIR``, ``pkg://package.folder``)."""
+    """The folder of a search path entry (``DIR``, ``file://DIR``, ``pkg://package.folder``); None for other schemes."""
     scheme, sep, rest = entry.partition("://")
     if not sep or scheme == "file":
         return Path(rest if sep else entry)
@@ -85,7 +85,7 @@ def folder_of(entry: str) -> Path | None:
 
 
 def read_options(search_path: Sequence[str] = ()) -> dict[str, dict[str, Option]]:
-    """All groups with their options; a name that comes earlier on the path wins, the program's own come first."""
+    """All groups with their options; of equal names the first on the path wins, the program's own come first."""
     groups: dict[str, dict[str, Option]] = {}
     for folder in [PRIMARY, *(f for e in search_path if (f := folder_of(e)) is not None)]:
         for file in sorted(folder.rglob("*.yaml")):
@@ -99,7 +99,7 @@ def read_options(search_path: Sequence[str] = ()) -> dict[str, dict[str, Option]
 def read_stages(
     names: Iterable[str], load: Callable[[str], Mapping[str, Any]], subcommands: Callable[[str], Sequence[str]]
 ) -> tuple[Stage, ...]:
-    """The stages in their order. ``load`` reads a stage's file, ``subcommands`` lists the options of its group."""
+    """The stages in order. ``load`` reads a stage's file, ``subcommands`` lists the options of its group."""
     stages = []
     for name in names:
         options = subcommands(f"{STAGES}/{name}_sub")
@@ -118,7 +118,7 @@ def read_stages(
 
 
 def in_order(stages: Iterable[Stage]) -> tuple[Stage, ...]:
-    """The stages, each after those that it comes after (names of unknown stages and circles are passed over)."""
+    """Sort the stages topologically by ``after``; unknown stages and cycles are ignored."""
     todo = {stage.name: stage for stage in stages}
     done: list[Stage] = []
 
@@ -145,25 +145,25 @@ def all_before(stage: str, stages: Mapping[str, Stage]) -> tuple[str, ...]:
 
 
 def misplaced(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[Problem]:
-    """What a stage comes after has to exist, and not to be the stage itself."""
+    """The problems of a stage's ``after``: unknown stages, and cycles."""
     key = f"{STAGES}={stage.name}"
     if stage.name in all_before(stage.name, stages):
         yield Problem(key=key, message="the stage comes after itself", remedy="Correct its 'after: …'")
     for name in stage.after:
         if name not in stages:
-            message = f"it comes after '{name}', which is no stage"
+            message = f"it comes after '{name}', which is not a stage"
             yield Problem(key=key, message=message, remedy=did_you_mean(name, stages))
 
 
 def broken_file(key: str, file: Path, error: Exception) -> Problem:
-    """What is wrong with a config file that cannot be read."""
-    mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+    """The problem of a config file that cannot be read."""
+    mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
     place = f"{file}, line {mark.line + 1}" if mark else str(file)
-    return Problem(key=key, message=f"its file cannot be read: {said.splitlines()[0]}", origin=place)
+    return Problem(key=key, message=f"its file cannot be read: {reason.splitlines()[0]}", origin=place)
 
 
 def default_choices(subcommands: Iterable[Option] = ()) -> dict[str, str]:
-    """The option of each group that the primary config, or the defaults list of a subcommand, chooses."""
+    """The default option of each group, from the primary config and the defaults lists of subcommands."""
     content = load_yaml((PRIMARY / "config.yaml").read_text(encoding="utf-8"))
     choices = _choices(content["defaults"])
     for option in subcommands:
@@ -177,14 +177,14 @@ def choices_by(option: Option) -> dict[str, str]:
 
 
 def load_yaml(text: str) -> Any:
-    """What a config file says, read in C where that is possible."""
+    """Parse YAML, with libyaml where it is installed."""
     import yaml
 
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def dump_yaml(content: Any, width: int = 80) -> str:
-    """Plain values as YAML, keys in their order."""
+    """Format plain values as YAML, without sorting keys."""
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

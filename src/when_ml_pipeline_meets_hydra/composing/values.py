@@ -1,4 +1,4 @@
-"""The values of a composed config: set by overrides, resolved, and as they were written."""
+"""Sets values of a composed config, and reads them resolved or unresolved."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra.composing.config_loader import CompositionError, Loader
-from when_ml_pipeline_meets_hydra.composing.job import FOLLOWS, NEEDED, NO_SUCH_KEY
+from when_ml_pipeline_meets_hydra.composing.job import NO_SUCH_KEY, UNRESOLVED, VALUE_NEEDED
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 
 MISSING = "???"
 _NO_VARIABLE = re.compile(r".*Environment variable '([^']*)' not found.*")
-# What an interpolation may be made from, so that its value can be kept: other keys, and resolvers that are constant.
+# Interpolations whose value can be cached: of other keys, and of resolvers that are constant.
 _REFERENCE = re.compile(r"\$\{\s*(?:\.*([A-Za-z_]\w*)[\w.\[\]]*\s*\}|(?:oc\.env|oc\.create|oc\.decode|stem)\s*:)")
 
 
 def set_value(override: Override, cfg: DictConfig, loader: Loader) -> Problem | None:
-    """Set one value in ``cfg`` as Hydra does; says what is wrong with it."""
-    return _unknown_key(override, cfg) or _refused(override, cfg, loader)
+    """Set one value in ``cfg`` as Hydra does; returns the problem if that is not possible."""
+    return _unknown_key(override, cfg) or _apply(override, cfg, loader)
 
 
 def as_written(cfg: DictConfig, top: str) -> Any:
-    """What stands at a top-level key, not resolved, as plain values."""
+    """The unresolved value of a top-level key, as plain values."""
     node = cfg._get_node(top, validate_access=False)
     if isinstance(node, Container):
         return OmegaConf.to_container(node, resolve=False, enum_to_str=True)
@@ -34,7 +34,7 @@ def as_written(cfg: DictConfig, top: str) -> Any:
 
 
 def texts(node: Any) -> Iterator[str]:
-    """The texts in plain values that hold interpolations."""
+    """The strings in plain values that contain interpolations."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from texts(value)
@@ -48,7 +48,7 @@ def texts(node: Any) -> Iterator[str]:
 
 
 def references(lines: Iterable[str]) -> frozenset[str] | None:
-    """The keys that the interpolations in some texts begin with; None where the texts alone do not tell."""
+    """The top-level keys in the interpolations of some strings; None where the strings do not determine them."""
     found: set[str] = set()
     for text in lines:
         matches = list(_REFERENCE.finditer(text))
@@ -58,12 +58,11 @@ def references(lines: Iterable[str]) -> frozenset[str] | None:
     return frozenset(found)
 
 
-def _refused(override: Override, cfg: DictConfig, loader: Loader) -> Problem | None:
-    """Set one value; says what Hydra finds wrong with that."""
+def _apply(override: Override, cfg: DictConfig, loader: Loader) -> Problem | None:
     try:
         loader.apply([override], cfg)
-    except (*CompositionError, TypeError, ValueError) as error:  # the latter from inside of OmegaConf
-        # Its own words may hold the value, which may be a secret.
+    except (*CompositionError, TypeError, ValueError) as error:  # the latter two from inside OmegaConf
+        # The outer message may contain the value, which may be a secret.
         return Problem(key=override.key_or_group, message=first_line(list(chain_of(error))[-1]))
     return None
 
@@ -77,7 +76,7 @@ def _unknown_key(override: Override, cfg: DictConfig) -> Problem | None:
 
 
 def _named_keys(key: str, value: Any, node: Any) -> Iterator[str]:
-    """The keys that an override sets: ``cluster={id: a, pw: b}`` sets two, where there is a cluster already."""
+    """The keys that an override sets: ``cluster={id: a, pw: b}`` sets two if ``cluster`` exists already."""
     for part in key.split("."):
         node = node._get_node(part) if isinstance(node, DictConfig) and part in _keys(node) else None
     yield from _inner_keys(key, value, node)
@@ -119,11 +118,11 @@ def _keys(node: Container) -> list[str]:
 
 
 def plain(parent: Container, key: Any, path: str, faults: dict[str, str]) -> Any:
-    """One node as plain values; what cannot be resolved is noted and stands as ``???``."""
+    """Resolve a node to plain values; one that cannot be resolved is added to ``faults`` and becomes ``???``."""
     try:
         value = parent[key] if not OmegaConf.is_missing(parent, key) else MISSING
     except InterpolationToMissingValueError:
-        faults[path] = FOLLOWS
+        faults[path] = UNRESOLVED
         return MISSING
     except OmegaConfBaseException as error:
         faults[path] = _NO_VARIABLE.sub(r"the environment variable \1 is not set", first_line(error))
@@ -133,26 +132,26 @@ def plain(parent: Container, key: Any, path: str, faults: dict[str, str]) -> Any
     if isinstance(value, ListConfig):
         return [plain(value, i, f"{path}[{i}]", faults) for i in range(len(value))]
     if value == MISSING:
-        faults[path] = NEEDED
+        faults[path] = VALUE_NEEDED
     elif isinstance(value, str) and not is_text(value):
-        faults[path] = "holds bytes that are no text in UTF-8"
+        faults[path] = "contains bytes that are not valid UTF-8"
         return MISSING
     return value
 
 
 def is_text(value: str) -> bool:
-    """Whether a text can be written down: what comes from bytes that are no UTF-8 cannot."""
+    """Whether a string can be encoded: one from bytes that are not valid UTF-8 cannot."""
     return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what caused it."""
+    """An error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def first_line(error: BaseException) -> str:
-    """The first line that an error, or what caused it, has to say."""
+    """The first line of the message of an error, or of its causes if that is empty."""
     lines = (line for e in chain_of(error) for line in str(e).strip().splitlines())
     return next((line for line in lines if line.strip()), type(error).__name__)

@@ -1,1 +1,1 @@
-"""Where results are kept: the store, its locks, and files that survive a crash."""
+"""The store of results, its locks, and crash-safe files."""

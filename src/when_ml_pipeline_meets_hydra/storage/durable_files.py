@@ -1,4 +1,4 @@
-"""Files that survive a crash: written under another name, synced, renamed; or appended line by line."""
+"""Crash-safe files: written under a temporary name, synced and renamed; or appended line by line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def sync(path: Path) -> None:
-    """Return when the content of a file, or the names in a directory, are on the disk."""
+    """Flush the content of a file, or the entries of a directory, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -18,12 +18,12 @@ def sync(path: Path) -> None:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace the file by ``content``; whoever reads sees the old one or the new one, whole."""
+    """Replace the file by ``content`` atomically: readers see either the old file or the new one."""
     write_parts(path, (content,))
 
 
 def write_parts(path: Path, parts: Iterable[bytes]) -> None:
-    """Replace the file by ``parts``, one after the other, as ``write`` does."""
+    """Replace the file by the concatenated ``parts``, as ``write`` does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
     try:
@@ -38,7 +38,7 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append one line, after cutting off what a killed writer left of its own. Needs a lock around it."""
+    """Append one line, after removing the incomplete line of a killed writer. The caller holds a lock."""
     end = sum(map(len, _lines(path)))
     with path.open("ab") as file:
         file.truncate(end)
@@ -48,7 +48,7 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def read_lines(path: Path) -> list[bytes]:
-    """The complete lines of a file that is only ever appended to; none where there is no file."""
+    """The complete lines of an append-only file; none if there is no file."""
     return [line[:-1] for line in _lines(path)]
 
 
@@ -64,20 +64,20 @@ def sha256(path: Path) -> str:
 
 
 def stamp(path: str) -> tuple[int, int] | None:
-    """Changes whenever a file is replaced; None where there is none. Costs one call of ``stat``."""
+    """Modification time (ns) and inode, which change when a file is replaced; None if there is no file."""
     try:
-        found = os.stat(path)  # noqa: PTH116 (Path.stat costs twice as much)
+        status = os.stat(path)  # noqa: PTH116 (Path.stat costs twice as much)
     except FileNotFoundError:
         return None
-    return found.st_mtime_ns, found.st_ino
+    return status.st_mtime_ns, status.st_ino
 
 
 def is_running(process: int) -> bool:
-    """Whether the process of this machine that left something behind still runs."""
+    """Whether a process with this id runs on this machine."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's
+        pass  # it belongs to another user
     return True

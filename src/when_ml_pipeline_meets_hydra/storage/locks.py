@@ -1,7 +1,7 @@
-"""One process at a time, across processes and hosts that share a file system.
+"""Locks across processes and hosts that share a file system.
 
-The lock is the operating system's (``flock``), so that of a process that died is free at once. Its file holds the name
-of who holds it; it is never removed, since another process may just be opening it.
+The lock is the operating system's (``flock``), so it is released at once when its process dies. The lock file contains
+the name of the holder; it is never removed, since another process may be opening it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 class LockHeld(Exception):
-    """The lock is held by another process; ``holder`` is its name, empty if not written yet."""
+    """Another process holds the lock; ``holder`` is its name, empty if it has not written it yet."""
 
     def __init__(self, holder: str) -> None:
         super().__init__(holder)
@@ -39,20 +39,20 @@ def hold(file: Path, holder: str = "", *, patience: float = 0) -> Iterator[None]
         finally:
             os.ftruncate(handle, 0)
     finally:
-        _HELD.discard(handle)
+        _HANDLES.discard(handle)
         os.close(handle)
 
 
-_HELD: set[int] = set()
+_HANDLES: set[int] = set()
 
 
-def _let_go() -> None:
-    for handle in _HELD:
+def _release_all() -> None:
+    for handle in _HANDLES:
         os.close(handle)
-    _HELD.clear()
+    _HANDLES.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)  # a child must not hold on to the lock when its parent is gone
+os.register_at_fork(after_in_child=_release_all)  # a child must not keep the lock after its parent ended
 
 
 def _open(file: Path) -> int:
@@ -62,7 +62,7 @@ def _open(file: Path) -> int:
     except FileNotFoundError:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(file, flags, 0o666)
-    _HELD.add(handle)
+    _HANDLES.add(handle)
     return handle
 
 

@@ -1,8 +1,8 @@
-"""Where results are kept: one directory per key, written under a temporary name and renamed.
+"""Stores results in one directory per key, which is written under a temporary name and renamed.
 
-``<root>/<first two digits>/<key>/`` holds ``inputs.json`` (what the key is the digest of), ``artifact.json`` (type,
-facts, files with sizes and digests), ``log.txt`` and ``files/``. Locks and the pointers to the latest result only save
-work: without them a step is computed again or its reason reads "new", never is an answer wrong.
+``<root>/<first two digits>/<key>/`` has ``inputs.json`` (the key is its digest), ``artifact.json`` (type, facts, files
+with sizes and digests), ``log.txt`` and ``files/``. Locks and the pointers to the latest result only save work: without
+them a step is computed again, or its reason is "new", but no result is wrong.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ARTIFACT, INPUTS, FILES, LOG = "artifact.json", "inputs.json", "files", "log.txt
 
 
 class StoreError(PipelineError):
-    """The store holds something that it should not."""
+    """A result is damaged, does not match its key, or cannot be stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,46 +56,46 @@ class Store:
         self.root = root.absolute()
 
     def has(self, key: str) -> bool:
-        """Whether the result is there, whole."""
-        return os.path.isfile(f"{self.root}/{key[:2]}/{key}/{ARTIFACT}")  # noqa: PTH113 - asked for every step
+        """Whether the result of ``key`` is stored."""
+        return os.path.isfile(f"{self.root}/{key[:2]}/{key}/{ARTIFACT}")  # noqa: PTH113 - called for every step
 
     def inputs(self, key: str) -> Mapping[str, Any] | None:
-        """What a stored result was made from."""
+        """The inputs of a stored result, of which its key is the digest; None if it is not stored."""
         return _read_json(self._dir(key) / INPUTS)
 
     def last_inputs(self, function: str) -> Mapping[str, Any] | None:
-        """What the latest stored result of ``function`` was made from; None where there is none."""
+        """The inputs of the latest stored result of ``function``; None if there is none."""
         latest = self.root / "latest" / function
-        found = self.inputs(latest.read_text().strip()) if latest.is_file() else None
-        return found if found and {"arguments", "artifacts", "code"} <= found.keys() else None
+        inputs = self.inputs(latest.read_text().strip()) if latest.is_file() else None
+        return inputs if inputs and {"arguments", "artifacts", "code"} <= inputs.keys() else None
 
     def load(self, key: str, inputs: Mapping[str, Any], kind: type[Artifact]) -> Artifact:
-        """The stored artifact. Raises ``StoreError`` where what it was made from differs from ``inputs``."""
+        """Load a stored artifact. Raises ``StoreError`` if it is damaged or was made from other ``inputs``."""
         folder = self._dir(key)
         if _read(folder / INPUTS) != (wanted := _json(inputs)):
             stored = _read_json(folder / INPUTS)
             if stored != json.loads(wanted):
-                message = f"{folder / INPUTS} is not what this step is made from{_REMOVE.format(folder)}"
+                message = f"{folder / INPUTS} differs from the inputs of this step{_REMOVE.format(folder)}"
                 raise StoreError(f"{message}:\n{_difference(stored, inputs)}")
         manifest = _read_json(folder / ARTIFACT)
         if not _is_whole(manifest):
             raise StoreError(f"{folder / ARTIFACT} is damaged{_REMOVE.format(folder)}")
-        with suppress(OSError):  # a store that can only be read serves all the same
+        with suppress(OSError):  # the store may be read-only
             os.utime(folder / ARTIFACT)
         return _artifact(kind, manifest["facts"], folder)
 
     def put(
         self, key: str, inputs: Mapping[str, Any], kind: type[Artifact], compute: Callable[[Path], Any], log: Path
     ) -> Artifact:
-        """Compute a result into an empty directory and store it; on any error nothing is kept. Needs its lock."""
+        """Compute a result in an empty directory and store it, or nothing on any error. The caller holds its lock."""
         temporary = self.root / "tmp" / f"{key}.{uuid4().hex}"
         self.remove_unfinished(key)
         files = temporary / FILES
-        _to_place(temporary, temporary.mkdir)
+        _with_parents(temporary, temporary.mkdir)
         files.mkdir()
         try:
             facts = _facts(compute(files), kind, files)
-            artifact = _artifact(kind, facts, self._dir(key))  # what cannot be loaded is not stored
+            artifact = _artifact(kind, facts, self._dir(key))  # raises if it cannot be loaded
             _write(temporary / ARTIFACT, _json(_manifest(kind, facts, files)))
             _write(temporary / INPUTS, _json(inputs))
             if log.is_file():
@@ -105,7 +105,7 @@ class Store:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         self.forget_checkpoints(key)
-        self._point(self.root / "latest" / str(inputs["function"]), key)
+        self._set_latest(self.root / "latest" / str(inputs["function"]), key)
         return artifact
 
     def lock(self, key: str, run: str, *, patience: float = 0) -> AbstractContextManager[None]:
@@ -114,20 +114,20 @@ class Store:
         return hold(self.root / "locks" / f"{key}.lock", holder, patience=patience)
 
     def checkpoints(self, key: str) -> Path:
-        """Where computations of ``key`` leave what the next one can go on from, until there is a result."""
+        """The folder of checkpoints, from which the next computation of ``key`` resumes; removed after success."""
         return self.root / "checkpoints" / key
 
     def forget_checkpoints(self, key: str) -> None:
-        """Let the next computation of ``key`` begin at the start. Needs its lock."""
+        """Remove the checkpoints of ``key``. The caller holds its lock."""
         shutil.rmtree(self.checkpoints(key), ignore_errors=True)
 
     def results(self) -> Iterator[Stored]:
         """All stored results, the oldest first."""
-        found = []
+        stored = []
         for folder in self._folders():
             manifest, inputs = _read_json(folder / ARTIFACT), _read_json(folder / INPUTS)
             if _is_whole(manifest) and inputs:
-                found.append(
+                stored.append(
                     Stored(
                         key=folder.name,
                         function=inputs["function"],
@@ -137,10 +137,10 @@ class Store:
                         size=sum(f["size"] for f in manifest["files"].values()),
                     )
                 )
-        yield from sorted(found, key=lambda s: s.created)
+        yield from sorted(stored, key=lambda s: s.created)
 
     def verify(self) -> Iterator[str]:
-        """Everything that is wrong with the stored results; reads every file."""
+        """A message for each defect of the stored results; reads every file."""
         for folder in self._folders():
             manifest, inputs = _read_json(folder / ARTIFACT), _read_json(folder / INPUTS)
             if not _is_whole(manifest):
@@ -148,10 +148,10 @@ class Store:
             else:
                 yield from _wrong_files(folder, manifest["files"])
             if digest(inputs) != folder.name:
-                yield f"{folder / INPUTS}: not what the key was made from"
+                yield f"{folder / INPUTS}: the key is not its digest"
 
     def unfinished(self, *, remove: bool = False) -> list[Path]:
-        """What runs that failed or were killed left behind; no other process is working on it."""
+        """The folders that failed or killed runs left behind, and that no process is working on."""
         left = []
         for folder in sorted([*(self.root / "tmp").glob("*"), *(self.root / "checkpoints").glob("*")]):
             with suppress(LockHeld, OSError), self.lock(folder.name.partition(".")[0], "store gc"):
@@ -161,12 +161,12 @@ class Store:
         return left
 
     def remove(self, key: str) -> None:
-        """Remove one result; it is computed again when it is needed."""
+        """Remove a result; it is computed again when needed."""
         with self.lock(key, "store gc", patience=float("inf")):
-            self._retire(self._dir(key))
+            self._remove_atomically(self._dir(key))
 
     def remove_unfinished(self, key: str) -> None:
-        """Remove what a computation left behind that was killed, but not its checkpoints. Needs its lock."""
+        """Remove the files of a killed computation, but not its checkpoints. The caller holds its lock."""
         with suppress(FileNotFoundError), os.scandir(self.root / "tmp") as found:
             for folder in [f.path for f in found if f.name.startswith(f"{key}.")]:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -178,25 +178,25 @@ class Store:
         yield from sorted(f for f in self.root.glob("[0-9a-f][0-9a-f]/*") if f.is_dir())
 
     def _publish(self, temporary: Path, key: str) -> None:
-        """Let a whole result appear under its key. All of it is on the disk before it has its name.
+        """Rename a complete result to its key, after syncing all of its files.
 
-        That the name is on the disk, too, is not waited for: without it the result is computed again.
+        The new name itself is not synced: if it is lost, the result is computed again.
         """
         final = self._dir(key)
         durable_files.sync(temporary)
-        self._retire(final)
-        _to_place(final, lambda: temporary.rename(final))
+        self._remove_atomically(final)
+        _with_parents(final, lambda: temporary.rename(final))
 
-    def _point(self, latest: Path, key: str) -> None:
-        """Note the latest result of a function. Only the reason of a later step reads it, so it may be lost."""
+    def _set_latest(self, latest: Path, key: str) -> None:
+        """Write the latest key of a function. It may fail, since only the reason of a later step depends on it."""
         with suppress(OSError):
-            _to_place(latest, lambda: latest.write_text(key))
+            _with_parents(latest, lambda: latest.write_text(key))
 
-    def _retire(self, folder: Path) -> None:
-        """Make a result vanish as a whole."""
+    def _remove_atomically(self, folder: Path) -> None:
+        """Move a result out of the store, then delete it."""
         if folder.exists():
             away = self.root / "tmp" / f"{folder.name}.{uuid4().hex}"
-            _to_place(away, lambda: folder.rename(away))
+            _with_parents(away, lambda: folder.rename(away))
             shutil.rmtree(away, ignore_errors=True)
 
 
@@ -204,8 +204,8 @@ _REMOVE = ". Remove {} to compute it again"
 _HOST = os.uname().nodename
 
 
-def _to_place(path: Path, make: Callable[[], object]) -> None:
-    """Make ``path``, and the folder that it lies in where there is none yet."""
+def _with_parents(path: Path, make: Callable[[], object]) -> None:
+    """Call ``make`` to create ``path``, after creating its parent folders if they are missing."""
     try:
         make()
     except FileNotFoundError:
@@ -219,7 +219,7 @@ def _adapter(kind: Any) -> TypeAdapter[Artifact]:
 
 
 def _facts(artifact: Any, kind: Any, files: Path) -> dict[str, Any]:
-    """What an artifact says besides its path, as JSON. Raises ``StoreError`` where it is not what was announced."""
+    """The fields of an artifact without its path. Raises ``StoreError`` if it is not a ``kind`` in ``files``."""
     if not isinstance(artifact, kind) or artifact.path != files:
         raise StoreError(f"the step has to return a {kind.__name__} with path=out, but returned {artifact!r}"[:300])
     facts: dict[str, Any] = _adapter(kind).dump_python(artifact, mode="json")
@@ -232,7 +232,7 @@ def _artifact(kind: Any, facts: Mapping[str, Any], folder: Path) -> Artifact:
 
 
 def _manifest(kind: type[Artifact], facts: Mapping[str, Any], files: Path) -> dict[str, Any]:
-    """What is noted about a result; its files are on the disk afterwards."""
+    """The manifest of a result; syncs its files to the disk."""
     manifest = {
         "type": f"{kind.__module__}.{kind.__qualname__}",
         "created": time.time(),
@@ -243,34 +243,34 @@ def _manifest(kind: type[Artifact], facts: Mapping[str, Any], files: Path) -> di
 
 
 def _synced(folder: Path, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """The name, size and digest of each file below a folder, once it is on the disk."""
-    with os.scandir(folder) as found:
-        entries = list(found)
+    """The name, size and digest of each file below a folder, after syncing it to the disk."""
+    with os.scandir(folder) as listing:
+        entries = list(listing)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _synced(Path(entry.path), f"{place}{entry.name}/")
         elif entry.is_file():
             with Path(entry.path).open("rb") as stream:
-                found_digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
                 os.fsync(stream.fileno())
-                yield f"{place}{entry.name}", {"size": stream.tell(), "sha256": found_digest}
+                yield f"{place}{entry.name}", {"size": stream.tell(), "sha256": sha256}
     if entries:
         durable_files.sync(folder)
 
 
 def _is_whole(manifest: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a manifest says what it said when it was written."""
+    """Whether a manifest is unchanged since it was written."""
     return manifest is not None and manifest.get("sha256") == digest(
         {k: v for k, v in manifest.items() if k != "sha256"}
     )
 
 
 def _wrong_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    for name, said in files.items():
+    for name, expected in files.items():
         file = folder / FILES / name
         if not file.is_file():
             yield f"{file}: missing"
-        elif file.stat().st_size != said["size"] or durable_files.sha256(file) != said["sha256"]:
+        elif file.stat().st_size != expected["size"] or durable_files.sha256(file) != expected["sha256"]:
             yield f"{file}: changed since it was stored"
     for file in sorted((folder / FILES).rglob("*")):
         if file.is_file() and file.relative_to(folder / FILES).as_posix() not in files:

@@ -12,7 +12,7 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.cache import compositions
-from when_ml_pipeline_meets_hydra.composing.job import FOLLOWS, NEEDED, RUN_FOLDER, Composed, Job, Request
+from when_ml_pipeline_meets_hydra.composing.job import RUN_FOLDER, UNRESOLVED, VALUE_NEEDED, Composed, Job, Request
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.hydra_jobs.folders import JobFolders
@@ -43,7 +43,8 @@ def _config(job: Job, args: Namespace) -> Mapping[str, Any]:
         return {}
     if not args.resolve:
         return job.raw
-    if wrong := [Problem(key=k, message=fault) for k, fault in job.faults.items() if fault not in (NEEDED, FOLLOWS)]:
+    missing = (VALUE_NEEDED, UNRESOLVED)
+    if wrong := [Problem(key=k, message=fault) for k, fault in job.faults.items() if fault not in missing]:
         raise BadInput(*wrong)
     return job.config
 

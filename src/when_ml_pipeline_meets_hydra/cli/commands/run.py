@@ -57,10 +57,10 @@ def _general_help(folders: Sequence[str]) -> int:
 
 
 def _replayed(words: list[str]) -> int | None:
-    """Replay a command of which nothing has changed; None where it has to be run."""
-    from when_ml_pipeline_meets_hydra.cache.runs import recall
+    """Replay a cached run; None if the command has to be run."""
+    from when_ml_pipeline_meets_hydra.cache.runs import find_cached_run
 
-    if (cached := recall(words)) is None:
+    if (cached := find_cached_run(words)) is None:
         return None
     from when_ml_pipeline_meets_hydra.cli.output import output_observer
 
@@ -69,12 +69,12 @@ def _replayed(words: list[str]) -> int | None:
 
 
 def _run(args: Namespace, words: list[str]) -> int:
-    from when_ml_pipeline_meets_hydra.cache.runs import remember
+    from when_ml_pipeline_meets_hydra.cache.runs import cache_run
     from when_ml_pipeline_meets_hydra.cli.output import output_observer
     from when_ml_pipeline_meets_hydra.pipeline import run
 
     started = time.time()
     with output_observer(as_json=args.json) as observer:
         done = run(args.overrides, multirun=args.multirun, config_dirs=args.config_dir, observer=observer)
-    remember(words, done, started)
+    cache_run(words, done, started)
     return int(done.exit_code)
