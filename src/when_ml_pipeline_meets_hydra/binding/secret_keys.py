@@ -21,7 +21,7 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
     """
     nodes = {(key, id(node)): node for job in composed.jobs for key, node in job.config.items()}
     keys: set[str] = set()
-    asked: set[tuple[Any, ...]] = set()
+    visited: set[tuple[Any, ...]] = set()
     read: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for job in composed.jobs:
         subcommands = [job.config.get(f"{stage}_sub") for stage in composed.stages]
@@ -29,8 +29,8 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
         state = (*map(id, subcommands), allowed)
         for key, node in job.config.items():
             is_overridden = job.overridden is None or key in job.overridden
-            if is_overridden and (key, id(node), state) not in asked:
-                asked.add((key, id(node), state))
+            if is_overridden and (key, id(node), state) not in visited:
+                visited.add((key, id(node), state))
                 hint = try_locate(node, allowed)
                 if hint is None:
                     if state not in read:

@@ -209,14 +209,14 @@ def _prepared(cached: Mapping[str, Any], home: Path) -> Prepared:
     """The cached run as ``Prepared``, without the configs and values that its replay does not need."""
     jobs = {job["number"]: _job(job) for job in cached["jobs"]}
     steps = {step["key"]: _step(step) for step in cached["steps"]}
-    asked = dict(cached["requested"])
+    requested = dict(cached["requested"])
     return Prepared(
         request=Request(overrides=(), multirun=cached["multirun"]),
         bound=Bound(
-            calls=tuple((job, steps[asked[number]].call) for number, job in jobs.items()),
+            calls=tuple((job, steps[requested[number]].call) for number, job in jobs.items()),
             settings=Settings(home=home),
         ),
-        plan=Plan(steps=tuple(steps.values()), requested=asked),
+        plan=Plan(steps=tuple(steps.values()), requested=requested),
         hydra={},
         search_path=(),
         is_constant=True,
