@@ -218,9 +218,9 @@ class Stranger(BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("code", "body", "said"),
     [
-        (200, b"<html>", "not as a model server"),
+        (200, b"<html>", "no response of a model server"),
         (200, b"{}", "is not understood"),
-        (200, b"[1]", "not as a model server"),
+        (200, b"[1]", "no response of a model server"),
         (302, b"{}", "answered 302"),
         (404, b"<html>", "answered 404"),
         (500, b'{"error": "the server failed"}', "failed: the server failed"),
@@ -262,8 +262,8 @@ def test_options_of_the_http_cluster(change: dict[str, Any], said: str) -> None:
 
 def test_option_classes_import_no_ml_library() -> None:
     heavy = "{'numpy', 'polars', 'onnx', 'onnxruntime', 'sklearn', 'pyarrow', 'fastapi', 'httpx', 'uvicorn'}"
-    modules = ["clusters.http", "clusters.local", "clusters.interface", "stages.deployment", "cli.serve"]
-    lines = [f"import when_ml_pipeline_meets_hydra.{module}" for module in modules]
+    modules = ["deploy.clusters.http", "deploy.clusters.local", "deploy.clusters.interface", "cli.commands.serve"]
+    lines = [f"import when_ml_pipeline_meets_hydra.{module}" for module in [*modules, "stages.deployment"]]
     code = "\n".join([*lines, f"import sys; print({heavy} & set(sys.modules))"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
