@@ -132,7 +132,7 @@ def test_what_cannot_be_is_refused(api: tuple[Kubernetes, Path], storage: Path, 
         with pytest.raises(Refused, match=r"(?i)'nothing") as raised:
             ask()
         assert raised.value.key == "model_name"
-    with pytest.raises(Refused, match="does not know who we are") as raised:
+    with pytest.raises(Refused, match="does not accept the credentials") as raised:
         kserve(storage, context="stranger").status("things")
     assert "wr0ng-token" not in str(raised.value)
     with pytest.raises(StepFailed, match=r"The Kubernetes API at http://127\.0\.0\.1:1 cannot be reached"):
