@@ -190,8 +190,8 @@ def test_what_an_option_finds_in_its_data_is_said_without_it(tmp_path: Path) -> 
 def test_an_unexpected_error_of_the_program_tells_nothing(tmp_path: Path, own_home: Path) -> None:
     code = (
         "import sys; from when_ml_pipeline_meets_hydra import cli, pipeline\n"
-        "def broken(overrides, **_): raise RuntimeError(f'broken by {overrides}')\n"
-        "pipeline.prepare = broken\n"
+        "def broken(request): raise RuntimeError(f'broken by {request.overrides}')\n"
+        "pipeline.compose = broken\n"
         "sys.exit(cli.main(sys.argv[1:]))\n"
     )
     words = [f"target.login.phrase={SECRET}", f"++cluster.pw='{SHORT}'", "c=ship", *DIR]

@@ -158,7 +158,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_drift_of_a_served_model(server: Server, cli: Cli, tmp_path: Path) -> None:
     there = ["deployment/cluster=http", f"cluster.url={server.url}", f"cluster.id={ID}"]
     secret = {"WMH_CLUSTER_PW": PASSWORD}
-    nothing = inside("cluster", "drift", "things", *there, env=secret)
+    nothing = cli("cluster", "drift", "things", *there, env=secret)
     assert (nothing.code, nothing.err) == (0, "")
     assert "things version 1 on http received no requests in these days" in nothing.out
     rows = [tiny.json_row({**row, "weight": 50_000.0}) for row in tiny.ROWS] * 7
@@ -177,11 +177,11 @@ def test_drift_of_a_served_model(server: Server, cli: Cli, tmp_path: Path) -> No
     assert "> 3100: 10.0% → 100.0%" in lines[1]
     assert "things version 1 on http: 420 rows of 3 requests" in found.out
     assert Path("drift.svg").read_text().startswith("<?xml")
-    report = json.loads(inside("cluster", "drift", "things", *there, "--json", env=secret).out)
+    report = json.loads(cli("cluster", "drift", "things", *there, "--json", env=secret).out)
     assert [report["features"][0]["name"], report["features"][0]["level"]] == ["weight", "drifted"]
     assert report["prediction"]["level"] == "drifted"
     assert sum(report["prediction"]["service"]["counts"]) == 420
-    local = inside("cluster", "drift", "things", f"cluster.path={tmp_path / 'models'}")
+    local = cli("cluster", "drift", "things", f"cluster.path={tmp_path / 'models'}")
     assert local.out.splitlines()[:-1] == lines[:-2]
 
 
