@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_GITIGNORE = "# Created by when_ml_pipeline_meets_hydra: results and records do not belong into a repository.\n*\n"
+_GITIGNORE = "# Created by when_ml_pipeline_meets_hydra: results and records are not for a repository.\n*\n"
 
 
 def make_home(home: Path) -> None:
