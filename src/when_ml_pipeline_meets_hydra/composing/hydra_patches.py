@@ -110,11 +110,12 @@ def libyaml() -> Iterator[None]:
     if _ORIGINAL is None:
         yield
         return
-    _utils.get_yaml_loader = _loader
+    module: Any = _utils  # OmegaConf 2.4 has no such name
+    module.get_yaml_loader = _loader
     try:
         yield
     finally:
-        _utils.get_yaml_loader = _ORIGINAL
+        module.get_yaml_loader = _ORIGINAL
 
 
 @cache
