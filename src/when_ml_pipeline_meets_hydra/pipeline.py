@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import overload
 
@@ -30,26 +31,34 @@ def run_request(request: Request, observer: RunObserver | None = None) -> Prepar
     composed = compose(request)
     bound = bind(composed)
     store = Store(bound.settings.home / "store")
-    plan = make_plan(bound.calls, is_stored=store.has, last_inputs=store.last_inputs, force=bound.settings.force)
-    check(plan, bound, composed)
-    prepared = Prepared(
-        request=request,
-        bound=bound,
-        plan=plan,
-        hydra=composed.hydra,
-        search_path=composed.search_path,
-        is_constant=composed.is_constant,
-        unused=bound.unused,
-    )
-    if observer is None:
-        return prepared
-    recording = Recording(prepared, observer)
-    try:
-        for outcome in execute(plan, recording.execution_context):
-            recording.add(outcome)
-    except KeyboardInterrupt:
-        return recording.end(interrupted=True)
-    return recording.end()
+    with store.hold() if observer else nullcontext() as hold:
+        plan = make_plan(
+            bound.calls,
+            is_stored=store.has,
+            damage=store.damage,
+            last_inputs=store.last_inputs,
+            force=bound.settings.force,
+        )
+        check(plan, bound, composed)
+        prepared = Prepared(
+            request=request,
+            bound=bound,
+            plan=plan,
+            hydra=composed.hydra,
+            search_path=composed.search_path,
+            is_constant=composed.is_constant,
+            unused=bound.unused,
+        )
+        if observer is None or hold is None:
+            return prepared
+        recording = Recording(prepared, observer)
+        hold.keep(step.key for step in plan.steps)
+        try:
+            for outcome in execute(plan, recording.execution_context):
+                recording.add(outcome)
+        except KeyboardInterrupt:
+            return recording.end(interrupted=True)
+        return recording.end()
 
 
 def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Folders = ()) -> Prepared:

@@ -32,7 +32,7 @@ from when_ml_pipeline_meets_hydra.storage import durable_files
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
-FORMAT = 5
+FORMAT = 6
 FOLDER = "cache"
 REASON = "nothing changed"
 MOST_JOBS = 200
@@ -191,9 +191,13 @@ def _step_json(outcome: Outcome, home: Path) -> dict[str, Any]:
 
 
 def _stored(key: str, home: Path) -> str:
+    """A digest of a stored result: the content of its JSON files, and size, times and inode of the others.
+
+    A file that was written to since is noticed by its times; the run that follows reads its content.
+    """
     folder = home / "store" / key[:2] / key
     content = b"".join((folder / name).read_bytes() for name in ("inputs.json", "artifact.json"))
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(content + repr([*durable_files.states(str(folder / "files"))]).encode()).hexdigest()
 
 
 def _is_stored(steps: Sequence[Mapping[str, Any]], home: Path) -> bool:

@@ -132,7 +132,7 @@ def _compute(task: Task, observer: Observer, started: float) -> Outcome | Locked
     if "run_id" in step.call.specials:
         raise StepFailed("its parameter 'run_id' is for effects: what is stored belongs to no run")
     with store.lock(step.key, task.run_id, patience=task.patience):
-        if store.has(step.key) and not step.is_forced:
+        if store.has(step.key) and not step.is_forced and not store.damage(step.key):
             return _stored(step, store, "another run computed it meanwhile")
         artifact = store.put(
             step.key, step.inputs, step.call.returns, lambda out: _call_on_same_data(task, observer, out), task.log
@@ -178,8 +178,13 @@ def _changed_data(call: Call) -> str | None:
 
 
 def _call(task: Task, observer: Observer, out: Path) -> Any:
-    """Call the function with the parameters that it has; its output goes to the log and to the observer."""
+    """Call the function with the parameters that it has; its output goes to the log and to the observer.
+
+    Raises ``StoreError`` if a file of an artifact that it receives is not the one that was stored.
+    """
     call = task.step.call
+    for artifact in task.received.values():
+        task.store.confirm(artifact)
 
     def progress(done: float, total: float | None = None, message: str = "") -> None:
         observer.step_progress(task.step, done, total, message)

@@ -32,7 +32,8 @@ class Step:
 
     ``key`` is the digest of ``inputs``; ``needs`` maps parameters to the keys of the artifacts that they receive;
     ``after`` are the keys of the steps of its combination that have to succeed first. ``follows`` is the key of the
-    effect that has to end before this one starts, so that effects take place in the order of the jobs.
+    effect that has to end before this one starts, so that effects take place in the order of the jobs. ``damage`` says
+    what is wrong with its stored result, which is computed again.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Step:
     reason: str
     follows: str | None = None
     is_forced: bool = False
+    damage: str | None = None
 
     @property
     def is_storable(self) -> bool:
@@ -71,19 +73,25 @@ def make_plan(
     is_stored: Callable[[str], bool],
     last_inputs: Callable[[str], Inputs | None],
     force: Collection[str] = (),
+    damage: Callable[[str], str | None] = lambda _: None,
 ) -> Plan:
     """Plan the steps of bound jobs.
 
-    ``is_stored(key)`` returns whether a result is stored, ``last_inputs(function)`` the inputs of its latest stored
-    result (for the reasons); ``force`` are the stages to run again.
+    ``is_stored(key)`` returns whether a result is stored, ``damage(key)`` what is wrong with it (None: it is whole),
+    ``last_inputs(function)`` the inputs of its latest stored result (for the reasons); ``force`` are the stages to run
+    again.
     """
     last_inputs = cache(last_inputs)
     drafts = _drafts(calls)
-    needed = _needed(drafts, is_stored, force)
+    found = {key for key, draft in drafts.items() if storable(draft.call) and is_stored(key)}
+    damages = {key: wrong for key in found if (wrong := damage(key))}
+    is_stored = (found - damages.keys()).__contains__
+    needed = _needed(drafts, is_stored, force, damages)
     steps: dict[str, Step] = {}
     effects: dict[Callable[..., Any], str] = {}
     for key, draft in drafts.items():
         upstream = [steps[k] for k in draft.needs.values()]
+        wrong = damages.get(key)
         action, reason = _decide(key, draft, needed, upstream, is_stored, last_inputs, force)
         steps[key] = Step(
             key=key,
@@ -93,9 +101,10 @@ def make_plan(
             after=tuple(draft.after),
             jobs=tuple(draft.jobs),
             action=action,
-            reason=reason,
+            reason=f"its stored result is damaged ({wrong})" if wrong else reason,
             follows=effects.get(draft.call.function) if draft.call.is_effect else None,
             is_forced=draft.call.stage in force,
+            damage=wrong,
         )
         effects |= {draft.call.function: key} if draft.call.is_effect else {}
     return Plan(steps=tuple(steps.values()), requested={n: k for k, d in drafts.items() for n in d.requested_by})
@@ -203,11 +212,16 @@ def _before(call: Call, stage_keys: Mapping[str, str]) -> Iterator[str]:
         yield from (stage_keys[s] for s in call.after if s in stage_keys)
 
 
-def _needed(drafts: Mapping[str, _Draft], is_stored: Callable[[str], bool], force: Collection[str]) -> set[str]:
-    """Return the keys of the steps that are requested, forced, or needed by a step that runs."""
+def _needed(
+    drafts: Mapping[str, _Draft],
+    is_stored: Callable[[str], bool],
+    force: Collection[str],
+    damaged: Collection[str],
+) -> set[str]:
+    """Return the keys of the steps that are requested, forced, damaged, or needed by a step that runs."""
     needed: set[str] = set()
     for key, draft in reversed(list(drafts.items())):
-        if draft.requested_by or key in needed or draft.call.stage in force:
+        if draft.requested_by or key in needed or key in damaged or draft.call.stage in force:
             needed.add(key)
             if _runs(key, draft, is_stored, force):
                 needed |= set(draft.needs.values())

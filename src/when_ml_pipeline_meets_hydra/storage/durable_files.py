@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -70,6 +70,18 @@ def stamp(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_mtime_ns, status.st_ino
+
+
+def states(folder: str, place: str = "") -> Iterator[tuple[str | int, ...]]:
+    """Yield name, size, times (ns) and inode of each file below a folder, which change when the file does."""
+    with os.scandir(folder) as listing:
+        entries = sorted(listing, key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from states(entry.path, f"{place}{entry.name}/")
+        else:
+            at = entry.stat()
+            yield f"{place}{entry.name}", at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino
 
 
 def is_running(process: int) -> bool:

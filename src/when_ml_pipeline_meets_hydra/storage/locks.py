@@ -23,15 +23,21 @@ class LockHeld(Exception):
 
 
 @contextmanager
-def hold(file: Path, holder: str = "", *, patience: float = 0) -> Iterator[None]:
-    """Hold a lock under the name ``holder``. Raises ``LockHeld`` if it is not free within ``patience`` seconds."""
+def hold(file: Path, holder: str = "", *, patience: float = 0, shared: bool = False) -> Iterator[None]:
+    """Hold a lock under the name ``holder``. Raises ``LockHeld`` if it is not free within ``patience`` seconds.
+
+    Several processes may hold it together if all of them say ``shared``; such holders have no name.
+    """
     until = time.monotonic() + patience
     handle = _open(file)
     try:
-        while not _try(handle):
+        while not _try(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if time.monotonic() >= until:
                 raise LockHeld(os.pread(handle, 1000, 0).decode(errors="replace"))
             time.sleep(0.05)
+        if shared:
+            yield
+            return
         os.ftruncate(handle, 0)
         os.pwrite(handle, holder.encode(), 0)
         try:
@@ -66,9 +72,9 @@ def _open(file: Path) -> int:
     return handle
 
 
-def _try(handle: int) -> bool:
+def _try(handle: int, kind: int) -> bool:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -2,7 +2,8 @@
 
 ``<root>/<first two digits>/<key>/`` has ``inputs.json`` (the key is its digest), ``artifact.json`` (type, facts, files
 with sizes and digests), ``log.txt`` and ``files/``. Locks and the pointers to the latest result only save work: without
-them a step is computed again, or its reason is "new", but no result is wrong.
+them a step is computed again, or its reason is "new", but no result is wrong. ``holds/`` has a file for each running
+run, with the keys of its steps, which ``store gc`` spares.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 from uuid import uuid4
 
 from pydantic import TypeAdapter
@@ -26,11 +27,10 @@ from pydantic_core import to_json
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import PipelineError
-from when_ml_pipeline_meets_hydra.storage import durable_files
-from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
+from when_ml_pipeline_meets_hydra.storage import durable_files, integrity
+from when_ml_pipeline_meets_hydra.storage.holds import Hold, held_keys, without_runs
+from when_ml_pipeline_meets_hydra.storage.integrity import ARTIFACT, FILES, INPUTS, LOG
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
-
-ARTIFACT, INPUTS, FILES, LOG = "artifact.json", "inputs.json", "files", "log.txt"
 
 
 class StoreError(PipelineError):
@@ -59,9 +59,18 @@ class Store:
         """Whether the result of ``key`` is stored."""
         return os.path.isfile(f"{self.root}/{key[:2]}/{key}/{ARTIFACT}")  # noqa: PTH113 - called for every step
 
+    def damage(self, key: str) -> str | None:
+        """The first defect of a stored result (``files/model.onnx: changed since it was stored``); None: it is whole.
+
+        Reads all of its files, once per process unless they change.
+        """
+        return integrity.first_defect(self._dir(key))
+
     def inputs(self, key: str) -> Mapping[str, Any] | None:
-        """The inputs of a stored result, of which its key is the digest; None if it is not stored."""
-        return _read_json(self._dir(key) / INPUTS)
+        """The inputs of a stored result, of which its key is the digest; None if it is not stored, or damaged."""
+        folder = self._dir(key)
+        manifest = integrity.read_manifest(folder)
+        return manifest and integrity.read_inputs(folder, manifest)
 
     def last_inputs(self, function: str) -> Mapping[str, Any] | None:
         """The inputs of the latest stored result of ``function``; None if there is none."""
@@ -72,17 +81,25 @@ class Store:
     def load(self, key: str, inputs: Mapping[str, Any], kind: type[Artifact]) -> Artifact:
         """Load a stored artifact. Raises ``StoreError`` if it is damaged or was made from other ``inputs``."""
         folder = self._dir(key)
-        if _read(folder / INPUTS) != (wanted := _json(inputs)):
-            stored = _read_json(folder / INPUTS)
-            if stored != json.loads(wanted):
-                message = f"{folder / INPUTS} differs from the inputs of this step{_REMOVE.format(folder)}"
-                raise StoreError(f"{message}:\n{_difference(stored, inputs)}")
-        manifest = _read_json(folder / ARTIFACT)
-        if not _is_whole(manifest):
-            raise StoreError(f"{folder / ARTIFACT} is damaged{_REMOVE.format(folder)}")
+        self._refuse_damaged(key)
+        if (manifest := integrity.read_manifest(folder)) is None:
+            raise StoreError(f"{folder} was removed while it was read")
+        stored = integrity.read_inputs(folder, manifest)
+        if stored != json.loads(_json(inputs)):
+            message = f"{folder / INPUTS} differs from the inputs of this step. Remove {folder} to compute it again"
+            raise StoreError(f"{message}:\n{_difference(stored, inputs)}")
         with suppress(OSError):  # the store may be read-only
             os.utime(folder / ARTIFACT)
         return _artifact(kind, manifest["facts"], folder)
+
+    def confirm(self, artifact: Artifact) -> None:
+        """Check the files of a stored artifact before it is used. Raises ``StoreError`` if one has changed."""
+        if artifact.path == self._dir(artifact.key) / FILES:  # not that of an effect
+            self._refuse_damaged(artifact.key)
+
+    def _refuse_damaged(self, key: str) -> None:
+        if wrong := self.damage(key):
+            raise StoreError(f"{self._dir(key)}/{wrong}. The same command computes this result again")
 
     def put(
         self, key: str, inputs: Mapping[str, Any], kind: type[Artifact], compute: Callable[[Path], Any], log: Path
@@ -96,14 +113,16 @@ class Store:
         try:
             facts = _facts(compute(files), kind, files)
             artifact = _artifact(kind, facts, self._dir(key))  # raises if it cannot be loaded
-            _write(temporary / ARTIFACT, _json(_manifest(kind, facts, files)))
-            _write(temporary / INPUTS, _json(inputs))
+            text = _json(inputs)
+            _write(temporary / ARTIFACT, _manifest(kind, facts, files, text))
+            _write(temporary / INPUTS, text)
             if log.is_file():
                 _write(temporary / LOG, log.read_bytes())
             self._publish(temporary, key)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+        integrity.found_whole(self._dir(key))
         self.forget_checkpoints(key)
         self._set_latest(self.root / "latest" / str(inputs["function"]), key)
         return artifact
@@ -125,8 +144,9 @@ class Store:
         """All stored results, the oldest first."""
         stored = []
         for folder in self._folders():
-            manifest, inputs = _read_json(folder / ARTIFACT), _read_json(folder / INPUTS)
-            if _is_whole(manifest) and inputs:
+            manifest = integrity.read_manifest(folder)
+            inputs = manifest and integrity.read_inputs(folder, manifest)
+            if manifest and inputs:
                 stored.append(
                     Stored(
                         key=folder.name,
@@ -142,28 +162,35 @@ class Store:
     def verify(self) -> Iterator[str]:
         """A message for each defect of the stored results; reads every file."""
         for folder in self._folders():
-            manifest, inputs = _read_json(folder / ARTIFACT), _read_json(folder / INPUTS)
-            if not _is_whole(manifest):
-                yield f"{folder / ARTIFACT}: missing or damaged"
-            else:
-                yield from _wrong_files(folder, manifest["files"])
-            if digest(inputs) != folder.name:
-                yield f"{folder / INPUTS}: the key is not its digest"
+            yield from (f"{folder / name}: {wrong}" for name, wrong in integrity.defects(folder))
 
     def unfinished(self, *, remove: bool = False) -> list[Path]:
-        """The folders that failed or killed runs left behind, and that no process is working on."""
-        left = []
+        """The folders that failed or killed runs left behind, and that no run is working on or about to."""
+        left, held = [], held_keys(self.root)
         for folder in sorted([*(self.root / "tmp").glob("*"), *(self.root / "checkpoints").glob("*")]):
-            with suppress(LockHeld, OSError), self.lock(folder.name.partition(".")[0], "store gc"):
+            key = folder.name.partition(".")[0]
+            if key in held:
+                continue
+            with suppress(LockHeld, OSError), self.lock(key, "store gc"):
                 left.append(folder)
                 if remove:
                     shutil.rmtree(folder, ignore_errors=True)
         return left
 
-    def remove(self, key: str) -> None:
-        """Remove a result; it is computed again when needed."""
-        with self.lock(key, "store gc", patience=float("inf")):
-            self._remove_atomically(self._dir(key))
+    def hold(self) -> Hold:
+        """Return the context manager of a run, during which ``remove`` spares the results that the run names."""
+        return Hold(self.root)
+
+    def remove(self, key: str) -> bool:
+        """Remove a result, unless a running run holds it; returns whether it was removed."""
+        try:
+            with self.lock(key, "store gc"), without_runs(self.root):
+                if key in held_keys(self.root):
+                    return False
+                self._remove_atomically(self._dir(key))
+        except LockHeld:  # it is being computed
+            return False
+        return True
 
     def remove_unfinished(self, key: str) -> None:
         """Remove the files of a killed computation, but not its checkpoints. The caller holds its lock."""
@@ -200,7 +227,6 @@ class Store:
             shutil.rmtree(away, ignore_errors=True)
 
 
-_REMOVE = ". Remove {} to compute it again"
 _HOST = os.uname().nodename
 
 
@@ -231,15 +257,17 @@ def _artifact(kind: Any, facts: Mapping[str, Any], folder: Path) -> Artifact:
     return _adapter(kind).validate_json(to_json({**facts, "path": str(folder / FILES)}))
 
 
-def _manifest(kind: type[Artifact], facts: Mapping[str, Any], files: Path) -> dict[str, Any]:
+def _manifest(kind: type[Artifact], facts: Mapping[str, Any], files: Path, inputs: bytes) -> bytes:
     """The manifest of a result; syncs its files to the disk."""
-    manifest = {
-        "type": f"{kind.__module__}.{kind.__qualname__}",
-        "created": time.time(),
-        "facts": facts,
-        "files": dict(sorted(_synced(files))),
-    }
-    return {**manifest, "sha256": digest(manifest)}
+    return integrity.sealed(
+        {
+            "type": f"{kind.__module__}.{kind.__qualname__}",
+            "created": time.time(),
+            "facts": facts,
+            "files": dict(sorted(_synced(files))),
+            "inputs": integrity.sha256_of(inputs),
+        }
+    )
 
 
 def _synced(folder: Path, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -258,44 +286,10 @@ def _synced(folder: Path, place: str = "") -> Iterator[tuple[str, dict[str, Any]
         durable_files.sync(folder)
 
 
-def _is_whole(manifest: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
-    """Whether a manifest is unchanged since it was written."""
-    return manifest is not None and manifest.get("sha256") == digest(
-        {k: v for k, v in manifest.items() if k != "sha256"}
-    )
-
-
-def _wrong_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    for name, expected in files.items():
-        file = folder / FILES / name
-        if not file.is_file():
-            yield f"{file}: missing"
-        elif file.stat().st_size != expected["size"] or durable_files.sha256(file) != expected["sha256"]:
-            yield f"{file}: changed since it was stored"
-    for file in sorted((folder / FILES).rglob("*")):
-        if file.is_file() and file.relative_to(folder / FILES).as_posix() not in files:
-            yield f"{file}: was not there when the result was stored"
-
-
 def _difference(stored: Any, wanted: Any) -> str:
     one, two = (json.dumps(v, indent=1, sort_keys=True, ensure_ascii=False).splitlines() for v in (stored, wanted))
     changes = list(difflib.unified_diff(one, two, n=0, lineterm=""))
     return "\n".join(line for line in changes[2:] if not line.startswith("@@"))
-
-
-def _read(file: Path) -> bytes | None:
-    try:
-        return file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _read_json(file: Path) -> dict[str, Any] | None:
-    try:
-        content = json.loads(_read(file) or b"")
-    except ValueError:
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def _json(content: Any) -> bytes:

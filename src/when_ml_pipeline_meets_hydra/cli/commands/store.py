@@ -44,14 +44,16 @@ def gc(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be removed")] = False,
 ) -> None:
-    """Remove unfinished results of failed or killed runs, and results that were not used for long."""
+    """Remove unfinished results of failed or killed runs, and results that were not used for long.
+
+    What a running run needs is spared.
+    """
     store = _store()
     left = store.unfinished(remove=not dry_run)
     limit = None if unused_for is None else time.time() - unused_for * 86_400
     old = [r for r in store.results() if limit is not None and r.used < limit]
     if not dry_run:
-        for result in old:
-            store.remove(result.key)
+        old = [result for result in old if store.remove(result.key)]
     verb = "would be removed" if dry_run else "removed"
     size = _size(sum(r.size for r in old))
     console(soft_wrap=True).print(f"{len(left)} unfinished and {len(old)} results ({size}) {verb}")

@@ -137,7 +137,10 @@ class PlainLines(OutputObserver):
 
 
 def notes(prepared: Prepared) -> Iterator[str]:
-    """Yield the notes about a run that is about to start: overrides that change nothing."""
+    """Yield the notes about a run that is about to start: damaged results, overrides that change nothing."""
+    for step in prepared.plan.steps:
+        if step.damage:
+            yield f"Note: the stored result of {step.call.name} is damaged and computed again ({step.damage})"
     for line in prepared.unused:
         key = prepared.bound.redactor.override(line, prepared.bound.secret_keys)
         yield f"Note: {key} changes nothing here, no step of this run receives it"

@@ -1,0 +1,138 @@
+"""A stored result of which a byte has changed is computed again or refused by name; nothing uses it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import PROGRAM
+from small_pipeline import inside, install, small
+from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.pipeline import prepare, run
+from when_ml_pipeline_meets_hydra.planning.plan import Action
+from when_ml_pipeline_meets_hydra.runs import RunObserver
+from when_ml_pipeline_meets_hydra.storage.store import Store
+
+WORDS = ["c=analysis,exptests", "modeling/param=small", "gates.tests.latency=null"]
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home with the results of the whole chain."""
+    home = tmp_path_factory.mktemp("chain") / "home"
+    assert run([*WORDS, f"home={home}"], multirun=True).exit_code == 0
+    yield home
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def chain(computed: Path, tmp_path: Path) -> Path:
+    """A copy of that home."""
+    return Path(shutil.copytree(computed, tmp_path / "copy"))
+
+
+def flip(file: Path, place: int | None = None) -> None:
+    """Change one bit, of the byte in the middle by default, and leave size and time as they are."""
+    at, content = file.stat(), bytearray(file.read_bytes())
+    content[len(content) // 2 if place is None else place] ^= 1
+    file.write_bytes(content)
+    os.utime(file, ns=(at.st_atime_ns, at.st_mtime_ns))
+
+
+def files_of(home: Path) -> list[Path]:
+    return sorted(f for f in (home / "store").glob("??/*/**/*") if f.is_file() and f.name != "log.txt")
+
+
+def key_of(file: Path, home: Path) -> str:
+    return file.relative_to(home / "store").parts[1]
+
+
+def test_each_byte_that_changed_is_found_before_anything_runs(chain: Path) -> None:
+    words, store = [*WORDS, f"home={chain}"], Store(chain / "store")
+    assert {s.action for s in prepare(words, multirun=True).plan.steps} == {Action.STORED}
+    files = files_of(chain)
+    names = {file.name for file in files}
+    assert names >= {"artifact.json", "inputs.json", "model.onnx", "train.parquet", "preprocessing.onnx", "gates.json"}
+    for file in files:
+        for place in (0, None, -1):
+            flip(file, place)
+            prepared = prepare(words, multirun=True)
+            again = {s.key: s for s in prepared.plan.steps if s.action is Action.RUN}
+            assert list(again) == [key_of(file, chain)], file
+            assert file.name in again[key_of(file, chain)].reason
+            assert str(file) in next(store.verify())
+            flip(file, place)
+        assert list(store.verify()) == []
+
+
+def test_what_is_damaged_is_computed_again_with_a_word(chain: Path) -> None:
+    before = run([*WORDS, f"home={chain}"], multirun=True)
+    assert {o.status for o in before.outcomes} == {Status.STORED}
+    damaged = {(stage, file) for stage, file in _one_file_each(chain)}
+    for _, file in damaged:
+        flip(file)
+    done = inside(*WORDS, f"home={chain}", "--multirun")
+    assert done.code == 0, done.err
+    for stage, file in damaged:
+        (note,) = [line for line in done.err.splitlines() if line.startswith(f"Note: the stored result of {stage} ")]
+        assert note.endswith(f"is damaged and computed again (files/{file.name}: changed since it was stored)")
+    after = run([*WORDS, f"home={chain}"], multirun=True)
+    assert {o.status for o in after.outcomes} == {Status.STORED}
+    assert after.metrics == pytest.approx(before.metrics, rel=1e-9)
+    assert list(Store(chain / "store").verify()) == []
+
+
+def _one_file_each(home: Path) -> Iterator[tuple[str, Path]]:
+    for step in prepare([*WORDS, f"home={home}"], multirun=True).plan.steps:
+        folder = home / "store" / step.key[:2] / step.key / "files"
+        yield step.call.stage, max(folder.iterdir(), key=lambda file: file.stat().st_size)
+
+
+class Damages(RunObserver):
+    """Changes the model after it was loaded."""
+
+    def step_ended(self, outcome: Outcome) -> None:
+        if outcome.step.call.stage == "modeling" and outcome.artifact:
+            flip(outcome.artifact.path / "model.onnx")
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_a_file_that_changes_while_a_run_goes_on_is_not_handed_to_a_step(chain: Path, n_jobs: int) -> None:
+    words = ["c=prediction", "modeling/param=small", "rows.name=others", f"home={chain}"]
+    words += [f"hydra.launcher.n_jobs={n_jobs}"]
+    done = run(words, observer=Damages())
+    assert done.exit_code == ExitCode.STEP_FAILED
+    error = done.outcomes[-1].error or ""
+    assert error.endswith("model.onnx: changed since it was stored. The same command computes this result again")
+    assert run(words).exit_code == 0
+
+
+def test_a_replay_notices_that_a_file_was_written_to(chain: Path) -> None:
+    time.sleep(1.1)  # files that have just changed are not trusted
+    words = ("c=modeling", "modeling/param=small", f"home={chain}")
+    assert inside(*words).code == 0
+    model = next(f for f in files_of(chain) if f.name == "model.onnx")
+    flip(model)
+    done = inside(*words)
+    assert (done.code, "modeling train is damaged" in done.err) == (0, True)
+
+
+def test_gc_in_a_loop_removes_nothing_that_a_run_needs(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
+    install(monkeypatch)
+    collecting = subprocess.Popen(
+        ["sh", "-c", f"while '{PROGRAM}' store gc --unused-for 0 >/dev/null; do :; done"], stderr=subprocess.PIPE
+    )
+    try:
+        for n in range(15):
+            assert small("c=fit,gather,ship", f"knobs.rounds={1 + n % 3}", multirun=True).exit_code == 0
+    finally:
+        collecting.kill()
+    assert collecting.communicate()[1] == b""
+    assert list(Store(own_home / "store").verify()) == []
