@@ -28,7 +28,10 @@ from when_ml_pipeline_meets_hydra.composing.sweep import SweepComposer
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [
+    pytest.mark.filterwarnings("error"),
+    pytest.mark.filterwarnings("ignore:extend_list.* is deprecated:UserWarning"),  # Hydra 1.4, of what is typed
+]
 READ = [o for o in OPTIONS if (o.group, o.name) != (STAGES, HELP)]
 FACTOR = int(os.environ.get("FUZZ_FACTOR", "1"))  # how often more than in CI
 # Numbers in units of the data, which only they know.

@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -160,6 +161,7 @@ def small(monkeypatch: pytest.MonkeyPatch, later: None) -> None:
     install(monkeypatch)
 
 
+HYDRA_1_4 = version("hydra-core").startswith("1.4")
 FIT = Request(overrides=("c=fit",), config_dirs=(CONF,))
 
 
@@ -196,7 +198,10 @@ def change_nothing(conf: Path) -> None:
         edit_in_the_search_path,
         edit_what_a_link_leads_to,
         name_another_folder,
-        set_what_chooses_an_option,
+        pytest.param(
+            set_what_chooses_an_option,
+            marks=pytest.mark.skipif(HYDRA_1_4, reason="Hydra 1.4 resolves no ${oc.env:X} in a defaults list"),
+        ),
     ],
     ids=lambda change: change.__name__,
 )
@@ -205,7 +210,8 @@ def test_whatever_changes_is_noticed(
 ) -> None:
     monkeypatch.setenv("WHO", "nobody")
     monkeypatch.setenv("WHICH", "other")
-    chooses = "# @package gather_sub\ndefaults:\n  - /gather/source: ${oc.env:WHICH}\n_target_: small.steps.gather\n"
+    choice = "other" if HYDRA_1_4 else "${oc.env:WHICH}"
+    chooses = f"# @package gather_sub\ndefaults:\n  - /gather/source: {choice}\n_target_: small.steps.gather\n"
     write(conf / "conf", {"c/gather_sub/chosen.yaml": chooses})
     shutil.copyfile(conf / "conf" / "gather" / "source" / "few.yaml", conf / "elsewhere.yaml")
     (conf / "conf" / "gather" / "source" / "other.yaml").symlink_to(conf / "elsewhere.yaml")
