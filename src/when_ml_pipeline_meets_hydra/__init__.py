@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.contracts import Artifact as Artifact
     from when_ml_pipeline_meets_hydra.contracts import Checked as Checked
     from when_ml_pipeline_meets_hydra.contracts import Chosen as Chosen
+    from when_ml_pipeline_meets_hydra.contracts import Claim as Claim
     from when_ml_pipeline_meets_hydra.contracts import Fingerprinted as Fingerprinted
     from when_ml_pipeline_meets_hydra.contracts import FromFiles as FromFiles
     from when_ml_pipeline_meets_hydra.contracts import NamedPath as NamedPath
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.contracts import Several as Several
     from when_ml_pipeline_meets_hydra.contracts import Unkeyed as Unkeyed
     from when_ml_pipeline_meets_hydra.contracts import agreed as agreed
+    from when_ml_pipeline_meets_hydra.contracts import claims as claims
     from when_ml_pipeline_meets_hydra.contracts import effect as effect
     from when_ml_pipeline_meets_hydra.contracts import frozen as frozen
     from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster as Cluster
@@ -85,8 +87,8 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "analyses.interface": ("Analysis", "Case", "Finding", "Picture", "Table"),
     "contracts": (
-        *("Artifact", "Checked", "Chosen", "Fingerprinted", "FromFiles", "NamedPath", "Progress", "Several"),
-        *("Unkeyed", "agreed", "effect", "frozen"),
+        *("Artifact", "Checked", "Chosen", "Claim", "Fingerprinted", "FromFiles", "NamedPath", "Progress", "Several"),
+        *("Unkeyed", "agreed", "claims", "effect", "frozen"),
     ),
     "deploy.clusters.interface": ("Cluster",),
     "deploy.gates.interface": ("Candidate", "Gate", "GateResult"),

@@ -14,7 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar, dataclass_transform, get_args, runtime_checkable
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    runtime_checkable,
+)
 
 from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -96,13 +107,19 @@ class Several:
         return {"chosen": True}
 
 
+Direction = Literal["maximize", "minimize"]  # which way a metric is better
+
+
 @frozen
 class Artifact:
     """The result of a step: a directory of ordinary files (``path``) and a typed manifest.
 
     Subclasses are ``@frozen`` and add fields of JSON-serializable types; a field ``metrics`` (name → number) is shown
-    in the run's record. Example: ``return TrainedModel(path=out, metrics={"r2": 0.87}, …)``.
+    in the run's record, and ``directions`` says of each which way is better. Example:
+    ``return TrainedModel(path=out, metrics={"r2": 0.87}, …)``.
     """
+
+    directions: ClassVar[Mapping[str, Direction]] = {}
 
     path: Path
 
@@ -158,6 +175,31 @@ def agreed(rule: Callable[..., Iterable[Problem]]) -> Callable[[F], F]:
 
     def mark(function: F) -> F:
         function.rule = rule  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+class Claim(NamedTuple):
+    """A place for one effect of a sweep, such as a name on a server: each further one would replace the one before.
+
+    ``place`` identifies it, ``text`` names it in messages (``the name 'cars' on local``). The best is chosen among the
+    claims with equal ``among``, such as those of one data set.
+    """
+
+    place: str
+    text: str
+    among: str
+
+
+def claims(rule: Callable[..., Claim]) -> Callable[[F], F]:
+    """Attach a rule that returns what an effect claims; its parameters are config keys, as for ``agreed``.
+
+    Where several combinations of a sweep claim one place, the best by ``objective.metric`` is chosen.
+    """
+
+    def mark(function: F) -> F:
+        function.claim = rule  # type: ignore[attr-defined]
         return function
 
     return mark

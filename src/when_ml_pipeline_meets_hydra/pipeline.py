@@ -38,6 +38,7 @@ def run_request(request: Request, observer: RunObserver | None = None) -> Prepar
             damage=store.damage,
             last_inputs=store.last_inputs,
             force=bound.settings.force,
+            objective=bound.settings.objective,
         )
         check(plan, bound, composed)
         prepared = Prepared(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -42,6 +44,29 @@ def test_from_nothing_to_a_served_model(cli: Cli, own_home: Path, tmp_path: Path
         assert "cars version 1 is active on local again (before: version 2)" in back.out
         assert server.call("POST", "/v2/models/cars/predict", {"rows": smoke.rows})[1]["model_version"] == "1"
     assert Local(path=own_home / "models").status("cars").previous == ()
+
+
+def test_a_sweep_deploys_its_best_model_under_one_name(own_home: Path) -> None:
+    """rmse has no direction in the command: the smallest one is the best."""
+    words = ("c=modeling,prediction,deployment", SMALL, "modeling/model=random_forest,linear", "--multirun")
+    refused = inside(*words)
+    assert refused.code == 2
+    assert "2 combinations would take the name 'cars' on local, each in place of the one before" in refused.err
+    assert not (own_home / "store").exists()
+    done = inside(*words, "objective.metric=rmse")
+    assert done.code == 0, done.err
+    rmse = {c["modeling/model"]: c["rmse"] for c in compared("modeling/model")}
+    best = min(rmse, key=rmse.__getitem__)
+    status = Local(path=own_home / "models").status("cars")
+    assert [v.model for v in status.versions] == [best]
+    assert status.active == 1
+    assert done.err.count("deployment push: not chosen (rmse=") == 1
+    assert done.err.count("prediction predict: not chosen (rmse=") == 1
+
+
+def compared(key: str) -> list[dict[str, Any]]:
+    found = json.loads(inside("runs", "compare", "last", "--json").out)["combinations"]
+    return [{key: c["values"][key], **{m.partition(".")[2]: v for m, v in c["metrics"].items()}} for c in found]
 
 
 def test_to_a_server_elsewhere_and_no_secret_anywhere(cli: Cli, own_home: Path, tmp_path: Path) -> None:

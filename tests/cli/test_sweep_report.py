@@ -41,7 +41,7 @@ def table_of(err: str) -> tuple[list[str], list[list[str]]]:
 
 
 def test_a_sweep_of_two_hundred_in_a_pipe(cli: Cli) -> None:
-    words = (f"knobs.rate={RATES}", "knobs.strict=false,true", "objective.metric=height")
+    words = (f"knobs.rate={RATES}", "knobs.strict=false,true", "objective={metric: height, direction: maximize}")
     code, out, err = cli(*DIR, "c=fit", *words, "--multirun")
     assert code == ExitCode.STEP_FAILED
     assert "\x1b" not in out + err
@@ -77,9 +77,10 @@ def test_without_an_objective_combinations_are_in_the_order_of_their_jobs() -> N
 
 
 def test_an_unknown_metric_is_a_note_that_names_those_there_are() -> None:
-    code, _, err = inside(*DIR, "c=fit", "knobs.rate=0.1,0.2", "objective.metric=hite", "--multirun")
+    objective = "objective={metric: hite, direction: maximize}"
+    code, _, err = inside(*DIR, "c=fit", "knobs.rate=0.1,0.2", objective, "--multirun")
     assert code == ExitCode.DONE
-    assert "Note: not sorted by objective.metric=hite: there is no such metric." in err
+    assert "Note: not sorted by objective.metric=fit.hite: there is no such metric." in err
     assert "height" in err.splitlines()[-1]
 
 
@@ -87,7 +88,7 @@ def test_an_objective_that_is_none_is_bad_input() -> None:
     words = ("objective.direction=up", "objective.metric=3")
     code, _, err = inside(*DIR, "c=fit", *words)
     assert code == ExitCode.BAD_INPUT
-    assert "objective.direction=up: expected one of maximize, minimize" in err
+    assert "objective.direction=up: expected one of maximize, minimize or null" in err
     assert "objective.metric=3" in err
 
 

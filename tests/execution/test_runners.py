@@ -165,9 +165,7 @@ def local(function: Callable[..., Any], **arguments: Any) -> Plan:
 
 
 def step(key: str, after: Sequence[str] = (), call: Any = None, action: Action = Action.RUN) -> Step:
-    return Step(
-        key=key, call=call, inputs={}, needs={}, after=tuple(after), jobs=(0,), action=action, reason="new"
-    )
+    return Step(key=key, call=call, inputs={}, needs={}, after=tuple(after), jobs=(0,), action=action, reason="new")
 
 
 def run_local(plan: Plan, tmp_path: Path) -> Outcome:

@@ -201,6 +201,7 @@ Prepare = Callable[..., Finished]
 @pytest.fixture
 def prepare(capfd: pytest.CaptureFixture[str]) -> Prepare:
     """The command line in this process, since importing Polars again takes longer than most of what is tested."""
+
     def run_here(*words: str, kind: str = "csv", file: str = "data.csv", target: str = "y") -> Finished:
         dataset = [f"preprocessing/dataset={kind}", f"dataset.path={file}", f"dataset.target={target}"]
         code = main(["c=preprocessing", *dataset, *words])

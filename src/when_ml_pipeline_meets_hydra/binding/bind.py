@@ -12,6 +12,7 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.code_version import code_version
 from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, implements, keyed, nested_options, several_fields
+from when_ml_pipeline_meets_hydra.binding.objective import complete
 from when_ml_pipeline_meets_hydra.binding.options import qualified, qualified_field, unused_choices, value_of
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets, named_packages, try_locate
 from when_ml_pipeline_meets_hydra.binding.settings import settings_of
@@ -54,7 +55,10 @@ def bind(composed: Composed) -> Bound:
     result = Bound(calls=calls, settings=settings, secret_keys=keys, redactor=redactor)
     if unused := list(unused_choices(composed, result.received)):
         raise BadInput(*unused)
-    return result
+    objective, wrong_objective = complete(settings.objective, result.all_calls)
+    if wrong_objective:
+        raise BadInput(*(replace(p, origin=composed.jobs[0].origins.of(p.key)) for p in wrong_objective))
+    return replace(result, settings=replace(settings, objective=objective))
 
 
 def content_of(name: str) -> str:

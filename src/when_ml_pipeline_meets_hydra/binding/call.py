@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.masking import Redactor
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Job
-    from when_ml_pipeline_meets_hydra.contracts import Artifact
+    from when_ml_pipeline_meets_hydra.contracts import Artifact, Claim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,19 @@ class Call:
 
         options: Iterable[Any] = (type(part) for value in self.arguments.values() for part in nested_options(value))
         return frozenset(chain(self.arguments, *(chosen_fields(option) for option in options)))
+
+    def known(self, rule: Callable[..., Any]) -> dict[str, Any]:
+        """The values for the parameters of a rule: arguments of this call or of one that it needs; otherwise None."""
+        from inspect import signature
+
+        values = {n: v for call in self.needs.values() for n, v in call.arguments.items()} | {**self.arguments}
+        return {name: values.get(name) for name in signature(rule).parameters}
+
+    @cached_property
+    def claim(self) -> Claim | None:
+        """The place that it claims for its combination; None for most subcommands."""
+        rule = getattr(self.function, "claim", None)
+        return rule(**self.known(rule)) if rule else None
 
     @property
     def name(self) -> str:

@@ -14,6 +14,8 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Composed
 
+Direction = Literal["maximize", "minimize"]
+
 NAMES = ("home", "force", "packages", "show_secrets", "objective", "on_error")
 
 
@@ -26,12 +28,17 @@ class OnError(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The metric by which combinations are sorted (``r2``, ``modeling.r2``; None: not sorted), and the direction."""
+    """The metric by which combinations are sorted (``r2``, ``modeling.r2``; None: not sorted), and the direction.
+
+    Without a direction, it is that of the metric. ``then`` says which of the combinations that claim the same place
+    (a served name on a cluster) go on when they are known: the best one, or all.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # validated in settings_of
 
     metric: str | None = None
-    direction: Literal["maximize", "minimize"] = "maximize"
+    direction: Direction | None = None
+    then: Literal["best", "all"] = "best"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +49,7 @@ class Settings:
     force: tuple[str, ...] = ()
     show_secrets: bool = False
     on_error: OnError = OnError.CONTINUE
+    objective: Objective = Objective()
     n_jobs: int | None = 1
 
 
@@ -67,6 +75,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
             force=tuple(force),
             show_secrets=found["show_secrets"],
             on_error=found["on_error"],
+            objective=found["objective"],
             n_jobs=n_jobs,
         ),
         problems,

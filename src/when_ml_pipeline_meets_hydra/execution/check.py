@@ -11,15 +11,20 @@ from when_ml_pipeline_meets_hydra.binding.options import qualified_field
 from when_ml_pipeline_meets_hydra.composing.job import Composed
 from when_ml_pipeline_meets_hydra.contracts import Checked
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, merged
+from when_ml_pipeline_meets_hydra.planning.claims import claim_problems
 from when_ml_pipeline_meets_hydra.planning.plan import Plan
 
 
 def check(plan: Plan, bound: Bound, composed: Composed) -> None:
-    """Check the launcher, and every option of the steps to run that implements ``Checked``.
+    """Check the launcher, what combinations claim, and every option of the steps to run that implements ``Checked``.
 
     Raises ``BadInput`` with all problems.
     """
-    problems = [*_launcher_problems(bound, composed), *_option_problems(plan, bound)]
+    problems = [
+        *_launcher_problems(bound, composed),
+        *claim_problems(plan, bound.settings.objective),
+        *_option_problems(plan, bound),
+    ]
     if problems:
         raise BadInput(*merged(problems))
 

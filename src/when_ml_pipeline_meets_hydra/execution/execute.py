@@ -93,30 +93,37 @@ class _Execution:
 
     def _start_ready(self) -> Iterator[Outcome]:
         """Start steps while the runner has room; those that another run is computing come last."""
-        while step := self._schedule.first():
-            if reason := self._schedule.reason_to_skip(step):
-                outcome = Outcome(step=step, status=Status.SKIPPED, reason=reason)
-            elif step.action is Action.STORED:
-                found = compute(self._task(step), self._context.observer)
-                assert isinstance(found, Outcome)
-                outcome = found
-            elif self._is_stopping:
-                outcome = Outcome(step=step, status=Status.SKIPPED, reason=STOPS)
+        while first := self._schedule.first():
+            step = self._decided(first)
+            if isinstance(step, Outcome):
+                self._schedule.take()
+                yield self._end(step)
+                if self._interrupts.is_requested:
+                    raise KeyboardInterrupt
             elif self._context.runner.has_room:
                 self._schedule.take()
                 self._context.observer.step_started(step)
                 self._start(self._task(step))
-                continue
             else:
                 return
-            self._schedule.take()
-            yield self._end(outcome)
-            if self._interrupts.is_requested:
-                raise KeyboardInterrupt
         while self._deferred and self._is_stopping:
             yield self._end(Outcome(step=self._deferred.pop(0).step, status=Status.SKIPPED, reason=STOPS))
         while self._deferred and self._context.runner.has_room:
             self._start(replace(self._deferred.pop(0), patience=RETRY_WAIT))
+
+    def _decided(self, first: Step) -> Step | Outcome:
+        """Return a ready step if it has to be computed, otherwise its outcome."""
+        step = self._schedule.decided(first)
+        if isinstance(step, Outcome):
+            return step
+        is_chosen = first.action is Action.IF_BEST and step.is_storable and not step.is_forced
+        if is_chosen and self._context.store.has(step.key) and not self._context.store.damage(step.key):
+            step = replace(step, action=Action.STORED)
+        if step.action is Action.STORED:
+            found = compute(self._task(step), self._context.observer)
+            assert isinstance(found, Outcome)
+            return found
+        return Outcome(step=step, status=Status.SKIPPED, reason=STOPS) if self._is_stopping else step
 
     def _start(self, task: Task) -> None:
         self._running[task.step.key] = (task, time.perf_counter())

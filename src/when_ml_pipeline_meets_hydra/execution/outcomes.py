@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """Final status of a step; ``NOT_RUN`` if the run ended before it started."""
+    """Final status of a step.
+
+    ``NOT_CHOSEN``: another combination is better; ``NOT_RUN``: the run ended before it started.
+    """
 
     DONE = "done"
     STORED = "stored"
     FAILED = "failed"
     SKIPPED = "skipped"
+    NOT_CHOSEN = "not chosen"
     INTERRUPTED = "interrupted"
     NOT_RUN = "not run"
 

@@ -7,6 +7,7 @@ from collections import Counter
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.execution.verdicts import Verdicts
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
 
 STOPS = "the run stops at the first error"
@@ -27,6 +28,9 @@ class Schedule:
             for before in _before(step):
                 self._after.setdefault(before, []).append(key)
             self._users.update(set(step.needs.values()))
+        self._verdicts = Verdicts(self._steps.values())
+        for key, step in self._steps.items():
+            self._before[key] += len(step.candidacies)
         self._ready = [self._places[key] for key, number in self._before.items() if not number]
         self._reasons: dict[str, str] = {}
         self._artifacts: dict[str, Artifact] = {}
@@ -39,9 +43,14 @@ class Schedule:
         """Remove the next ready step."""
         heapq.heappop(self._ready)
 
-    def reason_to_skip(self, step: Step) -> str | None:
-        """Return why a step is skipped (a dependency did not succeed); None if it can run."""
-        return self._reasons.get(step.key)
+    def decided(self, step: Step) -> Step | Outcome:
+        """Return a ready step if it is to run or to be loaded, otherwise its outcome.
+
+        It is skipped if a dependency did not succeed, and not chosen if another combination is better.
+        """
+        if reason := self._reasons.get(step.key):
+            return Outcome(step=step, status=Status.SKIPPED, reason=reason)
+        return self._verdicts.decided(step)
 
     def received(self, step: Step) -> dict[str, Artifact]:
         """Return the artifacts that a step receives, by parameter."""
@@ -58,11 +67,17 @@ class Schedule:
                 self._artifacts.pop(key, None)
         for key in self._after.pop(step.key, ()):
             self._before[key] -= 1
-            if outcome.status not in _GOOD and step.key in self._steps[key].after:
+            if outcome.status not in (*_GOOD, Status.NOT_CHOSEN) and step.key in self._steps[key].after:
                 stops = outcome.reason == STOPS
                 self._reasons.setdefault(key, STOPS if stops else f"{step.call.name} {outcome.status}")
-            if not self._before[key]:  # also a skipped one: effects must not overtake each other
-                heapq.heappush(self._ready, self._places[key])
+            self._release(key)  # also a skipped one: effects must not overtake each other
+        for key in self._verdicts.ended(outcome):
+            self._before[key] -= 1
+            self._release(key)
+
+    def _release(self, key: str) -> None:
+        if not self._before[key]:
+            heapq.heappush(self._ready, self._places[key])
 
 
 def _before(step: Step) -> list[str]:

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra.contracts import Artifact, frozen
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Direction, frozen
 
 # Graphs can be merged only if these are equal: the versions of the standard operators, of the operators for trees
 # and text (domain ai.onnx.ml), and of the file format.
 ONNX_OPSET = 18
 ONNX_ML_OPSET = 3
 ONNX_IR_VERSION = 8
+
+# Which way each metric is better.
+DIRECTIONS: Mapping[str, Direction] = MappingProxyType(
+    {
+        "r2": "maximize",
+        "mae": "minimize",
+        "rmse": "minimize",
+        "accuracy": "maximize",
+        "f1_macro": "maximize",
+        "log_loss": "minimize",
+        "roc_auc": "maximize",
+    }
+)
 
 
 class Task(StrEnum):
@@ -102,6 +116,8 @@ class TrainedModel(Artifact):
     ``target``, ``prediction``, and for classification ``probability_<class>``); if training is iterative,
     ``history.json`` (see ``Model.fit``).
     """
+
+    directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
 
     model: str
     task: Task

@@ -8,10 +8,12 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.planning.choice import Candidacies, Combination, candidacies
 from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.binding.call import Call
+    from when_ml_pipeline_meets_hydra.binding.settings import Objective
     from when_ml_pipeline_meets_hydra.composing.job import Job
 
 Inputs = Mapping[str, Any]
@@ -22,6 +24,7 @@ class Action(StrEnum):
     """Planned action of a step."""
 
     RUN = "run"
+    IF_BEST = "if best"
     STORED = "stored"
     NOT_NEEDED = "not needed"
 
@@ -33,7 +36,8 @@ class Step:
     ``key`` is the digest of ``inputs``; ``needs`` maps parameters to the keys of the artifacts that they receive;
     ``after`` are the keys of the steps of its combination that have to succeed first. ``follows`` is the key of the
     effect that has to end before this one starts, so that effects take place in the order of the jobs. ``damage`` says
-    what is wrong with its stored result, which is computed again.
+    what is wrong with its stored result, which is computed again. A step with ``candidacies`` runs only if its
+    combination is the best in one of these choices.
     """
 
     key: str
@@ -47,6 +51,7 @@ class Step:
     follows: str | None = None
     is_forced: bool = False
     damage: str | None = None
+    candidacies: Candidacies = ()
 
     @property
     def is_storable(self) -> bool:
@@ -63,8 +68,8 @@ class Plan:
 
     @property
     def to_run(self) -> tuple[Step, ...]:
-        """The steps that will run."""
-        return tuple(s for s in self.steps if s.action is Action.RUN)
+        """The steps that will run, or may."""
+        return tuple(s for s in self.steps if s.action in (Action.RUN, Action.IF_BEST))
 
 
 def make_plan(
@@ -74,25 +79,32 @@ def make_plan(
     last_inputs: Callable[[str], Inputs | None],
     force: Collection[str] = (),
     damage: Callable[[str], str | None] = lambda _: None,
+    objective: Objective | None = None,
 ) -> Plan:
     """Plan the steps of bound jobs.
 
     ``is_stored(key)`` returns whether a result is stored, ``damage(key)`` what is wrong with it (None: it is whole),
     ``last_inputs(function)`` the inputs of its latest stored result (for the reasons); ``force`` are the stages to run
-    again.
+    again. By ``objective`` the best of the combinations that claim the same place is chosen.
     """
     last_inputs = cache(last_inputs)
-    drafts = _drafts(calls)
+    drafts, combinations = _drafts(calls)
+    choices = _candidacies(drafts, combinations, objective)
+    decided = {choice for found in choices.values() for choice, _ in found}
+    candidates = {key for choice in decided for key in choice.candidates}
     found = {key for key, draft in drafts.items() if storable(draft.call) and is_stored(key)}
     damages = {key: wrong for key in found if (wrong := damage(key))}
     is_stored = (found - damages.keys()).__contains__
-    needed = _needed(drafts, is_stored, force, damages)
+    needed = _needed(drafts, is_stored, force, {*damages, *candidates})
     steps: dict[str, Step] = {}
-    effects: dict[Callable[..., Any], str] = {}
+    effects: dict[tuple[Callable[..., Any], bool], str] = {}
     for key, draft in drafts.items():
         upstream = [steps[k] for k in draft.needs.values()]
         wrong = damages.get(key)
         action, reason = _decide(key, draft, needed, upstream, is_stored, last_inputs, force)
+        if key in choices and key in needed:
+            action, reason = Action.IF_BEST, _chosen_by(choices[key])
+        effect = draft.call.function, action is Action.IF_BEST
         steps[key] = Step(
             key=key,
             call=draft.call,
@@ -102,12 +114,28 @@ def make_plan(
             jobs=tuple(draft.jobs),
             action=action,
             reason=f"its stored result is damaged ({wrong})" if wrong else reason,
-            follows=effects.get(draft.call.function) if draft.call.is_effect else None,
+            # An effect that depends on a choice follows the others, which must not wait for the choice.
+            follows=(effects.get(effect) or effects.get((effect[0], False))) if draft.call.is_effect else None,
             is_forced=draft.call.stage in force,
+            candidacies=choices[key] if action is Action.IF_BEST else (),
             damage=wrong,
         )
-        effects |= {draft.call.function: key} if draft.call.is_effect else {}
+        effects |= {effect: key} if draft.call.is_effect else {}
     return Plan(steps=tuple(steps.values()), requested={n: k for k, d in drafts.items() for n in d.requested_by})
+
+
+def _candidacies(
+    drafts: Mapping[str, _Draft], combinations: Sequence[Combination], objective: Objective | None
+) -> dict[str, Candidacies]:
+    steps = {key: (draft.call, draft.after, draft.jobs) for key, draft in drafts.items()}
+    return candidacies(combinations, steps, objective) if objective else {}
+
+
+def _chosen_by(choices: Candidacies) -> str:
+    choice = choices[0][0]
+    return (
+        f"{'largest' if choice.is_maximized else 'smallest'} {choice.metric} of {len(choice.candidates)} combinations"
+    )
 
 
 def storable(call: Call) -> bool:
@@ -136,17 +164,19 @@ class _Draft:
         self.requested_by: list[int] = []
 
 
-def _drafts(calls: Iterable[tuple[Job, Call]]) -> dict[str, _Draft]:
-    """Return the distinct steps; within a combination, each depends on those of the stages before its own."""
+def _drafts(calls: Iterable[tuple[Job, Call]]) -> tuple[dict[str, _Draft], list[Combination]]:
+    """Return the distinct steps and the combinations; in each, a step depends on those of the stages before its own."""
     drafts: dict[str, _Draft] = {}
-    combinations: dict[Sequence[str], list[tuple[Job, Call]]] = {}
+    by_combination: dict[Sequence[str], list[tuple[Job, Call]]] = {}
+    combinations: list[Combination] = []
     for job, call in calls:
-        combinations.setdefault(job.combination, []).append((job, call))
-    for members in combinations.values():
+        by_combination.setdefault(job.combination, []).append((job, call))
+    for members in by_combination.values():
         stage_keys: dict[str, str] = {}
         for job, call in _in_stage_order(members):
             drafts[_add(call, job.number, drafts, stage_keys)].requested_by.append(job.number)
-    return _in_dependency_order(drafts)
+        combinations.append(Combination(jobs=tuple(job.number for job, _ in members), keys=stage_keys))
+    return _in_dependency_order(drafts), combinations
 
 
 def _in_stage_order(members: list[tuple[Job, Call]]) -> list[tuple[Job, Call]]:
@@ -216,12 +246,12 @@ def _needed(
     drafts: Mapping[str, _Draft],
     is_stored: Callable[[str], bool],
     force: Collection[str],
-    damaged: Collection[str],
+    required: Collection[str],
 ) -> set[str]:
-    """Return the keys of the steps that are requested, forced, damaged, or needed by a step that runs."""
+    """Return the keys of the steps that are requested, forced, required, or needed by a step that runs."""
     needed: set[str] = set()
     for key, draft in reversed(list(drafts.items())):
-        if draft.requested_by or key in needed or key in damaged or draft.call.stage in force:
+        if draft.requested_by or key in needed or key in required or draft.call.stage in force:
             needed.add(key)
             if _runs(key, draft, is_stored, force):
                 needed |= set(draft.needs.values())

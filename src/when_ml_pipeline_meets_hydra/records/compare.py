@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 Cells = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]  # headings and rows
 # The status of a combination is the first of these that one of its steps has.
-_STATUSES = (Status.FAILED, Status.INTERRUPTED, Status.SKIPPED, Status.NOT_RUN, Status.DONE, Status.STORED)
+_STATUSES = (
+    *(Status.FAILED, Status.INTERRUPTED, Status.SKIPPED, Status.NOT_RUN),
+    *(Status.NOT_CHOSEN, Status.DONE, Status.STORED),
+)
 # Keys of the whole run, which do not change results; and the stage, in which the jobs of a combination differ.
 RUN_KEYS = frozenset({"c", "hydra", *NAMES})
 _INDEX = re.compile(r"\[(\d+)\]")
@@ -84,11 +87,15 @@ class Comparison:
             remedy = did_you_mean(name, [*self.metrics, *_short(self.metrics).values()]) or ""
         raise BadInput(Problem(key="metric", value=name, message=message, remedy=remedy or None))
 
+    def heading(self, name: str) -> str:
+        """Return the shortest unique name of a metric, as in the heading of a table."""
+        return _short((*self.keys, *self.metrics))[self.metric(name)]
+
     def sorted(self, objective: Objective) -> Comparison:
         """Return a copy sorted from best to worst, missing values last. Raises ``BadInput`` for an unknown metric."""
         if objective.metric is None:
             return replace(self, objective=objective)
-        metric, sign = self.metric(objective.metric), -1 if objective.direction == "maximize" else 1
+        metric, sign = self.metric(objective.metric), 1 if objective.direction == "minimize" else -1
 
         def place(row: Combination) -> tuple[bool, float]:
             value = row.metrics.get(metric, math.nan)

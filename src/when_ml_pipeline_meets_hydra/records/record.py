@@ -20,6 +20,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.binding.objective import directions_of
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.storage import durable_files
@@ -87,7 +88,8 @@ class Recorder:
             "versions": _versions(),
             "stages": list(dict.fromkeys(job.stage for job, _ in bound.calls)),
             "job_count": len(bound.calls),
-            "objective": lines.objective(bound.calls[0][0]),
+            "objective": _objective(bound),
+            "directions": directions_of(bound.all_calls),
         }
         return cls(folder, bound.redactor, head)
 
@@ -163,9 +165,6 @@ class _JobLines:
         }
         config = ", ".join(f"{_encode(key)}: {self._part(key, value)}" for key, value in job.config.items())
         return f"{_encode(head)[:-1]}{_CONFIG}{{{config}}}}}\n".encode()
-
-    def objective(self, job: Job) -> Any:
-        return self._redactor.tree(job.config.get("objective"), self._secret, "objective")
 
     def _part(self, key: str, value: Any) -> str:
         found = self._parts.get((key, id(value)))
@@ -308,6 +307,11 @@ def _git(folder: Path) -> dict[str, Any] | None:
     commit = lines[0].removeprefix("# branch.oid ")
     changed = any(not line.startswith("#") for line in lines)
     return None if commit == "(initial)" else {"commit": commit, "changed": changed}
+
+
+def _objective(bound: Bound) -> dict[str, Any]:
+    objective = vars(bound.settings.objective)
+    return dict(bound.redactor.tree(dict(objective), bound.secret_keys, "objective"))
 
 
 def _stage_metrics(stage: str, metrics: Mapping[str, float] | None) -> dict[str, float]:

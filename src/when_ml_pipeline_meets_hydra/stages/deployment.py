@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from when_ml_pipeline_meets_hydra.contracts import Progress, agreed, effect
+from when_ml_pipeline_meets_hydra.contracts import Claim, FromFiles, Progress, agreed, claims, effect
 from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster
 from when_ml_pipeline_meets_hydra.deploy.strategies.interface import Strategy
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, Refused, StepFailed
@@ -19,6 +20,19 @@ def _possible(cluster: Cluster, strategy: Strategy) -> Iterable[Problem]:
     return strategy.problems(cluster)
 
 
+def _name_on(cluster: Cluster, model_name: ModelName, dataset: Any) -> Claim:
+    """The served name on the cluster; metrics are compared between models of one target of one data set."""
+    place = getattr(cluster, "place", cluster.name)
+    files = map(str, dataset.files()) if isinstance(dataset, FromFiles) else ()
+    data = (getattr(dataset, "name", ""), getattr(dataset, "target", ""), *files)
+    return Claim(
+        place=f"{model_name} on {type(cluster).__name__} {place}",
+        text=f"the name '{model_name}' on {cluster.name}",
+        among="\n".join(map(str, data)),
+    )
+
+
+@claims(_name_on)
 @agreed(_possible)
 @effect
 def push(

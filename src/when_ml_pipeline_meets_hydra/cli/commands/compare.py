@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from when_ml_pipeline_meets_hydra.binding.settings import Objective
+from when_ml_pipeline_meets_hydra.binding.settings import Direction, Objective
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json, print_rows
 from when_ml_pipeline_meets_hydra.cli.output.sweeps import sort_combinations
 from when_ml_pipeline_meets_hydra.composing.environment import home
@@ -27,13 +28,19 @@ def compare_runs(
         Path | None, typer.Option("--picture", help="Plot the metric against the swept keys: .png or .svg")
     ] = None,
     metric: Annotated[str | None, typer.Option("--metric", help="Sort by it, and plot it: r2, or modeling.r2")] = None,
-    minimize: Annotated[bool, typer.Option("--minimize", help="The smallest value of the metric is the best")] = False,
+    minimize: Annotated[
+        bool | None,
+        typer.Option(
+            "--minimize/--maximize", help="Which value of a metric of your own is the best", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
 ) -> None:
     """Compare the combinations of one or several runs: differing keys, status, metrics."""
     check_suffixes({"--csv": csv, "--parquet": parquet, "--picture": picture})
     records = list(dict.fromkeys(find_record(home(), run) for run in runs))
-    comparison, note = _sorted(compare(records), records[0], metric, minimize=minimize)
+    direction: Direction | None = None if minimize is None else "minimize" if minimize else "maximize"
+    comparison, note = _sorted(compare(records), records, metric, direction)
     contents = {file: make(comparison) for file, make in ((csv, csv_of), (parquet, parquet_of)) if file}
     if picture:
         contents[picture] = _plot(comparison, picture)
@@ -51,12 +58,12 @@ def compare_runs(
 
 
 def _sorted(
-    comparison: Comparison, first: Record, metric: str | None, *, minimize: bool
+    comparison: Comparison, records: Sequence[Record], metric: str | None, given: Direction | None
 ) -> tuple[Comparison, str | None]:
     """Sort by ``--metric``, otherwise by the objective of the run; returns a note if the run has no such metric."""
-    recorded = objective_of(first)
+    recorded = objective_of(records[0])
     if metric is None:
-        direction = "minimize" if minimize else recorded.direction
+        direction = _direction(recorded.metric or "", records, given) or recorded.direction
         return sort_combinations(comparison, Objective(metric=recorded.metric, direction=direction))
     try:
         whole = comparison.metric(metric)
@@ -64,8 +71,17 @@ def _sorted(
         (problem,) = error.problems
         raise BadInput(Problem(key="--metric", value=metric, message=problem.message, remedy=problem.remedy)) from None
     same = recorded.metric in (whole, whole.partition(".")[2])
-    direction = "minimize" if minimize else recorded.direction if same else "maximize"
+    direction = _direction(whole, records, given) or (recorded.direction if same else None) or "maximize"
     return comparison.sorted(Objective(metric=whole, direction=direction)), None
+
+
+def _direction(metric: str, records: Sequence[Record], given: Direction | None) -> Direction | None:
+    """Return the direction of a metric as given or declared. Raises ``BadInput`` if these differ."""
+    own = next((d for r in records if (d := r.head.get("directions", {}).get(metric))), None)
+    if own and given and given != own:
+        message = f"{metric} is better the {'larger' if own == 'maximize' else 'smaller'} it is"
+        raise BadInput(Problem(key=f"--{given}", message=message, remedy="Leave it out"))
+    return given or own
 
 
 def _plot(comparison: Comparison, file: Path) -> bytes:

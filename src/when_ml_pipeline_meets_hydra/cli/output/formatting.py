@@ -13,9 +13,11 @@ Parts = tuple[tuple[str, str], ...]  # texts and their Rich styles
 
 STYLES = {
     "run": "cyan",
+    "if best": "cyan",
     "done": "green",
     "stored": "dim",
     "not needed": "dim",
+    "not chosen": "dim",
     "failed": "bold red",
     "skipped": "yellow",
     "interrupted": "yellow",

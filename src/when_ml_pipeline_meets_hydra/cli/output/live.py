@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.runs import Prepared
 
 _PAUSE = 0.1  # seconds between two refreshes
-_MANY = 50  # stored steps that get no line of their own
+_MANY = 50  # steps that are stored, or depend on a choice: of more, those that do not run get no line of their own
 _SHOWN = 10  # running steps at most, fewer in a low window
 
 
@@ -99,7 +99,7 @@ class LiveView(PlainLines):
         self._planned = len(steps)
         self._bars.update(self._total, total=max(self._planned, 1))
         self._queued = {s.key: s.call.name for s in steps if s.action is Action.RUN}
-        self._quiet = len(steps) - len(self._queued) > _MANY
+        self._quiet = sum(s.action is not Action.RUN for s in steps) > _MANY
         self._numbered = prepared.request.multirun
         self._masks = prepared.shown_redactor
         super().run_started(prepared, folder)
@@ -144,7 +144,7 @@ class LiveView(PlainLines):
                 seconds, count = self._times.get(name, (0.0, 0))
                 self._times[name] = seconds + outcome.seconds, count + 1
             self._print_job_lines(outcome.step.jobs[0])
-            if not (self._quiet and status is Status.STORED):
+            if not (self._quiet and status in (Status.STORED, Status.NOT_CHOSEN)):
                 number = (f"#{outcome.step.jobs[0]} ", "dim") if self._numbered and self._lanes > 1 else ("", "")
                 self.message((number, *outcome_parts(outcome)))
 
@@ -216,7 +216,7 @@ class LiveView(PlainLines):
         counts = {"queued": waiting, "running": len(running), **self._ended}
         took = {name: seconds / count for name, (seconds, count) in self._times.items()}
         left = seconds_left(Counter(self._queued.values()), running, took, self._lanes)
-        for status in ("queued", "running", "done", "stored", "failed", "skipped", "interrupted"):
+        for status in ("queued", "running", "done", "stored", "failed", "skipped", "not chosen", "interrupted"):
             if counts.get(status):
                 yield f"{counts[status]} {status}  ", STYLES.get(status, "")
         if left is not None and (waiting or running):

@@ -36,7 +36,7 @@ def shown_rows(comparison: Comparison) -> Sequence[Combination]:
 def footer(comparison: Comparison, shown: int, run_id: str) -> Iterator[Parts]:
     """Yield the lines below the table: its order, how to see the rest, and each failure once."""
     objective = comparison.objective
-    order = f"sorted by {objective.metric}, {objective.direction}" if objective.metric else ""
+    order = f"sorted by {comparison.heading(objective.metric)}, {objective.direction}" if objective.metric else ""
     if (all_rows := len(comparison.rows)) > shown:
         rest = f"{shown} of {all_rows} combinations{', ' if order else ''}{order}; all of them: runs compare {run_id}"
         yield ((rest, "dim"),)

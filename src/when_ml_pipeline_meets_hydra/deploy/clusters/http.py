@@ -37,6 +37,11 @@ class Http:
     pw: Annotated[SecretStr, BeforeValidator(given_password), Field(description="The password of that id")]
     timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds to wait for a response")] = 60
 
+    @property
+    def place(self) -> str:
+        """Which cluster this is, whatever its name."""
+        return self.url
+
     def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
         """Upload the bundle; the server checks it before keeping it."""
         from when_ml_pipeline_meets_hydra.serving.formats import archive

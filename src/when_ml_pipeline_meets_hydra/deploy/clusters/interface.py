@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Cluster(Protocol):
     """A place that serves models. Each change is atomic: until it is complete, the old version stays active.
 
+    A property ``place``, such as its URL, may say which options mean the same cluster; without one, its name does.
     Every method raises Refused where the cluster says no, and StepFailed where it cannot be reached.
     """
 

@@ -73,9 +73,9 @@ class Kserve:
     service_account: Annotated[
         str | None, Field(description="ServiceAccount of the pods; null: one with the keys below, if there are any")
     ] = None
-    access_key: Annotated[
-        Secret | None, Field(description="Access key of the storage; null: from the environment")
-    ] = None
+    access_key: Annotated[Secret | None, Field(description="Access key of the storage; null: from the environment")] = (
+        None
+    )
     secret_key: Annotated[Secret | None, Field(description="Secret key of the access key")] = None
     endpoint: Annotated[
         Annotated[str, AfterValidator(server_url)] | None, Field(description="Address of an S3 that is not Amazon's")
@@ -105,6 +105,11 @@ class Kserve:
         if "://" not in (self.storage_uri or self.storage):
             raise ValueError("pods do not see a folder of this machine: storage_uri has to say how they reach it")
         return self
+
+    @property
+    def place(self) -> str:
+        """Which cluster this is, whatever its name."""
+        return f"{self.context} {self.namespace}"
 
     def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
         """Upload the bundle to the storage, if it loads and passes its smoke test."""

@@ -26,6 +26,11 @@ class Local:
     name: Annotated[str, Field(min_length=1, description="Name of the cluster in messages")] = "local"
     path: Annotated[NamedPath, Field(description="Directory of the model repository")]
 
+    @property
+    def place(self) -> str:
+        """Which cluster this is, whatever its name."""
+        return str(self.path.absolute())
+
     def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
         """Copy the bundle into the repository, if it loads and passes its smoke test."""
         from when_ml_pipeline_meets_hydra.serving.engine import scorer

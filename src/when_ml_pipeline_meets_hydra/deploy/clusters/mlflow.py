@@ -65,6 +65,11 @@ class Mlflow:
             raise ValueError("an id needs a password, and a password an id")
         return self
 
+    @property
+    def place(self) -> str:
+        """Which cluster this is, whatever its name."""
+        return f"{self.url} {self.alias}"
+
     def push(self, model: str, bundle: Path, *, run: str | None = None) -> int:
         """Register the bundle as a model of the ONNX flavor, if it loads and passes its smoke test."""
         from when_ml_pipeline_meets_hydra.serving.engine import scorer

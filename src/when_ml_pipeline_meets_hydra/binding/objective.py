@@ -1,0 +1,64 @@
+"""Complete the objective of a run: the stage that yields the metric, and the direction that the metric says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.binding.call import Call
+from when_ml_pipeline_meets_hydra.binding.settings import Direction, Objective
+from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
+
+METRIC, DIRECTION = "objective.metric", "objective.direction"
+
+
+def directions_of(calls: Iterable[Call]) -> dict[str, Direction]:
+    """Return the direction of each metric that the calls declare: ``{"modeling.rmse": "minimize"}``."""
+    ordered = sorted(calls, key=lambda call: len(call.after))
+    return {f"{c.stage}.{name}": way for c in ordered if c.returns for name, way in c.returns.directions.items()}
+
+
+def complete(objective: Objective, calls: Sequence[Call]) -> tuple[Objective, list[Problem]]:
+    """Return the objective with the whole name of its metric and with a direction, and its problems.
+
+    ``calls`` are those of all jobs and what they need.
+    """
+    declared = directions_of(calls)
+    if objective.metric is None:
+        return objective, []
+    problems: list[Problem] = []
+    metric = _whole_name(objective.metric, declared, calls, problems)
+    own = declared.get(metric)
+    if own and objective.direction and objective.direction != own:
+        message = f"{objective.metric} is better the {'larger' if own == 'maximize' else 'smaller'} it is"
+        remedy = f"Leave it out, or write {DIRECTION}={own}"
+        problems.append(Problem(key=DIRECTION, value=objective.direction, message=message, remedy=remedy))
+    measures = any(_measures(call) for call in calls)
+    if measures and not own and not objective.direction and not problems:
+        known = {name for whole in declared for name in (whole, whole.partition(".")[2])}
+        own_metric = f"For a metric of your own, add {DIRECTION}=maximize or minimize"
+        remedy = " ".join(filter(None, [did_you_mean(objective.metric, known), own_metric]))
+        message = "no step of this run says which way it is better"
+        problems.append(Problem(key=METRIC, value=objective.metric, message=message, remedy=remedy))
+    return replace(objective, metric=metric, direction=objective.direction or own), problems
+
+
+def _whole_name(metric: str, declared: Mapping[str, str], calls: Sequence[Call], problems: list[Problem]) -> str:
+    """Return the metric with its stage: the first that declares it, otherwise the only one that measures anything."""
+    if metric.partition(".")[0] in {call.stage for call in calls}:
+        return metric
+    if found := next((name for name in declared if name.partition(".")[2] == metric), None):
+        return found
+    stages = list(dict.fromkeys(call.stage for call in calls if _measures(call)))
+    if len(stages) > 1:
+        whole = " or ".join(f"{METRIC}={stage}.{metric}" for stage in stages)
+        remedy = did_you_mean(metric, {name.partition(".")[2] for name in declared})
+        message = f"no step declares it, and several measure something: write {whole}"
+        problems.append(Problem(key=METRIC, value=metric, message=message, remedy=remedy))
+    return f"{stages[0]}.{metric}" if len(stages) == 1 else metric
+
+
+def _measures(call: Call) -> bool:
+    kind: Any = call.returns
+    return kind is not None and "metrics" in getattr(kind, "__dataclass_fields__", ())
