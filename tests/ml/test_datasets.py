@@ -104,9 +104,9 @@ def test_types_of_a_parquet_file() -> None:
     )
     frame.write_parquet("x.parquet")
     found = table(ParquetFile(path=Path("x.parquet"), target="y").rows())
-    assert [c.dtype.value for c in found.columns] == ["int", "float", "string", "date", "float", "string"]
+    assert [c.dtype.value for c in found.columns] == ["int", "float", "string", "datetime", "float", "string"]
     assert found.frame.collect().rows() == [
-        (0, 1, 1.5, "x", date(2026, 1, 31), 1.25, " kept ", True),
+        (0, 1, 1.5, "x", datetime(2026, 1, 31, 12), 1.25, " kept ", True),
         (1, None, None, "y", None, 3.0, None, False),
     ]
     assert found.task is Task.CLASSIFICATION

@@ -6,7 +6,7 @@ import math
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,7 @@ VALUES = {
     DType.STRING: (pl.String(), st.one_of(st.sampled_from(["red", "grün", "", " ", "a=b"]), words)),
     DType.BOOL: (pl.Boolean(), st.booleans()),
     DType.DATE: (pl.Date(), days),
+    DType.DATETIME: (pl.Datetime("us"), st.datetimes(datetime(1800, 1, 1), datetime(2200, 1, 1))),
 }
 
 
@@ -152,7 +153,7 @@ def frames(draw: st.DrawFn) -> pl.DataFrame:
         physical, values = VALUES[draw(st.sampled_from(list(DType)))]
         maybe = draw(st.sampled_from([values, st.one_of(st.none(), values), st.none()]))
         drawn = draw(st.lists(maybe, min_size=height, max_size=height))
-        columns[name] = pl.Series(name, drawn, dtype=physical)
+        columns[name] = pl.Series("", drawn, dtype=physical).alias(name)  # Polars takes some names for patterns
     columns["y"] = pl.Series("y", [k % 3 for k in range(height)])
     return pl.DataFrame(list(columns.values()))
 

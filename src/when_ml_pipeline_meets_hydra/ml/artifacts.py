@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Direction, frozen
+from when_ml_pipeline_meets_hydra.ml.dates import pattern
 
 # Graphs can be merged only if these are equal: the versions of the standard operators, of the operators for trees
 # and text (domain ai.onnx.ml), and of the file format.
@@ -39,27 +40,60 @@ class Task(StrEnum):
 
 
 class DType(StrEnum):
-    """The type of a raw column; as a number a date is its days since 1970-01-01."""
+    """The type of a raw column.
+
+    As a number a date is its days since 1970-01-01, and a datetime its seconds since that day began, of the day and
+    time of day as they are written or as they are in the column's time zone.
+    """
 
     FLOAT = "float"
     INT = "int"
     STRING = "string"
     BOOL = "bool"
     DATE = "date"
+    DATETIME = "datetime"
 
     @property
     def is_text(self) -> bool:
         """Whether values of this type are encoded as categories: texts and booleans."""
         return self in (DType.STRING, DType.BOOL)
 
+    @property
+    def is_time(self) -> bool:
+        """Whether values of this type are points in time: dates and timestamps."""
+        return self in (DType.DATE, DType.DATETIME)
+
 
 @frozen
-class Column:
-    """One raw column: a feature before preprocessing, or the target."""
+class ListedColumn:
+    """A column in ``dataset.columns``: its name, and those of its facts that are not to be inferred."""
 
     name: Annotated[str, Field(min_length=1, description="Name in the file's header")]
-    dtype: Annotated[DType, Field(description="Type of its values")]
+    dtype: Annotated[DType | None, Field(description="Type of its values; null: inferred")] = None
     description: Annotated[str, Field(description="Meaning, with the unit")] = ""
+    format: Annotated[
+        str | None, Field(min_length=1, description="How dates are written in texts, as '%d/%m/%Y'; null: found")
+    ] = None
+
+    @field_validator("format")
+    @classmethod
+    def _readable(cls, form: str | None) -> str | None:
+        if form is not None:
+            pattern(form)
+        return form
+
+    @model_validator(mode="after")
+    def _of_dates(self) -> Self:
+        if self.format is not None and self.dtype is not None and not self.dtype.is_time:
+            raise ValueError(f"a format is for dates and datetimes, not for {self.dtype.value}")
+        return self
+
+
+@frozen
+class Column(ListedColumn):
+    """One raw column: a feature before preprocessing, or the target."""
+
+    dtype: Annotated[DType, Field(description="Type of its values")]
 
 
 @frozen
@@ -87,8 +121,8 @@ class PreparedData(Artifact):
     is 0 or 1, then ``__target__``: Float64 for regression, Int64 index into ``classes`` for classification);
     ``holdout.parquet`` (the raw columns of the first rows, at most 1,000, of ``test.parquet``, in the same order);
     ``summary.json`` (the distribution of each raw column over at most about 100,000 training rows);
-    ``preprocessing.onnx`` (one input per raw column, named as the column, shape [N, 1]: double for float, int and date
-    (NaN: missing), string for string ("": missing) and bool ("true", "false"); one output, float32 [N, F]:
+    ``preprocessing.onnx`` (one input per raw column, named as the column, shape [N, 1]: double for float, int, date and
+    datetime (NaN: missing), string for string ("": missing) and bool ("true", "false"); one output, float32 [N, F]:
     ``features``, unless a column has that name).
     If the rows are images, ``features`` are their pixels in the order of ``image``. ``one_hot`` has the range of
     features of each text column: the index of the first one, and the end. At most one of them is 1 in a row.

@@ -158,7 +158,7 @@ def _training(preprocessing: PreparedData, modeling: TrainedModel) -> Summary:
 
 def _json_value(value: Any) -> Any:
     if isinstance(value, datetime):
-        return value.date().isoformat()
+        return value.isoformat()
     if isinstance(value, date):
         return value.isoformat()
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -25,7 +25,8 @@ _DTYPES = {
     **dict.fromkeys(_WHOLE, DType.INT),
     **dict.fromkeys(("HUGEINT", "UHUGEINT", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL"), DType.FLOAT),
     **dict.fromkeys(("VARCHAR", "ENUM", "UUID"), DType.STRING),
-    **dict.fromkeys(("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"), DType.DATE),
+    "DATE": DType.DATE,
+    **dict.fromkeys(("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"), DType.DATETIME),
     "BOOLEAN": DType.BOOL,
 }
 _CONFIG = {"autoinstall_known_extensions": False}  # a query downloads no code; INSTALL, once, does

@@ -34,7 +34,8 @@ _DTYPES = {
     **dict.fromkeys(("int2", "int4", "int8"), DType.INT),
     **dict.fromkeys(("float4", "float8", "numeric"), DType.FLOAT),
     **dict.fromkeys(("text", "varchar", "bpchar", "name", "uuid"), DType.STRING),
-    **dict.fromkeys(("date", "timestamp", "timestamptz"), DType.DATE),
+    "date": DType.DATE,
+    **dict.fromkeys(("timestamp", "timestamptz"), DType.DATETIME),
     "bool": DType.BOOL,
 }
 # The config key to correct for each error message; the first match counts.

@@ -21,7 +21,7 @@ _DTYPES = {
     "TEXT": DType.STRING,
     "DATE": DType.DATE,
     "BOOLEAN": DType.BOOL,
-    **dict.fromkeys(("TIMESTAMP", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "TIMESTAMP_NTZ"), DType.DATE),
+    **dict.fromkeys(("TIMESTAMP", "TIMESTAMP_LTZ", "TIMESTAMP_TZ", "TIMESTAMP_NTZ"), DType.DATETIME),
 }
 # The config key to correct for each error number (https://docs.snowflake.com/en/developer-guide/python-connector).
 _KEY_BY_ERROR = {390100: "pw", 394400: "pw", 394304: "private_key_file", 251001: "account"}

@@ -12,6 +12,7 @@ TYPES: Mapping[DType, str] = {
     DType.STRING: "VARCHAR",
     DType.BOOL: "BOOLEAN",
     DType.DATE: "DATE",
+    DType.DATETIME: "TIMESTAMP",
 }
 
 

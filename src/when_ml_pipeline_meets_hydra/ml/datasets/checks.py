@@ -33,6 +33,7 @@ EXPECTED = {
     DType.STRING: "a text",
     DType.BOOL: "true or false",
     DType.DATE: "a date like 2026-01-31",
+    DType.DATETIME: "a date and time like 2026-01-31T13:45:00",
 }
 
 
@@ -89,7 +90,8 @@ def _likely_type(where: Located, counts: Counts) -> DType | None:
     if where.column.dtype is not DType.STRING or where.position not in counts:
         return None
     own = counts[where.position]
-    return next((d for d in (DType.FLOAT, DType.DATE) if own[d] >= MOSTLY * own[DType.STRING] > 0), None)
+    candidates = (DType.FLOAT, DType.DATE, DType.DATETIME)
+    return next((d for d in candidates if own[d] >= MOSTLY * own[DType.STRING] > 0), None)
 
 
 def _measure(rows: RawRows, columns: Sequence[Located]) -> Mapping[int, Mapping[str, Any]]:

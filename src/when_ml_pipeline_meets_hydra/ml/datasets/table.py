@@ -65,7 +65,7 @@ def table(rows: RawRows) -> Table:
 
 def typed(rows: RawRows, where: Located) -> pl.Expr:
     """The values of a column in the raw rows, converted to its type."""
-    return convert(nonmissing(rows, where), where.physical, where.column.dtype)
+    return convert(nonmissing(rows, where), where.physical, where.column.dtype, where.column.format)
 
 
 def nonmissing(rows: RawRows, where: Located) -> pl.Expr:
@@ -116,7 +116,7 @@ def _unusable(name: str, physical: pl.DataType) -> Problem:
 
 Counts = Mapping[int, Mapping[DType, int]]
 _FIRST_ROWS = 10_000
-_ORDER = (DType.DATE, DType.INT, DType.FLOAT, DType.BOOL, DType.STRING)
+_ORDER = (DType.DATE, DType.DATETIME, DType.INT, DType.FLOAT, DType.BOOL, DType.STRING)
 
 
 def count_types(rows: RawRows, columns: Iterable[Located]) -> Counts:
@@ -133,9 +133,9 @@ def count_types(rows: RawRows, columns: Iterable[Located]) -> Counts:
 
 
 def _possible(first: Mapping[DType, int]) -> set[DType]:
-    """The types of all of the first values; FLOAT and DATE also if some of these values are mistakes."""
+    """The types of all of the first values; numbers and dates also if some of these values are mistakes."""
     total = first[DType.STRING]
-    return {d for d in _ORDER if first[d] == total or (first[d] and d in (DType.FLOAT, DType.DATE))}
+    return {d for d in _ORDER if first[d] == total or (first[d] and d in (DType.FLOAT, DType.DATE, DType.DATETIME))}
 
 
 def _counted(

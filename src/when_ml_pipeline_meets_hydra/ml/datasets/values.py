@@ -1,4 +1,4 @@
-"""Conversion of values of any Polars type to the five types of a pipeline (``DType``)."""
+"""Conversion of values of any Polars type to the types of a pipeline (``DType``)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from when_ml_pipeline_meets_hydra.ml import dates
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType
 
 POLARS: Mapping[DType, pl.DataType] = {
@@ -14,8 +15,9 @@ POLARS: Mapping[DType, pl.DataType] = {
     DType.STRING: pl.String(),
     DType.BOOL: pl.Boolean(),
     DType.DATE: pl.Date(),
+    DType.DATETIME: pl.Datetime("us"),
 }
-_LOSSLESS = {
+_CONVERTIBLE = {
     (DType.INT, DType.FLOAT),
     (DType.INT, DType.STRING),
     (DType.BOOL, DType.INT),
@@ -23,6 +25,9 @@ _LOSSLESS = {
     (DType.BOOL, DType.STRING),
     (DType.FLOAT, DType.STRING),
     (DType.DATE, DType.STRING),
+    (DType.DATE, DType.DATETIME),
+    (DType.DATETIME, DType.DATE),  # the day, if it is asked for
+    (DType.DATETIME, DType.STRING),
     (DType.FLOAT, DType.INT),  # as long as no value has a fraction
 }
 
@@ -37,12 +42,14 @@ def dtype_of(physical: pl.DataType) -> DType | None:
         return DType.STRING
     if physical == pl.Boolean:
         return DType.BOOL
-    return DType.DATE if physical in (pl.Date, pl.Datetime) else None
+    if physical == pl.Datetime:
+        return DType.DATETIME
+    return DType.DATE if physical == pl.Date else None
 
 
 def convertible(actual: DType, wanted: DType) -> bool:
     """Whether values of type ``actual`` can be converted to ``wanted``; texts may be, depending on each value."""
-    return actual in (wanted, DType.STRING) or (actual, wanted) in _LOSSLESS
+    return actual in (wanted, DType.STRING) or (actual, wanted) in _CONVERTIBLE
 
 
 def null_if_missing(value: pl.Expr, physical: pl.DataType, missing: Sequence[str], *, strip: bool) -> pl.Expr:
@@ -54,26 +61,32 @@ def null_if_missing(value: pl.Expr, physical: pl.DataType, missing: Sequence[str
     return pl.when(text.is_in(["", *missing])).then(None).otherwise(text)
 
 
-def convert(value: pl.Expr, physical: pl.DataType, wanted: DType) -> pl.Expr:
-    """Convert the result of ``null_if_missing`` to ``wanted``; null where that is impossible."""
+def convert(value: pl.Expr, physical: pl.DataType, wanted: DType, form: str | None = None) -> pl.Expr:
+    """Convert the result of ``null_if_missing`` to ``wanted``; null where that is impossible.
+
+    ``form`` is the format of dates in texts (None: ISO 8601). A timestamp with a time zone becomes the day and the time
+    of day in this zone.
+    """
     actual = dtype_of(physical)
     if actual is DType.STRING:
-        return _parse(value, wanted)
+        return _parse(value, wanted, form)
+    if actual is DType.DATETIME:
+        value = value.dt.replace_time_zone(None)
     if actual is DType.FLOAT and wanted is DType.INT:
         number = value.cast(pl.Float64)
         return pl.when(number == number.floor()).then(number).otherwise(None).cast(pl.Int64, strict=False)
     return value.cast(POLARS[wanted], strict=False)
 
 
-def _parse(text: pl.Expr, wanted: DType) -> pl.Expr:
+def _parse(text: pl.Expr, wanted: DType, form: str | None) -> pl.Expr:
     if wanted is DType.STRING:
         return text
     text = text.str.strip_chars()
     if wanted is DType.BOOL:
         word = text.str.to_lowercase()
         return pl.when(word == "true").then(True).when(word == "false").then(False).otherwise(None)
-    if wanted is DType.DATE:
-        return text.str.to_date("%Y-%m-%d", strict=False)
+    if wanted.is_time:
+        return dates.day(text, form) if wanted is DType.DATE else dates.moment(text, form)
     # "nan" parses as a number, but is a missing value.
     number = text.cast(pl.Float64, strict=False).fill_nan(None)
     if wanted is DType.FLOAT:

@@ -70,7 +70,9 @@ class Fitted:
 
 
 def number(name: str, dtype: DType) -> pl.Expr:
-    """Return a column as Float64."""
+    """Return a column as Float64: dates as days, datetimes as seconds since 1970-01-01."""
+    if dtype is DType.DATETIME:
+        return pl.col(name).to_physical().cast(pl.Float64) / 1e6  # microseconds
     days = pl.col(name).to_physical() if dtype is DType.DATE else pl.col(name)
     return days.cast(pl.Float64)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import polars as pl
 
+from when_ml_pipeline_meets_hydra.ml import dates
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 
 BINS, MOST_VALUES = 20, 20
 X = pl.col("x")
-EPOCH = date(1970, 1, 1)
 
 
 def describe(frame: pl.LazyFrame, column: Column, role: str, rows: int) -> dict[str, Any]:
@@ -47,21 +47,27 @@ def _values(frame: pl.LazyFrame, count: int) -> list[dict[str, Any]]:
 
 
 def _range(measured: Mapping[str, Any], dtype: DType) -> dict[str, Any]:
-    """Minimum, maximum and median; of dates the first two, as texts."""
-    if dtype is DType.DATE:
+    """Minimum, maximum and median; of dates and datetimes the first two, as texts."""
+    if dtype.is_time:
         return {"min": str(measured["min"]), "max": str(measured["max"])}
     return {end: measured[end] for end in ("min", "max", "median")}
 
 
 def _bins(frame: pl.LazyFrame, dtype: DType, measured: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
     """The counts of values in intervals of equal width; the last one includes its end."""
-    is_date = dtype is DType.DATE
-    low, high = (float((measured[end] - EPOCH).days if is_date else measured[end]) for end in ("min", "max"))
+    low, high = (_position(measured[end]) for end in ("min", "max"))
     if low == high:
         return [{"from": low, "to": high, "count": count}]
-    number = (X.cast(pl.Int32) if is_date else X).cast(pl.Float64).alias("x")
+    value = (X.to_physical() if dtype.is_time else X).cast(pl.Float64) / (1e6 if dtype is DType.DATETIME else 1)
     width = (high - low) / BINS
     place = ((X - low) / width).floor().clip(0, BINS - 1).cast(pl.Int64)
-    counted = frame.select(number).drop_nulls().group_by(place).len().collect(engine="streaming")
+    counted = frame.select(value).drop_nulls().group_by(place).len().collect(engine="streaming")
     counts = dict(counted.iter_rows())
     return [{"from": low + k * width, "to": low + (k + 1) * width, "count": counts.get(k, 0)} for k in range(BINS)]
+
+
+def _position(value: float | date) -> float:
+    """A value as a number, as in ``DType``."""
+    if isinstance(value, datetime):
+        return dates.seconds(value)
+    return dates.days(value) if isinstance(value, date) else float(value)

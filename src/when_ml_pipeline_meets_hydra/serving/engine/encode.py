@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from when_ml_pipeline_meets_hydra.errors import PipelineError, did_you_mean
+from when_ml_pipeline_meets_hydra.ml import dates
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 
 Array = np.ndarray[Any, Any]
@@ -57,8 +58,8 @@ def _tensor_from(column: Column, datatype: str, data: Sequence[Any] | Array) -> 
     allowed = _DATATYPES[column.dtype]
     if datatype not in allowed:
         raise BadRow(f"inputs.{column.name}: the datatype is {datatype}, allowed: {', '.join(sorted(allowed))}")
-    # In the protocol, a date is a number, and a boolean may be a string.
-    as_number = column.dtype is DType.DATE
+    # In the protocol, a date or datetime is a number, and a boolean may be a string.
+    as_number = column.dtype.is_time
     as_text = column.dtype is DType.BOOL and datatype == "BYTES"
     kind = DType.FLOAT if as_number else DType.STRING if as_text else column.dtype
     return _tensor(Column(name=column.name, dtype=kind), data, "inputs[{1}].data[{0}]")
@@ -149,17 +150,27 @@ def _day(value: Any) -> float:
         raise ValueError("a date like 2026-01-31") from None
 
 
+def _moment(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if not isinstance(value, str) or (found := dates.parse(value, None)) is None:
+        raise ValueError("a date and time like 2026-01-31T13:45:00")
+    return dates.seconds(found)
+
+
 _CONVERTERS: Mapping[DType, tuple[Callable[[Any], Any], Any]] = {
     DType.FLOAT: (_number, float),
     DType.INT: (_whole_number, float),
     DType.STRING: (_text, object),
     DType.BOOL: (_truth, object),
     DType.DATE: (_day, float),
+    DType.DATETIME: (_moment, float),
 }
 _DATATYPES: Mapping[DType, frozenset[str]] = {
     DType.FLOAT: NUMBERS,
     DType.INT: NUMBERS,
     DType.DATE: NUMBERS,
+    DType.DATETIME: NUMBERS,
     DType.STRING: frozenset({"BYTES"}),
     DType.BOOL: frozenset({"BOOL", "BYTES"}),
 }

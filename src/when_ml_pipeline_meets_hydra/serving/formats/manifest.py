@@ -47,6 +47,7 @@ INPUT_DATATYPES = {
     DType.FLOAT: Datatype.FP64,
     DType.INT: Datatype.FP64,
     DType.DATE: Datatype.FP64,
+    DType.DATETIME: Datatype.FP64,
     DType.STRING: Datatype.BYTES,
     DType.BOOL: Datatype.BOOL,
 }
