@@ -238,7 +238,7 @@ class _Binder:
             arguments=arguments,
             needs=needs,
             keyed=self.redactor.with_fingerprints({**{n: keyed(v) for n, v in arguments.items()}, **prints}),
-            code=code_version(sorted({function.__module__, *self._modules(arguments.values())})),
+            code=code_version({function.__module__, *self._modules(arguments.values())}, function),
             after=all_before(stage, self.stages),
             returns=returns if returns and issubclass(returns, Artifact) else None,
             is_effect=bool(getattr(function, "is_effect", False)),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Job
     from when_ml_pipeline_meets_hydra.contracts import Artifact, Claim
 
+UNKNOWN_CODE = "unknown "  # begins the version of code that is in no file
+
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
@@ -64,6 +66,11 @@ class Call:
         """The place that it claims for its combination; None for most subcommands."""
         rule = getattr(self.function, "claim", None)
         return rule(**self.known(rule)) if rule else None
+
+    @property
+    def has_known_code(self) -> bool:
+        """False if the function's code is in no file, so that another process cannot tell whether it has changed."""
+        return not self.code.startswith(UNKNOWN_CODE)
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, folder_of
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Job
 
-_CODE = (".py", ".html")
+_CODE = (".py", ".pyc", ".so", ".html")
 MOST_ENTRIES = 5_000  # in a folder of option files or of code, with its subfolders
 _VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
 

@@ -133,16 +133,22 @@ def _is_constant(prepared: Prepared) -> bool:
         and _data_files(prepared) is not None
         and not prepared.bound.settings.force
         and not prepared.bound.settings.show_secrets
-        and all(step.is_storable for step in prepared.plan.steps)
+        and all(step.is_storable and step.call.has_known_code for step in prepared.plan.steps)
     )
 
 
 def _packages(prepared: Prepared) -> set[str]:
-    """The packages whose code a step may call."""
+    """The packages whose code a step may call: the allowed ones, and what these import of others that count."""
+    from when_ml_pipeline_meets_hydra.binding.code_version import packages_of
+    from when_ml_pipeline_meets_hydra.binding.keys import nested_options
     from when_ml_pipeline_meets_hydra.binding.secret_keys import named_packages
-    from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages
+    from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside
 
-    return {p for job, _ in prepared.bound.calls for p in allowed_packages(named_packages(job))}
+    allowed = {p for job, _ in prepared.bound.calls for p in allowed_packages(named_packages(job))}
+    calls = prepared.bound.all_calls
+    options = (type(part) for call in calls for value in call.arguments.values() for part in nested_options(value))
+    modules = {call.function.__module__ for call in calls} | {option.__module__ for option in options}
+    return allowed | packages_of(module for module in modules if inside(module, allowed))
 
 
 def _data_files(prepared: Prepared) -> set[Path] | None:

@@ -282,6 +282,8 @@ def _decide(
         return Action.RUN, "always runs, since it returns nothing"
     if is_stored(key):
         return Action.STORED, "nothing changed"
+    if not draft.call.has_known_code:
+        return Action.RUN, "its code is in no file, so a change would go unnoticed"
     return Action.RUN, _reason(draft.inputs, last_inputs(draft.inputs["function"]), upstream)
 
 
