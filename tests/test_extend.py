@@ -110,7 +110,7 @@ def test_everything_is_validated(acme: Path, override: str, message: str) -> Non
 
 def actions(acme: Path, *more: str) -> dict[str, tuple[str, str]]:
     """What the plan says of each stage."""
-    for cached in (code_version._digest_and_imports, code_version._file):
+    for cached in (code_version._digest_and_imports, code_version._spec):
         cached.cache_clear()
     done = inside("plan", "--json", *words(acme), *more)
     assert done.code == 0, done.err
