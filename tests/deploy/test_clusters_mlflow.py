@@ -23,7 +23,7 @@ from when_ml_pipeline_meets_hydra.deploy.clusters.mlflow import Mlflow
 from when_ml_pipeline_meets_hydra.deploy.clusters.mlflow_registry import Registry
 from when_ml_pipeline_meets_hydra.deploy.clusters.replay import previous
 from when_ml_pipeline_meets_hydra.errors import Refused, StepFailed
-from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.artifacts import Reading, Task
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.engine.encode import feeds_from_rows
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Action, Event
@@ -87,7 +87,7 @@ def test_mlflows_own_tools_take_what_we_push(
         cluster.activate(model, cluster.push(model, folder))
         expected = cluster.predict(model, ROWS)
         theirs = mlflow.pyfunc.load_model(f"models:/{model}@champion")
-        feeds = feeds_from_rows(tiny.COLUMNS, ROWS)
+        feeds = feeds_from_rows(tiny.COLUMNS, ROWS, Reading())
         frame = pandas.DataFrame({name: values.reshape(-1) for name, values in feeds.items()})
         answers = theirs.predict(frame)
         if model == "prices":

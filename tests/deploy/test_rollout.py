@@ -337,7 +337,7 @@ def test_a_canary_gets_its_share(tmp_path: Path, bundles: list[Path]) -> None:
 
 def test_agreement(tmp_path: Path, bundles: list[Path]) -> None:
     first, near, far = (scorer.load(bundles[number]) for number in (0, 1, 2))
-    feeds = feeds_from_rows(first.manifest.inputs, ROWS)
+    feeds = feeds_from_rows(first.manifest.inputs, ROWS, first.manifest.reading)
     mine = [Rows(feeds, first.run_unobserved(feeds))]
     assert agreement(mine, first.manifest, near, 0.05) == (len(ROWS), len(ROWS))
     assert agreement(mine, first.manifest, near, 0.0) == (len(ROWS), 0)
@@ -346,7 +346,9 @@ def test_agreement(tmp_path: Path, bundles: list[Path]) -> None:
     columns = tuple(column for column in first.manifest.inputs if column.name not in ("maker", "weight"))
     without = {column.name: feeds[column.name] for column in columns}
     missing = first.run_unobserved(
-        feeds_from_rows(first.manifest.inputs, [{**row, "maker": None, "weight": None} for row in ROWS])
+        feeds_from_rows(
+            first.manifest.inputs, [{**row, "maker": None, "weight": None} for row in ROWS], first.manifest.reading
+        )
     )
     fewer = replace(first.manifest, inputs=columns)
     assert agreement([Rows(without, missing)], fewer, first, 0.0) == (len(ROWS), len(ROWS))
@@ -357,7 +359,7 @@ def test_agreement_of_classes(tmp_path: Path, bundles: list[Path]) -> None:
     (tmp_path / "bundle").mkdir()
     bundling.build(data, tiny.classification(tmp_path / "model"), tmp_path / "bundle")
     classes, number = scorer.load(tmp_path / "bundle"), scorer.load(bundles[0])
-    feeds = feeds_from_rows(classes.manifest.inputs, ROWS)
+    feeds = feeds_from_rows(classes.manifest.inputs, ROWS, classes.manifest.reading)
     label, probabilities = classes.run_unobserved(feeds)
     assert agreement([Rows(feeds, [label, probabilities])], classes.manifest, classes, 0.0) == (len(ROWS), len(ROWS))
     wrong = np.array(["fair" if name == "cheap" else "cheap" for name in label], dtype=object)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Self
 
@@ -97,6 +99,32 @@ class Column(ListedColumn):
 
 
 @frozen
+class Reading:
+    """How the raw values of a data set are read: in training, in batch predictions, and in requests to the model.
+
+    ``missing`` are the texts that stand for a missing value, besides the empty one; one that is a number stands for
+    this number in any spelling and type. ``strip``: blanks around a text do not count. ``decimal`` and ``thousands``
+    are the characters in a number that is written as a text.
+    """
+
+    missing: tuple[str, ...] = ()
+    strip: bool = False
+    decimal: Annotated[str, Field(min_length=1, max_length=1)] = "."
+    thousands: Annotated[str, Field(max_length=1)] = ""
+
+    @cached_property
+    def missing_numbers(self) -> frozenset[float]:
+        """The finite numbers in ``missing``."""
+        return frozenset(n for text in self.missing if math.isfinite(n := self._number(text)))
+
+    def _number(self, text: str) -> float:
+        try:
+            return float((text.replace(self.thousands, "") if self.thousands else text).replace(self.decimal, "."))
+        except ValueError:
+            return math.nan
+
+
+@frozen
 class Image:
     """The shape of an image whose pixels are the columns of a row: by channel, then line, then from left to right."""
 
@@ -124,8 +152,9 @@ class PreparedData(Artifact):
     ``preprocessing.onnx`` (one input per raw column, named as the column, shape [N, 1]: double for float, int, date and
     datetime (NaN: missing), string for string ("": missing) and bool ("true", "false"); one output, float32 [N, F]:
     ``features``, unless a column has that name).
-    If the rows are images, ``features`` are their pixels in the order of ``image``. ``one_hot`` has the range of
-    features of each text column: the index of the first one, and the end. At most one of them is 1 in a row.
+    ``reading`` is how raw values become those of the columns. If the rows are images, ``features`` are their pixels in
+    the order of ``image``. ``one_hot`` has the range of features of each text column: the index of the first one, and
+    the end. At most one of them is 1 in a row.
     """
 
     dataset: str
@@ -133,6 +162,7 @@ class PreparedData(Artifact):
     target: Column
     classes: tuple[str, ...] = ()
     columns: tuple[Column, ...]
+    reading: Reading = Reading()
     features: tuple[str, ...]
     one_hot: tuple[tuple[int, int], ...] = ()
     image: Image | None = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from when_ml_pipeline_meets_hydra.errors import StepFailed
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, PreparedData, Task, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, PreparedData, Reading, Task, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Distribution, Summary, of_numbers
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, Smoke, difference, write_smoke
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 SMOKE_ROWS = 100
 _columns = TypeAdapter(tuple[Column, ...])
+_reading = TypeAdapter(Reading)
 
 
 def source_digest(preprocessing: PreparedData, modeling: TrainedModel) -> str:
@@ -58,6 +59,7 @@ def _facts(preprocessing: PreparedData, modeling: TrainedModel) -> Mapping[str, 
         "task": preprocessing.task.value,
         "classes": list(preprocessing.classes),
         "columns": _columns.dump_python(columns, mode="json"),
+        "reading": _reading.dump_python(preprocessing.reading, mode="json"),
         "model": modeling.model,
         "metrics": dict(modeling.metrics),
         "baseline": dict(modeling.baseline),
@@ -117,6 +119,7 @@ def _manifest(preprocessing: PreparedData, modeling: TrainedModel, outputs: tupl
         target=preprocessing.target,
         classes=preprocessing.classes,
         inputs=preprocessing.columns,
+        reading=preprocessing.reading,
         outputs=outputs,
         model=modeling.model,
         metrics=modeling.metrics,
@@ -138,7 +141,8 @@ def held_out_rows(preprocessing: PreparedData, modeling: TrainedModel) -> Smoke:
 
     raw = pl.read_parquet(preprocessing.path / "holdout.parquet")
     predicted = pl.read_parquet(modeling.path / "predictions.parquet").head(raw.height)
-    rows = [{column.name: _json_value(row[column.name]) for column in preprocessing.columns} for row in raw.to_dicts()]
+    columns = preprocessing.columns
+    rows = [{column.name: _json_value(row[column.name], column.format) for column in columns} for row in raw.to_dicts()]
     return Smoke(rows=tuple(rows), expected=_training_predictions(predicted, preprocessing.classes))
 
 
@@ -156,11 +160,10 @@ def _training(preprocessing: PreparedData, modeling: TrainedModel) -> Summary:
     return Summary(columns=columns, prediction=empty.count(names))
 
 
-def _json_value(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
+def _json_value(value: Any, form: str | None) -> Any:
+    """A value as a client sends it: dates in the format of their column."""
     if isinstance(value, date):
-        return value.isoformat()
+        return value.isoformat() if form is None else value.strftime(form.replace("%z", "+00:00"))
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -65,6 +65,7 @@ def _prepare(
         target=table.target,
         classes=parts.classes,
         columns=table.columns,
+        reading=table.reading,
         features=features,
         one_hot=fitted.one_hot,
         image=image,

@@ -23,18 +23,10 @@ from when_ml_pipeline_meets_hydra.ml.datasets.table import (
     with_types,
 )
 from when_ml_pipeline_meets_hydra.ml.datasets.target_checks import target_problems
-from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, convertible, dtype_of
+from when_ml_pipeline_meets_hydra.ml.datasets.values import EXPECTED, convert, convertible, dtype_of
 
 # A text column with at least this share of numbers is taken for a column of numbers with mistakes in it.
 MOSTLY = 0.9
-EXPECTED = {
-    DType.FLOAT: "a number",
-    DType.INT: "a whole number",
-    DType.STRING: "a text",
-    DType.BOOL: "true or false",
-    DType.DATE: "a date like 2026-01-31",
-    DType.DATETIME: "a date and time like 2026-01-31T13:45:00",
-}
 
 
 def problems(dataset: Dataset) -> list[Problem]:
@@ -55,6 +47,15 @@ def problems_of(rows: RawRows) -> list[Problem]:
     return [*problems, *wrong_image(rows.image, features), *_column_problems(rows, columns)]
 
 
+def unreadable(rows: RawRows) -> Iterator[Problem]:
+    """Yield a problem for each listed column with values that cannot be read as its type."""
+    columns, problems = locate(rows)
+    yield from problems
+    measured = _measure(rows, columns)
+    for where in columns:
+        yield from _value_problems(rows, where, measured[where.position], may_be_empty=True)
+
+
 def wrong_image(image: Image | None, columns: int) -> Iterator[Problem]:
     """Yield a problem unless the image has one pixel for each feature column."""
     if image and prod(image.shape) != columns:
@@ -68,7 +69,7 @@ def _column_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Prob
     for where in with_types(columns, counts):
         if (likely := _likely_type(where, counts)) is not None:
             yield _outlier(rows, where, likely, counts[where.position])
-        elif not convertible(_physical_kind(where), where.column.dtype):
+        elif not convertible(_physical_kind(where), where.column.dtype, where.column.format):
             yield _wrong_type(where)
         else:
             typed_columns.append(where)
@@ -122,9 +123,11 @@ def _first_row(condition: pl.Expr) -> pl.Expr:
     return pl.when(condition).then(pl.col(ROW)).otherwise(None).min() + 1
 
 
-def _value_problems(rows: RawRows, where: Located, measured: Mapping[str, Any]) -> Iterator[Problem]:
+def _value_problems(
+    rows: RawRows, where: Located, measured: Mapping[str, Any], *, may_be_empty: bool = False
+) -> Iterator[Problem]:
     name, is_target = where.column.name, where.column.name == rows.target
-    if not measured["count"] and not is_target:
+    if not measured["count"] and not (is_target or may_be_empty):
         yield Problem(key=_key(rows, where), message=f"the column '{name}' has no value at all", remedy=LEAVE_OUT)
     if measured["bad"]:
         yield _bad_value(rows, where, measured["bad"])
@@ -142,7 +145,7 @@ def _key(rows: RawRows, where: Located) -> str:
 
 def _outlier(rows: RawRows, where: Located, likely: DType, counts: Mapping[DType, int]) -> Problem:
     numbered = rows.frame.select(
-        raw=nonmissing(rows, where), value=convert(nonmissing(rows, where), where.physical, likely)
+        raw=nonmissing(rows, where), value=convert(nonmissing(rows, where), where.physical, likely, rows.reading)
     ).with_row_index(ROW)
     first = _first_row(pl.col("raw").is_not_null() & pl.col("value").is_null())
     row = numbered.select(first.alias("first")).collect(engine="streaming").item()
@@ -171,7 +174,7 @@ def _wrong_type(where: Located) -> Problem:
     return Problem(
         key=f"columns[{where.listed}].dtype",
         value=where.column.dtype.value,
-        message=f"the column '{where.column.name}' holds values of type {actual.value}",
+        message=f"the column '{where.column.name}' holds values of type {actual.value}, not {where.column.dtype.value}",
         remedy=f"Write dtype: {actual.value}",
     )
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image, Reading
 from when_ml_pipeline_meets_hydra.ml.datasets import contents
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
+
+_READING = Reading(missing=("NA", "NaN", "nan", "null"), strip=True)
 
 
 @frozen
@@ -26,13 +29,10 @@ class CsvFile:
         TaskChoice.AUTO
     )
     columns: Annotated[tuple[Column, ...], Field(description="Columns to use; none: all, with inferred types")] = ()
-    null_values: Annotated[tuple[str, ...], Field(description="Texts that stand for a missing value")] = (
-        "",
-        "NA",
-        "NaN",
-        "nan",
-        "null",
-    )
+    null_values: Annotated[
+        tuple[str, ...] | None,
+        Field(description="Texts that stand for a missing value; null: NA, NaN, nan, null or, to predict, as trained"),
+    ] = None
     separator: Annotated[str, Field(min_length=1, max_length=1, description="Character between two values")] = ","
     image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
 
@@ -43,6 +43,7 @@ class CsvFile:
         file = self.file()
         contents.check_readable(file)
         # An empty text must stay empty here: which texts are missing values is decided in one place, for all formats.
+        own: dict[str, Any] = {} if self.null_values is None else {"missing": self.null_values}
         frame = pl.scan_csv(file, separator=self.separator, infer_schema=False, glob=False, encoding="utf8-lossy")
         return RawRows(
             frame=frame,
@@ -50,7 +51,8 @@ class CsvFile:
             columns=self.columns,
             task=self.task,
             texts=True,
-            missing=self.null_values,
+            reading=replace(_READING, **own),
+            own=own,
             image=self.image,
         )
 

@@ -39,7 +39,7 @@ def _column_problems(dataset: TableQuery, session: Session) -> Iterator[Problem]
     for key, column in dataset.schema.with_keys():
         if column.name not in types:
             yield no_column(f"{key}.name", column.name, types)
-        elif not _fits(types[column.name], column.dtype):
+        elif not _fits(types[column.name], column):
             yield _wrong_type(f"{key}.dtype", column, types[column.name])
         else:
             typed.append((key, column))
@@ -49,10 +49,8 @@ def _column_problems(dataset: TableQuery, session: Session) -> Iterator[Problem]
     yield from _values(dataset, session, [c for _, c in typed if types[c.name] is DType.STRING is not c.dtype])
 
 
-def _fits(actual: DType | str, wanted: DType) -> bool:
-    if not isinstance(actual, DType):
-        return False
-    return convertible(actual, wanted) or (actual is DType.INT and wanted is DType.BOOL)
+def _fits(actual: DType | str, column: Column) -> bool:
+    return isinstance(actual, DType) and convertible(actual, column.dtype, column.format)
 
 
 def _nulls(dataset: TableQuery, session: Session, columns: Sequence[tuple[str, Column]]) -> Iterator[Problem]:

@@ -10,13 +10,15 @@ from pathlib import Path
 import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Reading
 from when_ml_pipeline_meets_hydra.ml.connections.interface import Session, open_session
 from when_ml_pipeline_meets_hydra.ml.connections.sql import quoted
 from when_ml_pipeline_meets_hydra.ml.datasets import checks
 from when_ml_pipeline_meets_hydra.ml.datasets.database_query import TableQuery
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
-from when_ml_pipeline_meets_hydra.ml.datasets.values import POLARS, convert, convertible, dtype_of, null_if_missing
+from when_ml_pipeline_meets_hydra.ml.datasets.values import EXPECTED, POLARS, convert, null_if_missing
+
+READING = Reading()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +74,8 @@ def typed_batches(
 
 
 def _typed(raw: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame, list[InvalidValue]]:
-    given = [null_if_missing(pl.nth(k), physical, ("",), strip=False) for k, physical in enumerate(raw.dtypes)]
-    values = [_convert(g, p, c.dtype) for g, p, c in zip(given, raw.dtypes, columns, strict=True)]
+    given = [null_if_missing(pl.nth(k), physical, READING) for k, physical in enumerate(raw.dtypes)]
+    values = [convert(g, p, c.dtype, READING, c.format) for g, p, c in zip(given, raw.dtypes, columns, strict=True)]
     typed = raw.select(v.alias(c.name) for v, c in zip(values, columns, strict=True))
     lost = raw.select(
         (g.is_not_null() & v.is_null()).arg_true().first().alias(str(k))
@@ -83,15 +85,6 @@ def _typed(raw: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame, 
     return typed, [InvalidValue(column=k, value=str(raw[row, k])) for k, row in invalid]
 
 
-def _convert(given: pl.Expr, physical: pl.DataType, wanted: DType) -> pl.Expr:
-    actual = dtype_of(physical)
-    if actual is DType.INT and wanted is DType.BOOL:  # databases without truth values write 0 and 1
-        return pl.when(given.is_in([0, 1])).then(given).otherwise(None).cast(pl.Boolean)
-    if actual is None or not convertible(actual, wanted):
-        return pl.lit(None, dtype=POLARS[wanted])
-    return convert(given, physical, wanted)
-
-
 def bad_value(dataset: TableQuery, invalid: InvalidValue) -> Problem:
     """Return the problem of a value that is not of the type in the schema."""
     key, column = list(dataset.schema.with_keys())[invalid.column]
@@ -99,7 +92,7 @@ def bad_value(dataset: TableQuery, invalid: InvalidValue) -> Problem:
     return Problem(
         key=f"{key}.dtype",
         value=column.dtype.value,
-        message=f"the column '{column.name}' has the value '{value}', which is not {checks.EXPECTED[column.dtype]}",
+        message=f"the column '{column.name}' has the value '{value}', which is not {EXPECTED[column.dtype]}",
         remedy="Correct the value, or change the dtype, or leave the column out",
     )
 

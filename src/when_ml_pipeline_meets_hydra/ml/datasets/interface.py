@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image, Reading
 
 if TYPE_CHECKING:
     import polars as pl
+
+AS_IT_IS = Reading()
 
 
 def no_column(key: str, name: str, known: Iterable[str]) -> Problem:
@@ -35,7 +37,8 @@ class RawRows:
 
     ``frame`` has any columns of any type; ``columns`` are those to use, with their types (none: all of them, types
     inferred; the target may be among them); ``texts``: every value is a text whose type is to be inferred, as in a CSV
-    file; ``missing``: the texts that stand for a missing value; ``image``: the columns are the pixels of this image.
+    file; ``image``: the columns are the pixels of this image. Values are read by ``reading``. Rows to predict are read
+    as the training data were, except for ``own``: the fields of ``reading`` that the config gives for these rows.
     """
 
     frame: pl.LazyFrame
@@ -43,7 +46,8 @@ class RawRows:
     columns: tuple[Column, ...] = ()
     task: TaskChoice = TaskChoice.AUTO
     texts: bool = False
-    missing: tuple[str, ...] = ("",)
+    reading: Reading = AS_IT_IS
+    own: Mapping[str, Any] = field(default_factory=dict)
     image: Image | None = None
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image, Reading
 from when_ml_pipeline_meets_hydra.ml.datasets import contents
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
 
@@ -29,8 +29,9 @@ class ParquetFile:
         tuple[Column, ...], Field(description="Columns to use; none: all, with the file's own types")
     ] = ()
     null_values: Annotated[
-        tuple[str, ...], Field(description="Texts that stand for a missing value, besides null itself")
-    ] = ("",)
+        tuple[str, ...] | None,
+        Field(description="Texts that stand for a missing value besides null; null: none or, to predict, as trained"),
+    ] = None
     image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
 
     def rows(self) -> RawRows:
@@ -38,13 +39,15 @@ class ParquetFile:
         import polars as pl
 
         contents.check_readable(self.path)
+        own: dict[str, Any] = {} if self.null_values is None else {"missing": self.null_values}
         frame = pl.scan_parquet(self.path, glob=False)
         return RawRows(
             frame=frame,
             target=self.target,
             columns=self.columns,
             task=self.task,
-            missing=self.null_values,
+            reading=Reading(**own),
+            own=own,
             image=self.image,
         )
 

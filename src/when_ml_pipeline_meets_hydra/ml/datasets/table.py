@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice, no_column
-from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, null_if_missing
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Reading, Task
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import AS_IT_IS, RawRows, TaskChoice, no_column
+from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, null_if_missing, truth_word
 
 ROW, TARGET = "row", "target"
 MOST_WHOLE_NUMBER_CLASSES = 10
@@ -30,6 +30,7 @@ class Table:
     columns: tuple[Column, ...]
     target: Column
     task: Task
+    reading: Reading = AS_IT_IS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +61,18 @@ def table(rows: RawRows) -> Table:
         columns=tuple(where.column for where in columns),
         target=target.column,
         task=find_task(rows.task, target.column.dtype, frame),
+        reading=rows.reading,
     )
 
 
 def typed(rows: RawRows, where: Located) -> pl.Expr:
     """The values of a column in the raw rows, converted to its type."""
-    return convert(nonmissing(rows, where), where.physical, where.column.dtype, where.column.format)
+    return convert(nonmissing(rows, where), where.physical, where.column.dtype, rows.reading, where.column.format)
 
 
 def nonmissing(rows: RawRows, where: Located) -> pl.Expr:
     """The values of a column in the raw rows, null where they are missing."""
-    return null_if_missing(pl.nth(where.position), where.physical, rows.missing, strip=rows.texts)
+    return null_if_missing(pl.nth(where.position), where.physical, rows.reading)
 
 
 def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
@@ -144,13 +146,18 @@ def _counted(
     if not candidates:
         return {}
     counts = frame.select(
-        convert(nonmissing(rows, where), where.physical, dtype).count().alias(str(k))
-        for k, (where, dtype) in enumerate(candidates)
+        _candidate(rows, where, dtype).count().alias(str(k)) for k, (where, dtype) in enumerate(candidates)
     ).collect(engine="streaming")
     result: dict[int, dict[DType, int]] = {}
     for (where, dtype), count in zip(candidates, counts.row(0), strict=True):
         result.setdefault(where.position, {})[dtype] = count
     return result
+
+
+def _candidate(rows: RawRows, where: Located, dtype: DType) -> pl.Expr:
+    """The values as ``dtype``; of truth values only words, since 0 and 1 are numbers unless the config says more."""
+    value = nonmissing(rows, where)
+    return truth_word(value) if dtype is DType.BOOL else convert(value, where.physical, dtype, rows.reading)
 
 
 def with_types(columns: Iterable[Located], counts: Counts) -> list[Located]:

@@ -55,6 +55,7 @@ class DataSet:
         target = number(TARGET, data.target.dtype).cast(pl.Float64) if is_number else class_text()
         with fetched(self.new_rows, folder) as rows:
             raw = _as_trained(rows, data)
+            _check_values(raw, data)
             ids = self._ids(raw)
             columns = [column(k) for k in range(len(data.columns))]
             frame = table(raw).frame.select(target.alias(TARGET), *columns).collect(engine="streaming")
@@ -86,8 +87,19 @@ def _as_trained(raw: RawRows, data: PreparedData) -> RawRows:
     if missing:
         message = f"the data have no column {', '.join(missing)}, which the model needs"
         raise BadInput(Problem(key=KEY, message=message, remedy=did_you_mean(missing[0], names)))
-    columns = data.columns
     if data.target.name not in names:
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(data.target.name))
     task = TaskChoice(data.task.value)
-    return replace(raw, frame=frame, target=data.target.name, columns=(*columns, data.target), task=task)
+    reading = replace(data.reading, **raw.own)
+    columns = (*data.columns, data.target)
+    return replace(raw, frame=frame, target=data.target.name, columns=columns, task=task, reading=reading)
+
+
+def _check_values(raw: RawRows, data: PreparedData) -> None:
+    """Raise ``BadInput`` if a value cannot be read as the type of its column in the training data."""
+    from when_ml_pipeline_meets_hydra.ml.datasets import checks
+
+    remedy = "Correct it, or add what means a missing value to new_rows.null_values"
+    problems = [replace(p, key=KEY, value=None, remedy=remedy) for p in checks.unreadable(raw)]
+    if problems:
+        raise BadInput(*problems)

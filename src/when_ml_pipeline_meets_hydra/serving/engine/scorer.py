@@ -32,7 +32,7 @@ class Scorer:
 
     def measure(self, row: Mapping[str, Any]) -> None:
         """Measure the time for one row; if it is long, concurrent calls are batched from now on."""
-        feeds = feeds_from_rows(self.manifest.inputs, [row])
+        feeds = feeds_from_rows(self.manifest.inputs, [row], self.manifest.reading)
         self._run(feeds)
         self.slow = min(timeit.repeat(lambda: self._run(feeds), number=1, repeat=3)) > SLOW_SECONDS
 
@@ -60,7 +60,7 @@ class Scorer:
         Raises:
             BadRow: a row does not fit the signature, or its prediction is not a finite number.
         """
-        return predictions(self.manifest, self.run(feeds_from_rows(self.manifest.inputs, rows)))
+        return predictions(self.manifest, self.run(feeds_from_rows(self.manifest.inputs, rows, self.manifest.reading)))
 
 
 def predictions(manifest: Manifest, arrays: Sequence[Array]) -> Predictions:

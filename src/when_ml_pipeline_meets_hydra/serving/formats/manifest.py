@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import Refused
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Reading, Task
 from when_ml_pipeline_meets_hydra.storage.durable_files import sha256
 
 FORMAT = 2
@@ -84,8 +84,9 @@ class Provenance:
 class Manifest:
     """A bundle's signature, quality, checksums and provenance.
 
-    ``outputs`` begins with the prediction (the class's name for classification), then the probabilities, if any.
-    ``source`` is the digest of the bundle's inputs, so that an unchanged model is recognized without a build.
+    ``reading`` is how raw values become those of ``inputs``. ``outputs`` begins with the prediction (the class's name
+    for classification), then the probabilities, if any. ``source`` is the digest of the bundle's inputs, so that an
+    unchanged model is recognized without a build.
     """
 
     format: Annotated[int, Field(ge=FORMAT, le=FORMAT)] = FORMAT
@@ -94,6 +95,7 @@ class Manifest:
     target: Column
     classes: tuple[str, ...]
     inputs: Annotated[tuple[Column, ...], Field(min_length=1)]
+    reading: Reading = Reading()
     outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=2)]
     model: str
     metrics: Mapping[str, float]
@@ -112,20 +114,20 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def identity(manifest: Manifest) -> str:
-    """Return the bundle's content digest, which does not depend on when and by whom it was built."""
-    return digest_of(_manifests.dump_python(manifest, mode="json", exclude={"provenance"}))
-
-
 def describe_files(folder: Path) -> dict[str, File]:
     """Return size and checksum of each file of a bundle except its manifest."""
     return {name: File(sha256=sha256(folder / name), size=(folder / name).stat().st_size) for name in FILES}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write ``bundle.json``, with the content digest on top."""
-    content = {"digest": identity(manifest), **_manifests.dump_python(manifest, mode="json")}
+    """Write ``bundle.json``, with the content digest on top, which does not depend on when and by whom it was built."""
+    facts = _manifests.dump_python(manifest, mode="json")
+    content = {"digest": _identity(facts), **facts}
     (folder / MANIFEST).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _identity(facts: Mapping[str, Any]) -> str:
+    return digest_of({name: fact for name, fact in facts.items() if name != "provenance"})
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:
@@ -146,7 +148,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
         raise BundleRefused(f"{MANIFEST} cannot be read ({type(problem).__name__})") from None
     if set(manifest.files) != set(FILES):
         raise BundleRefused(f"{MANIFEST} has to list the files {', '.join(FILES)}, and no others")
-    if identity(manifest) != claimed:
+    if _identity(content) != claimed:  # of the file as it is: an older one lacks what has a default now
         raise BundleRefused(f"{MANIFEST} does not match its digest")
     return manifest, claimed
 

@@ -48,7 +48,7 @@ class PredictBody(BaseModel):
         Raises:
             BadRow: a row does not fit the signature.
         """
-        return feeds_from_rows(manifest.inputs, self.rows)
+        return feeds_from_rows(manifest.inputs, self.rows, manifest.reading)
 
     def response(self, served: ServedVersion, arrays: Sequence[Array]) -> ResponseBody:
         """Return the predictions by row.
@@ -136,7 +136,7 @@ class InferBody(BaseModel):
             place += size or 0
         if place != len(self._tail):
             raise BadRow(f"inputs: {len(self._tail)} bytes follow the JSON, but the inputs declare {place}")
-        return feeds_from_tensors(manifest.inputs, values_by_name)
+        return feeds_from_tensors(manifest.inputs, values_by_name, manifest.reading)
 
     def _values(self, tensor: InputTensor, place: int) -> Sequence[Any] | Array:
         size = tensor.parameters.binary_data_size
