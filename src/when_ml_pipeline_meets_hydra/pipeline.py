@@ -49,6 +49,7 @@ def run_request(request: Request, observer: RunObserver | None = None) -> Prepar
             search_path=composed.search_path,
             is_constant=composed.is_constant,
             unused=bound.unused,
+            notes=composed.notes,
         )
         if observer is None or hold is None:
             return prepared

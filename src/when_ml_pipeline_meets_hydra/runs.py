@@ -27,7 +27,8 @@ class Prepared:
 
     ``hydra`` is Hydra's own config, unresolved; ``search_path`` the folders and packages of the option files.
     ``is_constant``: the same request composes the same configs as long as files and environment variables do not
-    change. ``unused`` are the overrides without effect, because no step of any job receives their key.
+    change. ``unused`` are the overrides without effect, because no step of any job receives their key; ``notes`` are
+    sentences for the user.
     """
 
     request: Request
@@ -37,6 +38,7 @@ class Prepared:
     search_path: tuple[str, ...]
     is_constant: bool
     unused: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def home(self) -> Path:

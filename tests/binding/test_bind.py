@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.binding.bind import bind, describe
 from when_ml_pipeline_meets_hydra.binding.call import Call
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
-from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate
+from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate_class
 from when_ml_pipeline_meets_hydra.binding.validation import allowed, schema, secret_keys, validate
 from when_ml_pipeline_meets_hydra.composing.compose import compose
 from when_ml_pipeline_meets_hydra.composing.environment import PACKAGES
@@ -189,7 +189,8 @@ def test_describe_says_what_is_received(own: str) -> None:
         ("def f(*a: int): ...", "cannot be given by name"),
         ("def f(**a: int): ...", "cannot be given by name"),
         ("def f(a: int, /): ...", "cannot be given by name"),
-        ("class f: ...", "a subcommand is a function"),
+        ("def f(a: int): ...", "what it returns has no annotation"),
+        ("def f(a: int, *, out) -> None: ...", "its parameter 'out' has no annotation"),
     ],
 )
 def test_a_function_that_cannot_be_a_subcommand(code: str, message: str) -> None:
@@ -213,7 +214,7 @@ def test_inside_a_package(name: str, expected: bool) -> None:
 
 def test_what_a_module_merely_imports_is_not_its_own() -> None:
     with pytest.raises(BadInput, match="neither a class nor a function"):
-        locate("small.options.sha256", ["small"], key="x", origin=lambda _: None)
+        locate_class("small.options.sha256", ["small"], key="x", origin=lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -422,9 +422,9 @@ def other(own: Numbers, *, out: Path) -> Numbers: ...
 """
 
 FUNCTIONS = {
-    "unannotated": "own.unannotated cannot be a subcommand: its parameter 'source' has no annotation",
+    "unannotated": "own.unannotated: cannot be a subcommand: its parameter 'source' has no annotation",
     "unknown": "own_sub: its parameter 'sorce' is neither a config key nor a stage",
-    "nowhere": "own.nowhere cannot be a subcommand: name 'Thing' is not defined",
+    "nowhere": "own.nowhere: cannot be a subcommand: name 'Thing' is not defined",
     "many": "its parameter 'source' cannot be given by name",
     "plain": "Plain is no type that values can be checked against",
     "mismatch": "own needs the Curve of gather, but its subcommand 'run' returns Numbers",

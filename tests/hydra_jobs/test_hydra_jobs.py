@@ -318,7 +318,7 @@ def test_cfg_shows_hydras_own_values(conf: str) -> None:
         "hydra.run.dir=/proc/nowhere": "hydra.run.dir=/proc/nowhere: nothing can be written there",
         "hydra.run.dir='${nowhere}'": "hydra.run.dir: cannot be resolved",
         "+hydra.job.env_set.X='${nowhere}'": "hydra.job.env_set.X: cannot be resolved",
-        "+hydra.callbacks.x._target_=nowhere.Callback": "hydra.callbacks: cannot be made",
+        "+hydra.callbacks.x._target_=here.Tell": "hydra.callbacks: cannot be made",
     }.items(),
 )
 def test_what_is_wrong_with_hydras_part_leaves_nothing_behind(conf: str, own_home: Path, word: str, told: str) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.code_version import code_version
+from when_ml_pipeline_meets_hydra.binding.hydra_targets import hydra_problems
 from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, implements, keyed, nested_options, several_fields
 from when_ml_pipeline_meets_hydra.binding.objective import complete
 from when_ml_pipeline_meets_hydra.binding.options import qualified, qualified_field, unused_choices, value_of
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets, named_packages, try_locate
 from when_ml_pipeline_meets_hydra.binding.settings import settings_of
 from when_ml_pipeline_meets_hydra.binding.signature import Signature, artifact_kind, signature_of
-from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate
+from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate_function
 from when_ml_pipeline_meets_hydra.composing.job import UNRESOLVED, Composed, Job
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
@@ -35,6 +36,10 @@ def bind(composed: Composed) -> Bound:
     problems: list[Problem] = []
     keys, redactor = find_secrets(composed)
     reported = {(p.key, n) for p in composed.problems for n in p.jobs or [job.number for job in composed.jobs]}
+    if composed.jobs:
+        first = composed.jobs[0]
+        allowed = allowed_packages(named_packages(first))
+        problems += hydra_problems(composed.hydra, allowed, first.origins.of)
     cache: _BindCache = {}
     bound = []
     requested: dict[tuple[str, ...], set[str]] = {}
@@ -210,12 +215,10 @@ class _Binder:
                 self._wrong(group, "no subcommand is chosen, and the stage has no default", remedy)
             return None
         try:
-            function = locate(node["_target_"], self.allowed, key=key, origin=self.job.origins.of)
+            function = locate_function(node["_target_"], self.allowed, key=key, origin=self.job.origins.of)
             return function, signature_of(function)
         except BadInput as error:
             self.problems.extend(error.problems)
-        except Exception as error:  # inspecting user code may raise anything
-            self._wrong(key, f"{node['_target_']} cannot be a subcommand: {error}")
         return None
 
     def _bind(self, stage: str, path: tuple[str, ...]) -> Call | None:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import UnionType
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, several_fields
-from when_ml_pipeline_meets_hydra.binding.targets import locate
+from when_ml_pipeline_meets_hydra.binding.targets import is_kind, locate_class
 from when_ml_pipeline_meets_hydra.binding.validation import validate
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
-
-NO_CLASS = "is a function, and an option is a class"
 
 
 def value_of(name: str, hint: Any, job: Job, allowed: Iterable[str]) -> Any:
@@ -32,10 +28,10 @@ def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str]) ->
     faulty = {p.key for p in problems}
     wanted = hint
     if isinstance(data, dict) and "_target_" in data:
-        wanted = locate(data["_target_"], allowed, key=name, origin=job.origins.of)
-        if not inspect.isclass(wanted):
-            origin = job.origins.of(f"{name}._target_")
-            raise BadInput(Problem(key=f"{name}._target_", value=data["_target_"], message=NO_CLASS, origin=origin))
+        wanted = locate_class(data["_target_"], allowed, key=name, origin=job.origins.of)
+        if not is_kind(wanted, hint):
+            message = f"{wanted.__name__} is no {getattr(hint, '__name__', hint)}"
+            raise BadInput(Problem(key=f"{name}._target_", message=message, origin=job.origins.of(name)))
         data = {k: v for k, v in data.items() if k != "_target_"}
     chosen, wrong = _chosen(wanted, job, allowed)
     problems += wrong
@@ -46,9 +42,6 @@ def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str]) ->
         data = {k: v for k, v in data.items() if k not in fields}
     try:
         value = validate(wanted, _without(data, faulty, name), key=name, origin=job.origins.of, chosen=chosen)
-        if wanted is not hint and not _fits(value, hint):
-            message = f"{wanted.__name__} is no {getattr(hint, '__name__', hint)}"
-            problems.append(Problem(key=f"{name}._target_", message=message, origin=job.origins.of(name)))
     except BadInput as error:
         # Errors of a node that contains a key without a value are not reported.
         problems += [p for p in error.problems if not any(f"{k}.".startswith(f"{p.key}.") for k in faulty)]
@@ -136,15 +129,6 @@ def faults_of(name: str, job: Job) -> list[Problem]:
         for key, message in job.faults.items()
         if key == name or key.startswith((f"{name}.", f"{name}["))
     ]
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Return whether an option is an instance of the annotation."""
-    kind = get_origin(hint)
-    try:
-        return hint is Any or isinstance(value, kind if inspect.isclass(kind) and kind is not UnionType else hint)
-    except TypeError:
-        return True  # a Protocol that is not runtime-checkable
 
 
 def _without(data: Any, keys: set[str], path: str) -> Any:

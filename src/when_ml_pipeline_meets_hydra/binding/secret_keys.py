@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
-from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, locate
+from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, locate_class, locate_function
 from when_ml_pipeline_meets_hydra.binding.validation import secret_keys
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput
@@ -48,8 +48,13 @@ def named_packages(job: Job) -> list[str]:
     return []
 
 
-def try_locate(node: Any, allowed: tuple[str, ...]) -> Callable[..., Any] | None:
-    """Return the object in the ``_target_`` of a config node; None if there is none, or none that is allowed."""
+def try_locate(node: Any, allowed: tuple[str, ...]) -> type | None:
+    """Return the class in the ``_target_`` of an option; None if there is none, or none that is allowed."""
+    found: type | None = _try(locate_class, node, allowed)
+    return found
+
+
+def _try(locate: Callable[..., Any], node: Any, allowed: tuple[str, ...]) -> Any:
     try:
         named = isinstance(node, dict) and "_target_" in node
         return locate(node["_target_"], allowed, key="", origin=lambda _: None) if named else None
@@ -62,7 +67,7 @@ def _hints(subcommands: list[Any], allowed: tuple[str, ...]) -> Mapping[str, Any
     hints: dict[str, Any] = {}
     for node in subcommands:
         try:
-            found = try_locate(node, allowed)
+            found = _try(locate_function, node, allowed)
             hints = {**(signature_of(found).parameters if found else {}), **hints}
         except Exception:  # reported by bind
             continue

@@ -23,21 +23,24 @@ class Signature:
 
 @lru_cache(maxsize=1024)
 def signature_of(function: Callable[..., Any]) -> Signature:
-    """Return the resolved signature. Raises ``TypeError`` unless all parameters are annotated and can be keywords."""
-    if inspect.isclass(function):
-        raise TypeError("it is a class, and a subcommand is a function")
+    """Return the resolved signature.
+
+    Raises ``TypeError`` unless all parameters are annotated and can be keywords, and the return value is annotated.
+    """
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters
     for name, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             raise TypeError(f"its parameter '{name}' cannot be given by name")
-        if name not in hints and name not in SPECIAL:
+        if name not in hints:
             raise TypeError(f"its parameter '{name}' has no annotation")
+    if "return" not in hints:
+        raise TypeError("what it returns has no annotation ('-> None', or a class of Artifact)")
     return Signature(
         parameters={n: hints[n] for n in parameters if n not in SPECIAL},
         specials=SPECIAL & parameters.keys(),
         defaults={n: p.default for n, p in parameters.items() if p.default is not p.empty},
-        returns=hints.get("return", type(None)),
+        returns=hints["return"],
     )
 
 

@@ -28,7 +28,7 @@ from when_ml_pipeline_meets_hydra.storage import durable_files
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
-FORMAT = 2
+FORMAT = 3
 MOST_JOBS = 200
 MOST_CACHED = 500
 # The packages whose code affects a composition: this program, and Hydra's plugins.
@@ -146,6 +146,7 @@ def _content(composed: Composed, secret_keys: Collection[str]) -> dict[str, Any]
         "hydra": composed.hydra,
         "folders": [*composed.folders],
         "search path": [*composed.search_path],
+        "notes": [*composed.notes],
     }
     return None if _contains_secret(content, {name for _, name in from_variables}, secret_keys) else content
 
@@ -217,6 +218,7 @@ def _composed(cached: Mapping[str, Any]) -> Composed:
         folders=folders,
         search_path=tuple(cached["search path"]),
         is_constant=True,
+        notes=tuple(cached["notes"]),
     )
 
 

@@ -14,6 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.composing.limits import MOST_BYTES
 from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, folder_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def variables(jobs: Iterable[Job], hydra: Mapping[str, Any], search_path: Sequen
     for job in jobs:
         parts |= {id(part): part for part in job.raw.values()}
     folders = (folder for entry in search_path if (folder := folder_of(entry)) and folder != PRIMARY)
-    files = (Path(file) for folder in folders for file, _ in _tree(folder, ".yaml"))
+    entries = (entry for folder in folders for entry in _tree(folder, ".yaml"))
+    files = (Path(file) for file, at in entries if at.st_size <= MOST_BYTES)
     texts = [json.dumps([*parts.values(), hydra], default=str)]
     try:
         texts += (file.read_text(errors="replace") for file in files)
@@ -115,7 +117,7 @@ def _tree(folder: Path, ending: str | tuple[str, ...]) -> Iterator[tuple[str, os
         for entry in entries:
             if entry.is_dir():
                 todo += [] if entry.name.startswith((".", "__pycache__")) else [entry.path]
-            elif entry.name.endswith(ending):
+            elif entry.name.endswith(ending) and entry.is_file():  # reading a pipe would wait for its writer
                 yield entry.path, entry.stat()
 
 

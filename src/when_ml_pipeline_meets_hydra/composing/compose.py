@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from when_ml_pipeline_meets_hydra.composing import config_loader, override_grammar
+from when_ml_pipeline_meets_hydra.composing import config_loader, override_grammar, plugins
 from when_ml_pipeline_meets_hydra.composing.config_loader import HydraException, Loader
 from when_ml_pipeline_meets_hydra.composing.job import (
     JOB_NUMBER,
@@ -71,7 +71,7 @@ def compose_with_problems(
     fixed = [o for o in legal if loader.is_choice(o) and not o.is_sweep_override()]
     hydra = _hydra(composer, fixed, problems)
     if multirun:
-        more = _parse(_sweeper_params(hydra), loader, problems)
+        more = _parse(_sweeper_params(hydra, problems), loader, problems)
         legal = [*(o for o in more if not _is_illegal(o, loader, problems)), *legal]
     else:
         problems += [_needs_multirun(o, loader) for o in legal if o.is_sweep_override()]
@@ -89,6 +89,7 @@ def compose_with_problems(
         folders=folders,
         search_path=loader.search_path,
         is_constant=composer.is_constant and _is_constant(hydra) and not any(map(override_grammar.is_shuffled, legal)),
+        notes=plugins.left_out(),
         problems=merged(reported),
         invalid_choices=invalid,
     )
@@ -119,10 +120,13 @@ def _non_mappings(hydra: Mapping[str, Any]) -> Iterator[str]:
             yield f"hydra.{path}"
 
 
-def _sweeper_params(hydra: Mapping[str, Any]) -> list[str]:
+def _sweeper_params(hydra: Mapping[str, Any], problems: list[Problem]) -> list[str]:
     """The overrides in ``hydra.sweeper.params``: key → values, as on the command line."""
-    params = hydra["sweeper"].get("params") if hydra else None
-    return [f"{key}={value}" for key, value in (params or {}).items()]
+    params = (hydra["sweeper"].get("params") if hydra else None) or {}
+    if wrong := [key for key in params if str(key).lstrip("+~").partition(".")[0] == "packages"]:
+        message, remedy = "only the command line allows packages", "Write packages=[…] there"
+        problems.append(Problem(key=f"hydra.sweeper.params.{wrong[0]}", message=message, remedy=remedy))
+    return [f"{key}={value}" for key, value in params.items() if key not in wrong]
 
 
 def _is_constant(hydra: Mapping[str, Any]) -> bool:
@@ -177,6 +181,9 @@ def _how_to_write(value: str) -> str:
 def _no_folder(path: str, config_dirs: Sequence[str]) -> Problem:
     is_flag = any(path in (entry, str(folder_of(entry))) for entry in config_dirs)
     key = "--config-dir" if is_flag else override_grammar.SEARCH_PATH
+    if path.startswith("structured://"):
+        message, remedy = "its options are made by code, which would be imported", "Write them into files of a folder"
+        return Problem(key=key, value=path, message=message, remedy=remedy)
     return Problem(key=key, value=path, message="no such folder")
 
 

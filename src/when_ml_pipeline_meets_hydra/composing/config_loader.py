@@ -27,7 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from when_ml_pipeline_meets_hydra.composing import hydra_patches, resolvers
+from when_ml_pipeline_meets_hydra.composing import hydra_patches, interpolations, limits, plugins, resolvers
 from when_ml_pipeline_meets_hydra.composing.hydra_patches import DefaultsList, libyaml, without_reparenting
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.tree import (
@@ -72,7 +72,10 @@ class _Repository(ConfigRepository):
             self._entries[config_path] = self._entry(config_path)
         cache, key = self._entries[config_path]
         if key not in cache:
-            cache[key] = pickle.dumps(self._load(config_path), pickle.HIGHEST_PROTOCOL)
+            try:
+                cache[key] = pickle.dumps(self._load(config_path), pickle.HIGHEST_PROTOCOL)
+            except RecursionError as error:
+                raise BadInput(self._broken(config_path, ValueError("it is nested too deeply"))) from error
         result: ConfigResult | None = pickle.loads(cache[key])
         if result is not None and config_path == CONFIG_NAME:
             subcommands = [GroupDefault(group=s.group, value=s.subcommand) for s in self.stages]
@@ -98,6 +101,8 @@ class _Repository(ConfigRepository):
 
     def _load(self, config_path: str) -> ConfigResult | None:
         try:
+            if file := self.file_of(config_path):
+                limits.check_file(file)
             with libyaml():
                 result = super().load_config(config_path)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
@@ -141,13 +146,17 @@ def _is_not_a_file(default: Any) -> bool:
     return str(default.get_config_path()).startswith("hydra/")
 
 
+_IMPORTING = ("pkg", "structured")  # Hydra's config sources that import the package that an entry names
+
+
 def _is_readable(entry: str) -> bool:
-    """Whether Hydra or a plugin has a config source for the scheme of a search path entry (``pkg://…``)."""
+    """Whether an installed plugin has a config source for the scheme of a search path entry."""
+    scheme = entry.partition("://")[0]
     try:
-        SourcesRegistry.instance().resolve(entry.partition("://")[0])
+        SourcesRegistry.instance().resolve(scheme)
     except ValueError:
         return False
-    return True
+    return scheme not in _IMPORTING
 
 
 class Loader:
@@ -156,12 +165,14 @@ class Loader:
     def __init__(self, search_path: Sequence[str] = ()) -> None:
         resolvers.register()
         hydra_patches.install()
+        interpolations.install()
+        plugins.load()
         path = create_config_search_path(str(PRIMARY))
         schema = path.get_path().pop()
-        self._unreadable = [entry for entry in search_path if "://" in entry and not _is_readable(entry)]
+        self._unreadable = [entry for entry in search_path if folder_of(entry) is None and not _is_readable(entry)]
         for entry in search_path:
-            if entry not in self._unreadable:
-                path.append(provider="user", path=entry if "://" in entry else f"file://{folder_of(entry)}")
+            if entry not in self._unreadable:  # pkg:// becomes a folder, since Hydra would import the package
+                path.append(provider="user", path=f"file://{folder}" if (folder := folder_of(entry)) else entry)
         path.get_path().append(schema)
         self._groups: dict[str, bool] = {}
         self._options: dict[str, list[str]] = {}

@@ -8,6 +8,7 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
+from when_ml_pipeline_meets_hydra.composing.interpolations import limited_interpolations
 from when_ml_pipeline_meets_hydra.composing.resolvers import hydra_config, register
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
@@ -24,8 +25,10 @@ def resolve(config: Mapping[str, Any], hydra: Mapping[str, Any], key: str) -> st
     """Resolve a key of Hydra's config (``sweep.subdir``) to a string. Raises ``BadInput`` if that is not possible."""
     whole = OmegaConf.create({**config, "hydra": dict(hydra)})
     try:
-        with hydra_config(whole):
+        with hydra_config(whole), limited_interpolations(f"hydra.{key}"):
             return str(OmegaConf.select(whole, f"hydra.{key}", throw_on_missing=True))
+    except BadInput:
+        raise
     except Exception as error:
         message = f"cannot be resolved: {str(error).splitlines()[0]}"
         raise BadInput(Problem(key=f"hydra.{key}", message=message)) from error

@@ -1,4 +1,4 @@
-"""Patches of Hydra and OmegaConf that make composing faster, with the same result."""
+"""Patches of Hydra and OmegaConf that make composing faster, with the same result, and bound it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from typing import Any
 
 import yaml
 from hydra._internal import defaults_list
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType, ValueType
 from omegaconf import OmegaConf, _utils, base
+
+from when_ml_pipeline_meets_hydra.composing.limits import MOST_FILES
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 _ORIGINAL: Any = getattr(_utils, "get_yaml_loader", None)  # not in OmegaConf 2.4, whose loader counts nodes
 
@@ -51,9 +55,27 @@ def plain_override(line: str) -> Override | None:
 
 def install() -> None:
     """Patch the parsing of overrides and interpolations, and the processing of defaults lists."""
+    _limit_defaults_lists()
     _skip_parser_for_plain_overrides()
     _skip_unneeded_interpolation_maps()
     _cache_parsed_interpolations()
+
+
+def _limit_defaults_lists() -> None:
+    """Have Hydra refuse defaults lists that lead to very many files, also to the same ones again and again."""
+    original: Any = CachingConfigRepository.load_config
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @wraps(original)
+    def load_config(self: Any, config_path: str) -> Any:
+        self.loads = getattr(self, "loads", 0) + 1  # each composition has a repository of its own
+        if self.loads > MOST_FILES:
+            message = f"the defaults lists lead to more than {MOST_FILES} files, at last to {config_path}"
+            raise BadInput(Problem(key="defaults", message=message))
+        return original(self, config_path)
+
+    CachingConfigRepository.load_config = load_config  # type: ignore[method-assign]
 
 
 def _cache_parsed_interpolations() -> None:

@@ -65,7 +65,8 @@ class Composed:
     ``problems`` are those of the overrides; the jobs are composed without the invalid ones, so that problems of their
     values can be reported at the same time. ``invalid_choices`` are the keys for which an invalid option was requested.
     ``folders`` are the requested additions to the search path, ``search_path`` is the whole of it. ``is_constant`` is
-    True where the same overrides always give the same configs, unless files or environment variables change.
+    True where the same overrides always give the same configs, unless files or environment variables change. ``notes``
+    are sentences for the user.
     """
 
     jobs: tuple[Job, ...]
@@ -75,6 +76,7 @@ class Composed:
     folders: tuple[str, ...] = ()
     search_path: tuple[str, ...] = ()
     is_constant: bool = False
+    notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     invalid_choices: frozenset[str] = frozenset()
 

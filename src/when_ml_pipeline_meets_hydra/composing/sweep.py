@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from when_ml_pipeline_meets_hydra.composing.config_loader import CompositionError, Loader
+from when_ml_pipeline_meets_hydra.composing.interpolations import limited_interpolations
 from when_ml_pipeline_meets_hydra.composing.job import override_dirname
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
@@ -331,5 +332,6 @@ class _BaseConfig:
         if top not in self._cfg:
             return _Part(None, None, {}, tuple(problems), is_absent=True)
         faults: dict[str, str] = {}
-        value = plain(self._cfg, top, top, faults)
+        with limited_interpolations(top):
+            value = plain(self._cfg, top, top, faults)
         return _Part(value, as_written(self._cfg, top), faults, tuple(problems))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from when_ml_pipeline_meets_hydra.composing.limits import MOST_BYTES, check_text
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 
 PRIMARY = Path(__file__).parents[1] / "config"
@@ -28,8 +29,9 @@ class Option:
     file: Path
 
     def text(self) -> str:
-        """The file's content."""
-        return self.file.read_text(encoding="utf-8", errors="replace")
+        """The file's content, as much of it as an option file may have."""
+        with self.file.open(encoding="utf-8", errors="replace") as stream:
+            return stream.read(MOST_BYTES)
 
     @property
     def description(self) -> str:
@@ -79,7 +81,7 @@ def folder_of(entry: str) -> Path | None:
     if scheme != "pkg":
         return None
     top, *below = re.split(r"[./]", rest)
-    spec = importlib.util.find_spec(top)
+    spec = importlib.util.find_spec(top) if top else None  # of a top-level package, which is not imported for that
     places = list(spec.submodule_search_locations or ()) if spec else []
     return Path(places[0], *below) if places else None
 
@@ -90,7 +92,7 @@ def read_options(search_path: Sequence[str] = ()) -> dict[str, dict[str, Option]
     for folder in [PRIMARY, *(f for e in search_path if (f := folder_of(e)) is not None)]:
         for file in sorted(folder.rglob("*.yaml")):
             group = file.parent.relative_to(folder).as_posix()
-            if group != "." and not group.startswith("hydra"):
+            if group != "." and not group.startswith("hydra") and file.is_file():
                 option = Option(group=group, name=file.stem, file=file)
                 groups.setdefault(group, {}).setdefault(file.stem, option)
     return groups
@@ -177,9 +179,13 @@ def choices_by(option: Option) -> dict[str, str]:
 
 
 def load_yaml(text: str) -> Any:
-    """Parse YAML, with libyaml where it is installed."""
+    """Parse YAML, with libyaml where it is installed. Raises ``YAMLError``, also for a text with too many values."""
     import yaml
 
+    try:
+        check_text(text)
+    except ValueError as error:
+        raise yaml.YAMLError(str(error)) from error
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 

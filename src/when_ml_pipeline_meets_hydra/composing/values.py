@@ -10,6 +10,7 @@ from omegaconf import Container, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra.composing.config_loader import CompositionError, Loader
+from when_ml_pipeline_meets_hydra.composing.interpolations import are_too_many
 from when_ml_pipeline_meets_hydra.composing.job import NO_SUCH_KEY, UNRESOLVED, VALUE_NEEDED
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
@@ -125,6 +126,8 @@ def plain(parent: Container, key: Any, path: str, faults: dict[str, str]) -> Any
         faults[path] = UNRESOLVED
         return MISSING
     except OmegaConfBaseException as error:
+        if are_too_many():
+            raise
         faults[path] = _NO_VARIABLE.sub(r"the environment variable \1 is not set", first_line(error))
         return MISSING
     if isinstance(value, DictConfig):

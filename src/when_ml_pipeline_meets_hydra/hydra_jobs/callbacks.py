@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
@@ -10,19 +11,26 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from when_ml_pipeline_meets_hydra.binding.hydra_targets import callback_problems
 from when_ml_pipeline_meets_hydra.composing.values import first_line
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 
 
 class JobCallbacks:
-    """The callbacks of a run and its jobs. Raises ``BadInput`` if one cannot be instantiated.
+    """The callbacks of a run and its jobs. Raises ``BadInput`` if one cannot be instantiated, or is not allowed.
 
-    A job ends with the outcome of its own step; if that was stored or not chosen, the job starts and ends immediately.
+    ``allowed`` are the packages whose classes may be named. A job ends with the outcome of its own step; if that was
+    stored or not chosen, the job starts and ends immediately.
     """
 
-    def __init__(self, config: DictConfig, *, is_multirun: bool) -> None:
+    def __init__(self, config: DictConfig, allowed: Sequence[str], *, is_multirun: bool) -> None:
         try:
+            # Resolved before it is checked, so that what is instantiated is what was checked.
+            callbacks = OmegaConf.to_container(config.hydra.callbacks, resolve=True)
+            if problems := list(callback_problems(callbacks, allowed, lambda _: None)):
+                raise BadInput(*problems)
+            config.hydra.callbacks = callbacks
             self._callbacks, self._config = Callbacks(config), config
         except (HydraException, OmegaConfBaseException) as error:
             message = f"cannot be made: {first_line(error)}"

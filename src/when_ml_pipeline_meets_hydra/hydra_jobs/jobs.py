@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound
+from when_ml_pipeline_meets_hydra.binding.secret_keys import named_packages
+from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages
 from when_ml_pipeline_meets_hydra.composing.job import Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
@@ -112,7 +114,8 @@ class Jobs:
             return None
         from when_ml_pipeline_meets_hydra.hydra_jobs.callbacks import JobCallbacks
 
-        return JobCallbacks(self.full_config(self.first), is_multirun=self._is_multirun)
+        allowed = allowed_packages(named_packages(self.first))
+        return JobCallbacks(self.full_config(self.first), allowed, is_multirun=self._is_multirun)
 
 
 def _resolve(config: Mapping[str, Any], hydra: Mapping[str, Any], key: str) -> str:

@@ -137,7 +137,8 @@ class PlainLines(OutputObserver):
 
 
 def notes(prepared: Prepared) -> Iterator[str]:
-    """Yield the notes about a run that is about to start: damaged results, overrides that change nothing."""
+    """Yield the notes about a run that is about to start: plugins, damaged results, overrides that change nothing."""
+    yield from map(prepared.bound.redactor.text, prepared.notes)
     for step in prepared.plan.steps:
         if step.damage:
             yield f"Note: the stored result of {step.call.name} is damaged and computed again ({step.damage})"
