@@ -28,7 +28,7 @@ USERS_OF_PRIVATE_NAMES = {"composing", "hydra_jobs"}
 LIBRARIES = (
     *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm", "matplotlib", "jinja2"),
     *("duckdb", "nanoarrow", "psycopg", "snowflake"),
-    *("onnx", "onnxruntime", "skl2onnx", "onnxmltools", "fastapi", "starlette", "uvicorn", "uvloop", "httpx"),
+    *("onnx", "onnxruntime", "skl2onnx", "fastapi", "starlette", "uvicorn", "uvloop", "httpx"),
     *("argon2", "limits", "prometheus_client"),
     *("torch", "onnxscript"),
     *("mlflow", "kubernetes"),

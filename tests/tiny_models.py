@@ -92,13 +92,26 @@ def _text(value: Any) -> str:
 
 def regression(folder: Path, *, slope: float = 2.0, lie: float = 0.0) -> TrainedModel:
     """Price = slope * (sum of the features) + 1; its recorded predictions are wrong by ``lie``."""
-    weights = np.full((5, 1), slope, dtype=np.float32)
+    weights = np.full((5, 1), slope)
     matrix = np.array([features(row) for row in ROWS], dtype=np.float32)
-    nodes = [h.make_node("MatMul", ["features", "w"], ["wx"]), h.make_node("Add", ["wx", "b"], ["prediction"])]
-    tensors = {"w": weights, "b": np.ones(1, dtype=np.float32)}
-    predicted = (matrix.astype(float) @ weights.astype(float) + 1).reshape(-1) + lie
+    nodes = [
+        h.make_node("Cast", ["features"], ["x"], to=T.DOUBLE),
+        h.make_node("MatMul", ["x", "w"], ["wx"]),
+        h.make_node("Add", ["wx", "b"], ["prediction"]),
+    ]
+    tensors = {"w": weights, "b": np.ones(1)}
+    predicted = (matrix.astype(float) @ weights + 1).reshape(-1) + lie
     table = pl.DataFrame({"target": predicted, "prediction": predicted})
-    return _trained(folder, Task.REGRESSION, nodes, tensors, [("prediction", T.FLOAT, ["N", 1])], table, slope)
+    return _trained(
+        folder,
+        Task.REGRESSION,
+        nodes,
+        tensors,
+        [("prediction", T.DOUBLE, ["N", 1])],
+        table,
+        slope,
+        slope * float(matrix.sum(axis=1).std()),
+    )
 
 
 def classification(folder: Path) -> TrainedModel:
@@ -136,13 +149,16 @@ def _trained(
     outputs: Sequence[tuple[str, int, list[Any]]],
     table: pl.DataFrame,
     quality: float,
+    spread: float | None = None,
 ) -> TrainedModel:
     folder.mkdir(parents=True)
     table.write_parquet(folder / "predictions.parquet")
     model = _model(nodes, tensors, [("features", T.FLOAT, ["N", 5])], outputs)
     onnx.save(model, folder / "model.onnx")
     metric = "r2" if task is Task.REGRESSION else "accuracy"
-    return TrainedModel(path=folder, model="tiny", task=task, metrics={metric: quality}, baseline={metric: 0.0})
+    return TrainedModel(
+        path=folder, model="tiny", task=task, metrics={metric: quality}, baseline={metric: 0.0}, spread=spread
+    )
 
 
 def _preprocessing() -> onnx.ModelProto:

@@ -50,7 +50,7 @@ SECONDS = float(os.environ.get("TRAFFIC_SECONDS", "8"))  # about how long there 
 KILLS = int(os.environ.get("KILLS", "2"))
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 TERMS = Terms(share=0.3, requests=40, minutes=0, errors=0, latency=None, agreement=0.9, sample=1.0, tolerance=0.1)
-SLOPES = (1.0, 1.01, 2.0, 1e36)  # the second is nearly the first, the last is beyond all bounds for heavy things
+SLOPES = (1.0, 1.01, 2.0, 1e306)  # the second is nearly the first, the last is beyond all bounds for heavy things
 ROWS = [tiny.json_row(row) for row in tiny.ROWS]
 HEAVY = {**tiny.ROWS[0], "weight": 1e6}
 

@@ -241,6 +241,22 @@ WRONG: dict[str, tuple[dict[str, list[Any]], Any, list[str]]] = {
     "rare class": (good(y=["a"] * 58 + ["b", "c"]), [], ["two rows or more", "'b', 'c' has only one"]),
     "too many classes": (good(y=list(range(1500))), ["dataset.task=classification"], ["1,500 different values"]),
     "infinite": (good(size=[1.5] * 59 + ["-inf"]), [], ["row 60 of the column 'size' is infinite"]),
+    "a value far from all others": (
+        good(size=[*range(59), "-1e300"]),
+        [],
+        ["dataset.path: row 60 of the column 'size' is -1e300, while half of the values lie between 14 and 43"],
+    ),
+    "a target far from all others": (
+        good(y=[*(k * 0.5 for k in range(59)), "9.96921e36"]),
+        [],
+        ["dataset.target: row 60 of the column 'y' is 9.96921e36", "or add it to dataset.null_values"],
+    ),
+    "numbers without squares": (good(size=[0] * 59 + ["1e160"]), [], ["row 60 of the column 'size' is 1e160: nothing"]),
+    "identifiers beyond 2^53": (
+        good(size=[2**53 + k for k in range(60)]),
+        [],
+        ["the column 'size' has whole numbers beyond 2^53", "only 31 of its 60 different values are different"],
+    ),
     "texts for a regression": (good(y=["a", "b"]), ["dataset.task=regression"], ["dataset.task=regression: "]),
     "nothing to predict from": ({"y": list(range(20))}, [], ["there is no column besides the target"]),
 }

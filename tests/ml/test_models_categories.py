@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import polars as pl
 import pytest
@@ -50,7 +51,7 @@ def groups(alone: int, sizes: list[int]) -> tuple[tuple[int, int], ...]:
 def by_graph(model: LightGBM, estimator: Any, features: Array) -> Array:
     exported = model.export(estimator, features.shape[1]).SerializeToString()
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
-    found: Array = session.run(None, {"features": features})[-1]
+    found: Array = session.run(None, {"features": features.astype(np.float64)})[-1]
     return found
 
 
@@ -73,21 +74,18 @@ def test_the_graph_says_what_the_booster_says_of_any_row(seed: int, classes: int
     estimator: Any = model.fit(task, param, features, target, silent, one_hot)
     rows, _ = table(rng, 2000, alone, sizes)
     expected = estimator.predict_proba(rows) if classes else estimator.predict(rows).reshape(-1, 1)
-    np.testing.assert_allclose(by_graph(model, estimator, rows), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(by_graph(model, estimator, rows), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_every_set_of_categories_is_summed_once() -> None:
-    features, target = table(np.random.default_rng(0), 3000, 1, [40])
-    model = LightGBM(max_features=1.0)
-    one_hot = groups(1, [40])
-    estimator = model.fit(Task.REGRESSION, TrainingParam(n_estimators=40), features, target, silent, one_hot)
-    exported = model.export(estimator, 41).graph
-    (summed,) = [x for x in exported.initializer if x.name == "summed"]
-    matrix = np.frombuffer(summed.raw_data, dtype=np.float32).reshape(summed.dims)
-    assert len(np.unique(matrix, axis=1).T) == matrix.shape[1] > 1
-    assert not matrix[0].any()
-    without = model.fit(Task.REGRESSION, TrainingParam(n_estimators=40), features, target, silent)
-    assert not [x for x in model.export(without, 41).graph.initializer if x.name == "summed"]
+def test_categories_are_sets_in_the_graph_however_many_there_are() -> None:
+    features, target = table(np.random.default_rng(0), 4000, 1, [400])
+    model, param = LightGBM(max_features=1.0), TrainingParam(n_estimators=10)
+    estimator = model.fit(Task.REGRESSION, param, features, target, silent, groups(1, [400]))
+    np.testing.assert_allclose(by_graph(model, estimator, features)[:, 0], estimator.predict(features), rtol=1e-12)
+    (trees,) = [node for node in model.export(estimator, 401).graph.node if node.op_type == "TreeEnsemble"]
+    given_as = {attribute.name: attribute for attribute in trees.attribute}
+    assert 6 in onnx.numpy_helper.to_array(given_as["nodes_modes"].t)
+    assert np.isnan(onnx.numpy_helper.to_array(given_as["membership_values"].t)).any()
 
 
 def test_the_same_inputs_give_the_same_bytes_on_any_number_of_threads() -> None:

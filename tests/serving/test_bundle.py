@@ -48,7 +48,7 @@ def test_classification_predicts_names_and_probabilities(tmp_path: Path) -> None
     assert len(set(found.values)) > 1
     assert set(found.values) <= set(tiny.CLASSES)
     assert found.values == smoke.expected.values
-    assert difference(smoke.expected, found) is None
+    assert smoke.difference(found) is None
     assert [sum(row) for row in found.probabilities or ()] == pytest.approx([1.0] * len(tiny.ROWS), abs=1e-6)
 
 
@@ -56,6 +56,15 @@ def test_same_model_same_digest_whenever_it_is_built(tmp_path: Path) -> None:
     first, second, other = build(tmp_path, "a"), build(tmp_path, "b"), build(tmp_path, "c", slope=3.0)
     assert read_manifest(first)[1] == read_manifest(second)[1] != read_manifest(other)[1]
     assert read_manifest(first)[0].source == read_manifest(second)[0].source
+
+
+def test_a_bundle_of_an_earlier_version_is_served() -> None:
+    """Made before graphs were of opset 21 and ai.onnx.ml 5, and before manifests had a ``spread``."""
+    loaded = scorer.check(Path(__file__).parent / "bundle_of_opset_18")
+    assert loaded.manifest.spread is None
+    assert [(output.name, output.datatype.value) for output in loaded.manifest.outputs] == [("prediction", "FP32")]
+    (prediction,) = loaded.predict([{"Cylinders": 8, "Weight_in_lbs": 4000, "Origin": "USA"}]).values
+    assert 5 < float(prediction) < 25
 
 
 def test_graphs_that_do_not_fit_each_other(tmp_path: Path) -> None:
@@ -209,12 +218,16 @@ def test_data_outside_the_file_are_refused(tmp_path: Path, place: str) -> None:
 
 def test_what_counts_as_a_difference() -> None:
     numbers = Predictions(values=(100.0, -50.0))
-    assert difference(numbers, Predictions(values=(100.001, -50.001))) is None
-    assert difference(numbers, Predictions(values=(100.0, -50.1))) == "row 1: -50.1 instead of -50"
-    assert difference(numbers, Predictions(values=(100.0, float("nan")))) == "row 1: nan instead of -50"
-    assert difference(numbers, Predictions(values=(100.0,))) == "1 predictions for 2 rows"
+    for spread in (75.0, None):
+        assert difference(numbers, Predictions(values=(100.001, -50.001)), spread) is None
+        assert difference(numbers, Predictions(values=(100.0, -50.1)), spread) == "row 1: -50.1 instead of -50"
+        assert difference(numbers, Predictions(values=(100.0, float("nan"))), spread) == "row 1: nan instead of -50"
+        assert difference(numbers, Predictions(values=(100.0,)), spread) == "1 predictions for 2 rows"
+    far, near = Predictions(values=(2e9, 2e9 + 40)), Predictions(values=(2e9, 2e9))
+    assert difference(far, near, 11.5) == "row 1: 2e+09 instead of 2.00000004e+09"
+    assert difference(far, near, None) is None, "as bundles of earlier versions were checked"
     names = Predictions(values=("a", "b"), probabilities=((0.9, 0.1), (0.5, 0.5)))
-    assert difference(names, Predictions(values=("a", "a"), probabilities=names.probabilities)) is None
+    assert difference(names, Predictions(values=("a", "a"), probabilities=names.probabilities), None) is None
     wrong = Predictions(values=("b", "b"), probabilities=names.probabilities)
-    assert difference(names, wrong) == "row 0: 'b' instead of 'a'"
-    assert difference(names, Predictions(values=("a", "b"))) == "the probabilities are missing"
+    assert difference(names, wrong, None) == "row 0: 'b' instead of 'a'"
+    assert difference(names, Predictions(values=("a", "b")), None) == "the probabilities are missing"

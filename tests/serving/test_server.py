@@ -160,7 +160,7 @@ def test_open_inference_protocol(server: Server) -> None:
     status, answer = server.call("POST", INFER, {"id": "7", "inputs": tensors(ROWS)})
     assert (status, answer["id"], answer["model_version"]) == (200, "7", "1")
     (output,) = answer["outputs"]
-    assert (output["name"], output["datatype"], output["shape"]) == ("prediction", "FP32", [30, 1])
+    assert (output["name"], output["datatype"], output["shape"]) == ("prediction", "FP64", [30, 1])
     assert output["data"] == pytest.approx([tiny.price(row) for row in tiny.ROWS], rel=1e-6)
     body = {"inputs": tensors(ROWS), "outputs": [{"name": "probabilities"}]}
     _, answer = server.call("POST", "/v2/models/kinds/versions/1/infer", body)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from when_ml_pipeline_meets_hydra.binding.call import DATA, Bound, Call
+from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.settings import Settings
 from when_ml_pipeline_meets_hydra.cache import fingerprint
 from when_ml_pipeline_meets_hydra.composing.environment import HOME, PACKAGES, home
@@ -25,7 +25,7 @@ from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
-from when_ml_pipeline_meets_hydra.records.record import Record, Recorder, data_of
+from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
 from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
@@ -190,8 +190,6 @@ def _step_json(outcome: Outcome, home: Path) -> dict[str, Any]:
         "stage": step.call.stage,
         "subcommand": step.call.subcommand,
         "key": step.key,
-        "code": step.inputs["code"],
-        "data": data_of(step.inputs),
         "jobs": list(step.jobs),
         "metrics": dict(outcome.metrics) if outcome.metrics else None,
         "stored": _stored(step.key, home),
@@ -266,16 +264,9 @@ def _step(cached: Mapping[str, Any]) -> Step:
         returns=None,
         is_effect=False,
     )
-    data = {f"{name}{DATA}": value for name, value in cached["data"].items()}
+    jobs = tuple(cached["jobs"])
     return Step(
-        key=cached["key"],
-        call=call,
-        inputs={"code": cached["code"], "arguments": data},
-        needs={},
-        after=(),
-        jobs=tuple(cached["jobs"]),
-        action=Action.STORED,
-        reason=REASON,
+        key=cached["key"], call=call, inputs={}, needs={}, after=(), jobs=jobs, action=Action.STORED, reason=REASON
     )
 
 

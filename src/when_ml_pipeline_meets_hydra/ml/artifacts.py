@@ -16,9 +16,9 @@ from when_ml_pipeline_meets_hydra.ml.dates import pattern
 
 # Graphs can be merged only if these are equal: the versions of the standard operators, of the operators for trees
 # and text (domain ai.onnx.ml), and of the file format.
-ONNX_OPSET = 18
-ONNX_ML_OPSET = 3
-ONNX_IR_VERSION = 8
+ONNX_OPSET = 21
+ONNX_ML_OPSET = 5
+ONNX_IR_VERSION = 10
 
 # Which way each metric is better.
 DIRECTIONS: Mapping[str, Direction] = MappingProxyType(
@@ -174,11 +174,12 @@ class PreparedData(Artifact):
 class TrainedModel(Artifact):
     """A trained model and its metrics on the held-out rows.
 
-    Files: ``model.onnx`` (input ``features``, float32 [N, F]; regression: output ``prediction``, float32 [N, 1];
+    Files: ``model.onnx`` (input ``features``, float32 [N, F]; regression: output ``prediction``, float64 [N, 1];
     classification: outputs ``label``, int64 [N] (index into ``PreparedData.classes``), and ``probabilities``,
-    float32 [N, K]); ``metrics.json``; ``predictions.parquet`` (one row per row of ``test.parquet``, in order:
-    ``target``, ``prediction``, and for classification ``probability_<class>``); if training is iterative,
-    ``history.json`` (see ``Model.fit``).
+    float32 [N, K]); ``metrics.json``; ``predictions.parquet`` (the graph's predictions, one row per row of
+    ``test.parquet``, in order: ``target``, ``prediction``, and for classification ``probability_<class>``); if training
+    is iterative, ``history.json`` (see ``Model.fit``). The metrics are those of the graph. ``spread`` is the standard
+    deviation of a numeric target over the training rows, in its unit.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
@@ -187,3 +188,4 @@ class TrainedModel(Artifact):
     task: Task
     metrics: Mapping[str, float]
     baseline: Mapping[str, float]
+    spread: float | None = None

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, PreparedData, Reading, Task, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Distribution, Summary, of_numbers
-from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, Smoke, difference, write_smoke
+from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, Smoke, write_smoke
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
     FORMAT,
     MODEL,
@@ -63,6 +63,7 @@ def _facts(preprocessing: PreparedData, modeling: TrainedModel) -> Mapping[str, 
         "model": modeling.model,
         "metrics": dict(modeling.metrics),
         "baseline": dict(modeling.baseline),
+        "spread": modeling.spread,
     }
 
 
@@ -91,7 +92,7 @@ def build(preprocessing: PreparedData, modeling: TrainedModel, out: Path) -> Smo
     write_smoke(out, smoke)
     write_training(out, _training(preprocessing, modeling))
     write_manifest(out, _manifest(preprocessing, modeling, tuple(outputs.values()), out))
-    if wrong := difference(held_out.expected, scorer.load(out).predict(held_out.rows)):
+    if wrong := held_out.difference(scorer.load(out).predict(held_out.rows)):
         raise StepFailed(f"The predictions of the bundled model differ from training's on held-out rows: {wrong}")
     return smoke
 
@@ -105,7 +106,7 @@ def _outputs(data: PreparedData) -> Mapping[str, Output]:
         return Output(name=name, datatype=datatype, shape=(-1, *shape))
 
     if data.task is Task.REGRESSION:
-        return {"prediction": output("prediction", Datatype.FP32, 1)}
+        return {"prediction": output("prediction", Datatype.FP64, 1)}
     return {
         "label": output("label", Datatype.BYTES),
         "probabilities": output("probabilities", Datatype.FP32, len(data.classes)),
@@ -124,6 +125,7 @@ def _manifest(preprocessing: PreparedData, modeling: TrainedModel, outputs: tupl
         model=modeling.model,
         metrics=modeling.metrics,
         baseline=modeling.baseline,
+        spread=modeling.spread,
         source=source_digest(preprocessing, modeling),
         files=describe_files(out),
         provenance=Provenance(
@@ -143,7 +145,8 @@ def held_out_rows(preprocessing: PreparedData, modeling: TrainedModel) -> Smoke:
     predicted = pl.read_parquet(modeling.path / "predictions.parquet").head(raw.height)
     columns = preprocessing.columns
     rows = [{column.name: _json_value(row[column.name], column.format) for column in columns} for row in raw.to_dicts()]
-    return Smoke(rows=tuple(rows), expected=_training_predictions(predicted, preprocessing.classes))
+    expected = _training_predictions(predicted, preprocessing.classes)
+    return Smoke(rows=tuple(rows), expected=expected, spread=modeling.spread)
 
 
 def _training(preprocessing: PreparedData, modeling: TrainedModel) -> Summary:
@@ -181,4 +184,5 @@ def _first(smoke: Smoke, count: int) -> Smoke:
     return Smoke(
         rows=smoke.rows[:count],
         expected=Predictions(values=expected.values[:count], probabilities=probabilities),
+        spread=smoke.spread,
     )

@@ -12,7 +12,7 @@ from when_ml_pipeline_meets_hydra.deploy.strategies.interface import Strategy
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import Verdict
-from when_ml_pipeline_meets_hydra.serving.formats.examples import Smoke, difference
+from when_ml_pipeline_meets_hydra.serving.formats.examples import Smoke
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Event, ModelName, Status
 
 
@@ -92,7 +92,7 @@ def _serving(status: Status, source: str) -> int | None:
 
 def _smoke_test(cluster: Cluster, model: str, version: int, smoke: Smoke, serving: int | None) -> None:
     try:
-        wrong = difference(smoke.expected, cluster.predict(model, smoke.rows, version))
+        wrong = smoke.difference(cluster.predict(model, smoke.rows, version))
     except PipelineError as problem:
         wrong = str(problem)
     if wrong:

@@ -1,4 +1,4 @@
-"""Stage modeling: train a model, evaluate it on the held-out rows, export it as ONNX."""
+"""Stage modeling: train a model, export it as ONNX, and evaluate the exported graph on the held-out rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def train(
     progress: Progress,
     checkpoints: Path | None = None,
 ) -> TrainedModel:
-    """Train a model, evaluate it against a naive baseline, and export it.
+    """Train a model, export it, and evaluate the exported graph against a naive baseline.
 
     Raises:
         StepFailed: the data has a single class, or the exported model's predictions differ.
@@ -45,35 +45,39 @@ def train(
     """
     from when_ml_pipeline_meets_hydra.ml.training import graph, predictions
     from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split
+    from when_ml_pipeline_meets_hydra.ml.training.target_scale import TargetScale
 
     data, task, n_classes = preprocessing, preprocessing.task, len(preprocessing.classes)
     known, held_out = read_split(data, "train"), read_split(data, "test")
     if task is Task.CLASSIFICATION and known.target.min() == known.target.max():
         raise StepFailed(f"The training split of {data.dataset} has a single class; nothing can be learnt from it")
 
+    scale = TargetScale.of(known.target) if task is Task.REGRESSION else None
     fit: Any = model.fit
     further = {"image": data.image, "one_hot": data.one_hot, "checkpoints": checkpoints}
     named = {name: further[name] for name in inspect.signature(fit).parameters.keys() & further.keys()}
     features = known.rows if getattr(model, "from_file", False) else known.rows.matrix()
-    estimator = fit(task, m_param, features, known.target, progress, **named)
+    target = known.target if scale is None else scale.apply(known.target)
+    estimator = fit(task, m_param, features, target, progress, **named)
     del features
-    predicted = predictions.predict(estimator, held_out.rows, n_classes)
-    metrics = predictions.evaluate(held_out.target, predicted)
-    naive = predictions.naive(task, known.target, len(held_out.target), n_classes)
-    baseline = predictions.evaluate(held_out.target, naive)
 
     n_features = len(data.features)
     classes = getattr(estimator, "classes_", None)
-    exported = graph.standardise(model.export(estimator, n_features), n_features, classes, n_classes)
+    exported = graph.standardise(model.export(estimator, n_features), n_features, classes, n_classes, scale)
     serialised = exported.SerializeToString(deterministic=True)
-    graph.verify(serialised, held_out.rows, predicted)
+    predicted = graph.exported_predictions(serialised, held_out.rows)
+    graph.verify(predicted, predictions.predict(estimator, held_out.rows, n_classes, scale), scale)
+    metrics = predictions.evaluate(held_out.target, predicted)
+    naive = predictions.naive(task, known.target, len(held_out.target), n_classes)
+    baseline = predictions.evaluate(held_out.target, naive)
 
     (out / "model.onnx").write_bytes(serialised)
     predictions.write(out / "predictions.parquet", held_out.target, predicted, data.classes)
     _write_metrics(out / "metrics.json", metrics, baseline)
     _write_history(out / "history.json", getattr(estimator, "history_", None))
     _report(model.name, metrics, baseline)
-    return TrainedModel(path=out, model=model.name, task=task, metrics=metrics, baseline=baseline)
+    spread = scale.spread if scale else None
+    return TrainedModel(path=out, model=model.name, task=task, metrics=metrics, baseline=baseline, spread=spread)
 
 
 def _write_metrics(path: Path, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> None:

@@ -21,7 +21,8 @@ def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress:
 
     Raises:
         BadInput: a column is not there.
-        StepFailed: nothing to learn from, or the ONNX graph disagrees with the matrices.
+        StepFailed: nothing to learn from, numbers that 32-bit floats do not tell apart, or an ONNX graph that disagrees
+            with the matrices.
     """
     from when_ml_pipeline_meets_hydra.ml.datasets.table import table as read
     from when_ml_pipeline_meets_hydra.ml.preparation import write
@@ -34,7 +35,7 @@ def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress:
 def _prepare(
     name: str, table: Table, image: Image | None, p_param: PreparationParam, out: Path, progress: Progress
 ) -> PreparedData:
-    from when_ml_pipeline_meets_hydra.ml.preparation import write
+    from when_ml_pipeline_meets_hydra.ml.preparation import matrix, resolution, write
     from when_ml_pipeline_meets_hydra.ml.preparation.fit import fit
     from when_ml_pipeline_meets_hydra.ml.preparation.split import split
 
@@ -55,6 +56,9 @@ def _prepare(
             f"{name} gives {len(features):,} features, and its images of {image} have {prod(image.shape):,} pixels: "
             "all columns have to be numbers, and p_param.missing_indicator=false where one is missing"
         )
+    names = [table.columns[n.index].name for n in fitted.numbers]
+    for line in resolution.check(names, matrix.lost(parts.train(), rows_train, fitted), p_param.scaling):
+        print(line)
     write.write_files(table, parts, fitted, features, out, progress)
     progress(4, 4, "prepared")
     print(f"{name}: {rows_train:,} rows to train on, {rows_test:,} held out, {len(features)} features")

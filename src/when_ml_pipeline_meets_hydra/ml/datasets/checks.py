@@ -10,7 +10,8 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Image
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
+from when_ml_pipeline_meets_hydra.ml.datasets.number_checks import EXACT, Bounds, bounds, inexact
 from when_ml_pipeline_meets_hydra.ml.datasets.table import (
     LEAVE_OUT,
     ROW,
@@ -99,6 +100,7 @@ def _measure(rows: RawRows, columns: Sequence[Located]) -> Mapping[int, Mapping[
     """By position: the number of values, the first row with a value of another type, the first with an infinite one."""
     values: dict[str, pl.Expr] = {}
     measures: list[pl.Expr] = []
+    limits = bounds(rows, columns)
     for where in columns:
         raw, value = f"raw{where.position}", f"value{where.position}"
         values |= {raw: nonmissing(rows, where), value: typed(rows, where)}
@@ -107,15 +109,27 @@ def _measure(rows: RawRows, columns: Sequence[Located]) -> Mapping[int, Mapping[
             pl.col(raw).count().alias(f"count{where.position}"),
             _first_row(pl.col(raw).is_not_null() & pl.col(value).is_null()).alias(f"bad{where.position}"),
             _first_row(infinite).alias(f"infinite{where.position}"),
+            _first_row(_outside(pl.col(value), limits.get(where.position))).alias(f"extreme{where.position}"),
+            _first_row(_beyond_exact(pl.col(value), where)).alias(f"inexact{where.position}"),
         ]
     if not columns:
         return {}
     measured = rows.frame.select(**values).with_row_index(ROW).select(measures).collect(engine="streaming")
     row = measured.row(0, named=True)
+    names = ("count", "bad", "infinite", "extreme", "inexact")
     return {
-        where.position: {name: row[f"{name}{where.position}"] for name in ("count", "bad", "infinite")}
+        where.position: {name: row[f"{name}{where.position}"] for name in names}
+        | {"bounds": limits.get(where.position)}
         for where in columns
     }
+
+
+def _outside(value: pl.Expr, limits: Bounds | None) -> pl.Expr:
+    return ~value.is_between(limits.low, limits.high) if limits else pl.lit(False)
+
+
+def _beyond_exact(value: pl.Expr, where: Located) -> pl.Expr:
+    return ~value.is_between(-EXACT, EXACT) if where.column.dtype is DType.INT else pl.lit(False)
 
 
 def _first_row(condition: pl.Expr) -> pl.Expr:
@@ -134,6 +148,11 @@ def _value_problems(
     if measured["infinite"]:
         message = f"row {measured['infinite']} of the column '{name}' is infinite; every number must be finite"
         yield Problem(key=_key(rows, where), message=message, remedy="Correct the value, or leave it empty")
+    elif measured["extreme"]:
+        row = measured["extreme"]
+        yield measured["bounds"].problem(_key(rows, where), where, row, _value(rows, where, row))
+    if measured["inexact"] and not (is_target and rows.task is TaskChoice.CLASSIFICATION):
+        yield from inexact(rows, where, _key(rows, where))
 
 
 def _key(rows: RawRows, where: Located) -> str:

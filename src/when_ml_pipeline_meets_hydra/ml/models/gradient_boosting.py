@@ -25,7 +25,7 @@ class _StepLimit:
     """Bounds the leaves of a classifier, as XGBoost's ``max_delta_step`` does.
 
     scikit-learn takes a whole Newton step in each leaf. If the predicted probability of a rare class is almost 0, that
-    step is unbounded; the ensemble then diverges, and its leaves do not fit into the 32-bit floats of ONNX.
+    step is unbounded, and the ensemble diverges.
     """
 
     def __init__(self) -> None:

@@ -62,7 +62,8 @@ class Model(Protocol):
             task: what to predict.
             m_param: the hyperparameters, of the class ``takes``.
             features: float32 [N, F], finite.
-            target: [N]; float64, or int64 indices of at least two classes.
+            target: [N]; float64 with mean 0 and standard deviation 1 (predictions are converted back to its unit), or
+                int64 indices of at least two classes.
             progress: called with the number of trees (or iterations) that are done.
 
         Returns:
@@ -77,6 +78,6 @@ class Model(Protocol):
         """Convert the fitted model to ONNX.
 
         Returns:
-            A graph with one input, float32 [N, F], whose last output is float32: the prediction [N, 1], or the
-            probabilities [N, k] of ``estimator.classes_``. Names and versions may be anything.
+            A graph with one input, float32 or float64 [N, F], whose last output is float32 or float64: the prediction
+            [N, 1], or the probabilities [N, k] of ``estimator.classes_``. Names and versions may be anything.
         """

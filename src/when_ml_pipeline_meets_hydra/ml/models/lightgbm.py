@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator, FeatureRows
 
-_PACKAGES = ("lightgbm", "onnxmltools")
+_PACKAGES = ("lightgbm",)
 _MOST_LEAVES = 4096  # a tree of depth 12; LightGBM itself stops at 131072
 _HUBER_INLIERS = 0.9
 # With LightGBM's defaults (100, 10, 10) small tables learn little from categories; large ones do not need it.
 _CATEGORIES = {"min_data_per_group": 10, "cat_smooth": 5, "cat_l2": 5}
+# In a small table a bin has few rows: with LightGBM's defaults (255, 3), two values that coincide move all other bins.
+_SMALL_TABLE = 20_000  # rows
+_FINE_BINS = {"max_bin": 1023, "min_data_in_bin": 1}
 # Largest change of a class's log-odds by one leaf, before the learning rate; otherwise unbounded for rare classes.
 _MAX_STEP = 10
 _OBJECTIVES = {
@@ -87,6 +90,7 @@ class LightGBM:
             "force_row_wise": True,
             "verbosity": -1,
             **_CATEGORIES,
+            **(_FINE_BINS if len(target) <= _SMALL_TABLE else {}),
         }
         if task is Task.CLASSIFICATION:
             return {**shared, "max_delta_step": _MAX_STEP}

@@ -8,15 +8,16 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Progress, frozen
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
-from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import SklearnModel
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
 
 if TYPE_CHECKING:
+    import onnx
+
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator
 
 
 @frozen
-class Linear(SklearnModel):
+class Linear:
     """Ridge, Huber or quantile regression, depending on ``m_param.loss``; logistic regression for classes.
 
     Uses only ``loss``, ``quantile`` and ``seed`` of the shared hyperparameters.
@@ -30,9 +31,21 @@ class Linear(SklearnModel):
         """Train; see ``Model.fit``."""
         progress(0, 1, "fitting")
         estimator = self._classifier(m_param) if task is Task.CLASSIFICATION else self._regressor(m_param, len(target))
-        estimator.fit(features, target)
+        # In 32-bit floats, the solvers lose digits that features of unequal size need.
+        estimator.fit(features.astype("float64"), target)
         progress(1, 1, "fitted")
         return estimator  # type: ignore[no-any-return]
+
+    def export(self, estimator: Any, n_features: int) -> onnx.ModelProto:
+        """Convert the fitted model to ONNX; see ``Model.export``."""
+        import numpy as np
+
+        from when_ml_pipeline_meets_hydra.ml.models import double_graph
+
+        link, several = double_graph.Link, len(np.atleast_2d(estimator.coef_)) > 1
+        kind = link.IDENTITY if not hasattr(estimator, "classes_") else link.SOFTMAX if several else link.SIGMOID
+        coefficients = np.atleast_2d(estimator.coef_).T
+        return double_graph.linear(coefficients, np.ravel(estimator.intercept_), n_features, kind)
 
     def _classifier(self, m_param: TrainingParam) -> Any:
         from sklearn.linear_model import LogisticRegression

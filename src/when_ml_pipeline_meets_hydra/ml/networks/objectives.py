@@ -23,10 +23,10 @@ _HUBER_INLIERS = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """The number of ``outputs`` of a network (K classes, or 1), its scaled ``target``, its ``loss`` and its last layer.
+    """The number of ``outputs`` of a network (K classes, or 1), its ``target``, its ``loss`` and its last layer.
 
-    The target of a regression has mean 0 and deviation 1; ``head`` converts outputs to predictions [N, 1] or
-    probabilities [N, K]; ``classes`` are the classes in the training rows.
+    ``head`` converts outputs to predictions [N, 1] of the scaled target or probabilities [N, K]; ``classes`` are the
+    classes in the training rows.
     """
 
     outputs: int
@@ -37,7 +37,7 @@ class Objective:
 
 
 def objective(task: Task, param: NetworkParam, target: Array) -> Objective:
-    """Return the objective for ``target``, [N], float64 or indices of classes."""
+    """Return the objective for ``target``, [N]: float64 with mean 0 and standard deviation 1, or indices of classes."""
     if task is Task.CLASSIFICATION:
         classes, indices = np.unique(target, return_inverse=True)
         return Objective(
@@ -47,14 +47,11 @@ def objective(task: Task, param: NetworkParam, target: Array) -> Objective:
             head=nn.Softmax(dim=1),
             classes=classes,
         )
-    center, scale = float(np.mean(target)), float(np.std(target))
-    scale = scale if scale > 0 and np.isfinite(scale) else 1.0
-    scaled = (target - center) / scale
     return Objective(
         outputs=1,
-        target=torch.from_numpy(scaled.astype(np.float32)).reshape(-1, 1),
-        loss=_loss(param, scaled),
-        head=_affine(center, scale),
+        target=torch.from_numpy(target.astype(np.float32)).reshape(-1, 1),
+        loss=_loss(param, target),
+        head=nn.Identity(),
         classes=None,
     )
 
@@ -74,11 +71,3 @@ def _loss(param: NetworkParam, target: Array) -> LossFunction:
 def _pinball(predicted: torch.Tensor, target: torch.Tensor, quantile: float) -> torch.Tensor:
     below = target - predicted
     return torch.maximum(quantile * below, (quantile - 1) * below).mean()
-
-
-def _affine(center: float, scale: float) -> nn.Module:
-    """x → scale * x + center."""
-    layer = nn.Linear(1, 1)
-    nn.init.constant_(layer.weight, scale)
-    nn.init.constant_(layer.bias, center)
-    return layer

@@ -14,15 +14,17 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Image
 from when_ml_pipeline_meets_hydra.ml.datasets.table import column
 from when_ml_pipeline_meets_hydra.ml.preparation.param import Imputation, PreparationParam, Scaling
 from when_ml_pipeline_meets_hydra.ml.preparation.quantiles import quantiles
+from when_ml_pipeline_meets_hydra.ml.preparation.resolution import losses
 
 # Beyond this many different texts, rare ones are filtered out before the others are counted exactly.
 TEXTS_AT_ONCE = 200_000
 _BUCKETS = 65_536
+_FIRST_ROWS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A column of numbers: a missing x becomes ``fill``, then x becomes (x - ``center``) / ``scale``.
+    """A column of numbers: a missing x becomes ``fill``, then x becomes (x - ``center``) / ``scale``, a 32-bit float.
 
     ``indicator``: a further feature is 1 where x is missing, otherwise 0.
     """
@@ -102,12 +104,15 @@ def _numbers(
     values = [number(column(k), columns[k].dtype) for k in indices]
     moments = _moments(train, values)
     quartiles = _quartiles(train, rows, values, param)
+    as_features = [x.cast(pl.Float32) for x in values] if param.scaling is Scaling.NONE else []
+    too_coarse = {indices[k] for k in losses(train, rows, values, as_features)} if as_features else set()
     for k, (count, mean, deviation, low, high), (lower, median, upper) in zip(indices, moments, quartiles, strict=True):
+        scaling = Scaling.STANDARD if k in too_coarse else param.scaling
         center, scale = {
             Scaling.NONE: (0.0, 1.0),
             Scaling.STANDARD: (mean, deviation),
             Scaling.ROBUST: (median, upper - lower or deviation),
-        }[param.scaling]
+        }[scaling]
         fill = {Imputation.MEAN: mean, Imputation.MEDIAN: median, Imputation.ZERO: 0.0}[param.imputation]
         indicator = param.missing_indicator and 0 < count < rows
         # The computed deviation of equal numbers is not exactly 0; dividing by it would turn rounding into a signal.
@@ -131,11 +136,25 @@ def _with_scales(numbers: Sequence[Number], image: Image | None) -> Iterator[Num
 
 def _moments(train: pl.LazyFrame, values: Sequence[pl.Expr]) -> list[list[float]]:
     """For each column the number of values, mean, standard deviation, minimum and maximum."""
-    expressions = [e for x in values for e in (x.count(), x.mean(), x.std(ddof=0), x.min(), x.max())]
+    # As differences from one of the values: sums of large numbers would lose what distinguishes them.
+    first = _first(train, values)
+    offsets = [x - start for x, start in zip(values, first, strict=True)]
+    expressions = [e for x in offsets for e in (x.count(), x.mean(), x.std(ddof=0), x.min(), x.max())]
     named = [e.alias(str(k)) for k, e in enumerate(expressions)]
     row = train.select(named).collect(engine="streaming").row(0) if named else ()
     flat = [_rounded(value) for value in row]
-    return [flat[k : k + 5] for k in range(0, len(flat), 5)]
+    made = []
+    for k, start in enumerate(first):
+        count, mean, deviation, low, high = flat[5 * k : 5 * k + 5]
+        made.append([count, _at(start + mean, deviation), deviation, start + low, start + high])
+    return made
+
+
+def _first(train: pl.LazyFrame, values: Sequence[pl.Expr]) -> list[float]:
+    """For each column a value of the first rows; 0 if there is none."""
+    named = [x.drop_nulls().first().alias(str(k)) for k, x in enumerate(values)]
+    row = train.head(_FIRST_ROWS).select(named).collect(engine="streaming").row(0) if named else ()
+    return [value if value is not None and math.isfinite(value) else 0.0 for value in row]
 
 
 def _quartiles(train: pl.LazyFrame, rows: int, values: Sequence[pl.Expr], param: PreparationParam) -> list[list[float]]:
@@ -143,7 +162,7 @@ def _quartiles(train: pl.LazyFrame, rows: int, values: Sequence[pl.Expr], param:
     every = (0.25, 0.5, 0.75)
     needed = every if param.scaling is Scaling.ROBUST else (0.5,) if param.imputation is Imputation.MEDIAN else ()
     computed = [dict(zip(needed, own, strict=True)) for own in quantiles(train, rows, values, needed)]
-    return [[_rounded(own.get(share)) for share in every] for own in computed]
+    return [[own.get(share) or 0.0 for share in every] for own in computed]
 
 
 def _rounded(value: float | None) -> float:
@@ -152,6 +171,13 @@ def _rounded(value: float | None) -> float:
     None and infinite values become 0.
     """
     return float(f"{value:.12g}") if value is not None and math.isfinite(value) else 0.0
+
+
+def _at(value: float, spread: float) -> float:
+    """Round to the place of the twelfth digit of ``spread``, or of the value, if that is less."""
+    if not (spread and value and math.isfinite(value)):
+        return value if math.isfinite(value) else 0.0
+    return round(value, 11 - math.floor(math.log10(min(spread, abs(value)))))
 
 
 def _categories(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: PreparationParam) -> Iterator[Category]:

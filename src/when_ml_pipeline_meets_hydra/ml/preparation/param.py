@@ -34,7 +34,9 @@ class PreparationParam:
         float, Field(gt=0, lt=1, description="Share of the rows held out for evaluation, exact within each class")
     ] = 0.2
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of the choice of held-out rows")] = 0
-    scaling: Annotated[Scaling, Field(description="Scaling of numbers")] = Scaling.STANDARD
+    scaling: Annotated[
+        Scaling, Field(description="Scaling of numbers; none: only of those that 32-bit floats cannot tell apart")
+    ] = Scaling.STANDARD
     imputation: Annotated[Imputation, Field(description="Replacement of a missing number")] = Imputation.MEDIAN
     missing_indicator: Annotated[
         bool, Field(description="Add a feature that is 1 where a number is missing, for columns where that happens")

@@ -13,6 +13,7 @@ from sklearn import metrics
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, batches
+from when_ml_pipeline_meets_hydra.ml.training.target_scale import TargetScale
 
 Array = np.ndarray[Any, Any]
 Metrics = Mapping[str, float]
@@ -26,22 +27,24 @@ class Predictions:
     probabilities: Array | None = None
 
 
-def predict(estimator: Any, features: Rows | Array, n_classes: int) -> Predictions:
+def predict(estimator: Any, features: Rows | Array, n_classes: int, scale: TargetScale | None = None) -> Predictions:
     """Return the predictions of a fitted estimator.
 
     Args:
         estimator: a regressor, or a classifier trained on indices of classes, not necessarily all of them.
         features: float32 [N, F].
         n_classes: K, or 0 for a regression.
+        scale: of the target that a regressor was trained on; predictions are in the unit of the target.
     """
     if not n_classes:
         parts = [np.asarray(estimator.predict(part), dtype=np.float64).reshape(-1) for part in batches(features)]
-        return Predictions(values=np.concatenate(parts))
+        values = np.concatenate(parts)
+        return Predictions(values=scale.restore(values) if scale else values)
     probabilities, done = np.zeros((len(features), n_classes)), 0
     for part in batches(features):
         probabilities[done : done + len(part), estimator.classes_] = estimator.predict_proba(part)
         done += len(part)
-    return _from_probabilities(probabilities)
+    return from_probabilities(probabilities)
 
 
 def naive(task: Task, target: Array, rows: int, n_classes: int) -> Predictions:
@@ -49,10 +52,11 @@ def naive(task: Task, target: Array, rows: int, n_classes: int) -> Predictions:
     if task is Task.REGRESSION:
         return Predictions(values=np.full(rows, target.mean()))
     frequencies = np.bincount(target, minlength=n_classes) / len(target)
-    return _from_probabilities(np.tile(frequencies, (rows, 1)))
+    return from_probabilities(np.tile(frequencies, (rows, 1)))
 
 
-def _from_probabilities(probabilities: Array) -> Predictions:
+def from_probabilities(probabilities: Array) -> Predictions:
+    """Return the predictions of classes from their probabilities, float64 [N, K], which are normalised in place."""
     probabilities /= probabilities.sum(axis=1, keepdims=True)  # some are 32-bit floats, whose sum is not quite 1
     # The exported graph takes the first of equally likely classes; not every estimator's own predict does.
     return Predictions(values=probabilities.argmax(axis=1), probabilities=probabilities)

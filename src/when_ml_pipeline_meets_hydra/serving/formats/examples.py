@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -17,7 +18,7 @@ from when_ml_pipeline_meets_hydra.serving.formats.manifest import SMOKE, BundleR
 Value = float | int | str | bool | None
 Row = Mapping[str, Value]
 
-# Relative to the largest value. The graph computes in 32-bit floats, the trained model in 64-bit ones.
+# Part of the target's spread (or of 1, for probabilities): the graph of a network computes in 32-bit floats.
 TOLERANCE = 1e-4
 
 
@@ -31,10 +32,18 @@ class Predictions:
 
 @frozen
 class Smoke:
-    """Raw rows and the trained model's predictions for them."""
+    """Raw rows and the trained model's predictions for them; ``spread`` is the standard deviation of a numeric target.
+
+    Bundles of earlier versions have none.
+    """
 
     rows: Annotated[tuple[Row, ...], Field(min_length=1)]
     expected: Predictions
+    spread: float | None = None
+
+    def difference(self, got: Predictions) -> str | None:
+        """Describe the first row for which ``got`` differs by more than rounding; return None if there is none."""
+        return difference(self.expected, got, self.spread)
 
 
 _smokes = TypeAdapter(Smoke)
@@ -58,12 +67,18 @@ def read_smoke(folder: Path) -> Smoke:
         raise BundleRefused(f"{SMOKE} cannot be read") from None
 
 
-def difference(expected: Predictions, got: Predictions) -> str | None:
-    """Describe the first row whose predictions differ by more than rounding; return None if there is none."""
+def difference(expected: Predictions, got: Predictions, spread: float | None) -> str | None:
+    """Describe the first row whose predictions differ by more than rounding; return None if there is none.
+
+    Args:
+        expected: predictions of the trained model.
+        got: predictions to compare.
+        spread: standard deviation of a numeric target; None: numbers may differ by a part of the largest one.
+    """
     if len(expected.values) != len(got.values):
         return f"{len(got.values)} predictions for {len(expected.values)} rows"
     if expected.probabilities is None:
-        return _numbers_differ(expected.values, got.values)
+        return _numbers_differ(expected.values, got.values, spread)
     if got.probabilities is None or len(got.probabilities) != len(expected.values):
         return "the probabilities are missing"
     for row, (wanted, found) in enumerate(zip(expected.probabilities, got.probabilities, strict=True)):
@@ -74,15 +89,22 @@ def difference(expected: Predictions, got: Predictions) -> str | None:
     return None
 
 
-def _numbers_differ(expected: Sequence[float | str], got: Sequence[float | str]) -> str | None:
+def _numbers_differ(expected: Sequence[float | str], got: Sequence[float | str], spread: float | None) -> str | None:
     if any(isinstance(value, str) for value in (*expected, *got)):
         return None if list(expected) == list(got) else "class names instead of numbers"
     wanted, found = [float(value) for value in expected], [float(value) for value in got]
-    scale = max(map(abs, wanted), default=1.0) or 1.0
+    scale = spread or max(map(abs, wanted), default=1.0) or 1.0
+    center = median(wanted) if wanted else 0.0
     for row, (a, b) in enumerate(zip(wanted, found, strict=True)):
-        if _far(a, b, scale):
-            return f"row {row}: {b:.7g} instead of {a:.7g}"
+        # A prediction far from all others may be off by a part of this distance.
+        if _far(a, b, max(scale, abs(a - center))) and not abs(a - b) <= math.ulp(a):
+            return f"row {row}: {b:.{_digits(a, b)}g} instead of {a:.{_digits(a, b)}g}"
     return None
+
+
+def _digits(a: float, b: float) -> int:
+    """The digits that tell two numbers apart."""
+    return next((n for n in range(7, 17) if f"{a:.{n}g}" != f"{b:.{n}g}"), 17)
 
 
 def _far(a: float, b: float, scale: float) -> bool:

@@ -11,6 +11,7 @@ from onnx import TensorProto, compose, helper
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 
 FEATURES = "features"
+_ML = "ai.onnx.ml"
 _MODEL_PREFIX, _LABEL_INDEX, _CLASSES = "model/", "model/label", "names/classes"
 
 
@@ -37,6 +38,7 @@ def join(preprocessing: Path, model: Path, *, outputs: Mapping[str, str], classe
 
 
 def _merge(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
+    _adopt_ml_opset(first, second)
     first = compose.add_prefix(first, "preprocessing/", rename_inputs=False)
     second = compose.add_prefix(second, _MODEL_PREFIX)
     # By position, since a raw column may be called "features" too.
@@ -45,6 +47,14 @@ def _merge(first: onnx.ModelProto, second: onnx.ModelProto) -> onnx.ModelProto:
     merged.producer_name, merged.producer_version = "when_ml_pipeline_meets_hydra", ""
     merged.graph.name = "rows_to_predictions"
     return merged
+
+
+def _adopt_ml_opset(first: onnx.ModelProto, second: onnx.ModelProto) -> None:
+    """Graphs of other exporters may need an earlier ai.onnx.ml; the operator of it in ours is the same in all."""
+    wanted = [entry.version for entry in second.opset_import if entry.domain == _ML]
+    for entry in first.opset_import:
+        if entry.domain == _ML and wanted:
+            entry.version = wanted[0]
 
 
 def _name_outputs(model: onnx.ModelProto, outputs: Mapping[str, str], classes: Sequence[str]) -> None:

@@ -85,8 +85,9 @@ class Manifest:
     """A bundle's signature, quality, checksums and provenance.
 
     ``reading`` is how raw values become those of ``inputs``. ``outputs`` begins with the prediction (the class's name
-    for classification), then the probabilities, if any. ``source`` is the digest of the bundle's inputs, so that an
-    unchanged model is recognized without a build.
+    for classification), then the probabilities, if any. ``spread`` is the standard deviation of a numeric target over
+    the training rows; earlier bundles have none. ``source`` is the digest of the bundle's inputs, so that an unchanged
+    model is recognized without a build.
     """
 
     format: Annotated[int, Field(ge=FORMAT, le=FORMAT)] = FORMAT
@@ -100,6 +101,7 @@ class Manifest:
     model: str
     metrics: Mapping[str, float]
     baseline: Mapping[str, float]
+    spread: float | None = None
     source: Digest
     files: Mapping[str, File]
     provenance: Provenance

@@ -84,7 +84,7 @@ class Terms:
         float, Field(ge=0, le=1, description="Share of its requests that the active version predicts as well")
     ]
     tolerance: Annotated[
-        float, Field(ge=0, description="Largest relative difference of equal numbers; classes must be identical")
+        float, Field(ge=0, description="Largest difference of equal numbers, as a part of the target's spread")
     ]
 
     @model_validator(mode="after")

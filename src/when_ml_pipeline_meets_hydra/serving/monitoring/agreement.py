@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 import numpy as np
@@ -13,8 +12,6 @@ from when_ml_pipeline_meets_hydra.serving.engine.scorer import Scorer
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import Manifest
 from when_ml_pipeline_meets_hydra.serving.observations.counters import Rows
 
-MOST_SECONDS = 1.0  # for the rows of one request
-
 
 def agreement(sample: Iterable[Rows], manifest: Manifest, active: Scorer, tolerance: float) -> tuple[int, int]:
     """Return the number of rows that both versions predicted, and of those with equal predictions.
@@ -23,19 +20,20 @@ def agreement(sample: Iterable[Rows], manifest: Manifest, active: Scorer, tolera
         sample: inputs of the first version with its predictions.
         manifest: manifest of the first version.
         active: the second version.
-        tolerance: largest relative difference of equal numbers; classes must be identical.
+        tolerance: largest difference of equal numbers, as a part of the spread of the first version's target (or of
+            the larger number, for a bundle of an earlier version); classes must be identical.
     """
     compared = agreed = 0
     for rows in sample:
         count = len(rows.outputs[0])
         feeds = {column.name: _feed(column, manifest, rows, count) for column in active.manifest.inputs}
         try:
-            other = active.run_unobserved(feeds, time.monotonic() + MOST_SECONDS)
+            other = active.run_unobserved(feeds)
         except Exception:  # rows that it cannot predict are not compared
             continue
         compared += count
         if manifest.task is active.manifest.task:
-            agreed += _count_equal(rows.outputs[0].reshape(-1), other[0].reshape(-1), manifest.task, tolerance)
+            agreed += _count_equal(rows.outputs[0].reshape(-1), other[0].reshape(-1), manifest, tolerance)
     return compared, agreed
 
 
@@ -47,9 +45,10 @@ def _feed(column: Column, manifest: Manifest, rows: Rows, count: int) -> Array:
     return np.full((count, 1), "", dtype=object) if is_text else np.full((count, 1), np.nan)
 
 
-def _count_equal(first: Array, second: Array, task: Task, tolerance: float) -> int:
-    if task is Task.CLASSIFICATION:
+def _count_equal(first: Array, second: Array, manifest: Manifest, tolerance: float) -> int:
+    if manifest.task is Task.CLASSIFICATION:
         return int((first == second).sum())
     first, second = first.astype(float), second.astype(float)
     with np.errstate(invalid="ignore"):
-        return int((np.abs(first - second) <= tolerance * np.maximum(np.abs(first), np.abs(second))).sum())
+        unit = manifest.spread or np.maximum(np.abs(first), np.abs(second))
+        return int((np.abs(first - second) <= tolerance * unit).sum())

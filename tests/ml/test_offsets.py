@@ -1,0 +1,115 @@
+"""Numbers far from 0, in the target or in a feature: what is reported is what is served, and as good as near 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import r2_score
+
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData
+from when_ml_pipeline_meets_hydra.ml.datasets.parquet_file import ParquetFile
+from when_ml_pipeline_meets_hydra.ml.models.fcn import Fcn
+from when_ml_pipeline_meets_hydra.ml.models.gradient_boosting import GradientBoosting
+from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM
+from when_ml_pipeline_meets_hydra.ml.models.linear import Linear
+from when_ml_pipeline_meets_hydra.ml.models.random_forest import RandomForest
+from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
+from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam
+from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
+from when_ml_pipeline_meets_hydra.serving import bundling
+from when_ml_pipeline_meets_hydra.serving.engine import scorer
+from when_ml_pipeline_meets_hydra.stages.modeling import train
+from when_ml_pipeline_meets_hydra.stages.preprocessing import prepare
+
+OFFSETS = [1e6, 1e9, 1e12]
+Data = Callable[[str, float], PreparedData]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A model, and the hyperparameters to train it with."""
+
+    model: Any
+    param: Any
+
+
+TREES = TrainingParam(n_estimators=40)
+KINDS: list[Any] = [
+    pytest.param(Kind(Linear(), TREES), id="linear"),
+    pytest.param(Kind(RandomForest(), TREES), id="random_forest"),
+    pytest.param(Kind(GradientBoosting(), TREES), id="gradient_boosting"),
+    pytest.param(Kind(LightGBM(), TREES), id="lightgbm", marks=pytest.mark.lightgbm),
+    pytest.param(
+        Kind(Fcn(hidden_dim=16), NetworkParam(epochs=20)),
+        id="fcn",
+        marks=pytest.mark.integration("torch", "onnxscript"),
+    ),
+]
+
+
+def silent(done: float, total: float | None = None, message: str = "") -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Prepared data of 500 rows whose target or first feature, of spread 1, is moved by an offset; prepared once."""
+    folder, made = tmp_path_factory.mktemp("offsets"), dict[tuple[str, float], PreparedData]()
+    rng = np.random.default_rng(5)
+    x, kind = rng.normal(size=(500, 3)), rng.integers(0, 3, 500)
+    y = x[:, 0] + np.sin(2 * x[:, 1]) + 0.5 * kind + 0.2 * rng.normal(size=500)
+    columns = {"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "kind": kind.astype(str), "y": y / y.std()}
+
+    def moved(column: str, offset: float) -> PreparedData:
+        if (column, offset) not in made:
+            out = folder / f"{column} {offset:g}"
+            out.mkdir()
+            pl.DataFrame({**columns, column: columns[column] + offset}).write_parquet(out.with_suffix(".parquet"))
+            dataset = ParquetFile(path=out.with_suffix(".parquet"), target="y")
+            made[column, offset] = prepare(dataset, PreparationParam(), out=out, progress=silent)
+        return made[column, offset]
+
+    return moved
+
+
+def reported_and_served(kind: Kind, prepared: PreparedData, folder: Path) -> tuple[float, float]:
+    """r2 on the held-out rows: as reported by training, and of what a server answers to the raw rows."""
+    for name in ("model", "bundle"):
+        (folder / name).mkdir(parents=True)
+    trained = train(kind.model, kind.param, prepared, out=folder / "model", progress=silent)
+    bundling.build(prepared, trained, folder / "bundle")
+    raw = bundling.held_out_rows(prepared, trained)
+    answers = scorer.check(folder / "bundle").predict(raw.rows).values
+    target = pl.read_parquet(prepared.path / "test.parquet")["__target__"].to_numpy()
+    assert len(answers) == prepared.rows_test
+    return trained.metrics["r2"], float(r2_score(target, np.array(answers)))
+
+
+@pytest.mark.parametrize("column", ["y", "a"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_offset_changes_nothing_and_what_is_reported_is_served(
+    kind: Kind, column: str, data: Data, tmp_path: Path
+) -> None:
+    near, served = reported_and_served(kind, data(column, 0.0), tmp_path / "near")
+    assert near > 0.4
+    assert served == pytest.approx(near, abs=1e-6)
+    for offset in OFFSETS:
+        reported, served = reported_and_served(kind, data(column, offset), tmp_path / f"{offset:g}")
+        assert served == pytest.approx(reported, abs=1e-6), offset
+        assert reported == pytest.approx(near, abs=1e-3), offset
+
+
+@pytest.mark.parametrize("kind", KINDS[:1])
+def test_answers_are_served_as_64_bit_floats(kind: Kind, data: Data, tmp_path: Path) -> None:
+    reported_and_served(kind, data("y", 1e12), tmp_path)
+    loaded = scorer.load(tmp_path / "bundle")
+    assert [output.datatype.value for output in loaded.manifest.outputs] == ["FP64"]
+    predictions = pl.read_parquet(tmp_path / "model" / "predictions.parquet")
+    assert predictions.schema["prediction"] == pl.Float64
+    assert predictions["prediction"].n_unique() > 90, "32-bit floats of this size are all alike"
