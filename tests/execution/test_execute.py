@@ -73,6 +73,7 @@ HOWS = {
     "bad": lambda: stop(BadInput(Problem(key="how", message="not like that"))),
     "breaks": lambda: 1 / 0,
     "exits": lambda: sys.exit(7),
+    "panics": lambda: stop(type("Panic", (BaseException,), {})("of a library in Rust")),
     "exits well": lambda: sys.exit(),
     "interrupts": lambda: stop(KeyboardInterrupt()),
     "chatter": chatter,
@@ -178,6 +179,7 @@ def test_progress_reaches_the_observer() -> None:
         ("exits", ExitCode.STEP_FAILED, "SystemExit: 7"),
         ("'exits well'", ExitCode.STEP_FAILED, "SystemExit"),
         ("'no memory'", ExitCode.STEP_FAILED, "MemoryError"),
+        ("panics", ExitCode.STEP_FAILED, "Panic: of a library in Rust"),
         ("deep", ExitCode.STEP_FAILED, "RecursionError: maximum recursion depth exceeded"),
         ("interrupts", ExitCode.INTERRUPTED, "interrupted"),
     ],
@@ -189,7 +191,9 @@ def test_a_step_that_ends_badly(conf: str, how: str, code: ExitCode, error: str)
     assert (first.error or "").startswith(error)
     assert (first.error or "").count("\n") == 0
     assert (first.error or "") in log(found, first)
-    assert ("Traceback" in log(found, first)) == (how in ("breaks", "exits", "'exits well'", "'no memory'", "deep"))
+    assert ("Traceback" in log(found, first)) == (
+        how in ("breaks", "exits", "panics", "'exits well'", "'no memory'", "deep")
+    )
     if code == ExitCode.INTERRUPTED:
         assert (first.status, others) == (Status.INTERRUPTED, [])
     else:

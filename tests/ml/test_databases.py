@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,87 @@ def test_types_that_the_database_says_are_compared(postgres: PostgresServer) -> 
     assert "schema.features[1].dtype=int: the column 'colour' has the value 'red', which is not a whole number" in err
     assert "schema.features[3].dtype=bool: the column 'new' has the type jsonb" in err
     assert "features[2]" not in err
+
+
+@POSTGRES
+def test_what_postgres_has_and_polars_has_not_works_or_is_refused_beforehand(
+    postgres: PostgresServer, own_home: Path
+) -> None:
+    postgres.run("CREATE TYPE mood AS ENUM ('sad', 'glad')")
+    postgres.run(
+        "CREATE TABLE things (long numeric, odd numeric, id uuid, feels mood, list int[], moods mood[], day date,"
+        " at timestamptz, half float8, whole float8, far float8, secret text, y float8)"
+    )
+    postgres.run(
+        "INSERT INTO things SELECT 1e60 + k, CASE k WHEN 7 THEN 'NaN' ELSE k / 3.0 END, gen_random_uuid(),"
+        " (CASE k % 2 WHEN 0 THEN 'sad' ELSE 'glad' END)::mood, ARRAY[k], ARRAY['sad'::mood],"
+        " CASE k WHEN 9 THEN 'infinity' ELSE date '2026-01-01' + k END, now(), k + 0.5, k,"
+        " CASE k WHEN 9 THEN 'infinity' ELSE k::float8 END, 'x', k FROM generate_series(1, 50) k"
+    )
+    words = [TABLE, "preprocessing/connection=postgres", "schema.name=things", "schema.target={name:y,dtype:float}"]
+
+    def features(**dtypes: str) -> list[str]:
+        return [*words[1:], f"schema.features=[{','.join(f'{{name:{n},dtype:{d}}}' for n, d in dtypes.items())}]"]
+
+    data = prepared(*features(long="float", odd="float", id="string", feels="string", at="datetime", whole="int"))
+    held_out = pl.read_parquet(data.path / "holdout.parquet")
+    assert held_out.filter(pl.col("long") >= 1e60).height == 10
+    assert set(held_out["feels"]) == {"sad", "glad"}
+    assert set(held_out["id"].str.len_bytes()) == {36}
+    wrong = features(list="int", moods="string", day="date", half="int", far="float", at="date")
+    code, _, err = inside("c=preprocessing", TABLE, *wrong)
+    assert code == 2
+    for text in (
+        "schema.features[0].dtype=int: the column 'list' has the type integer[], which is none of float, int",
+        "schema.features[1].dtype=string: the column 'moods' has the type mood[]",
+        "schema.features[2].dtype=date: the column 'day' has the value 'infinity', which is not a date",
+        "schema.features[3].dtype=int: the column 'half' has the value '1.5', which is not a whole number",
+        "schema.features[4].dtype=float: the column 'far' has the value 'Infinity', which is not a finite number",
+        "Cast it in dataset.query, or leave it out",
+        "leave such rows out by dataset.query",
+    ):
+        assert text in err
+    assert "features[5]" not in err
+    postgres.run("DROP ROLE IF EXISTS reader")
+    postgres.run("CREATE ROLE reader LOGIN PASSWORD 'of-the-reader'")
+    postgres.run("GRANT USAGE ON SCHEMA public TO reader")
+    postgres.run("GRANT SELECT (half, y) ON things TO reader")
+    reader = ["connection.user=reader", "connection.pw=of-the-reader"]
+    assert prepared(*features(half="float"), *reader).columns[0].name == "half"
+    code, _, err = inside("c=preprocessing", TABLE, *features(half="float", secret="string"), *reader)
+    assert code == 2
+    assert "schema.features[1].name=secret: the database cannot read it: permission denied for table things" in err
+
+
+@pytest.mark.parametrize("kind", ["duckdb", pytest.param("snowflake", marks=SNOWFLAKE)])
+def test_values_that_a_type_does_not_take_are_refused_beforehand(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "duckdb":
+        need("duckdb")
+    else:
+        for name, value in request.getfixturevalue("snowflake").items():
+            monkeypatch.setenv(name, value)
+    dataset = dataset_of(f"preprocessing/connection={kind}")
+    columns = "k + 0.5 AS half, k AS many, CASE k WHEN 9 THEN CAST('inf' AS DOUBLE PRECISION) ELSE k END AS far"
+    rows = " UNION ALL ".join(f"SELECT {k} AS k" for k in range(30))
+    features = [Column(name=n, dtype=DType(d)) for n, d in (("half", "int"), ("many", "bool"), ("far", "float"))]
+    schema = Schema(name="x", target=Column(name="y", dtype=DType.FLOAT), features=tuple(features))
+    with dataset.connection.open(write=True):
+        pass
+    wrong = replace(dataset, query=f"SELECT {columns}, k * 1.5 AS y FROM ({rows}) AS r", schema=schema)
+    messages = [str(p) for p in wrong.check()]
+    assert len(messages) == 3
+    for message, value in zip(messages, (".5", "", "inf"), strict=True):
+        assert f"{value}', which is not " in message
+
+
+def test_a_limit_takes_rows_from_everywhere_and_always_the_same() -> None:
+    dataset = things(limit=30)
+    some, same = (dataset.rows().frame.select("size").collect()["size"].to_list() for _ in range(2))
+    assert some == same
+    assert len(set(some)) == 30
+    assert max(some) > 50
 
 
 def test_a_column_listed_twice_and_neither_table_nor_query() -> None:

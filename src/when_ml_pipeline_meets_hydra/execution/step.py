@@ -73,7 +73,7 @@ def compute(task: Task, observer: Observer) -> Outcome | Locked:
         return log_interruption(task, started)
     except PipelineError as error:
         return log_failure(task, str(error), Status.FAILED, error.exit_code, started)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a panic of a library in Rust, too
         append_to_log(task, traceback.format_exc())
         text = f"{type(error).__name__}: {error}".rstrip(": ")
         return log_failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, started)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 from when_ml_pipeline_meets_hydra.ml.connections import sql
@@ -92,7 +94,19 @@ def frame(rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
 def _series(name: str, values: Sequence[Any]) -> pl.Series:
     import polars as pl
 
+    kinds = set(map(type, values))
+    if Decimal in kinds:
+        values = [_number(v) if isinstance(v, Decimal) else v for v in values]
+    elif UUID in kinds:
+        values = [str(v) if isinstance(v, UUID) else v for v in values]
     try:
         return pl.Series(name, values, strict=True)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
         return pl.Series(name, [None if v is None else str(v) for v in values], dtype=pl.String)
+
+
+def _number(value: Decimal) -> float | int:
+    """Return a decimal number of any length, or NaN, as one that Polars takes."""
+    return (
+        int(value) if value.is_finite() and value == value.to_integral_value() and abs(value) < 2**63 else float(value)
+    )

@@ -87,4 +87,6 @@ class _Session(CursorSession):
 
 def _dtype(item: Any) -> DType | str:
     name = str(item[1])
+    if name.endswith("]"):  # a list
+        return name
     return _DTYPES.get(name.partition("(")[0].strip(), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType
 from when_ml_pipeline_meets_hydra.ml.connections.cursors import CursorSession, first_line
 from when_ml_pipeline_meets_hydra.ml.connections.drivers import driver
-from when_ml_pipeline_meets_hydra.ml.connections.interface import NoResponse, Session
+from when_ml_pipeline_meets_hydra.ml.connections.interface import NoResponse, QueryFailed, Session
 
 
 class SslMode(StrEnum):
@@ -38,6 +38,8 @@ _DTYPES = {
     **dict.fromkeys(("timestamp", "timestamptz"), DType.DATETIME),
     "bool": DType.BOOL,
 }
+_TYPE = "SELECT format_type(oid, NULL), typcategory::text FROM pg_type WHERE oid = %s"
+_TEXTS = ("E", "S")  # categories of types: enums, and texts such as citext
 # The config key to correct for each error message; the first match counts.
 _KEY_BY_MESSAGE = (
     ("pw", re.compile(r"password authentication failed|no password supplied|password")),
@@ -88,15 +90,30 @@ class Postgres:
 
         def dtype(item: Any) -> DType | str:
             registered = connection.adapters.types.get(item.type_code)
-            name = registered.name if registered else str(item.type_code)
-            return _DTYPES.get(name, name)
+            if registered and registered.oid == item.type_code:  # not an array of it
+                return _DTYPES.get(registered.name, registered.name)
+            name, category = connection.execute(_TYPE, [item.type_code]).fetchone() or (str(item.type_code), "")
+            return DType.STRING if category in _TEXTS else str(name)
 
         with closing(connection):
             reading = partial(connection.cursor, name="rows")  # a server-side cursor: the result stays on the server
-            yield CursorSession(connection, psycopg.Error, placeholder="%s", dtype=dtype, reading=reading)
+            yield _Session(connection, psycopg.Error, placeholder="%s", dtype=dtype, reading=reading)
 
     def _problem(self, error: Exception) -> Problem:
         message = first_line(error).rpartition("FATAL: ")[2].strip()
         key = next((key for key, pattern in _KEY_BY_MESSAGE if pattern.search(message)), "")
         shown = {"database": self.database, "user": self.user, "host": f"{self.host}:{self.port}"}.get(key)
         return Problem(key=key, value=shown, message=f"cannot connect to PostgreSQL: {message}")
+
+
+class _Session(CursorSession):
+    @contextmanager
+    def translate_errors(self) -> Iterator[None]:
+        """Raise the driver's errors as ``QueryFailed``; further queries are possible."""
+        try:
+            with super().translate_errors():
+                yield
+        except QueryFailed:
+            with suppress(self.error):
+                self.connection.rollback()
+            raise

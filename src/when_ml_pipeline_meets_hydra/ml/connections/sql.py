@@ -33,20 +33,52 @@ def subquery(query: str) -> str:
 
 
 def select(names: Iterable[str], relation: str, *, order_by: Sequence[str] = (), limit: int | None = None) -> str:
-    """Return the query for the columns ``names`` of a table or a subquery."""
+    """Return the query for the columns ``names`` of a table or a subquery, sorted by expressions."""
     text = f"SELECT {', '.join(map(quoted, names))} FROM {relation}"
-    text += f" ORDER BY {', '.join(map(quoted, order_by))}" if order_by else ""
+    text += f" ORDER BY {', '.join(order_by)}" if order_by else ""
     return text if limit is None else f"{text} LIMIT {limit}"
 
 
-def without_rows(relation: str) -> str:
-    """Return the query for all columns and no row."""
-    return f"SELECT * FROM {relation} WHERE 1 = 0"
+def digest(names: Iterable[str]) -> str:
+    """Return the expression of a digest of a row's columns ``names``; sorted by it, rows are in no order."""
+    texts = " || '|' || ".join(f"coalesce(CAST({quoted(name)} AS VARCHAR), '')" for name in names)
+    return f"md5({texts})"
 
 
-def counts(names: Iterable[str], query: str) -> str:
-    """Return the query for the number of rows, then of each column's values that are not null."""
-    return f"SELECT {', '.join(['count(*)', *(f'count({quoted(n)})' for n in names)])} FROM {subquery(query)}"
+def without_rows(relation: str, names: Iterable[str] = ()) -> str:
+    """Return the query for the columns ``names`` (none: all) and no row."""
+    return f"SELECT {', '.join(map(quoted, names)) or '*'} FROM {relation} WHERE 1 = 0"
+
+
+def counts(names: Iterable[str], query: str, conditions: Iterable[str] = ()) -> str:
+    """Return the query for the number of rows, then of each column's values that are not null.
+
+    After these come the numbers of rows for which each condition holds.
+    """
+    counted = [f"count({quoted(name)})" for name in names]
+    counted += [f"count(CASE WHEN {condition} THEN 1 END)" for condition in conditions]
+    return f"SELECT {', '.join(['count(*)', *counted])} FROM {subquery(query)}"
+
+
+def first(name: str, query: str, condition: str) -> str:
+    """Return the query for a value of a column, as text, for which a condition holds."""
+    return f"SELECT CAST({quoted(name)} AS VARCHAR) FROM {subquery(query)} WHERE {condition} LIMIT 1"
+
+
+def unreadable(column: Column, actual: DType) -> str | None:
+    """Return the condition for values of type ``actual`` that cannot be read as those of a column; None: all can."""
+    name, number = quoted(column.name), f"CAST({quoted(column.name)} AS DOUBLE PRECISION)"
+    is_number = f"{number} <> CAST('NaN' AS DOUBLE PRECISION)"
+    if actual is DType.FLOAT and column.dtype is DType.FLOAT:
+        return f"{number} IN (CAST('inf' AS DOUBLE PRECISION), CAST('-inf' AS DOUBLE PRECISION))"
+    if actual is DType.FLOAT and column.dtype is DType.INT:
+        return f"{is_number} AND ({number} <> floor({number}) OR abs({number}) >= 9223372036854775808)"
+    if actual in (DType.INT, DType.FLOAT) and column.dtype is DType.BOOL:
+        return f"{is_number} AND {number} NOT IN (0, 1)"
+    if actual.is_time and column.dtype.is_time:
+        last = "DATE '9999-12-31'" if actual is DType.DATE else "TIMESTAMP '9999-12-31 23:59:59'"
+        return f"{name} < DATE '0001-01-01' OR {name} > {last}"
+    return None
 
 
 def create(name: str, columns: Iterable[Column]) -> str:

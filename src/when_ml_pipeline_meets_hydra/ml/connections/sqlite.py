@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Annotated, Any
@@ -36,7 +37,13 @@ class Sqlite:
         try:
             connection = sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
             connection.execute("SELECT count(*) FROM sqlite_master")  # reads the file, which connecting does not
+            connection.create_function("md5", 1, _md5, deterministic=True)
         except sqlite3.Error as error:
             raise BadInput(Problem(key="path", value=str(self.path), message=first_line(error))) from error
         with closing(connection):
             yield CursorSession(connection, sqlite3.Error)
+
+
+def _md5(text: str) -> str:
+    """The function of this name in other databases."""
+    return hashlib.md5(text.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest()

@@ -8,7 +8,13 @@ from dataclasses import replace
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 from when_ml_pipeline_meets_hydra.ml.connections import sql
-from when_ml_pipeline_meets_hydra.ml.connections.interface import ConnectionFailed, QueryFailed, Session, open_session
+from when_ml_pipeline_meets_hydra.ml.connections.interface import (
+    ConnectionFailed,
+    QueryFailed,
+    Session,
+    Types,
+    open_session,
+)
 from when_ml_pipeline_meets_hydra.ml.datasets.database_query import TableQuery
 from when_ml_pipeline_meets_hydra.ml.datasets.database_rows import InvalidValue, bad_value, null_target, typed_batches
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import no_column
@@ -31,13 +37,16 @@ def problems(dataset: TableQuery) -> list[Problem]:
 
 
 def _column_problems(dataset: TableQuery, session: Session) -> Iterator[Problem]:
-    types = session.types(sql.without_rows(dataset.relation))
+    types, refused = _types(dataset, session)
     order = list(enumerate(dataset.order_by or ()))
     unordered = [no_column(f"order_by[{k}]", name, types) for k, name in order if name not in types]
     yield from unordered
     typed = []
     for key, column in dataset.schema.with_keys():
-        if column.name not in types:
+        if column.name in refused:
+            message = f"the database cannot read it: {refused[column.name]}"
+            yield Problem(key=f"{key}.name", value=column.name, message=message)
+        elif column.name not in types:
             yield no_column(f"{key}.name", column.name, types)
         elif not _fits(types[column.name], column):
             yield _wrong_type(f"{key}.dtype", column, types[column.name])
@@ -45,30 +54,62 @@ def _column_problems(dataset: TableQuery, session: Session) -> Iterator[Problem]
             typed.append((key, column))
     if unordered or (dataset.order_by is None and len(typed) < len(dataset.schema.columns)):
         dataset = replace(dataset, order_by=())
-    yield from _nulls(dataset, session, typed)
-    yield from _values(dataset, session, [c for _, c in typed if types[c.name] is DType.STRING is not c.dtype])
+    yield from _counted_problems(dataset, session, typed, types)
+    yield from _values(dataset, session, [c for _, c in typed if _is_known_by_value(types[c.name], c)])
+
+
+def _types(dataset: TableQuery, session: Session) -> tuple[Types, dict[str, str]]:
+    """The columns with their types and, where the user may read only some of them, why the others are refused."""
+    try:
+        return session.types(sql.without_rows(dataset.relation)), {}
+    except QueryFailed:
+        types: dict[str, DType | str] = {}
+        refused = {}
+        for name in dict.fromkeys((*(c.name for c in dataset.schema.columns), *(dataset.order_by or ()))):
+            try:
+                types |= session.types(sql.without_rows(dataset.relation, [name]))
+            except QueryFailed as error:
+                refused[name] = str(error)
+        if not types:
+            raise
+        return types, refused
+
+
+def _is_known_by_value(actual: DType | str, column: Column) -> bool:
+    """Whether only reading all values says if they have the column's type."""
+    is_date_in_a_number = actual is DType.INT and column.dtype.is_time
+    return is_date_in_a_number or actual is DType.STRING is not column.dtype
 
 
 def _fits(actual: DType | str, column: Column) -> bool:
     return isinstance(actual, DType) and convertible(actual, column.dtype, column.format)
 
 
-def _nulls(dataset: TableQuery, session: Session, columns: Sequence[tuple[str, Column]]) -> Iterator[Problem]:
+def _counted_problems(
+    dataset: TableQuery, session: Session, columns: Sequence[tuple[str, Column]], types: Types
+) -> Iterator[Problem]:
+    """Missing values, and those that cannot be read as the column's type, counted by the database in one query."""
     names = [c.name for _, c in columns]
     if not names:
         return
-    rows, *counts = session.row(
-        sql.counts(names, sql.select(names, dataset.relation) if dataset.limit is None else dataset.select(names))
-    )
+    query = sql.select(names, dataset.relation) if dataset.limit is None else dataset.select(names)
+    conditions = {c: sql.unreadable(c, actual) for _, c in columns if isinstance(actual := types[c.name], DType)}
+    known = {c: condition for c, condition in conditions.items() if condition}
+    rows, *counts = session.row(sql.counts(names, query, known.values()))
     if not rows:
         yield Problem(key="table" if dataset.query is None else "query", message="there is no row")
         return
-    for (key, column), count in zip(columns, counts, strict=True):
+    for (key, column), count in zip(columns, counts, strict=False):
         if column == dataset.schema.target and count < rows:
             yield null_target(dataset, rows - count)
         elif not count:
             message = f"the column '{column.name}' has no value at all"
             yield Problem(key=key, message=message, remedy="Leave it out of the schema")
+    places = {c: k for k, c in enumerate(dataset.schema.columns)}
+    for (column, condition), count in zip(known.items(), counts[len(names) :], strict=True):
+        if count:
+            value = str(session.row(sql.first(column.name, query, condition))[0])
+            yield bad_value(dataset, InvalidValue(column=places[column], value=value))
 
 
 def _values(dataset: TableQuery, session: Session, untyped: Sequence[Column]) -> Iterator[Problem]:

@@ -24,9 +24,12 @@ class TableQuery:
     query: Annotated[str | None, Field(min_length=1, description="A SELECT instead of the table")] = None
     snapshot: Annotated[str | int | None, Field(description="Version of the data; another one reads them again")] = None
     order_by: Annotated[
-        tuple[str, ...] | None, Field(description="Order of the rows; null: by all columns, []: any order")
+        tuple[str, ...] | None,
+        Field(description="Order of the rows; null: by all columns or, with a limit, random; []: any order"),
     ] = None
-    limit: Annotated[int | None, Field(ge=1, lt=2**63, description="Most rows to read; null: all")] = None
+    limit: Annotated[
+        int | None, Field(ge=1, lt=2**63, description="Most rows to read, the first in order_by; null: all")
+    ] = None
     batch: Annotated[int, Field(ge=1, le=10_000_000, description="Rows held in memory at a time"), Unkeyed()] = 50_000
 
     @model_validator(mode="after")
@@ -43,7 +46,11 @@ class TableQuery:
     def select(self, names: Iterable[str]) -> str:
         """Return the query for some columns of all requested rows.
 
-        Their order is fixed, since the choice of the held-out rows depends on it.
+        Their order is fixed, since the choice of the held-out rows depends on it. A ``limit`` without an order takes
+        rows from everywhere, always the same ones.
         """
-        order = tuple(c.name for c in self.schema.columns) if self.order_by is None else self.order_by
+        every = [c.name for c in self.schema.columns]
+        order = [sql.quoted(name) for name in (every if self.order_by is None else self.order_by)]
+        if self.order_by is None and self.limit is not None:
+            order.insert(0, sql.digest(every))
         return sql.select(names, self.relation, order_by=order, limit=self.limit)

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Reading
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Reading
 from when_ml_pipeline_meets_hydra.ml.connections.interface import Session, open_session
 from when_ml_pipeline_meets_hydra.ml.connections.sql import quoted
 from when_ml_pipeline_meets_hydra.ml.datasets import checks
@@ -78,22 +78,28 @@ def _typed(raw: pl.DataFrame, columns: Sequence[Column]) -> tuple[pl.DataFrame, 
     values = [convert(g, p, c.dtype, READING, c.format) for g, p, c in zip(given, raw.dtypes, columns, strict=True)]
     typed = raw.select(v.alias(c.name) for v, c in zip(values, columns, strict=True))
     lost = raw.select(
-        (g.is_not_null() & v.is_null()).arg_true().first().alias(str(k))
-        for k, (g, v) in enumerate(zip(given, values, strict=True))
+        _is_invalid(g, v, c.dtype).arg_true().first().alias(str(k))
+        for k, (g, v, c) in enumerate(zip(given, values, columns, strict=True))
     )
     invalid = [(k, row) for k, row in enumerate(lost.row(0)) if row is not None]
     return typed, [InvalidValue(column=k, value=str(raw[row, k])) for k, row in invalid]
+
+
+def _is_invalid(given: pl.Expr, value: pl.Expr, dtype: DType) -> pl.Expr:
+    lost = given.is_not_null() & value.is_null()
+    return lost | value.is_infinite() if dtype is DType.FLOAT else lost
 
 
 def bad_value(dataset: TableQuery, invalid: InvalidValue) -> Problem:
     """Return the problem of a value that is not of the type in the schema."""
     key, column = list(dataset.schema.with_keys())[invalid.column]
     value = invalid.value if len(invalid.value) <= 40 else f"{invalid.value[:40]}…"
+    expected = "a finite number" if column.dtype is DType.FLOAT else EXPECTED[column.dtype]
     return Problem(
         key=f"{key}.dtype",
         value=column.dtype.value,
-        message=f"the column '{column.name}' has the value '{value}', which is not {EXPECTED[column.dtype]}",
-        remedy="Correct the value, or change the dtype, or leave the column out",
+        message=f"the column '{column.name}' has the value '{value}', which is not {expected}",
+        remedy="Correct the value, leave such rows out by dataset.query, change the dtype, or leave the column out",
     )
 
 
