@@ -31,6 +31,7 @@ from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.places import local_path
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,12 +55,16 @@ class Unkeyed:
 
 
 def _named(path: Any) -> Any:
-    if isinstance(path, str) and (not path or "\0" in path):
-        raise ValueError("expected a path, not empty")
-    return path
+    if not isinstance(path, str):
+        return path
+    try:
+        return str(local_path(path))
+    except RuntimeError as error:  # ~name of nobody
+        raise ValueError(str(error)) from error
 
 
-# The path of a file or folder. Empty strings are rejected, since they would mean the working directory.
+# The path of a file or folder of this machine; ``~`` is the home folder. Empty strings, which would mean the working
+# directory, and schemes such as ``s3://`` are rejected.
 NamedPath = Annotated[Path, BeforeValidator(_named)]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, several_fields
+from when_ml_pipeline_meets_hydra.binding.reading import read_again
 from when_ml_pipeline_meets_hydra.binding.targets import is_kind, locate_class
 from when_ml_pipeline_meets_hydra.binding.validation import validate
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
@@ -41,7 +43,14 @@ def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str]) ->
             chosen[field] = _members(f"{name}.{field}", data.get(field), inner, job, allowed, problems)
         data = {k: v for k, v in data.items() if k not in fields}
     try:
-        value = validate(wanted, _without(data, faulty, name), key=name, origin=job.origins.of, chosen=chosen)
+        value = validate(
+            wanted,
+            _without(data, faulty, name),
+            key=name,
+            origin=job.origins.of,
+            chosen=chosen,
+            reread=partial(read_again, job),
+        )
     except BadInput as error:
         # Errors of a node that contains a key without a value are not reported.
         problems += [p for p in error.problems if not any(f"{k}.".startswith(f"{p.key}.") for k in faulty)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -55,9 +56,9 @@ class Settings:
 
 def hints() -> dict[str, Any]:
     """Return the type of each setting."""
-    from pydantic import Field
+    from when_ml_pipeline_meets_hydra.contracts import NamedPath
 
-    types = (Annotated[str, Field(min_length=1)], list[str] | str, list[str] | str, bool, Objective, OnError)
+    types = (NamedPath, list[str] | str, list[str] | str, bool, Objective, OnError)
     return dict(zip(NAMES, types, strict=True))
 
 
@@ -71,7 +72,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
         return None, problems
     return (
         Settings(
-            home=Path(found["home"]).absolute(),
+            home=found["home"].absolute(),
             force=tuple(force),
             show_secrets=found["show_secrets"],
             on_error=found["on_error"],
@@ -85,6 +86,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
 def _setting(composed: Composed, key: str, hint: Any, problems: list[Problem]) -> Any:
     """Return a validated setting; appends a problem if it is invalid or differs between jobs."""
     from when_ml_pipeline_meets_hydra.binding.options import faults_of
+    from when_ml_pipeline_meets_hydra.binding.reading import read_again
     from when_ml_pipeline_meets_hydra.binding.validation import validate
 
     if not composed.jobs:
@@ -96,7 +98,9 @@ def _setting(composed: Composed, key: str, hint: Any, problems: list[Problem]) -
         problems += faults
     else:
         try:
-            return validate(hint, first.config.get(key), key=key, origin=first.origins.of)
+            return validate(
+                hint, first.config.get(key), key=key, origin=first.origins.of, reread=partial(read_again, first)
+            )
         except BadInput as error:
             problems += error.problems
     return None

@@ -17,6 +17,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.masking import MASK, is_secret_name
 
 OriginOf = Callable[[str], str | None]
+Reread = Callable[[str, Any, str], Any]
 
 
 @lru_cache(maxsize=1024)
@@ -25,20 +26,52 @@ def adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint)
 
 
-def validate(hint: Any, data: Any, *, key: str, origin: OriginOf, chosen: Mapping[str, Any] | None = None) -> Any:
+def validate(
+    hint: Any,
+    data: Any,
+    *,
+    key: str,
+    origin: OriginOf,
+    chosen: Mapping[str, Any] | None = None,
+    reread: Reread = lambda key, value, error: value,
+) -> Any:
     """Return ``data`` (plain values) as an instance of ``hint``; strict, so that ``"5"`` and ``true`` are no numbers.
 
-    ``chosen`` are the values of the fields marked ``Chosen`` or ``Several``. Raises ``BadInput`` with all problems.
+    ``chosen`` are the values of the fields marked ``Chosen`` or ``Several``; ``reread(key, value, error)`` may return
+    another reading of a value of the wrong type. Raises ``BadInput`` with all problems.
     """
     if inspect.isabstract(hint):
         raise BadInput(_no_target(hint, key, origin))
     try:
         data = {**dict.fromkeys(chosen), **data} if chosen and isinstance(data, dict) else data
-        return adapter(hint).validate_json(json.dumps(data), strict=True, context=chosen)
+        try:
+            return adapter(hint).validate_json(json.dumps(data), strict=True, context=chosen)
+        except ValidationError as error:
+            data = _reread(error, data, key, reread)
+            return adapter(hint).validate_json(json.dumps(data), strict=True, context=chosen)
     except ValidationError as error:
         raise BadInput(*dict.fromkeys(_problems(error, hint, data, key, origin))) from None
     except (PydanticSchemaGenerationError, PydanticUserError, NameError):
         raise BadInput(_no_target(hint, key, origin)) from None
+
+
+def _reread(error: ValidationError, data: Any, key: str, reread: Reread) -> Any:
+    """Return a copy of ``data`` in which values of the wrong type are read again."""
+    for found in error.errors(include_url=False, include_context=False):
+        data = _replaced(data, _location(found, data), key, found["type"], reread)
+    return data
+
+
+def _replaced(data: Any, loc: list[int | str], key: str, error: str, reread: Reread) -> Any:
+    if not loc:
+        return reread(key, data, error)
+    part, *rest = loc
+    copy = [*data] if isinstance(data, list) else {**data} if isinstance(data, dict) else None
+    if copy is None or (isinstance(copy, dict) and part not in copy):
+        return data
+    inner = f"{key}[{part}]" if isinstance(part, int) else f"{key}.{part}"
+    copy[part] = _replaced(copy[part], rest, inner, error, reread)  # type: ignore[index]
+    return copy
 
 
 def _no_target(hint: Any, key: str, origin: OriginOf) -> Problem:

@@ -21,9 +21,10 @@ from when_ml_pipeline_meets_hydra.cache import fingerprint
 from when_ml_pipeline_meets_hydra.composing.environment import HOME, PACKAGES, home
 from when_ml_pipeline_meets_hydra.composing.job import Job, Request
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
-from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.places import local_path
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
 from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
 from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
@@ -39,9 +40,9 @@ MOST_JOBS = 200
 
 
 def home_of(arguments: Sequence[str]) -> Path:
-    """The home folder of a command, from its arguments or the environment."""
+    """The home folder of a command, from its arguments or the environment. Raises ``ValueError`` if it is no path."""
     given = [a.partition("=")[2] for a in arguments if a.startswith("home=")]
-    return Path(given[-1]).absolute() if given else home()
+    return local_path(given[-1]).absolute() if given else home()
 
 
 class CachedRun(NamedTuple):
@@ -76,7 +77,7 @@ def find_cached_run(arguments: Sequence[str]) -> CachedRun | None:
         outcomes = tuple(map(_outcome, prepared.plan.steps, cached["steps"]))
         recorder = Recorder.of_cached_run(original, Redactor())
         _copy_hydra_files(original.folder, recorder.folder)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, BadInput):
         return None
     return CachedRun(prepared, outcomes, recorder)
 

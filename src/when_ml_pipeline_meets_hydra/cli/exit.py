@@ -19,8 +19,9 @@ _BAD_NAME = {errno.ENAMETOOLONG, errno.ELOOP}
 
 def exit_code(work: Callable[[], int], arguments: Sequence[str]) -> int:
     """Run ``work``; print user errors as a message, and write the traceback of an unexpected error to a file."""
-    from when_ml_pipeline_meets_hydra.cli.output.streams import discard_output
+    from when_ml_pipeline_meets_hydra.cli.output.streams import discard_output, replace_what_cannot_be_shown
 
+    replace_what_cannot_be_shown(sys.stdout, sys.stderr)
     code = _exit_code(work, arguments)
     try:
         sys.stdout.flush()
@@ -44,6 +45,10 @@ def _exit_code(work: Callable[[], int], arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of the pipe has gone
         return int(ExitCode.DONE)
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and _has_no_working_folder():
+            message, remedy = "the folder in which the program was started does not exist any more", "Go to another one"
+            _show(BadInput(Problem(key="", message=message, remedy=remedy)), as_json="--json" in arguments)
+            return int(ExitCode.BAD_INPUT)
         if isinstance(error, OSError) and error.errno in _BAD_NAME:
             name, message = str(error.filename), f"this cannot be the name of a file: {error.strerror}"
             _show(BadInput(Problem(key=name, message=message)), as_json="--json" in arguments)
@@ -55,6 +60,13 @@ def _exit_code(work: Callable[[], int], arguments: Sequence[str]) -> int:
         file = _write_traceback(error, arguments)
         _print_error(f"Unexpected {type(error).__name__}. The traceback is in {file}; please report it.")
         return int(ExitCode.STEP_FAILED)
+
+
+def _has_no_working_folder() -> bool:
+    try:
+        return not Path.cwd()
+    except FileNotFoundError:
+        return True
 
 
 def _show(error: PipelineError, *, as_json: bool) -> None:

@@ -18,18 +18,18 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.default_element import GroupDefault, ResultDefault
+from hydra.core.default_element import GroupDefault, InputDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra.composing import hydra_patches, interpolations, limits, plugins, resolvers
 from when_ml_pipeline_meets_hydra.composing.hydra_patches import DefaultsList, libyaml, without_reparenting
-from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
+from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, naming_options, parse_with
 from when_ml_pipeline_meets_hydra.composing.tree import (
     PRIMARY,
     STAGES,
@@ -81,6 +81,15 @@ class _Repository(ConfigRepository):
             subcommands = [GroupDefault(group=s.group, value=s.subcommand) for s in self.stages]
             result.defaults_list = DefaultsList([*subcommands, *(result.defaults_list or ())])
         return result
+
+    def _create_defaults_list(self, config_path: str, defaults: ListConfig) -> list[InputDefault]:
+        """Take numbers and truth values for the names of options: ``modeling/param: 1``."""
+        for item in defaults._iter_ex(resolve=False):
+            for key in item if isinstance(item, DictConfig) else ():
+                node: Any = item._get_node(key)
+                if isinstance(value := node._value(), bool | int | float):
+                    item[key] = str(value).lower()
+        return super()._create_defaults_list(config_path, defaults)
 
     def file_of(self, config_path: str) -> Path | None:
         """The file that an option is read from; None where the option is not a file."""
@@ -185,8 +194,9 @@ class Loader:
         self._composed: dict[tuple[str, ...], tuple[bytes, tuple[ResultDefault, ...]]] = {}
 
     def parse(self, line: str) -> Override:
-        """Parse one override; ``glob(…)`` matches the options of a group."""
-        return self._parser.parse_overrides([line])[0]
+        """Parse one override; ``glob(…)`` matches the options of a group, whose names are texts: ``param=1``."""
+        override = parse_with(self._parser, line)
+        return naming_options(override) if self.is_group(override.key_or_group) else override
 
     def options(self, group: str) -> list[str]:
         """The names of the options of ``group``; empty where there is no such group."""

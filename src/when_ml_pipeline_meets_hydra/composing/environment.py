@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.places import local_path
+
 HOME = "WMH_HOME"
 PACKAGES = "WMH_PACKAGES"
 SERVE_PW = "WMH_SERVE_PW"
 
 
 def home() -> Path:
-    """The folder of results and records, for commands that compose no config."""
-    return Path(os.environ.get(HOME) or ".pipeline").absolute()
+    """The folder of results and records, for commands that compose no config. Raises ``BadInput``."""
+    text = os.environ.get(HOME) or ".pipeline"
+    try:
+        return local_path(text).absolute()
+    except (ValueError, RuntimeError) as error:
+        raise BadInput(Problem(key=f"${HOME}", value=text, message=str(error))) from error
 
 
 def packages() -> list[str]:

@@ -1,4 +1,4 @@
-"""Patches of Hydra and OmegaConf that make composing faster, with the same result, and bound it."""
+"""Patches of Hydra and OmegaConf: composing is faster and bounded, ranges are exact, a byte order mark is no header."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from functools import cache, lru_cache, wraps
 from importlib import import_module
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 import yaml
 from hydra._internal import defaults_list
 from hydra._internal.config_repository import CachingConfigRepository
+from hydra.core.override_parser import types
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, OverrideType, ValueType
+from hydra.plugins.config_source import ConfigSource
 from omegaconf import OmegaConf, _utils, base
 
 from when_ml_pipeline_meets_hydra.composing.limits import MOST_FILES
@@ -54,7 +57,9 @@ def plain_override(line: str) -> Override | None:
 
 
 def install() -> None:
-    """Patch the parsing of overrides and interpolations, and the processing of defaults lists."""
+    """Patch the parsing of overrides, headers and interpolations, and the processing of defaults lists."""
+    types.FloatRange.__post_init__ = _exact_range  # type: ignore[method-assign]
+    _skip_byte_order_marks()
     _limit_defaults_lists()
     _skip_parser_for_plain_overrides()
     _skip_unneeded_interpolation_maps()
@@ -76,6 +81,20 @@ def _limit_defaults_lists() -> None:
         return original(self, config_path)
 
     CachingConfigRepository.load_config = load_config  # type: ignore[method-assign]
+
+
+def _exact_range(self: types.FloatRange) -> None:
+    """Take the bounds as they were written, so that ``range(0.1,0.5,0.1)`` has 0.3 and not 0.30000000000000004."""
+    self.start, self.stop, self.step = (Decimal(str(number)) for number in (self.start, self.stop, self.step))
+
+
+def _skip_byte_order_marks() -> None:
+    """Find the package header of a file that an editor saved with a byte order mark."""
+    source: Any = ConfigSource
+    original = source._get_header_dict
+    if not hasattr(original, "__wrapped__"):
+        skips = wraps(original)(lambda text: original(text.removeprefix("\ufeff")))
+        source._get_header_dict = staticmethod(skips)
 
 
 def _cache_parsed_interpolations() -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import Problem
@@ -28,6 +28,23 @@ class Origins:
     def of(self, key: str) -> str | None:
         """The origin of a key: ``the override m_param.a=2`` or ``…/medium.yaml, line 4``; None for a default."""
         return self._override(key) or self._file_and_line(key)
+
+    def written(self, key: str) -> str | None:
+        """The text of a number or truth value as it was written; None where that is not one unquoted word."""
+        for line in reversed(self._overrides):
+            name, _, value = line.partition("=")
+            if (name := name.lstrip("+~")) == _dotted(key):
+                return _word(value)
+            if (inside := _ITEM.fullmatch(_dotted(key).removeprefix(name))) and _dotted(key).startswith(name):
+                items = value.strip()[1:-1].split(",")
+                return _word(items[int(inside[1])]) if _LIST.fullmatch(value) and int(inside[1]) < len(items) else None
+            if _dotted(key).startswith(f"{name}."):
+                return None
+        for _, package, file in reversed(self._option_files):
+            rest = key if not package else key.removeprefix(f"{package}.")
+            if not (package and rest == key) and file and (node := _node_of(Path(file), rest)):
+                return str(node[0].value) if isinstance(node[0].value, str) and node[0].style is None else None
+        return None
 
     def misplaced(self) -> Iterator[Problem]:
         """The problems of option files without the ``# @package`` header that the other options of their group have."""
@@ -144,11 +161,21 @@ def _usual_package(group: str) -> str | None:
 
 def _line_of(file: Path, key: str) -> int | None:
     """The line in ``file`` that sets ``key`` (1 for the file itself)."""
+    found = _node_of(file, key.partition("[")[0])
+    return found[1] if found else None
+
+
+def _node_of(file: Path, key: str) -> tuple[Any, int] | None:
+    """The YAML node of ``key`` in ``file``, and its line."""
     import yaml  # only where there is something to report
 
-    node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
     line = 1
-    for part in key.partition("[")[0].split(".") if key else ():
+    for part in _dotted(key).split(".") if key else ():
+        if isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
+            node = node.value[int(part)]
+            line = node.start_mark.line + 1
+            continue
         if not isinstance(node, yaml.MappingNode):
             return None
         for name, value in node.value:
@@ -157,7 +184,16 @@ def _line_of(file: Path, key: str) -> int | None:
                 break
         else:
             return None
-    return line
+    return node, line
+
+
+_LIST = re.compile(r"\s*\[[^\[\]{}()'\"\\]*\]\s*")
+_ITEM = re.compile(r"\.(\d+)")
+
+
+def _word(value: str) -> str | None:
+    """A value without quotes, brackets or interpolations."""
+    return value.strip() if value.strip() and not re.search(r"[\[\]{}()'\"\\$,]", value) else None
 
 
 def _short(file: Path) -> str:

@@ -18,10 +18,20 @@ __all__ = ["Override"]
 SEARCH_PATH = "hydra.searchpath"
 
 
+_TILDE = re.compile(r"(?<=[=,\[(])~(?=[/,\])]|$)[^,\[\](){}'\"]*")
+
+
 @lru_cache(maxsize=4096)
 def parse(line: str) -> Override:
     """Parse one override. Raises ``HydraException`` if it does not follow the grammar."""
-    return OverridesParser.create().parse_overrides([line])[0]
+    return parse_with(OverridesParser.create(), line)
+
+
+def parse_with(parser: OverridesParser, line: str) -> Override:
+    """Parse one override, in which paths may start with ``~``, a character that Hydra's grammar wants in quotes."""
+    quoted = _TILDE.sub(lambda path: f"'{path[0]}'", line) if "~" in line else line
+    override = parser.parse_overrides([quoted])[0]
+    return override if quoted == line else replace(override, input_line=line)
 
 
 def names(override: Override) -> Iterator[str]:
@@ -45,6 +55,23 @@ def names_folders(override: Override) -> bool:
     """Whether the value of an override is a string or a list of strings."""
     value: Any = override.value()
     return all(isinstance(v, str | QuotedString) and str(v) for v in (value if isinstance(value, list) else [value]))
+
+
+def naming_options(override: Override) -> Override:
+    """The override of a group, in which numbers and truth values are the names of options, as they were written."""
+    value: Any = override._value
+    if isinstance(value, bool | int | float):
+        return replace(override, _value=str(override.input_line).partition("=")[2].strip())
+    if isinstance(value, RangeSweep):
+        numbers = ChoiceSweep(list=[str(v) for v in value.range()], tags=value.tags, shuffle=value.shuffle)
+        return replace(override, _value=numbers, value_type=ValueType.CHOICE_SWEEP)
+    if isinstance(value, ChoiceSweep):
+        written = str(override.input_line).partition("=")[2].split(",")
+        is_exact = value.simple_form and len(written) == len(value.list)
+        texts = written if is_exact else map(Override._get_value_element_as_str, value.list)
+        names = [t.strip() if isinstance(v, bool | int | float) else v for v, t in zip(value.list, texts, strict=True)]
+        return replace(override, _value=replace(value, list=names))
+    return override
 
 
 def elements(override: Override) -> list[Override]:

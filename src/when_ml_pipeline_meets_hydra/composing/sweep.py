@@ -28,6 +28,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import Redactor
 
 _TOP = re.compile(r"[^.\[]*")
+_READ_AS_VALUE = re.compile(r"[-+]?[\d.][\d.e_+-]*|true|false|nan|[-+]?inf", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,10 @@ class _Choice(NamedTuple):
         sign = override.get_key_element()[: -len(key)]
         value = override.value()
         option = value if isinstance(value, str) and sign in ("", "+") else None
-        return cls(sign, key, option, str(override.input_line))
+        line = str(override.input_line)
+        if option is not None and _READ_AS_VALUE.fullmatch(option):
+            line = f"{sign}{key}='{option}'"
+        return cls(sign, key, option, line)
 
     def is_listed(self, listed: frozenset[str]) -> bool:
         return "@" in self.key or self.key in listed or self.key.startswith("hydra/")

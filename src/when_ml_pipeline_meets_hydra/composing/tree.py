@@ -30,7 +30,7 @@ class Option:
 
     def text(self) -> str:
         """The file's content, as much of it as an option file may have."""
-        with self.file.open(encoding="utf-8", errors="replace") as stream:
+        with self.file.open(encoding="utf-8-sig", errors="replace") as stream:
             return stream.read(MOST_BYTES)
 
     @property
@@ -77,7 +77,7 @@ def folder_of(entry: str) -> Path | None:
     """The folder of a search path entry (``DIR``, ``file://DIR``, ``pkg://package.folder``); None for other schemes."""
     scheme, sep, rest = entry.partition("://")
     if not sep or scheme == "file":
-        return Path(rest if sep else entry)
+        return Path(rest if sep else entry).expanduser()
     if scheme != "pkg":
         return None
     top, *below = re.split(r"[./]", rest)

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,6 +17,7 @@ from when_ml_pipeline_meets_hydra.binding.call import Call
 from when_ml_pipeline_meets_hydra.binding.keys import implements
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, StepFailed
+from when_ml_pipeline_meets_hydra.execution.anchoring import anchored
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.masking import Redactor
@@ -31,7 +32,7 @@ class Task:
 
     ``received`` are the artifacts that the step needs, by parameter; ``out`` is the folder for the files of a step that
     is not stored; ``context`` is entered around the call of the function; ``patience`` is the time (s) to wait for
-    another run that is computing the same step.
+    another run that is computing the same step; relative paths of arguments start at ``started_in``.
     """
 
     step: Step
@@ -44,6 +45,7 @@ class Task:
     shown_redactor: Redactor
     context: AbstractContextManager[object]
     patience: float = 0
+    started_in: str = field(default_factory=lambda: str(Path.cwd()))
 
     @property
     def written_log(self) -> Path | None:
@@ -196,7 +198,8 @@ def _call(task: Task, observer: Observer, out: Path) -> Any:
         checkpoints.mkdir(parents=True, exist_ok=True)
     printed = StepOutput(task, observer)
     with printed, redirect_stdout(printed), redirect_stderr(printed), task.context:
-        return call.function(**call.arguments, **task.received, **named)
+        arguments = call.arguments if str(Path.cwd()) == task.started_in else anchored(call.arguments, task.started_in)
+        return call.function(**arguments, **task.received, **named)
 
 
 class StepOutput(io.TextIOBase):

@@ -18,7 +18,9 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing.job import JOB_NUMBER, RUN_FOLDER, Job, override_dirname
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.places import local_path
 
 Resolve = Callable[[Mapping[str, Any], Mapping[str, Any], str], str]
 
@@ -113,7 +115,13 @@ class JobFolders:
     def _place(self, job: Job, key: str) -> Path:
         group, _, name = key.partition(".")
         is_own = self.composed[group][name] == RUN_FOLDER
-        return self.run_folder if is_own else Path(self._resolved(job, key)).absolute()
+        if is_own:
+            return self.run_folder
+        text = self._resolved(job, key)
+        try:
+            return local_path(text).absolute()
+        except (ValueError, RuntimeError) as error:
+            raise BadInput(Problem(key=f"hydra.{key}", value=text, message=str(error))) from error
 
     def _resolved(self, job: Job, key: str) -> str:
         return self.resolve(job.config, self.hydra_before_start(job), key)

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from when_ml_pipeline_meets_hydra.cli.output.formatting import table_lines
+from when_ml_pipeline_meets_hydra.cli.output.streams import has_unicode
 from when_ml_pipeline_meets_hydra.cli.output.tables import Rows
 
 _MANY = 200  # rows; Rich is slow for more
@@ -28,7 +29,7 @@ def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
 
 def print_json(content: Any) -> None:
     """Print plain values to stdout as JSON."""
-    json.dump(content, sys.stdout, indent=2, ensure_ascii=False)
+    json.dump(content, sys.stdout, indent=2, ensure_ascii=not has_unicode(sys.stdout))
     sys.stdout.write("\n")
 
 

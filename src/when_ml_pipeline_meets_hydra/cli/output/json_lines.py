@@ -12,7 +12,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.cli.output.plain_lines import OutputObserver, notes
-from when_ml_pipeline_meets_hydra.cli.output.streams import Stream
+from when_ml_pipeline_meets_hydra.cli.output.streams import Stream, has_unicode
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.records.compare import compare
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.runs import Prepared, Run
 
 _PAUSE = 0.1  # seconds between two progress events of a step
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+def _encode(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=not has_unicode(sys.__stdout__ or sys.stdout), default=str)
 
 
 class JsonLines(OutputObserver):

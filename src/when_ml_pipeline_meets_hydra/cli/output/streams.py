@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 from typing import TextIO
 
@@ -12,6 +14,27 @@ def discard_output(*descriptors: int) -> None:
     for descriptor in descriptors:
         os.dup2(null, descriptor)
     os.close(null)
+
+
+def has_unicode(stream: TextIO) -> bool:
+    """Return whether a stream can show any character."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-").startswith("utf")
+
+
+_SPELT = {"≤": "<=", "≥": ">=", "→": "->", "…": "...", "×": "x", "├": "|", "│": "|", "└": "`", "─": "-"}
+
+
+def replace_what_cannot_be_shown(*streams: TextIO | None) -> None:
+    """Let streams of a narrow encoding, such as ASCII, write ``<=`` for ``≤``, otherwise ``?``, instead of failing."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict" and not has_unicode(stream):
+            codecs.register_error("spelt", _spelt)
+            stream.reconfigure(errors="spelt")
+
+
+def _spelt(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(_SPELT.get(char, "?") for char in error.object[error.start : error.end]), error.end
 
 
 class Stream:

@@ -41,10 +41,8 @@ def given_password(password: Any) -> Any:
     """A password that is given and not empty.
 
     Raises:
-        ValueError: there is none, or YAML took it for a number.
+        ValueError: there is none.
     """
     if password is None or password == "":
         raise ValueError("there is no password; give one by the environment variable that the option reads, or inline")
-    if isinstance(password, int | float):
-        raise ValueError("""is read as a number; a password of digits needs quotes: 'cluster.pw="…"'""")
     return password

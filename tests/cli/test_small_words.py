@@ -1,0 +1,173 @@
+"""Words that mean something else than they seem to: numbers that are names, paths, narrow terminals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import PROGRAM, Cli
+from small_pipeline import DIR, inside, install, small_plan, write
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
+from when_ml_pipeline_meets_hydra.pipeline import prepare, run
+
+CSV = ("c=preprocessing", "preprocessing/dataset=csv", "dataset.path=d.csv")
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    rows = "".join(f"{i % 7},{i % 5},{i % 7 * 2.5}\n" for i in range(40))
+    Path("d.csv").write_text(f"1,02,3\n{rows}")
+
+
+def dataset(*overrides: str, dirs: Sequence[str] = ()) -> Any:
+    return prepare([*CSV, *overrides], config_dirs=dirs).plan.steps[0].call.arguments["dataset"]
+
+
+def param(*overrides: str, stage: str = "modeling") -> Any:
+    return prepare([f"c={stage}", *overrides]).plan.steps[-1].call.arguments["m_param"]
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(BadInput) as caught:
+        prepare(overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["1", "0.10", "1e3", "true"])
+def test_an_option_may_be_named_like_a_number(name: str, tmp_path: Path) -> None:
+    other = "# @package knobs\n# Other\nrate: 0.5\nrounds: 2\n"
+    conf = write(
+        tmp_path / "mine", {f"fit/knobs/{name}.yaml": other, f"experiment/{name}.yaml": "# @package _global_\n"}
+    )
+    code, out, err = inside("plan", *DIR, "--config-dir", conf, "c=fit", f"fit/knobs={name}")
+    assert (code, err) == (0, ""), err
+    swept = inside("plan", *DIR, "--config-dir", conf, "c=fit", f"fit/knobs={name},gentle", "--multirun")
+    assert swept.out.count("fit run") == 2
+
+
+def test_a_range_of_options_and_one_in_a_defaults_list(tmp_path: Path) -> None:
+    files = {f"fit/knobs/{n}.yaml": f"# @package knobs\n# {n}\nrate: 0.{n}\nrounds: 2\n" for n in (1, 2)}
+    chosen = {"experiment/one.yaml": "# @package _global_\n# One\ndefaults:\n  - override /fit/knobs: 1\n"}
+    conf = write(tmp_path / "mine", {**files, **chosen})
+    found = inside("plan", *DIR, "--config-dir", conf, "c=fit", "fit/knobs=range(1,3)", "--multirun")
+    assert found.out.count("fit run") == 2, found.err
+
+
+@pytest.mark.parametrize(
+    ("words", "target", "name"),
+    [
+        (("dataset.target=3",), "3", "d"),
+        (("dataset.target=3", "dataset.name=2024"), "3", "2024"),
+        (("dataset.target=02", "dataset.name=1e3"), "02", "1e3"),
+        (("dataset.target='3'", "dataset.name=true"), "3", "true"),
+    ],
+)
+def test_a_text_that_looks_like_a_number_is_a_text(words: Sequence[str], target: str, name: str) -> None:
+    found = dataset(*words)
+    assert (found.target, found.name) == (target, name)
+
+
+def test_in_a_file_and_by_reference_it_is_the_text_that_was_written(tmp_path: Path) -> None:
+    text = "# @package dataset\n# Mine\n_target_: {}\nname: 0x10\npath: d.csv\ntarget: 02\n"
+    kind = type(dataset("dataset.target=3"))
+    conf = write(
+        tmp_path / "mine", {"preprocessing/dataset/mine.yaml": text.format(f"{kind.__module__}.{kind.__name__}")}
+    )
+    found = prepare(["c=deployment", "preprocessing/dataset=mine"], config_dirs=[conf]).plan.steps
+    assert found[0].call.arguments["dataset"].target == "02"
+    assert found[-1].call.arguments["model_name"] == "0x10"
+
+
+def test_a_variable_is_read_as_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"TREES": "7", "RATE": "1e-1", "SHOW": "False", "WRONG": "7x", "NAME": "5"}.items():
+        monkeypatch.setenv(name, value)
+    found = param("m_param.n_estimators=${oc.env:TREES}", "m_param.learning_rate=${oc.env:RATE}")
+    assert (found.n_estimators, found.learning_rate) == (7, 0.1)
+    assert param("m_param.n_estimators=${m_param.seed}", "m_param.seed=${oc.env:NONE,3}").n_estimators == 3
+    assert prepare(["c=preprocessing", "show_secrets=${oc.env:SHOW}"]).bound.settings.show_secrets is False
+    assert dataset("dataset.target='3'", "dataset.name=${oc.env:NAME}").name == "5"
+    assert "m_param.n_estimators=7x: expected a whole number" in refused(
+        "c=modeling", "m_param.n_estimators=${oc.env:WRONG}"
+    )
+    assert "expected a whole number" in refused("c=modeling", "m_param.n_estimators='7'"), "a text in quotes is none"
+
+
+def test_the_numbers_of_a_range_are_those_that_one_would_write() -> None:
+    swept = small_plan("c=fit", "knobs.rate=range(0.1,0.5,0.1)", multirun=True).plan
+    rates = [step.call.arguments["knobs"].rate for step in swept.steps if step.call.stage == "fit"]
+    assert rates == [0.1, 0.2, 0.3, 0.4]
+    assert len(small_plan("c=fit", "knobs.rate=range(0.1,0.8,0.1)", multirun=True).bound.calls) == 7, "not 0.8"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("c=preprocessing", "home=s3://bucket/x"),
+        (*CSV, "dataset.target='3'", "dataset.path=gs://bucket/d.csv"),
+        ("c=deployment", "cluster.path=hdfs://there"),
+        ("c=prediction", "prediction/rows=csv", "new_rows.path=https://there/d.csv"),
+    ],
+)
+def test_a_path_with_a_scheme_is_refused(words: Sequence[str]) -> None:
+    text = refused(*words)
+    assert "is not supported here: expected the path of a file or folder of this machine" in text
+    assert not list(Path().glob("*:"))
+
+
+def test_schemes_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        "hydra.run.dir=s3://x: s3:// is not supported" in inside(*CSV, "dataset.target='3'", "hydra.run.dir=s3://x").err
+    )
+    monkeypatch.setenv("WMH_HOME", "s3://bucket")
+    listed = inside("runs", "list")
+    assert (listed.code, "$WMH_HOME=s3://bucket: s3:// is not supported" in listed.err) == (2, True)
+
+
+def test_the_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.move("d.csv", tmp_path / "there.csv")
+    found = prepare([*CSV, "dataset.path=~/there.csv", "dataset.target='3'", "home=~/pipeline"])
+    assert found.home == tmp_path / "pipeline"
+    assert found.plan.steps[0].call.arguments["dataset"].path == tmp_path / "there.csv"
+
+
+def test_relative_paths_survive_another_working_folder() -> None:
+    done = run([*CSV, "dataset.target='3'", "hydra.job.chdir=true"])
+    assert done.exit_code == ExitCode.DONE
+    swept = run([*CSV, "dataset.target='3'", "p_param.seed=1,2", "hydra.job.chdir=true"], multirun=True)
+    assert swept.exit_code == ExitCode.DONE
+
+
+def test_a_byte_order_mark_in_an_option_file(tmp_path: Path) -> None:
+    conf = write(
+        tmp_path / "mine", {"fit/knobs/mine.yaml": "\ufeff# @package knobs\n# Saved by Notepad\nrate: 0.5\nrounds: 2\n"}
+    )
+    found = inside("plan", *DIR, "--config-dir", conf, "c=fit", "fit/knobs=mine")
+    assert (found.code, found.err) == (0, "")
+    assert "Saved by Notepad" in inside("--help", "--config-dir", conf).out
+
+
+def test_a_terminal_without_unicode(cli: Cli) -> None:
+    narrow = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    assert cli("--help", env=narrow).code == 0
+    wrong = cli("c=modeling", "m_param.learning_rate=7", env=narrow)
+    assert wrong.code == ExitCode.BAD_INPUT
+    assert "expected a number, 0 < x < 1" in wrong.err
+    lines = cli(*CSV, "dataset.target='3'", "dataset.name='ü'", "--json", env=narrow).out.splitlines()
+    assert any("ü" in str(json.loads(line)) for line in lines)
+
+
+def test_a_deleted_working_folder(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = f"cd {gone} && rmdir {gone} && {PROGRAM} plan c=modeling"
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == ExitCode.BAD_INPUT
+    assert "the folder in which the program was started does not exist any more" in done.stderr
