@@ -210,7 +210,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "help is no stage": (["c=help", "knobs.rate=0.1"], ["c: no stage is chosen"]),
     "an unknown stage to force": (["c=fit", "force=[fit,ift]"], ["force=ift: expected a list of stages (gather, "]),
     "no list to force": (["c=fit", "force={a: 1}"], ["force"]),
-    "no place": (["c=fit", "home=null"], ["home=null: expected a text, not empty"]),
+    "no place": (["c=fit", "home=null"], ["home=null: expected a path"]),
     "a place that is none": (
         ["c=fit", "home=${oc.env:NO_SUCH_THING}"],
         ["home: the environment variable NO_SUCH_THING"],

@@ -108,7 +108,7 @@ def test_a_job_is_a_run_of_the_api_too(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_job_of_a_sweep_is_planned_as_it_is_alone(stage: str, swept: str) -> None:
     """What several stages receive is that of the same job, also where a job before shares a part of it."""
     group, _, options = swept.partition("=")
-    together = prepare([f"c={stage}", swept], multirun=True).plan
+    together = prepare([f"c={stage}", swept, "objective.then=all"], multirun=True).plan
     for number, option in enumerate(options.split(",")):
         alone = prepare([f"c={stage}", f"{group}={option}"]).plan
         assert alone.requested[0] == together.requested[number]
