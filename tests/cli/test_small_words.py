@@ -46,7 +46,7 @@ def test_an_option_may_be_named_like_a_number(name: str, tmp_path: Path) -> None
     conf = write(
         tmp_path / "mine", {f"fit/knobs/{name}.yaml": other, f"experiment/{name}.yaml": "# @package _global_\n"}
     )
-    code, out, err = inside("plan", *DIR, "--config-dir", conf, "c=fit", f"fit/knobs={name}")
+    code, _, err = inside("plan", *DIR, "--config-dir", conf, "c=fit", f"fit/knobs={name}")
     assert (code, err) == (0, ""), err
     swept = inside("plan", *DIR, "--config-dir", conf, "c=fit", f"fit/knobs={name},gentle", "--multirun")
     assert swept.out.count("fit run") == 2
