@@ -115,11 +115,11 @@ def verify(found: Predictions, expected: Predictions, scale: TargetScale | None)
     else:
         far = ~(np.abs(found.probabilities - expected.probabilities) <= TOLERANCE)  # also where one is NaN
         other_label = (found.values != expected.values) & ~_tied(expected.probabilities)
-        wrong = np.logical_or.reduce([*far.T, other_label])
+        wrong = far.any(axis=1) | other_label
     if wrong.any():
         raise StepFailed(
             f"The exported model differs from the trained one on {wrong.sum()} of {len(wrong)} held-out rows, "
-            f"first on row {int(wrong.argmax())}, so nothing is stored; choose another modeling/model"
+            f"first on row {int(np.argmax(wrong))}, so nothing is stored; choose another modeling/model"
         )
 
 
