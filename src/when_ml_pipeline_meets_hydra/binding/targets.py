@@ -82,6 +82,8 @@ def locate_class(target: Any, allowed: Iterable[str], *, key: str, origin: Calla
 
 def is_kind(cls: type, hint: Any) -> bool:
     """Return whether a class can be given for an annotation, without creating an instance of it."""
+    if hint is Any:
+        return True
     if get_origin(hint) in (Union, UnionType):
         return any(is_kind(cls, inner) for inner in get_args(hint))
     kind: Any = hint if inspect.isclass(hint) else get_origin(hint)
