@@ -166,6 +166,7 @@ class PreparedData(Artifact):
     features: tuple[str, ...]
     one_hot: tuple[tuple[int, int], ...] = ()
     image: Image | None = None
+    remarks: str = ""
     rows_train: int
     rows_test: int
 

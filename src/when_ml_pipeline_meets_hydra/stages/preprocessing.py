@@ -28,7 +28,7 @@ def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress:
     from when_ml_pipeline_meets_hydra.ml.preparation import write
 
     progress(0, 4, "reading")
-    with write.fetched(dataset, out) as rows, write.read_once(read(rows), rows.texts, out) as table:
+    with write.fetched(dataset, out) as rows, write.read_once(read(rows, with_empty=False), rows.texts, out) as table:
         return _prepare(dataset.name, table, rows.image, p_param, out, progress)
 
 
@@ -37,6 +37,7 @@ def _prepare(
 ) -> PreparedData:
     from when_ml_pipeline_meets_hydra.ml.preparation import matrix, resolution, write
     from when_ml_pipeline_meets_hydra.ml.preparation.fit import fit
+    from when_ml_pipeline_meets_hydra.ml.preparation.left_out import left_out
     from when_ml_pipeline_meets_hydra.ml.preparation.split import split
 
     parts = split(table, p_param.test_fraction, p_param.seed)
@@ -62,6 +63,9 @@ def _prepare(
     write.write_files(table, parts, fitted, features, out, progress)
     progress(4, 4, "prepared")
     print(f"{name}: {rows_train:,} rows to train on, {rows_test:,} held out, {len(features)} features")
+    remarks = left_out(table, fitted)
+    if remarks:
+        print(f"{name}: {remarks}")
     return PreparedData(
         path=out,
         dataset=name,
@@ -73,6 +77,7 @@ def _prepare(
         features=features,
         one_hot=fitted.one_hot,
         image=image,
+        remarks=remarks,
         rows_train=rows_train,
         rows_test=rows_test,
     )

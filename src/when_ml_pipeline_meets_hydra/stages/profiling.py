@@ -39,7 +39,7 @@ def profile(dataset: Dataset, *, out: Path, progress: Progress) -> Profile:
     from when_ml_pipeline_meets_hydra.ml.preparation import write
 
     progress(0, None, "reading")
-    with write.fetched(dataset, out) as rows, write.read_once(read(rows), rows.texts, out) as table:
+    with write.fetched(dataset, out) as rows, write.read_once(read(rows, with_empty=False), rows.texts, out) as table:
         content = _content(dataset.name, table, progress)
     _write(content, out)
     count = f"{content['rows']:,} rows, {len(content['columns'])} columns"

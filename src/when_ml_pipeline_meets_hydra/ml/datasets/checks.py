@@ -10,14 +10,13 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Image
+from when_ml_pipeline_meets_hydra.ml.datasets.guesses import Guess, guess
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
 from when_ml_pipeline_meets_hydra.ml.datasets.number_checks import EXACT, Bounds, bounds, inexact
 from when_ml_pipeline_meets_hydra.ml.datasets.table import (
-    LEAVE_OUT,
     ROW,
-    Counts,
     Located,
-    count_types,
+    guessed,
     locate,
     nonmissing,
     typed,
@@ -25,9 +24,6 @@ from when_ml_pipeline_meets_hydra.ml.datasets.table import (
 )
 from when_ml_pipeline_meets_hydra.ml.datasets.target_checks import target_problems
 from when_ml_pipeline_meets_hydra.ml.datasets.values import EXPECTED, convert, convertible, dtype_of
-
-# A text column with at least this share of numbers is taken for a column of numbers with mistakes in it.
-MOSTLY = 0.9
 
 
 def problems(dataset: Dataset) -> list[Problem]:
@@ -54,7 +50,7 @@ def unreadable(rows: RawRows) -> Iterator[Problem]:
     yield from problems
     measured = _measure(rows, columns)
     for where in columns:
-        yield from _value_problems(rows, where, measured[where.position], may_be_empty=True)
+        yield from _value_problems(rows, where, measured[where.position])
 
 
 def wrong_image(image: Image | None, columns: int) -> Iterator[Problem]:
@@ -65,11 +61,12 @@ def wrong_image(image: Image | None, columns: int) -> Iterator[Problem]:
 
 
 def _column_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Problem]:
-    counts = count_types(rows, columns)
+    guesses = guess(rows, guessed(columns))
     typed_columns = []
-    for where in with_types(columns, counts):
-        if (likely := _likely_type(where, counts)) is not None:
-            yield _outlier(rows, where, likely, counts[where.position])
+    for where in with_types(columns, guesses):
+        found = guesses.get(where.position)
+        if rows.texts and where.listed is None and found and found.likely is not None:
+            yield _outlier(rows, where, found.likely, found)
         elif not convertible(_physical_kind(where), where.column.dtype, where.column.format):
             yield _wrong_type(where)
         else:
@@ -85,15 +82,6 @@ def _column_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Prob
 
 def _physical_kind(where: Located) -> DType:
     return dtype_of(where.physical) or DType.STRING
-
-
-def _likely_type(where: Located, counts: Counts) -> DType | None:
-    """Return the type of nearly all values of a text column, or None."""
-    if where.column.dtype is not DType.STRING or where.position not in counts:
-        return None
-    own = counts[where.position]
-    candidates = (DType.FLOAT, DType.DATE, DType.DATETIME)
-    return next((d for d in candidates if own[d] >= MOSTLY * own[DType.STRING] > 0), None)
 
 
 def _measure(rows: RawRows, columns: Sequence[Located]) -> Mapping[int, Mapping[str, Any]]:
@@ -137,12 +125,8 @@ def _first_row(condition: pl.Expr) -> pl.Expr:
     return pl.when(condition).then(pl.col(ROW)).otherwise(None).min() + 1
 
 
-def _value_problems(
-    rows: RawRows, where: Located, measured: Mapping[str, Any], *, may_be_empty: bool = False
-) -> Iterator[Problem]:
+def _value_problems(rows: RawRows, where: Located, measured: Mapping[str, Any]) -> Iterator[Problem]:
     name, is_target = where.column.name, where.column.name == rows.target
-    if not measured["count"] and not (is_target or may_be_empty):
-        yield Problem(key=_key(rows, where), message=f"the column '{name}' has no value at all", remedy=LEAVE_OUT)
     if measured["bad"]:
         yield _bad_value(rows, where, measured["bad"])
     if measured["infinite"]:
@@ -162,19 +146,19 @@ def _key(rows: RawRows, where: Located) -> str:
     return "path" if where.listed is None else f"columns[{where.listed}]"
 
 
-def _outlier(rows: RawRows, where: Located, likely: DType, counts: Mapping[DType, int]) -> Problem:
-    numbered = rows.frame.select(
-        raw=nonmissing(rows, where), value=convert(nonmissing(rows, where), where.physical, likely, rows.reading)
-    ).with_row_index(ROW)
+def _outlier(rows: RawRows, where: Located, likely: DType, found: Guess) -> Problem:
+    raw = nonmissing(rows, where)
+    value = convert(raw, where.physical, likely, rows.reading, found.form)
+    numbered = rows.frame.select(raw=raw, value=value).with_row_index(ROW)
     first = _first_row(pl.col("raw").is_not_null() & pl.col("value").is_null())
     row = numbered.select(first.alias("first")).collect(engine="streaming").item()
     kind = "numbers" if likely is DType.FLOAT else "dates"
     return Problem(
         key=_key(rows, where),
         message=f"row {row} of the column '{where.column.name}' is '{_value(rows, where, row)}', "
-        f"but {counts[likely]:,} of its {counts[DType.STRING]:,} values are {kind}",
+        f"but {found.counts[likely]:,} of its {found.counts[DType.STRING]:,} values are {kind}",
         remedy="Correct the value, or add it to dataset.null_values if it means a missing one, "
-        "or list the columns in dataset.columns, this one with dtype string",
+        "or list the columns in dataset.columns, this one with dtype string, or name it in dataset.exclude",
     )
 
 

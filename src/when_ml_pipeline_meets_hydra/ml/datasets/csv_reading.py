@@ -162,7 +162,7 @@ def _new_file() -> Path:
 def _header(file: Path, separator: str) -> list[str]:
     with _records(file, separator) as found:
         try:
-            first = next((record for record in found if not _is_empty(record)), None)
+            first: list[str] | None = next((record for record in found if not _is_empty(record)), None)
         except csv.Error as error:
             raise BadInput(_refused(file, f"the header cannot be read: {error}")) from None
     if first is None:

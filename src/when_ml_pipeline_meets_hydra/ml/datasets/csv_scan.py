@@ -85,7 +85,6 @@ def is_regular(file: Path, separator: str, fields: int, quotes: Quotes) -> bool:
         if block is None:
             return False
         content = block.content if isinstance(block, _Block) else block
-        _check_utf8(block, content, lines, records)
         if b"\r" in content and content.count(b"\r") != content.count(b"\r\n"):
             return False
         if isinstance(block, _Block):
@@ -99,6 +98,7 @@ def is_regular(file: Path, separator: str, fields: int, quotes: Quotes) -> bool:
         table = kinds.reshape(-1, fields)  # of each record its separators, then its line end
         if not ((table[:, -1] == NEWLINE).all() and (table[:, :-1] == mark).all()):
             return False
+        _check_utf8(block, content, lines, records)
         lines, records = lines + content.count(b"\n"), records + len(table)
     return True
 

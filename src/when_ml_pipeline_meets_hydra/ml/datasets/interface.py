@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image, Reading
+from when_ml_pipeline_meets_hydra.ml.artifacts import Image, ListedColumn, Reading
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,15 +35,18 @@ class TaskChoice(StrEnum):
 class RawRows:
     """The rows of a data set, before their types are converted.
 
-    ``frame`` has any columns of any type; ``columns`` are those to use, with their types (none: all of them, types
-    inferred; the target may be among them); ``texts``: every value is a text whose type is to be inferred, as in a CSV
+    ``frame`` has any columns of any type; ``columns`` are those to use, with what is known of them (none: all of them
+    but those to ``exclude``, types inferred; the target may be among them); ``left_out``: columns that are not in
+    ``frame``, each with the reason; ``texts``: every value is a text whose type is to be inferred, as in a CSV
     file; ``image``: the columns are the pixels of this image. Values are read by ``reading``. Rows to predict are read
     as the training data were, except for ``own``: the fields of ``reading`` that the config gives for these rows.
     """
 
     frame: pl.LazyFrame
     target: str
-    columns: tuple[Column, ...] = ()
+    columns: tuple[ListedColumn, ...] = ()
+    exclude: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     task: TaskChoice = TaskChoice.AUTO
     texts: bool = False
     reading: Reading = AS_IT_IS

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Reading, Task
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, ListedColumn, Reading, Task
+from when_ml_pipeline_meets_hydra.ml.datasets.guesses import Guess, guess, merged
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import AS_IT_IS, RawRows, TaskChoice, no_column
-from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, null_if_missing, truth_word
+from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, null_if_missing
+from when_ml_pipeline_meets_hydra.ml.dates import has_time
 
 ROW, TARGET = "row", "target"
 MOST_WHOLE_NUMBER_CLASSES = 10
-LEAVE_OUT = "Leave it out: list those to use in dataset.columns"
+LEAVE_OUT = "Leave it out: name it in dataset.exclude"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remarks:
+    """What is not obvious of the columns of a table.
+
+    ``left_out``: columns that are not in the table, each with the reason; ``merged``: columns whose different texts are
+    the same number; ``looks``: what columns of texts, by name, look like; ``formats``: those of dates that were found.
+    """
+
+    left_out: tuple[str, ...] = ()
+    merged: tuple[str, ...] = ()
+    looks: Mapping[str, str] = field(default_factory=dict)
+    formats: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +48,23 @@ class Table:
     target: Column
     task: Task
     reading: Reading = AS_IT_IS
+    remarks: Remarks = Remarks()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """A column, and its ``position`` in the raw rows; ``listed`` is its index in ``dataset.columns``."""
+    """A column, and its ``position`` in the raw rows; ``listed`` is its index in ``dataset.columns``.
+
+    ``guessed``: its texts are looked at: for its type, if the file has ``texts`` alone, or for the format of its dates,
+    or for what they look like.
+    """
 
     column: Column
     position: int
     physical: pl.DataType
     listed: int | None = None
+    guessed: bool = False
+    texts: bool = False
 
 
 def column(index: int) -> str:
@@ -48,20 +72,67 @@ def column(index: int) -> str:
     return f"c{index}"
 
 
-def table(rows: RawRows) -> Table:
-    """Find the columns, their types and the task. Raises ``BadInput`` if a column does not exist."""
+def table(rows: RawRows, *, with_empty: bool = True) -> Table:
+    """Find the columns, their types and the task; ``with_empty``: columns without any value are kept.
+
+    Raises ``BadInput`` if a column does not exist.
+    """
     located, problems = locate(rows)
     if problems:
         raise BadInput(*problems)
-    *columns, target = with_types(located, count_types(rows, located))
+    guesses = guess(rows, guessed(located))
+    *columns, target = with_types(located, guesses)
+    empty = frozenset() if with_empty else empty_columns(rows, columns)
+    columns = [where for where in columns if where.position not in empty]
     values = {column(k): typed(rows, where) for k, where in enumerate(columns)} | {TARGET: typed(rows, target)}
     frame = rows.frame.select(**values).with_row_index(ROW)
+    left_out = [f"{where.column.name} (empty)" for where in located if where.position in empty]
     return Table(
         frame=frame,
         columns=tuple(where.column for where in columns),
         target=target.column,
         task=find_task(rows.task, target.column.dtype, frame),
         reading=rows.reading,
+        remarks=_remarks(rows, [*columns, target], guesses, (*rows.left_out, *left_out)),
+    )
+
+
+def guessed(columns: Iterable[Located]) -> list[Located]:
+    """Return the columns whose types, or formats of dates, are to be found in their texts."""
+    return [where for where in columns if where.guessed]
+
+
+def empty_columns(rows: RawRows, columns: Sequence[Located]) -> frozenset[int]:
+    """Return the positions of the columns without any value."""
+    empty = frozenset(where.position for where in columns)
+    for frame in (rows.frame.head(_FIRST_ROWS), rows.frame):
+        left = [where for where in columns if where.position in empty]
+        if left:
+            counts = [nonmissing(rows, where).count().alias(str(where.position)) for where in left]
+            found = frame.select(counts).collect(engine="streaming").row(0, named=True)
+            empty = frozenset(int(position) for position, count in found.items() if not count)
+    return empty
+
+
+def _remarks(rows: RawRows, columns: Sequence[Located], guesses: Guesses, left_out: tuple[str, ...]) -> Remarks:
+    own = {where.position: where.column for where in columns if where.position in guesses}
+    numbers = [
+        where
+        for where in columns
+        if where.guessed and guesses[where.position].may_merge and where.column.dtype in (DType.INT, DType.FLOAT)
+    ]
+    return Remarks(
+        left_out=left_out,
+        merged=tuple(
+            f"{own[position].name} ({texts:,} different texts, {fewer:,} numbers)"
+            for position, (texts, fewer) in merged(rows, numbers).items()
+        ),
+        looks={
+            c.name: guesses[position].looks
+            for position, c in own.items()
+            if c.dtype is DType.STRING and guesses[position].looks
+        },
+        formats={c.name: c.format for c in own.values() if c.format},
     )
 
 
@@ -81,27 +152,52 @@ def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
     places = {name: place for place, (name, _) in enumerate(schema)}
     problems = list(_absent(rows, places))
     listed = {c.name: k for k, c in enumerate(rows.columns)}
-    features = [name for name in (listed or places) if name != rows.target and name in places]
+    names = [name for name in places if name not in rows.exclude and not _PANDAS_INDEX.fullmatch(name)]
+    features = [name for name in (listed or names) if name != rows.target and name in places]
     located = []
     for name in [*features, *([rows.target] if rows.target in places else [])]:
         physical = schema[places[name]][1]
-        own = rows.columns[listed[name]] if name in listed else None
-        dtype = dtype_of(physical)
-        if dtype is None:
+        kind = dtype_of(physical)
+        if kind is None:
             problems.append(_unusable(name, physical))
             continue
-        column = own or Column(name=name, dtype=dtype)
-        located.append(Located(column=column, position=places[name], physical=physical, listed=listed.get(name)))
+        own = rows.columns[listed[name]] if name in listed else ListedColumn(name=name)
+        located.append(_located(rows, own, places[name], physical, kind, listed.get(name)))
     if not features:
         problems.append(Problem(key="columns", message="there is no column besides the target to predict from"))
     return located, problems
+
+
+def _located(
+    rows: RawRows, own: ListedColumn, position: int, physical: pl.DataType, kind: DType, listed: int | None
+) -> Located:
+    is_text = kind is DType.STRING and physical != pl.Null
+    as_format = None if own.format is None else DType.DATETIME if has_time(own.format) else DType.DATE
+    dtype = own.dtype or as_format
+    column = Column(name=own.name, dtype=dtype or kind, description=own.description, format=own.format)
+    finds_format = dtype is not None and dtype.is_time and own.format is None
+    return Located(
+        column=column,
+        position=position,
+        physical=physical,
+        listed=listed,
+        texts=rows.texts,
+        guessed=is_text and ((dtype is None and (rows.texts or listed is None)) or finds_format),
+    )
 
 
 def _absent(rows: RawRows, places: Mapping[str, int]) -> Iterable[Problem]:
     if rows.target not in places:
         yield no_column("target", rows.target, places)
     names = [c.name for c in rows.columns]
+    for k, name in enumerate(rows.exclude):
+        if name == rows.target:
+            yield Problem(key=f"exclude[{k}]", value=name, message="this is the column to predict")
+        elif name not in places:
+            yield no_column(f"exclude[{k}]", name, places)
     for k, name in enumerate(names):
+        if name in rows.exclude:
+            yield Problem(key=f"columns[{k}].name", value=name, message="this column is in dataset.exclude, too")
         if name in names[:k]:
             yield Problem(key=f"columns[{k}].name", value=name, message="this column is listed twice")
         elif name not in places:
@@ -116,64 +212,23 @@ def _unusable(name: str, physical: pl.DataType) -> Problem:
     )
 
 
-Counts = Mapping[int, Mapping[DType, int]]
+Guesses = Mapping[int, Guess]
 _FIRST_ROWS = 10_000
-_ORDER = (DType.DATE, DType.DATETIME, DType.INT, DType.FLOAT, DType.BOOL, DType.STRING)
+# The index of a data frame, as pandas writes it.
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
-def count_types(rows: RawRows, columns: Iterable[Located]) -> Counts:
-    """Count, by position, the values that can be read as each type, in one streaming pass.
-
-    Only columns with unknown types are counted: texts that are not listed. Parsing is slow, so types that the first
-    rows rule out are not counted any further; they count as 0.
-    """
-    untyped = [where for where in columns if rows.texts and where.listed is None]
-    first = _counted(rows, rows.frame.head(_FIRST_ROWS), [(w, d) for w in untyped for d in _ORDER])
-    candidates = [(w, d) for w in untyped for d in _ORDER if d in _possible(first[w.position])]
-    counted = _counted(rows, rows.frame, candidates)
-    return {position: {d: counts.get(d, 0) for d in _ORDER} for position, counts in counted.items()}
+def with_types(columns: Iterable[Located], guesses: Guesses) -> list[Located]:
+    """Return the columns with the types and formats that were guessed; types in Parquet and databases stay."""
+    return [_with_type(where, guesses[where.position]) if where.guessed else where for where in columns]
 
 
-def _possible(first: Mapping[DType, int]) -> set[DType]:
-    """The types of all of the first values; numbers and dates also if some of these values are mistakes."""
-    total = first[DType.STRING]
-    return {d for d in _ORDER if first[d] == total or (first[d] and d in (DType.FLOAT, DType.DATE, DType.DATETIME))}
-
-
-def _counted(
-    rows: RawRows, frame: pl.LazyFrame, candidates: Sequence[tuple[Located, DType]]
-) -> dict[int, dict[DType, int]]:
-    if not candidates:
-        return {}
-    counts = frame.select(
-        _candidate(rows, where, dtype).count().alias(str(k)) for k, (where, dtype) in enumerate(candidates)
-    ).collect(engine="streaming")
-    result: dict[int, dict[DType, int]] = {}
-    for (where, dtype), count in zip(candidates, counts.row(0), strict=True):
-        result.setdefault(where.position, {})[dtype] = count
-    return result
-
-
-def _candidate(rows: RawRows, where: Located, dtype: DType) -> pl.Expr:
-    """The values as ``dtype``; of truth values only words, since 0 and 1 are numbers unless the config says more."""
-    value = nonmissing(rows, where)
-    return truth_word(value) if dtype is DType.BOOL else convert(value, where.physical, dtype, rows.reading)
-
-
-def with_types(columns: Iterable[Located], counts: Counts) -> list[Located]:
-    """Return the columns; a counted one gets the narrowest type of all its values."""
-    return [
-        replace(where, column=Column(name=where.column.name, dtype=narrowest(counts[where.position])))
-        if where.position in counts
-        else where
-        for where in columns
-    ]
-
-
-def narrowest(counts: Mapping[DType, int]) -> DType:
-    """Return the first type that all values have; STRING for a column without values."""
-    total = counts[DType.STRING]
-    return next(d for d in _ORDER if counts[d] == total) if total else DType.STRING
+def _with_type(where: Located, found: Guess) -> Located:
+    own = where.column
+    if own.dtype.is_time:
+        return replace(where, column=replace(own, format=found.form))
+    dtype = found.dtype if where.texts else own.dtype
+    return replace(where, column=replace(own, dtype=dtype, format=found.form if dtype.is_time else None))
 
 
 def find_task(choice: TaskChoice, dtype: DType, frame: pl.LazyFrame) -> Task:

@@ -12,6 +12,7 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Image
 from when_ml_pipeline_meets_hydra.ml.datasets.table import column
+from when_ml_pipeline_meets_hydra.ml.preparation.calendar import Part, part_of, parts
 from when_ml_pipeline_meets_hydra.ml.preparation.param import Imputation, PreparationParam, Scaling
 from when_ml_pipeline_meets_hydra.ml.preparation.quantiles import quantiles
 from when_ml_pipeline_meets_hydra.ml.preparation.resolution import losses
@@ -26,7 +27,8 @@ _FIRST_ROWS = 1000
 class Number:
     """A column of numbers: a missing x becomes ``fill``, then x becomes (x - ``center``) / ``scale``, a 32-bit float.
 
-    ``indicator``: a further feature is 1 where x is missing, otherwise 0.
+    ``part``: of dates, x is their number or a part of it. ``indicator``: a further feature is 1 where x is missing,
+    otherwise 0.
     """
 
     index: int
@@ -34,6 +36,7 @@ class Number:
     center: float
     scale: float
     indicator: bool
+    part: Part = Part.VALUE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +68,16 @@ class Fitted:
 
     def features(self, reserved: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the features: unique, none of them ``reserved``, none a column pattern of Polars."""
-        names = [self.columns[n.index].name for n in self.numbers]
+        names = [_named(self.columns[n.index].name, n.part) for n in self.numbers]
         names += [f"{self.columns[n.index].name} missing" for n in self.indicators]
         names += [f"{self.columns[c.index].name}={v or 'missing'}" for c in self.categories for v in c.values]
         return tuple(_distinct(names, set(reserved)))
 
 
-def number(name: str, dtype: DType) -> pl.Expr:
-    """Return a column as Float64: dates as days, datetimes as seconds since 1970-01-01."""
+def number(name: str, dtype: DType, part: Part = Part.VALUE) -> pl.Expr:
+    """Return a column as Float64: dates as days, datetimes as seconds since 1970-01-01, or a part of these."""
+    if part is not Part.VALUE:
+        return part_of(name, part)
     if dtype is DType.DATETIME:
         return pl.col(name).to_physical().cast(pl.Float64) / 1e6  # microseconds
     days = pl.col(name).to_physical() if dtype is DType.DATE else pl.col(name)
@@ -101,23 +106,28 @@ def fit(
 def _numbers(
     train: pl.LazyFrame, columns: Sequence[Column], indices: Sequence[int], rows: int, param: PreparationParam
 ) -> Iterator[Number]:
-    values = [number(column(k), columns[k].dtype) for k in indices]
+    of_columns = [(k, part) for k in indices for part in parts(columns[k].dtype)]
+    values = [number(column(k), columns[k].dtype, part) for k, part in of_columns]
     moments = _moments(train, values)
     quartiles = _quartiles(train, rows, values, param)
     as_features = [x.cast(pl.Float32) for x in values] if param.scaling is Scaling.NONE else []
-    too_coarse = {indices[k] for k in losses(train, rows, values, as_features)} if as_features else set()
-    for k, (count, mean, deviation, low, high), (lower, median, upper) in zip(indices, moments, quartiles, strict=True):
-        scaling = Scaling.STANDARD if k in too_coarse else param.scaling
+    too_coarse = losses(train, rows, values, as_features) if as_features else {}
+    for place, ((k, part), (count, mean, deviation, low, high), (lower, median, upper)) in enumerate(
+        zip(of_columns, moments, quartiles, strict=True)
+    ):
+        if part is not Part.VALUE and low == high:
+            continue  # all in the same month, on the same weekday, or without a time of day
+        scaling = Scaling.STANDARD if place in too_coarse else param.scaling
         center, scale = {
             Scaling.NONE: (0.0, 1.0),
             Scaling.STANDARD: (mean, deviation),
             Scaling.ROBUST: (median, upper - lower or deviation),
         }[scaling]
         fill = {Imputation.MEAN: mean, Imputation.MEDIAN: median, Imputation.ZERO: 0.0}[param.imputation]
-        indicator = param.missing_indicator and 0 < count < rows
+        indicator = param.missing_indicator and 0 < count < rows and part is Part.VALUE
         # The computed deviation of equal numbers is not exactly 0; dividing by it would turn rounding into a signal.
         scale = 0.0 if low == high else scale
-        yield Number(index=k, fill=fill, center=center, scale=scale, indicator=indicator)
+        yield Number(index=k, fill=fill, center=center, scale=scale, indicator=indicator, part=part)
 
 
 def _with_scales(numbers: Sequence[Number], image: Image | None) -> Iterator[Number]:
@@ -192,6 +202,9 @@ def _categories(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: P
             frequent = values if n_distinct <= TEXTS_AT_ONCE else _without_rare(values, fewest)
             queries.append(frequent.group_by("text").len().filter(pl.col("len") >= fewest))
         for (k, _), counted in zip(group, pl.collect_all(queries, engine="streaming"), strict=True):
+            if counted.height > param.max_categories and counted["len"].max() == 1:
+                yield Category(index=k, values=())  # all different, as names and numbers of things are
+                continue
             top = sorted(counted.iter_rows(), key=lambda row: (-row[1], row[0]))[: param.max_categories]
             yield Category(index=k, values=tuple(sorted(value for value, _ in top)))
 
@@ -212,6 +225,10 @@ def _without_rare(values: pl.LazyFrame, fewest: int) -> pl.LazyFrame:
     bucket = (pl.col("text").hash() % _BUCKETS).alias("bucket")
     large = values.group_by(bucket).len().filter(pl.col("len") >= fewest).select("bucket").collect(engine="streaming")
     return values.with_columns(bucket).join(large.lazy(), on="bucket", how="semi").select("text")
+
+
+def _named(name: str, part: Part) -> str:
+    return name if part is Part.VALUE else f"{name} {part.value}"
 
 
 def _distinct(names: Sequence[str], taken: set[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import ONNX_IR_VERSION, ONNX_ML_OPSET, ONNX_OPSET, Column
+from when_ml_pipeline_meets_hydra.ml.preparation.calendar import in_graph
 from when_ml_pipeline_meets_hydra.ml.preparation.fit import Category, Fitted, Number
 from when_ml_pipeline_meets_hydra.ml.preparation.matrix import LARGEST
 
@@ -98,7 +99,9 @@ def _numbers(graph: _Graph, fitted: Fitted) -> list[str]:
 
 
 def _concatenated(graph: _Graph, fitted: Fitted, numbers: Sequence[Number]) -> str:
-    return graph.node("Concat", *(fitted.columns[n.index].name for n in numbers), axis=1)
+    own = [fitted.columns[n.index] for n in numbers]
+    made = [in_graph(graph.node, graph.constant, c.name, c.dtype, n.part) for c, n in zip(own, numbers, strict=True)]
+    return graph.node("Concat", *made, axis=1)
 
 
 def _one_hot(graph: _Graph, fitted: Fitted, category: Category) -> str:

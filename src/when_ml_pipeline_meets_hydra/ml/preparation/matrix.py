@@ -27,7 +27,7 @@ def features(fitted: Fitted, names: Sequence[str]) -> list[pl.Expr]:
 
 def raw(fitted: Fitted, n: Number) -> pl.Expr:
     """Return a column of numbers before preprocessing, as Float64."""
-    return number(column(n.index), fitted.columns[n.index].dtype)
+    return number(column(n.index), fitted.columns[n.index].dtype, n.part)
 
 
 def lost(train: pl.LazyFrame, rows: int, fitted: Fitted) -> Mapping[int, Loss]:

@@ -1,0 +1,59 @@
+"""What preparation leaves out, and what is not obvious of the columns: one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import polars as pl
+
+from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, Table, column
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted
+
+MOST_SHOWN = 20
+
+
+def left_out(table: Table, fitted: Fitted) -> str:
+    """Return rows without target, columns without a feature, and what their texts look like; "" if there is nothing."""
+    rows: int = table.frame.select(pl.col(TARGET).null_count()).collect(engine="streaming").item()
+    remarks = table.remarks
+    without = [c.index for c in fitted.categories if not c.values]
+    featureless = {table.columns[k].name for k in without}
+    looks = [f"{name} (looks like {what})" for name, what in remarks.looks.items() if name not in featureless]
+    formats = [f"{name} ({form})" for name, form in remarks.formats.items()]
+    parts = [
+        f"{rows:,} row{'' if rows == 1 else 's'} without target left out" if rows else "",
+        _listed("no feature from", [*_reasons(table, without), *remarks.left_out]),
+        _listed("different texts are the same number", remarks.merged),
+        _listed("read as texts", looks),
+        _listed("read as dates", formats),
+    ]
+    return "; ".join(filter(None, parts))
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_SHOWN:,} more" if len(names) > MOST_SHOWN else ""
+    return f"{what}: {', '.join(names[:MOST_SHOWN])}{more}" if names else ""
+
+
+def _reasons(table: Table, indices: Sequence[int]) -> Iterator[str]:
+    """The columns of texts without a feature, each with the reason."""
+    for index, (count, distinct) in zip(indices, _counts(table, indices), strict=True):
+        name = table.columns[index].name
+        looks = table.remarks.looks.get(name)
+        kind = f"text; looks like {looks}" if looks else "" if distinct == count else f"text; {distinct:,} different"
+        yield f"{name} ({kind or 'all different'})"
+
+
+def _counts(table: Table, indices: Iterable[int]) -> list[tuple[int, int]]:
+    """For each column the number of values and of different ones, among the first million rows."""
+    names = [column(k) for k in indices]
+    if not names:
+        return []
+    values = table.frame.head(1_000_000).select(names)
+    counted = values.select(
+        expression.alias(f"{name} {what}")
+        for name in names
+        for what, expression in (("count", pl.col(name).count()), ("distinct", pl.col(name).drop_nulls().n_unique()))
+    )
+    row = counted.collect(engine="streaming").row(0)
+    return list(zip(row[::2], row[1::2], strict=True))
