@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import pytest
 
 from conftest import PROGRAM, Cli
 from small_pipeline import DIR, inside, install, small_plan, write
+from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
 from when_ml_pipeline_meets_hydra.pipeline import prepare, run
 
@@ -171,3 +173,38 @@ def test_a_deleted_working_folder(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == ExitCode.BAD_INPUT
     assert "the folder in which the program was started does not exist any more" in done.stderr
+
+
+def test_a_file_of_variables_serves_configs_and_passwords_and_nothing_else(tmp_path: Path) -> None:
+    dotenv = Path(".env")
+    dotenv.write_text(
+        f"# mine\nRATE=0.5\nWMH_HOME={tmp_path}/other\nWMH_PACKAGES=other\nPYTHONPATH=/x\nLD_PRELOAD=/x\nPATH=/x\n"
+    )
+    words = (*DIR, "c=fit", "knobs.rate=${oc.env:RATE}")
+    first = inside(*words)
+    assert first.err.splitlines()[0] == "Note: .env was read for RATE"
+    assert "fit run: done" in first.err
+    assert not (tmp_path / "other").exists()
+    again = inside(*words)
+    assert again.err.count("Note: .env was read for RATE") == 1
+    assert "fit run: stored" in again.err
+    dotenv.write_text("RATE=0.25\n")
+    assert "knobs.rate 0.5 → 0.25" in inside(*words).err, "a cached run compares it"
+    real = inside(*words, env={"RATE": "0.5"})
+    assert "Note" not in real.err, "the real environment wins"
+    assert "fit run: stored" in real.err
+    for name in ("WMH_PACKAGES", "PYTHONPATH", "LD_PRELOAD"):
+        dotenv.write_text(f"{name}=/x\n")
+        assert variable(name) == os.environ.get(name)
+    assert "RATE" not in os.environ
+    dotenv.write_text("RATE=0.5\nnot a line\n")
+    assert ".env: line 2 cannot be read: expected NAME=value" in inside(*words).err
+    dotenv.unlink()
+    assert "the environment variable RATE is not set" in inside(*words).err
+
+
+def test_a_password_may_stand_there() -> None:
+    Path(".env").write_text('WMH_CLUSTER_PW="only for # this test"\n')
+    words = ("c=deployment", "deployment/cluster=http", "cluster.url=http://127.0.0.1:9")
+    cluster = prepare(words).plan.steps[-1].call.arguments["cluster"]
+    assert cluster.pw.get_secret_value() == "only for # this test"

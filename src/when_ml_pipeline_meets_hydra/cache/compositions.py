@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.cache import fingerprint
+from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.composing.tree import Stage
@@ -55,7 +56,7 @@ def find(request: Request) -> Composed | None:
         if cached["state"] != fingerprint.state(cached["dependencies"], folder):
             return None
         for place, name in cached["from variables"]:
-            _set_at(cached["parts"], place, os.environ[name])
+            _set_at(cached["parts"], place, _known(name))
         return _composed(cached)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
         return None
@@ -163,11 +164,17 @@ def _from_variables(part: Any, raw: Any, secret_keys: Collection[str], key: str)
     else:
         inner = []
         named = _VARIABLE.fullmatch(raw) if isinstance(raw, str) else None
-        if named and os.environ.get(named[1]) == part and any(secret_values(part, secret_keys, key)):
+        if named and variable(named[1]) == part and any(secret_values(part, secret_keys, key)):
             yield [], named[1]
     for name, value, written, below in inner:
-        for place, variable in _from_variables(value, written, secret_keys, below):
-            yield [name, *place], variable
+        for place, variable_name in _from_variables(value, written, secret_keys, below):
+            yield [name, *place], variable_name
+
+
+def _known(name: str) -> str:
+    if (value := variable(name)) is None:
+        raise LookupError(name)
+    return value
 
 
 def _set_at(part: Any, place: Sequence[Any], value: str | None) -> None:
@@ -184,7 +191,7 @@ def _contains_secret(content: Mapping[str, Any], variables: Iterable[str], secre
     text, hydra = json.dumps(content, default=str, ensure_ascii=False), content["hydra"]
     if Redactor().text(text) != text or Redactor().tree(hydra, secret_keys) != hydra:
         return True
-    return bool(Redactor(os.environ[name] for name in variables).with_fingerprints(content) != content)
+    return bool(Redactor(map(_known, variables)).with_fingerprints(content) != content)
 
 
 def _holds_secret(line: str, secret_keys: Collection[str]) -> bool:

@@ -14,6 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.composing.limits import MOST_BYTES
 from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, folder_of
 
@@ -80,7 +81,7 @@ def state(dependencies: Mapping[str, list[str]], folder: Path) -> dict[str, Any]
     digest = _hasher(folder)
     newest = 0.0
     for name in dependencies["variables"]:
-        digest.update(f"{name} {os.environ.get(name)!r}\n".encode())
+        digest.update(f"{name} {variable(name)!r}\n".encode())
     found: list[Iterable[tuple[str, os.stat_result]]] = [_tree(Path(o), ".yaml") for o in dependencies["options"]]
     found += [_tree(place, _CODE) for package in dependencies["packages"] for place in _places(package)]
     found += [((path, os.stat(path)) for path in dependencies["data"])]  # noqa: PTH116 - follows links

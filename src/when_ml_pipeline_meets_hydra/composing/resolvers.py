@@ -12,6 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
+
 
 def register() -> None:
     """Register all resolvers: Hydra's and our own."""
@@ -24,6 +26,19 @@ def register() -> None:
     # ${run_folder:}: the folder of the run's record; the run gets its id when it starts.
     add("run_folder", lambda *, _root_: f"{_root_.home}/runs/<id>", replace=True)
     add("output_dir_of_running_job", _output_dir_of_running_job, replace=True)
+    # ${oc.env:NAME,default}: as OmegaConf's own, and from the file .env as well.
+    add("oc.env", _variable, replace=True)
+
+
+_REQUIRED = object()
+
+
+def _variable(name: str, default: Any = _REQUIRED) -> str | None:
+    if (value := variable(name)) is not None:
+        return value
+    if default is _REQUIRED:
+        raise KeyError(f"Environment variable '{name}' not found")
+    return None if default is None else str(default)
 
 
 def _output_dir_of_running_job() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 ID, PASSWORD = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"
@@ -36,7 +37,9 @@ def mirrored(
     if not models:
         raise BadInput(Problem(key="--model", message="name at least one model of the registry"))
     # Removed from the environment, which every worker inherits.
-    user, password = os.environ.pop(ID, None) or None, os.environ.pop(PASSWORD, None) or None
+    user, password = variable(ID) or None, variable(PASSWORD) or None
+    os.environ.pop(ID, None)
+    os.environ.pop(PASSWORD, None)
     try:
         registry = Mlflow(url=url, id=user, pw=SecretStr(password) if password else None, alias=alias)
     except ValidationError as problem:

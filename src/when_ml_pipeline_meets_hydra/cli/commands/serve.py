@@ -14,6 +14,7 @@ import typer
 
 from when_ml_pipeline_meets_hydra.cli.commands.registry import mirrored
 from when_ml_pipeline_meets_hydra.cli.commands.users import RepositoryOption, repository_root
+from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.composing.environment import SERVE_PW, home
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.storage.home import make_home
@@ -84,7 +85,7 @@ def _single_user(name: str, root: Path, *, may_deploy: bool) -> Mapping[str, Use
     from when_ml_pipeline_meets_hydra.serving.http.users import Role, new_user, user_name
 
     # Removed from the environment, which every child process inherits.
-    password = os.environ.pop(SERVE_PW, "")
+    password = os.environ.pop(SERVE_PW, None) or variable(SERVE_PW) or ""
     if (root / USERS).exists():
         return {}
     try:

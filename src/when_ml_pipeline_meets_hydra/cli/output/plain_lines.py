@@ -17,6 +17,7 @@ from when_ml_pipeline_meets_hydra.cli.output.formatting import (
     table_lines,
 )
 from when_ml_pipeline_meets_hydra.cli.output.streams import Stream
+from when_ml_pipeline_meets_hydra.composing import dotenv_file
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.runs import RunObserver
 
@@ -137,8 +138,10 @@ class PlainLines(OutputObserver):
 
 
 def notes(prepared: Prepared) -> Iterator[str]:
-    """Yield the notes about a run that is about to start: plugins, damaged results, overrides that change nothing."""
+    """Yield the notes about a run that is about to start: plugins, .env, damaged results, unused overrides."""
     yield from map(prepared.bound.redactor.text, prepared.notes)
+    if names := dotenv_file.used():
+        yield f"Note: {dotenv_file.FILE} was read for {', '.join(names)}"
     for step in prepared.plan.steps:
         if step.damage:
             yield f"Note: the stored result of {step.call.name} is damaged and computed again ({step.damage})"
