@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import gzip
 import hashlib
@@ -21,7 +20,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import onnx
 import pytest
 
@@ -30,11 +28,7 @@ from model_server import ID, PASSWORD, Server, running
 from serving.test_bundle import sign
 from traffic import Traffic, traffic
 from when_ml_pipeline_meets_hydra.serving import bundling
-from when_ml_pipeline_meets_hydra.serving.app import create_app
-from when_ml_pipeline_meets_hydra.serving.engine.scorer import Scorer
 from when_ml_pipeline_meets_hydra.serving.formats import archive
-from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
-from when_ml_pipeline_meets_hydra.serving.http.users import Role, new_user
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
 # One worker starts the servers once.
@@ -286,27 +280,3 @@ def test_slow_requests_and_too_many_at_once(tmp_path: Path, good: Path) -> None:
         for connection in (quiet, unfinished):
             assert connection.recv(100) == b""
             connection.close()
-
-
-def test_a_prediction_that_takes_too_long(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    repository = Repository(tmp_path / "models")
-    repository.activate("things", repository.add("things", good, ID), ID)
-    app = create_app(Settings(root=repository.root, sole={ID: new_user(Role.PREDICT, PASSWORD)}, timeout=0.5))
-    done = threading.Event()
-    original = Scorer.run_unobserved
-
-    def delayed(scorer: Scorer, feeds: Any) -> Any:
-        assert done.wait(30)
-        return original(scorer, feeds)
-
-    async def post() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, auth=(ID, PASSWORD), base_url="http://server") as client:
-            return await client.post(PREDICT, json={"rows": ROWS * 30})
-
-    assert asyncio.run(post()).status_code == 200
-    monkeypatch.setattr(Scorer, "run_unobserved", delayed)
-    threading.Timer(2, done.set).start()
-    answer = asyncio.run(post())
-    assert (answer.status_code, answer.json()["error"]) == (503, "no response within 0.5 s")
-    assert answer.headers["retry-after"] == "1"

@@ -30,7 +30,7 @@ class Model:
         self.may = threading.Event()
         self.began = threading.Event()
 
-    def __call__(self, feeds: Feeds) -> list[np.ndarray[Any, Any]]:
+    def __call__(self, feeds: Feeds, until: float | None) -> list[np.ndarray[Any, Any]]:
         self.began.set()
         assert self.may.wait(30)
         x = feeds["x"]

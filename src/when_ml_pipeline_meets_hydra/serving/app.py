@@ -12,6 +12,7 @@ from when_ml_pipeline_meets_hydra.serving.http.authentication import Logins
 from when_ml_pipeline_meets_hydra.serving.http.dependencies import describe_bodies
 from when_ml_pipeline_meets_hydra.serving.http.middleware import AccessLog, Authentication, Limits
 from when_ml_pipeline_meets_hydra.serving.http.models import LoadedVersions
+from when_ml_pipeline_meets_hydra.serving.http.prediction import Predictor
 from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
 from when_ml_pipeline_meets_hydra.serving.http.users import Users
 from when_ml_pipeline_meets_hydra.serving.monitoring.background import Monitor
@@ -27,10 +28,11 @@ def create_app(settings: Settings) -> ASGIApp:
         title="Model server", version=version, docs_url=None, redoc_url=None, lifespan=lambda _: monitor.running()
     )
     app.state.loaded = loaded
+    app.state.predictor = predictor = Predictor(loaded, settings)
     loaded.load_active_versions()
     for router in (inference.router, index.router, management.router, metrics.router):
         app.include_router(router)
     responses.install(app)
     describe_bodies(app)
-    limited = Limits(inference.FastPath(app, loaded), settings)
+    limited = Limits(inference.FastPath(app, predictor), settings)
     return AccessLog(Authentication(limited, Logins(Users(settings.root, settings.sole), settings.failed_logins)))

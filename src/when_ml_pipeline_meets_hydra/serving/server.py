@@ -21,6 +21,7 @@ from when_ml_pipeline_meets_hydra.serving.formats.examples import read_smoke
 from when_ml_pipeline_meets_hydra.serving.http.settings import METRICS_DIRECTORY, Settings
 from when_ml_pipeline_meets_hydra.serving.http.users import Users
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
+from when_ml_pipeline_meets_hydra.serving.worker import log_to_stderr
 from when_ml_pipeline_meets_hydra.storage.durable_files import is_running
 
 SHARED_MEMORY, METRICS = "/dev/shm", "model_server_metrics"
@@ -50,7 +51,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         if not settings.certificate and settings.host not in LOOPBACK:
             announce("Warning: passwords travel unencrypted; give the server a --certificate and a --key.")
         os.environ[METRICS_DIRECTORY] = folder
-        workers.log_to_stderr()
+        log_to_stderr()
         workers.run(settings, listener)
     announce("Stopped.")
 

@@ -5,48 +5,26 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from when_ml_pipeline_meets_hydra.serving.http import protocol
 from when_ml_pipeline_meets_hydra.serving.http.dependencies import LoadedDep, described, model_path, version_path
-from when_ml_pipeline_meets_hydra.serving.http.models import LoadedVersions, ServedVersion
-from when_ml_pipeline_meets_hydra.serving.http.requests import (
-    HEADER_LENGTH,
-    InferBody,
-    PredictBody,
-    ResponseBody,
-    read_infer,
-    read_predict,
-)
+from when_ml_pipeline_meets_hydra.serving.http.prediction import Predictor, served_version
+from when_ml_pipeline_meets_hydra.serving.http.requests import HEADER_LENGTH, InferBody, PredictBody, ResponseBody
 from when_ml_pipeline_meets_hydra.serving.http.responses import documented, error_response
-from when_ml_pipeline_meets_hydra.serving.observations.counters import with_fallback
 
 router = APIRouter(prefix="/v2", responses=documented(404))
-InferenceRequest = PredictBody | InferBody
-Reader = Callable[[bytes, str | None], InferenceRequest]
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 _ACTIVE_OR_CANARY = "the active version or a canary"
 NO_AUTHENTICATION: dict[str, Any] = {"security": []}  # of routes without authentication
 _PATH = re.compile(r"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,9}))?/(predict|infer)")
-_READERS: dict[str, Reader] = {"predict": read_predict, "infer": read_infer}
-_ROUTES = {
-    (action, is_active): f"/v2/models/{{model}}/{'' if is_active else 'versions/{version}/'}{action}"
-    for action in _READERS
-    for is_active in (True, False)
-}
-_HEADER_LENGTH = HEADER_LENGTH.lower().encode()
-# With fewer values, the model is faster than the switch to a thread.
-INLINE_VALUES = 2000
 
 
 @router.get("/health/live", openapi_extra=NO_AUTHENTICATION)
@@ -98,30 +76,31 @@ def _versioned(
 @_versioned("GET", "")
 async def metadata(request: Request, loaded: LoadedDep) -> JSONResponse:
     """Return the signature of a version."""
-    served = await _served(loaded, *_model_and_version(request))
+    served = await served_version(loaded, *_model_and_version(request))
     return JSONResponse(protocol.metadata(served, loaded.repository.numbers(served.model)))
 
 
 @_versioned("GET", "/ready")
 async def model_ready(request: Request, loaded: LoadedDep) -> JSONResponse:
     """Report that a version is loaded."""
-    return JSONResponse({"name": (await _served(loaded, *_model_and_version(request))).model, "ready": True})
+    return JSONResponse({"name": (await served_version(loaded, *_model_and_version(request))).model, "ready": True})
 
 
 @_versioned("POST", "/predict", _ACTIVE_OR_CANARY, openapi_extra=described(PredictBody), responses=documented(400))
-async def predict(request: Request, loaded: LoadedDep) -> Response:
+async def predict(request: Request) -> Response:
     """Return predictions for rows as objects, by a version."""
-    return await _response(request, loaded, "predict")
+    return await _response(request, "predict")
 
 
 @_versioned("POST", "/infer", _ACTIVE_OR_CANARY, openapi_extra=described(InferBody), responses=documented(400))
-async def infer(request: Request, loaded: LoadedDep) -> Response:
+async def infer(request: Request) -> Response:
     """Return predictions for tensors, by a version."""
-    return await _response(request, loaded, "infer")
+    return await _response(request, "infer")
 
 
-async def _response(request: Request, loaded: LoadedVersions, action: str) -> Response:
-    content = await _predict(request.scope, request.receive, loaded, action, *_model_and_version(request))
+async def _response(request: Request, action: str) -> Response:
+    predictor: Predictor = request.app.state.predictor
+    content = await predictor.predict(request.scope, request.receive, action, *_model_and_version(request))
     return Response(content.body, headers=dict(_headers(content)))
 
 
@@ -135,8 +114,8 @@ class FastPath:
     All other requests go to the application, which returns the same for inference requests, too.
     """
 
-    def __init__(self, app: ASGIApp, loaded: LoadedVersions) -> None:
-        self._app, self._loaded = app, loaded
+    def __init__(self, app: ASGIApp, predictor: Predictor) -> None:
+        self._app, self._predictor = app, predictor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle an inference request, or pass the request on."""
@@ -147,7 +126,7 @@ class FastPath:
         model, version, action = match.groups()
         number = None if version is None else int(version)
         try:
-            content = await _predict(scope, receive, self._loaded, action, model, number)
+            content = await self._predictor.predict(scope, receive, action, model, number)
         except ClientDisconnect:
             return
         except Exception as problem:
@@ -163,52 +142,3 @@ def _headers(content: ResponseBody) -> Sequence[tuple[str, str]]:
     if content.json_length is None:
         return (("Content-Type", "application/json"),)
     return (("Content-Type", "application/octet-stream"), (HEADER_LENGTH, str(content.json_length)))
-
-
-async def _predict(
-    scope: Scope, receive: Receive, loaded: LoadedVersions, action: str, model: str, version: int | None
-) -> ResponseBody:
-    # Look up the model first: an unknown one is an error whatever the body is.
-    served = await _served(loaded, model, version, routed=True)
-    json_length = next((value.decode("latin-1") for name, value in scope["headers"] if name == _HEADER_LENGTH), None)
-    request = _READERS[action](await _body(receive), json_length)
-    state = scope.setdefault("state", {})
-    state["target"] = served.model, served.number, request.count
-    state["route"] = _ROUTES[action, version is None]
-    run = _run if version is not None else _run_with_fallback
-    if not served.scorer.slow and request.count * len(served.scorer.manifest.inputs) <= INLINE_VALUES:
-        return run(served, request)
-    # On a timeout, the client gets an error at once; the thread is not awaited.
-    return await to_thread.run_sync(run, served, request, abandon_on_cancel=True)
-
-
-async def _body(receive: Receive) -> bytes:
-    parts, more = [], True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-async def _served(loaded: LoadedVersions, model: str, version: int | None, *, routed: bool = False) -> ServedVersion:
-    """Return a version; without a number the active one or, if ``routed``, possibly the canary."""
-    load: Callable[[], ServedVersion]
-    if version is not None:
-        served, load = loaded.version_in_memory(model, version), partial(loaded.version, model, version)
-    elif routed:
-        served, load = loaded.routed_in_memory(model), partial(loaded.routed, model)
-    else:
-        served, load = loaded.active_in_memory(model), partial(loaded.active, model)
-    return served if served else await run_in_threadpool(load)
-
-
-def _run(served: ServedVersion, request: InferenceRequest) -> ResponseBody:
-    feeds = request.feeds(served.scorer.manifest)
-    return request.response(served, served.scorer.run(feeds))
-
-
-def _run_with_fallback(served: ServedVersion, request: InferenceRequest) -> ResponseBody:
-    return with_fallback(served, lambda version: _run(version, request))

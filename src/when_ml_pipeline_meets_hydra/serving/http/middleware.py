@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from when_ml_pipeline_meets_hydra.serving.http import metrics
 from when_ml_pipeline_meets_hydra.serving.http.authentication import Logins
-from when_ml_pipeline_meets_hydra.serving.http.responses import ErrorResponse
+from when_ml_pipeline_meets_hydra.serving.http.responses import ErrorResponse, no_response
 from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
 
 HEALTH = "/v2/health/"
@@ -93,12 +93,13 @@ class Limits:
             return message
 
         self._requests += 1
+        scope.setdefault("state", {})["until"] = time.monotonic() + self._settings.timeout
         try:
             async with asyncio.timeout(self._settings.timeout):
                 await self._app(scope, tracked_receive, tracked_send)
         except TimeoutError:
             if not started:
-                await (self._response_timeout() if received else self._request_timeout()).send(send)
+                await (no_response(self._settings.timeout) if received else self._request_timeout()).send(send)
         finally:
             self._requests -= 1
 
@@ -122,9 +123,6 @@ class Limits:
 
     def _request_timeout(self) -> ErrorResponse:
         return ErrorResponse(408, f"no request within {self._settings.timeout:g} s", {"connection": "close"})
-
-    def _response_timeout(self) -> ErrorResponse:
-        return ErrorResponse(503, f"no response within {self._settings.timeout:g} s", {"retry-after": "1"})
 
 
 class AccessLog:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from random import random
 from typing import NamedTuple
@@ -11,11 +12,14 @@ from typing import NamedTuple
 from when_ml_pipeline_meets_hydra.errors import Refused
 from when_ml_pipeline_meets_hydra.serving.engine import scorer
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import Scorer
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Canary
 from when_ml_pipeline_meets_hydra.serving.observations.counters import RequestCounters
 from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound, Repository
 
 log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 30
 
 _Key = tuple[str, int, int, int]
 
@@ -48,6 +52,7 @@ class LoadedVersions:
     def __init__(self, repository: Repository, capacity: int = 16) -> None:
         self.repository = repository
         self._broken: dict[str, tuple[Canary, str]] = {}
+        self._refused: dict[_Key, tuple[float, BundleRefused]] = {}  # until when, and why
         self._capacity = capacity
         # One load at a time: a switch under load must not load the same version a hundred times.
         self._loading = threading.Lock()
@@ -178,11 +183,22 @@ class LoadedVersions:
         key = self._key(model, number)
         served = self._versions.pop(key, None)
         if served is None:
-            served = ServedVersion(model, number, scorer.load(self.repository.folder(model, number)), RequestCounters())
+            served = ServedVersion(model, number, self._scorer(key), RequestCounters())
         self._versions[key] = served  # most recently used last
         while len(self._versions) > self._capacity:
             self._versions.popitem(last=False)
         return served
+
+    def _scorer(self, key: _Key) -> Scorer:
+        """Load a version; one that was refused is tried again after a while, not for each request."""
+        until, refused = self._refused.get(key, (0.0, None))
+        if refused is not None and time.monotonic() < until:
+            raise refused
+        try:
+            return scorer.load_for_serving(self.repository.folder(key[0], key[1]))
+        except BundleRefused as problem:
+            self._refused[key] = time.monotonic() + RETRY_SECONDS, problem
+            raise
 
     def _key(self, model: str, number: int) -> _Key:
         stat = self.repository.folder(model, number).stat()

@@ -17,6 +17,7 @@ from starlette.types import Send
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError
 from when_ml_pipeline_meets_hydra.serving.engine.encode import BadRow
+from when_ml_pipeline_meets_hydra.serving.engine.scorer import OutOfMemory
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused
 from when_ml_pipeline_meets_hydra.serving.http.requests import BadBody
 from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound
@@ -31,7 +32,7 @@ DESCRIPTIONS = {
     404: "No such model or version",
     408: "The request was not received in time",
     409: "Conflict with the state of the repository",
-    413: "The body is too large",
+    413: "The body is too large, or has too many rows",
     415: "The body is compressed",
     422: "Invalid rows, tensors or bundle",
     429: "Too many wrong passwords",
@@ -69,6 +70,11 @@ class ErrorResponse(NamedTuple):
         return JSONResponse({"error": self.error}, status_code=self.status, headers=dict(self.headers))
 
 
+def no_response(seconds: float) -> ErrorResponse:
+    """Return the error of a request whose response takes longer than ``seconds``."""
+    return ErrorResponse(503, f"no response within {seconds:g} s", {"retry-after": "1"})
+
+
 def documented(*codes: int) -> dict[int | str, dict[str, Any]]:
     """Return the errors of a route for the OpenAPI document, including those of every route."""
     everywhere = {401, 403, 408, 413, 415, 422, 429, 503}
@@ -79,6 +85,8 @@ def error_response(problem: Exception) -> ErrorResponse:
     """Return the response to an exception; an unexpected one is logged, without details for the client."""
     if isinstance(problem, HTTPException):
         return ErrorResponse(problem.status_code, problem.detail, problem.headers or {})
+    if isinstance(problem, OutOfMemory):
+        return ErrorResponse(500, f"{problem}; see --memory-limit of the server")
     if isinstance(problem, PipelineError):
         code = next((code for kind, code in CODES.items() if isinstance(problem, kind)), 409)
         return ErrorResponse(code, problem.message if isinstance(problem, NotFound | BundleRefused) else str(problem))

@@ -26,6 +26,9 @@ class Settings:
         key: file of its private key.
         proxy: address of a proxy whose X-Forwarded-For header is trusted; empty: none.
         request_limit: largest body of a request, in bytes.
+        row_limit: most rows of a request.
+        header_limit: largest head of a request (its first line and its headers), in bytes.
+        memory_limit: memory that the models of a worker may use for predictions, in bytes; their weights do not count.
         upload_limit: largest body of an upload, in bytes.
         concurrency: concurrent requests of a worker; further ones get a 503 response.
         timeout: seconds in which a request must be received and its response started; for changes of the repository,
@@ -42,6 +45,9 @@ class Settings:
     key: Path | None = None
     proxy: str = ""
     request_limit: int = 32 * MEGABYTE
+    row_limit: int = 100_000
+    header_limit: int = 64 << 10
+    memory_limit: int = 2048 * MEGABYTE
     upload_limit: int = 512 * MEGABYTE
     concurrency: int = 64
     timeout: float = 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,6 +12,8 @@ from when_ml_pipeline_meets_hydra.serving.engine.encode import Array
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import Scorer
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import Manifest
 from when_ml_pipeline_meets_hydra.serving.observations.counters import Rows
+
+MOST_SECONDS = 1.0  # for the rows of one request
 
 
 def agreement(sample: Iterable[Rows], manifest: Manifest, active: Scorer, tolerance: float) -> tuple[int, int]:
@@ -28,7 +31,7 @@ def agreement(sample: Iterable[Rows], manifest: Manifest, active: Scorer, tolera
         count = len(rows.outputs[0])
         feeds = {column.name: _feed(column, manifest, rows, count) for column in active.manifest.inputs}
         try:
-            other = active.run_unobserved(feeds)
+            other = active.run_unobserved(feeds, time.monotonic() + MOST_SECONDS)
         except Exception:  # rows that it cannot predict are not compared
             continue
         compared += count

@@ -69,14 +69,19 @@ class RequestCounters:
         return Snapshot(seconds, len(failures), rows)
 
 
-def with_fallback(served: ServedVersion, predict: Callable[[ServedVersion], T]) -> T:
+def with_fallback(
+    served: ServedVersion, predict: Callable[[ServedVersion], T], passed: tuple[type[Exception], ...] = ()
+) -> T:
     """Return the result of ``predict`` on this version or, where a canary fails, on the active one.
 
-    A request that fails on the active version too is not counted as a failure of the canary.
+    A request that fails on the active version too is not counted as a failure of the canary. Exceptions of the classes
+    ``passed`` do not count: the caller tries again.
     """
     started = perf_counter()
     try:
         prediction = predict(served)
+    except passed:
+        raise
     except Exception:
         if served.fallback is None:
             served.counters.record_failure()

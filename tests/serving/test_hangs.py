@@ -1,0 +1,229 @@
+"""Models that hang or take all memory for some rows: other models are served, and the server can be stopped."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto as T
+from onnx import helper as h
+
+import tiny_models as tiny
+from model_server import ID, PASSWORD, Server, running
+from serving.test_bundle import sign
+from traffic import traffic
+from when_ml_pipeline_meets_hydra.serving import bundling
+from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
+
+# One worker starts the servers once.
+pytestmark = pytest.mark.xdist_group("serving_hangs")
+TOKEN = "Basic " + base64.b64encode(f"{ID}:{PASSWORD}".encode()).decode()
+SIDE = 6000.0  # of matrices whose product takes longer than a test waits, in 500 MB
+ROWS = [tiny.json_row(row) for row in tiny.ROWS]
+
+
+def trigger(size: float) -> dict[str, Any]:
+    """A row for which the models below do something ``size`` times; for all others they do it once."""
+    return {**ROWS[0], "seats": size}
+
+
+def loop(graph: onnx.GraphProto) -> None:
+    """Add as many rounds of a loop as there are seats."""
+    scalar = [h.make_tensor_value_info("t", T.FLOAT, None)]
+    body = h.make_graph(
+        [h.make_node("Identity", ["go"], ["go_on"]), h.make_node("Add", ["s", "zero"], ["t"])],
+        "body",
+        [
+            h.make_tensor_value_info("i", T.INT64, []),
+            h.make_tensor_value_info("go", T.BOOL, []),
+            h.make_tensor_value_info("s", T.FLOAT, None),
+        ],
+        [h.make_tensor_value_info("go_on", T.BOOL, []), *scalar],
+        [onnx.numpy_helper.from_array(np.zeros(1, np.float32), "zero")],
+    )
+    graph.node.append(h.make_node("Loop", ["count", "", "plain"], ["prediction"], body=body))
+
+
+def memory(graph: onnx.GraphProto) -> None:
+    """Allocate as many numbers as there are seats."""
+    graph.node.append(h.make_node("Reshape", ["count", "one"], ["shape"]))
+    graph.node.append(h.make_node("ConstantOfShape", ["shape"], ["many"]))
+    graph.node.append(h.make_node("ReduceSum", ["many"], ["sum"], keepdims=0))
+    graph.node.append(h.make_node("Add", ["plain", "sum"], ["prediction"]))
+
+
+def long_operator(graph: onnx.GraphProto) -> None:
+    """Multiply two square matrices with as many rows as there are seats: one operator, which cannot be ended."""
+    graph.node.append(h.make_node("Reshape", ["count", "one"], ["side"]))
+    graph.node.append(h.make_node("Concat", ["side", "side"], ["shape"], axis=0))
+    graph.node.append(h.make_node("ConstantOfShape", ["shape"], ["square"]))
+    graph.node.append(h.make_node("MatMul", ["square", "square"], ["product"]))
+    graph.node.append(h.make_node("ReduceSum", ["product"], ["sum"], keepdims=0))
+    graph.node.append(h.make_node("Add", ["plain", "sum"], ["prediction"]))
+
+
+def bundle(folder: Path, change: Callable[[onnx.GraphProto], None]) -> Path:
+    """A bundle that predicts what ``tiny.regression`` does, after doing what ``change`` adds."""
+    model = tiny.regression(folder / "model")
+    loaded = onnx.load(folder / "model/model.onnx")
+    graph = loaded.graph
+    graph.node[-1].output[0] = "plain"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([1]), "one"))
+    graph.node.append(h.make_node("Gather", ["features", "one"], ["all_seats"], axis=1))
+    graph.node.append(h.make_node("ReduceMax", ["all_seats"], ["most"], keepdims=0))
+    graph.node.append(h.make_node("Cast", ["most"], ["count"], to=T.INT64))
+    change(graph)
+    onnx.save(loaded, folder / "model/model.onnx")
+    (folder / "bundle").mkdir()
+    bundling.build(tiny.prepared(folder / "data"), model, folder / "bundle")
+    return folder / "bundle"
+
+
+MODELS = {"looping": loop, "greedy": memory, "stuck": long_operator}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a good model, and one for each way to hang, each with two versions."""
+    root = tmp_path_factory.mktemp("hangs")
+    (root / "good").mkdir()
+    bundling.build(tiny.prepared(root / "data"), tiny.regression(root / "m"), root / "good")
+    repository = Repository(root / "models")
+    repository.activate("things", repository.add("things", root / "good", ID), ID)
+    for name, change in MODELS.items():
+        for folder in (root / "good", bundle(root / name, change)):
+            repository.activate(name, repository.add(name, folder, ID), ID)
+    return repository.root
+
+
+@pytest.fixture(scope="module")
+def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("log") / "log"
+    with running(models, log, "--timeout", "3", "--memory-limit", "500") as started:
+        yield started
+
+
+def seconds_of(server: Server, count: int) -> list[float]:
+    """How long predictions of the good model take."""
+    times = []
+    for number in range(count):
+        began = time.monotonic()
+        status, answer = server.call("POST", "/v2/models/things/predict", {"rows": [ROWS[number % len(ROWS)]]})
+        assert status == 200, answer
+        times.append(time.monotonic() - began)
+    return times
+
+
+def p99(times: Sequence[float]) -> float:
+    return statistics.quantiles(times, n=100)[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [
+        ("looping", 1e15, (503, "no response within 3 s")),
+        ("greedy", 1e9, (500, "the model needs more memory for this request than it may use; see --memory-limit")),
+    ],
+)
+def test_a_row_that_hangs(server: Server, name: str, size: float, expected: tuple[int, str]) -> None:
+    """Others are answered as before, and rollback works meanwhile."""
+    predict = f"/v2/models/{name}/predict"
+    assert server.call("POST", predict, {"rows": ROWS})[0] == 200
+    before = seconds_of(server, 100)
+    worker = server.workers()
+    with ThreadPoolExecutor(2) as pool:
+        hanging = [pool.submit(server.call, "POST", predict, {"rows": [trigger(size)]}) for _ in range(2)]
+        time.sleep(0.2)
+        during = seconds_of(server, 100)
+        for health in ("live", "ready"):
+            assert server.call("GET", f"/v2/health/{health}", auth=None)[0] == 200
+        status, answer = server.call("POST", f"/v2/repository/models/{name}/rollback")
+        assert (status, answer["active"]) == (200, 1), answer
+        for done in hanging:
+            status, answer = done.result(30)
+            assert status == expected[0]
+            assert answer["error"].startswith(expected[1]), answer
+    assert p99(during) < 10 * p99(before) + 0.1
+    assert server.workers() == worker
+
+
+def test_a_worker_with_a_run_that_cannot_be_ended_is_replaced(server: Server) -> None:
+    """Its successor starts first, so that no request has to wait."""
+    (worker,) = server.workers()
+    with traffic(server, "things", ROWS, lambda _, row: tiny.price(tiny.ROWS[row]), rate=25) as seen:
+        status, answer = server.call("POST", "/v2/models/stuck/predict", {"rows": [trigger(SIDE)]})
+        assert (status, answer["error"]) == (503, "no response within 3 s")
+        wait_until(lambda: worker not in server.workers(), 10)
+    assert seen.problems == []
+    assert f"worker {worker} has a prediction that cannot be ended" in server.log.read_text()
+
+
+def test_a_silent_worker_is_replaced(server: Server) -> None:
+    wait_until(lambda: len(server.workers()) == 1, 20)
+    (worker,) = server.workers()
+    os.kill(worker, signal.SIGSTOP)
+    wait_until(lambda: worker not in server.workers(), 10)
+    assert server.call("GET", "/v2/health/live", auth=None)[0] == 200
+    assert f"worker {worker} is silent; it is killed" in server.log.read_text()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def head(path: str, length: int) -> bytes:
+    lines = (f"POST {path} HTTP/1.1", "Host: x", f"Authorization: {TOKEN}", f"Content-Length: {length}", "", "")
+    return "\r\n".join(lines).encode()
+
+
+@pytest.mark.slow
+def test_the_end_of_a_server(models: Path, tmp_path: Path) -> None:
+    """Predictions get the grace time, also if they cannot be ended; requests that are not complete do not."""
+    for name, size, at_most in (("stuck", SIDE, 11.0), (None, 0, 4.0)):
+        with running(models, tmp_path / "log", "--workers", "2", "--memory-limit", "500") as server:
+            assert server.call("POST", "/v2/models/stuck/predict", {"rows": ROWS})[0] == 200
+            open_ones = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
+            open_ones[0].sendall(b"GET /v2/health/live HT")
+            open_ones[1].sendall(head("/v2/models/things/predict", 100) + b'{"rows": [')
+            open_ones[2].sendall(head("/v2/repository/models/things/versions", 10_000) + b"x" * 1000)
+            with ThreadPoolExecutor(1) as pool:
+                if name:
+                    pool.submit(server.call, "POST", f"/v2/models/{name}/predict", {"rows": [trigger(size)]})
+                time.sleep(0.5)
+                began = time.monotonic()
+                server.process.send_signal(signal.SIGTERM)
+                assert server.process.wait(timeout=30) == 0
+                assert time.monotonic() - began < at_most
+            for connection in open_ones:
+                connection.close()
+
+
+def test_a_model_that_hangs_when_it_is_loaded(models: Path, tmp_path: Path) -> None:
+    """Others are served; the reason is logged."""
+    copy = shutil.copytree(models, tmp_path / "models")
+    folder = copy / "looping/versions/2"
+    smoke = json.loads((folder / "smoke.json").read_text())
+    smoke["rows"][0]["seats"] = 1e15
+    (folder / "smoke.json").write_text(json.dumps(smoke))
+    sign(folder)
+    Repository(copy).activate("looping", 2, ID)
+    with running(copy, tmp_path / "log") as server:
+        assert server.call("POST", "/v2/models/things/predict", {"rows": ROWS})[0] == 200
+        assert server.call("GET", "/v2/health/ready", auth=None)[0] == 503
+        assert "looping cannot be served: its first smoke row fails within 5 s" in server.log.read_text()
