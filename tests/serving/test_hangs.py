@@ -9,10 +9,12 @@ import shutil
 import signal
 import socket
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ from onnx import helper as h
 
 import tiny_models as tiny
 from model_server import ID, PASSWORD, Server, running
+from needed import not_here
+from serving.test_attacks import packed
 from serving.test_bundle import sign
 from traffic import traffic
 from when_ml_pipeline_meets_hydra.serving import bundling
@@ -217,13 +221,63 @@ def test_the_end_of_a_server(models: Path, tmp_path: Path) -> None:
 def test_a_model_that_hangs_when_it_is_loaded(models: Path, tmp_path: Path) -> None:
     """Others are served; the reason is logged."""
     copy = shutil.copytree(models, tmp_path / "models")
-    folder = copy / "looping/versions/2"
-    smoke = json.loads((folder / "smoke.json").read_text())
-    smoke["rows"][0]["seats"] = 1e15
-    (folder / "smoke.json").write_text(json.dumps(smoke))
-    sign(folder)
+    shutil.rmtree(copy / "looping/versions/2")
+    with_seats(copy / "looping/versions/2", models / "looping/versions/2", 1e15)
     Repository(copy).activate("looping", 2, ID)
     with running(copy, tmp_path / "log") as server:
         assert server.call("POST", "/v2/models/things/predict", {"rows": ROWS})[0] == 200
         assert server.call("GET", "/v2/health/ready", auth=None)[0] == 503
         assert "looping cannot be served: its first smoke row fails within 5 s" in server.log.read_text()
+
+
+def with_seats(folder: Path, version: Path, seats: float) -> bytes:
+    """An archive of a bundle whose first smoke row has so many seats."""
+    shutil.copytree(version, folder)
+    smoke = json.loads((folder / "smoke.json").read_text())
+    smoke["rows"][0]["seats"] = seats
+    (folder / "smoke.json").write_text(json.dumps(smoke))
+    sign(folder)
+    return packed(folder)
+
+
+def test_uploads_that_hang_or_take_all_memory(server: Server, models: Path, tmp_path: Path) -> None:
+    """They are refused after a time; a rollback need not wait for them."""
+    hanging = with_seats(tmp_path / "looping", models / "looping/versions/2", 1e15)
+    with traffic(server, "things", ROWS, lambda _, row: tiny.price(tiny.ROWS[row]), rate=25) as seen:
+        with ThreadPoolExecutor(2) as pool:
+            uploads = [pool.submit(server.upload, "new", hanging) for _ in range(2)]
+            time.sleep(0.5)
+            assert server.upload("new", hanging)[0] == 503
+            assert server.call("POST", "/v2/repository/models/stuck/rollback")[0] == 200
+            assert not any(upload.done() for upload in uploads)
+            for upload in uploads:
+                status, answer = upload.result(30)
+                assert (status, "takes longer than 3 s" in answer["error"]) == (422, True), answer
+        greedy = with_seats(tmp_path / "greedy", models / "greedy/versions/2", 1e9)
+        status, answer = server.upload("new", greedy)
+        assert (status, "more memory for this request than it may use" in answer["error"]) == (422, True), answer
+    assert seen.problems == []
+    assert not (models / "new").exists()
+
+
+def test_a_full_disk_leaves_nothing(models: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(disk)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        not_here(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        content = packed(models / "things/versions/1")
+        with running(disk / "models", tmp_path / "log") as server:
+            assert server.upload("old", content) == (201, {"version": 1})
+            (disk / "full").write_bytes(bytes(disk_usage(disk).free - 8192))
+            before = {path: path.stat().st_ino for path in disk.rglob("*")}
+            changed = with_seats(tmp_path / "other", models / "things/versions/1", 1.0)
+            for name in ("old", "new"):
+                status, answer = server.upload(name, changed)
+                assert (status, answer) == (507, {"error": "the server's disk is full"})
+            assert {path: path.stat().st_ino for path in disk.rglob("*")} == before
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)

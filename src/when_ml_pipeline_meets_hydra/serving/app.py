@@ -27,7 +27,7 @@ def create_app(settings: Settings) -> ASGIApp:
     app = FastAPI(
         title="Model server", version=version, docs_url=None, redoc_url=None, lifespan=lambda _: monitor.running()
     )
-    app.state.loaded = loaded
+    app.state.loaded, app.state.settings = loaded, settings
     app.state.predictor = predictor = Predictor(loaded, settings)
     loaded.load_active_versions()
     for router in (inference.router, index.router, management.router, metrics.router):

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 from when_ml_pipeline_meets_hydra.errors import PipelineError, briefly
-from when_ml_pipeline_meets_hydra.serving.engine import scorer
+from when_ml_pipeline_meets_hydra.serving import checking
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import read_manifest
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Status
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
 log = logging.getLogger(__name__)
+
+CHECK_SECONDS, CHECK_MEMORY = 60, 2048 * checking.MEGABYTE
 
 
 class Source(Protocol):
@@ -77,7 +79,7 @@ class Mirror:
             return
         if not self._has(model, wanted):
             with self._source.downloaded(model, wanted) as folder:
-                scorer.check(folder)
+                checking.check(folder, CHECK_SECONDS, CHECK_MEMORY)
                 self._repository.add(model, folder, self._who, number=wanted)
         self._repository.activate(model, wanted, self._who)
         log.info("%s version %d is active", model, wanted)

@@ -33,7 +33,8 @@ class Logins:
     """Checks passwords, and caches keyed hashes of correct credentials until the users change.
 
     A check takes tens of milliseconds and megabytes on purpose, so only one runs at a time, and an address with too
-    many failures is rejected for the rest of the minute. Cached credentials are not affected.
+    many failures is rejected for the rest of the minute, also where they were sent at once. Cached credentials are not
+    affected.
     """
 
     def __init__(self, users: Users, failures: int) -> None:
@@ -43,7 +44,7 @@ class Logins:
         self._rate = RateLimitItemPerMinute(failures)
         self._failures = FixedWindowRateLimiter(MemoryStorage())
         self._checking = ThreadPoolExecutor(1, thread_name_prefix="password")
-        self._waiting = 0
+        self._waiting, self._turn = 0, asyncio.Lock()
 
     def cached(self, authorization: bytes) -> Account | None:
         """Return the account of these credentials if cached. The time that it takes reveals nothing about passwords."""
@@ -56,21 +57,30 @@ class Logins:
         """Return the account of these credentials, or the error response."""
         if not authorization:
             return UNAUTHORIZED
-        if not self._failures.test(self._rate, address):
-            wait = self._failures.get_window_stats(self._rate, address).reset_time - time.time()
-            return ErrorResponse(429, "too many wrong passwords", {"retry-after": str(max(1, round(wait)))})
+        if refusal := self._too_many_failures(address):
+            return refusal
         if self._waiting >= MAX_WAITING:
             return TOO_MANY_LOGINS
         self._waiting += 1
         try:
-            account = await asyncio.get_running_loop().run_in_executor(self._checking, self._verified, authorization)
+            async with self._turn:  # those before this one may have been too many failures
+                return self._too_many_failures(address) or await self._check(authorization, address)
         finally:
             self._waiting -= 1
+
+    async def _check(self, authorization: bytes, address: str) -> Account | ErrorResponse:
+        account = await asyncio.get_running_loop().run_in_executor(self._checking, self._verified, authorization)
         if account is None:
             FAILED_LOGINS.inc()
             self._failures.hit(self._rate, address)
             return UNAUTHORIZED
         return account
+
+    def _too_many_failures(self, address: str) -> ErrorResponse | None:
+        if self._failures.test(self._rate, address):
+            return None
+        wait = self._failures.get_window_stats(self._rate, address).reset_time - time.time()
+        return ErrorResponse(429, "too many wrong passwords", {"retry-after": str(max(1, round(wait)))})
 
     def _verified(self, authorization: bytes) -> Account | None:
         cache, digest = self._cache, self._digest(authorization)  # replaced if the users change meanwhile

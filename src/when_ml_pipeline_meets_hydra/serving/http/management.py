@@ -7,13 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import IO, Annotated, Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from when_ml_pipeline_meets_hydra.serving.engine import scorer
+from when_ml_pipeline_meets_hydra.serving import checking
 from when_ml_pipeline_meets_hydra.serving.formats import archive
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Status
@@ -28,12 +28,14 @@ from when_ml_pipeline_meets_hydra.serving.http.dependencies import (
 )
 from when_ml_pipeline_meets_hydra.serving.http.protocol import ActivateBody, CanaryBody
 from when_ml_pipeline_meets_hydra.serving.http.responses import documented
+from when_ml_pipeline_meets_hydra.serving.http.settings import UPLOADS_AT_ONCE, Settings
 from when_ml_pipeline_meets_hydra.serving.observations.daily import KEPT_DAYS, Observation
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
 router = APIRouter(prefix="/v2/repository/models", responses=documented(400, 404, 409))
 _statuses = TypeAdapter(Status)
 _observations = TypeAdapter(Observation)
+_UPLOADS = CapacityLimiter(UPLOADS_AT_ONCE)  # apart from the threads of other changes
 TAR = {"type": "string", "format": "binary", "description": "An uncompressed tar of the bundle's files"}
 ContentDigest = Annotated[
     str, Header(alias=archive.DIGEST_HEADER, description="sha-256=:…:, the SHA-256 of the body in base64 (RFC 9530)")
@@ -82,15 +84,16 @@ async def upload(
         if digest.digest() != expected:
             raise BundleRefused(f"the body does not match {archive.DIGEST_HEADER}")
         body.seek(0)
-        version = await run_in_threadpool(_add, body, model, repository, user, run)
+        settings: Settings = request.app.state.settings
+        version = await to_thread.run_sync(_add, body, model, repository, user, run, settings, limiter=_UPLOADS)
     return JSONResponse({"version": version}, status_code=201)
 
 
-def _add(body: IO[bytes], model: str, repository: Repository, user: str, run: str | None) -> int:
+def _add(body: IO[bytes], model: str, repository: Repository, user: str, run: str | None, settings: Settings) -> int:
     with tempfile.TemporaryDirectory(prefix="bundle-") as name:
         folder = Path(name)
         archive.unpack(body, folder)
-        scorer.check(folder)
+        checking.check(folder, settings.timeout, settings.memory_limit)
         return repository.add(model, folder, user, run)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from pydantic_core import to_json
@@ -13,11 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from when_ml_pipeline_meets_hydra.serving.http import metrics
 from when_ml_pipeline_meets_hydra.serving.http.authentication import Logins
 from when_ml_pipeline_meets_hydra.serving.http.responses import ErrorResponse, no_response
-from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
+from when_ml_pipeline_meets_hydra.serving.http.settings import UPLOADS_AT_ONCE, Settings
 
 HEALTH = "/v2/health/"
 MANAGEMENT, UPLOAD = "/v2/repository/", "/versions"
 CHANGES_AT_ONCE = 4
+UPLOAD_SECONDS = 600  # to receive a bundle
 STDERR = 2
 CROSS_SITE = ErrorResponse(403, "cross-site requests are not allowed")
 OVERLOADED = ErrorResponse(503, "too many requests at once", {"retry-after": "1"})
@@ -55,7 +57,7 @@ class Limits:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
-        self._requests = self._changes = 0
+        self._requests = self._changes = self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on requests within the limits."""
@@ -70,6 +72,8 @@ class Limits:
             await UNSUPPORTED_ENCODING.send(send)
         elif length.isdigit() and int(length[:20]) > limit:
             await _too_large(limit).send(send)
+        elif is_upload:
+            await self._upload(scope, _limited(receive, limit), send)
         elif is_change:
             await self._change(scope, _limited(receive, limit), send)
         else:
@@ -103,23 +107,38 @@ class Limits:
         finally:
             self._requests -= 1
 
+    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count uploads by themselves, so that they leave room for other changes, such as a rollback."""
+        if self._uploads >= UPLOADS_AT_ONCE:
+            await OVERLOADED.send(send)
+            return
+        self._uploads += 1
+        try:
+            await self._app(scope, self._timed(receive), send)
+        finally:
+            self._uploads -= 1
+
     async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Apply the timeout to each part of the body only: a change that has started is completed."""
         if self._changes >= CHANGES_AT_ONCE:
             await OVERLOADED.send(send)
             return
+        self._changes += 1
+        try:
+            await self._app(scope, self._timed(receive), send)
+        finally:
+            self._changes -= 1
+
+    def _timed(self, receive: Receive) -> Receive:
+        """Limit the time for the body and between two parts of it only: a change that has started is completed."""
+        end = time.monotonic() + UPLOAD_SECONDS
 
         async def timed_receive() -> Message:
             try:
-                return await asyncio.wait_for(receive(), self._settings.timeout)
+                return await asyncio.wait_for(receive(), min(self._settings.timeout, end - time.monotonic()))
             except TimeoutError:
                 raise self._request_timeout().exception() from None
 
-        self._changes += 1
-        try:
-            await self._app(scope, timed_receive, send)
-        finally:
-            self._changes -= 1
+        return timed_receive
 
     def _request_timeout(self) -> ErrorResponse:
         return ErrorResponse(408, f"no request within {self._settings.timeout:g} s", {"connection": "close"})
@@ -174,7 +193,8 @@ def _log_request(scope: Scope, status: int, size: int, seconds: float) -> None:
     if model:
         line |= {"model": model, "version": version, "rows": rows}
     # One write for the whole line, so that lines of several workers do not mix.
-    os.write(STDERR, to_json(line) + b"\n")
+    with suppress(OSError):  # a full disk, or nobody who reads any more, must not fail requests
+        os.write(STDERR, to_json(line) + b"\n")
 
 
 def _route(scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Send
 
-from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError
+from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError, briefly
 from when_ml_pipeline_meets_hydra.serving.engine.encode import BadRow
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import OutOfMemory
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused
@@ -24,6 +25,7 @@ from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound
 
 log = logging.getLogger(__name__)
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 CODES: dict[type[PipelineError], int] = {NotFound: 404, BundleRefused: 422, BadRow: 422, BadInput: 422}
 DESCRIPTIONS = {
     400: "The body is not JSON, or cannot be split into JSON and binary tensors",
@@ -37,6 +39,7 @@ DESCRIPTIONS = {
     422: "Invalid rows, tensors or bundle",
     429: "Too many wrong passwords",
     503: "Too many requests at once, or no response in time",
+    507: "The server's disk is full",
 }
 
 
@@ -97,13 +100,16 @@ def error_response(problem: Exception) -> ErrorResponse:
         return ErrorResponse(422, f"{first['loc'][-1]}: {first['msg']}")
     if isinstance(problem, ValidationError):
         return _bad_body(problem)
+    if isinstance(problem, OSError) and problem.errno in DISK_FULL:
+        log.error("a request failed: %s", briefly(problem))
+        return ErrorResponse(507, "the server's disk is full")
     log.error("a request failed", exc_info=problem)
     return ErrorResponse(500, "internal server error; see the server's log")
 
 
 def install(app: FastAPI) -> None:
     """Register the exception handlers of an application."""
-    for kind in (PipelineError, HTTPException, RequestValidationError, ValidationError, BadBody, Exception):
+    for kind in (PipelineError, HTTPException, RequestValidationError, ValidationError, BadBody, OSError, Exception):
         app.add_exception_handler(kind, _handle)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from when_ml_pipeline_meets_hydra.serving.http.users import User
 
 MEGABYTE = 1 << 20
+UPLOADS_AT_ONCE = 2  # per worker; each of them is checked in a process of its own
 METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # read by prometheus_client when it is imported
 
 
@@ -32,7 +33,7 @@ class Settings:
         upload_limit: largest body of an upload, in bytes.
         concurrency: concurrent requests of a worker; further ones get a 503 response.
         timeout: seconds in which a request must be received and its response started; for changes of the repository,
-            seconds between two parts of the request's body.
+            seconds between two parts of the request's body, and in which an uploaded bundle has to be checked.
         failed_logins: failed logins that an address may have in a minute, for each worker.
     """
 

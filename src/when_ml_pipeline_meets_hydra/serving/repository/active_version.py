@@ -6,6 +6,7 @@ atomically, before the line in the history: an event that a killed writer did no
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +45,8 @@ def read_pointer(folder: Path) -> Pointer | None:
 def write_pointer(folder: Path, pointer: Pointer) -> None:
     """Switch to ``pointer``, and append its event to the history. The caller must hold the write lock."""
     durable_files.write(folder / POINTER, _pointers.dump_json(pointer))
-    append(folder, pointer.event)
+    with suppress(OSError):  # a full disk: the event is in the pointer, and is appended by the next writer
+        append(folder, pointer.event)
 
 
 def event_now(who: str, run: str | None, action: Action, version: int, why: str | None = None) -> Event:

@@ -12,6 +12,8 @@ lock per model.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -57,6 +59,7 @@ from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
 
 MAX_PREVIOUS = 20  # versions that can be rolled back to
 LOCK_SECONDS = 120
+SPACE_BESIDE = 1 << 16  # bytes that a version needs besides its bundle
 
 
 class NotFound(Refused):
@@ -147,6 +150,8 @@ class Repository:
             Refused: another bundle has that number.
         """
         _, digest = read_manifest(bundle)
+        if not self._folder(model).exists():
+            _check_space(bundle, self.root)
         with self._writing(model) as folder:
             numbers = self.numbers(model)
             for version in (self._version(model, n, verify=True) for n in reversed(numbers)):
@@ -156,7 +161,10 @@ class Repository:
                 raise Refused("model_name", f"another version {number} of '{model}' is in {self.root} already")
             event = event_now(who, run, Action.PUSH, number or max(numbers, default=0) + 1)
             _install(bundle, folder, event)
-            append(folder, event)
+            with suppress(
+                OSError
+            ):  # a full disk: the next writer appends it from the version
+                append(folder, event)
         return event.version
 
     def activate(self, model: str, version: int, who: str, run: str | None = None) -> Status:
@@ -320,15 +328,27 @@ def _activated(before: Pointer | None, version: int, event: Event) -> Pointer:
     return Pointer(active=version, previous=previous[:MAX_PREVIOUS], event=event)
 
 
+def _check_space(bundle: Path, root: Path) -> None:
+    """Raise the error of a full disk before anything of a new model is written."""
+    size = sum((bundle / name).stat().st_size for name in (*FILES, MANIFEST))
+    existing = next(path for path in (root, *root.parents) if path.exists())
+    if shutil.disk_usage(existing).free < size + SPACE_BESIDE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(root))
+
+
 def _install(bundle: Path, folder: Path, event: Event) -> None:
     # The caller holds the lock, so files in this folder were left by a killed process.
     incoming = folder / "incoming"
     shutil.rmtree(incoming, ignore_errors=True)
-    incoming.mkdir()
-    for name in (*FILES, MANIFEST):
-        shutil.copyfile(bundle / name, incoming / name)
-        durable_files.sync(incoming / name)
-    verified(incoming)
-    write_event(incoming, event)
-    incoming.rename(folder / "versions" / str(event.version))
+    try:
+        incoming.mkdir()
+        for name in (*FILES, MANIFEST):
+            shutil.copyfile(bundle / name, incoming / name)
+            durable_files.sync(incoming / name)
+        verified(incoming)
+        write_event(incoming, event)
+        incoming.rename(folder / "versions" / str(event.version))
+    except BaseException:
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise
     durable_files.sync(folder / "versions")
