@@ -17,6 +17,7 @@ from when_ml_pipeline_meets_hydra.planning.plan import Plan
 from when_ml_pipeline_meets_hydra.records.record import Record
 
 if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.composing.job import Composed
     from when_ml_pipeline_meets_hydra.contracts import Artifact
     from when_ml_pipeline_meets_hydra.storage.store import Store
 
@@ -39,6 +40,20 @@ class Prepared:
     is_constant: bool
     unused: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, request: Request, composed: Composed, bound: Bound, plan: Plan) -> Prepared:
+        """Return the run that was composed, bound and planned."""
+        return cls(
+            request=request,
+            bound=bound,
+            plan=plan,
+            hydra=composed.hydra,
+            search_path=composed.search_path,
+            is_constant=composed.is_constant,
+            unused=bound.unused,
+            notes=composed.notes,
+        )
 
     @property
     def home(self) -> Path:

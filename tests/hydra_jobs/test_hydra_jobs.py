@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from conftest import HOME, Cli
 from needed import need
 from small_pipeline import inside, write
-from when_ml_pipeline_meets_hydra.records.record import read_records
+from when_ml_pipeline_meets_hydra.records.record import Record, read_records
 
 HERE = """
 import json, logging, os
@@ -189,6 +189,18 @@ def test_folders_go_where_hydra_is_told(conf: str, own_home: Path) -> None:
     assert [s["output_dir"].startswith(str(Path("sweeps/cars").absolute())) for s in found(own_home)] == [True, True]
     assert inside(*LOOK, "modeling/param=one", conf, "force=[modeling]", "hydra.run.dir=single/${now:%Y}").code == 0
     assert len(list(Path("single").glob("20*/.hydra/config.yaml"))) == 1
+
+
+@pytest.mark.parametrize("words", [("hydra.run.dir=same",), ("hydra.sweep.dir=same", "hydra.sweep.subdir=.", "-m")])
+def test_a_folder_used_twice_has_the_configs_of_the_last_run(conf: str, own_home: Path, words: tuple[str, ...]) -> None:
+    for option in ("two", "one", "two"):  # the last run computes nothing
+        assert inside(*LOOK, f"modeling/param={option}", conf, *words).code == 0
+        for name in ("overrides.yaml", "hydra.yaml"):
+            assert f"modeling/param={option}" in (Path("same") / ".hydra" / name).read_text()
+        config = yaml.safe_load((Path("same") / ".hydra" / "config.yaml").read_text())
+        assert config["m_param"] == next(iter(Record(last_run(own_home)).configs()))[1]["m_param"]
+    assert [f.name for f in Path("same").glob(".*")] == [".hydra"]
+    assert not list(Path("same").glob("*.log")), "nor the log of another run"
 
 
 def test_a_folder_that_cannot_be_worked_out_is_said(conf: str) -> None:

@@ -91,6 +91,18 @@ def test_folders_never_meet_and_are_in_the_order_of_their_beginnings(tmp_path: P
     assert one_by_one == sorted(one_by_one)
 
 
+def test_the_last_run_is_the_last_one_in_any_time_zone(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        for zone in ("Pacific/Kiritimati", "Pacific/Pago_Pago"):  # 14 hours ahead, 11 behind
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            found = small("c=gather")
+            assert find_record(own_home, "last").id == found.record.id
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+
+
 def test_what_is_not_a_run_is_passed_over(own_home: Path) -> None:
     found = small("c=gather")
     (own_home / "runs" / "killed-before-it-began").mkdir()
@@ -231,33 +243,6 @@ def test_runs_diff_of_sweeps_compares_job_by_job() -> None:
     out = inside("runs", "diff", first.record.id, second.record.id).out
     assert "config of fit (job 1): knobs.rounds 2 → 3" in out
     assert "(job 0)" not in out
-
-
-def test_rerun_asks_for_the_same_and_computes_nothing_twice() -> None:
-    first = small("c=gather,fit", "knobs.rounds=3", multirun=True)
-    code, out, err = inside("runs", "rerun", first.record.id)
-    assert code == 0
-    assert "Launching 2 jobs locally" in out
-    assert "2 stored" in err
-    assert steps_run() == {"gather": 1, "fit": 1}
-    code, _, err = inside("runs", "rerun", first.record.id, "knobs.rounds=4")
-    assert code == 0
-    assert "knobs.rounds 3 → 4" in err
-
-
-def test_rerun_asks_for_the_secrets_that_no_record_keeps() -> None:
-    first = small("c=ship", "target.login.phrase=sesame")
-    code, _, err = inside("runs", "rerun", first.record.id)
-    assert code == ExitCode.BAD_INPUT
-    assert "target.login.phrase: a secret, which no record keeps" in err
-    assert inside("runs", "rerun", first.record.id, "target.login.phrase=sesame").code == 0
-
-
-def test_rerun_of_a_failed_run_goes_on() -> None:
-    small("c=fit", "knobs.strict=true")
-    assert inside("runs", "rerun", "last").code == ExitCode.STEP_FAILED
-    assert inside("runs", "rerun", "last", "knobs.strict=false").code == 0
-    assert steps_run() == {"gather": 1, "fit": 3}
 
 
 def test_a_plan_leaves_no_record(own_home: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
+from when_ml_pipeline_meets_hydra.binding.call import DATA, Bound, Call
 from when_ml_pipeline_meets_hydra.binding.code_version import code_version
 from when_ml_pipeline_meets_hydra.binding.hydra_targets import hydra_problems
 from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, implements, keyed, nested_options, several_fields
@@ -68,7 +68,7 @@ def bind(composed: Composed) -> Bound:
 
 def content_of(name: str) -> str:
     """Return the name under which the fingerprint of an option's data stands in the inputs of a step."""
-    return f"{name} (content)"
+    return f"{name}{DATA}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 UNKNOWN_CODE = "unknown "  # begins the version of code that is in no file
 
 
+DATA = " (content)"  # how the fingerprint of an option's data is named in the inputs of a step, after the option
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """One call of a subcommand: function, validated arguments, and the calls whose artifacts it receives (``needs``).

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
+from when_ml_pipeline_meets_hydra.binding.call import DATA, Bound, Call
 from when_ml_pipeline_meets_hydra.binding.settings import Settings
 from when_ml_pipeline_meets_hydra.cache import fingerprint
 from when_ml_pipeline_meets_hydra.composing.environment import HOME, PACKAGES, home
@@ -26,7 +26,7 @@ from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.places import local_path
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
-from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
+from when_ml_pipeline_meets_hydra.records.record import Record, Recorder, data_of
 from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
@@ -191,6 +191,8 @@ def _step_json(outcome: Outcome, home: Path) -> dict[str, Any]:
         "stage": step.call.stage,
         "subcommand": step.call.subcommand,
         "key": step.key,
+        "code": step.inputs["code"],
+        "data": data_of(step.inputs),
         "jobs": list(step.jobs),
         "metrics": dict(outcome.metrics) if outcome.metrics else None,
         "stored": _stored(step.key, home),
@@ -265,9 +267,16 @@ def _step(cached: Mapping[str, Any]) -> Step:
         returns=None,
         is_effect=False,
     )
-    jobs = tuple(cached["jobs"])
+    data = {f"{name}{DATA}": value for name, value in cached["data"].items()}
     return Step(
-        key=cached["key"], call=call, inputs={}, needs={}, after=(), jobs=jobs, action=Action.STORED, reason=REASON
+        key=cached["key"],
+        call=call,
+        inputs={"code": cached["code"], "arguments": data},
+        needs={},
+        after=(),
+        jobs=tuple(cached["jobs"]),
+        action=Action.STORED,
+        reason=REASON,
     )
 
 

@@ -10,7 +10,8 @@ from when_ml_pipeline_meets_hydra.cli.commands.compare import compare_runs
 from when_ml_pipeline_meets_hydra.cli.commands.drift import drift
 from when_ml_pipeline_meets_hydra.cli.commands.graph import graph
 from when_ml_pipeline_meets_hydra.cli.commands.plan import plan
-from when_ml_pipeline_meets_hydra.cli.commands.runs import diff, list_runs, rerun, show
+from when_ml_pipeline_meets_hydra.cli.commands.rerun import rerun
+from when_ml_pipeline_meets_hydra.cli.commands.runs import diff, list_runs, show
 from when_ml_pipeline_meets_hydra.cli.commands.serve import serve
 from when_ml_pipeline_meets_hydra.cli.commands.store import gc, list_results, verify
 from when_ml_pipeline_meets_hydra.cli.commands.users import add_user, list_users, remove_user

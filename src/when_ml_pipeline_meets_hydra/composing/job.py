@@ -25,11 +25,15 @@ NO_SUCH_KEY = "there is no such key"
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The overrides to compose, in Hydra's grammar, and further folders of option files."""
+    """The overrides to compose, in Hydra's grammar, and further folders of option files.
+
+    ``repeats`` is the run, or the file with a config, that a rerun repeats.
+    """
 
     overrides: tuple[str, ...]
     multirun: bool = False
     config_dirs: tuple[str, ...] = ()
+    repeats: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

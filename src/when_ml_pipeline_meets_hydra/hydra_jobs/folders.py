@@ -41,6 +41,7 @@ class JobFolders:
     resolve: Resolve
     _places: dict[int, Path] = field(init=False, default_factory=dict)
     _written: set[int] = field(init=False, default_factory=set)
+    _logs: set[Path] = field(init=False, default_factory=set)
     _texts: dict[tuple[str, int], tuple[Any, str]] = field(init=False, default_factory=dict)
 
     @cached_property
@@ -91,8 +92,8 @@ class JobFolders:
         _write(f"{temporary}/hydra.yaml", self._hydra_text(job, shown, folder))
         try:
             os.rename(temporary, final)  # noqa: PTH104
-        except OSError:  # another run with the same folder was quicker
-            shutil.rmtree(temporary, ignore_errors=True)
+        except OSError:  # it has the configs of another job: of an earlier run that was told the same folder
+            _replace(temporary, final)
 
     def write_multirun(self, first: Job) -> None:
         """Write ``multirun.yaml``, as Hydra's sweepers do."""
@@ -103,10 +104,17 @@ class JobFolders:
         temporary.write_text(dump_yaml(content), encoding="utf-8")
         temporary.replace(folder / "multirun.yaml")
 
-    def link_log(self, job: Job, log: Path) -> None:
-        """Link the log of a job's step into the job's folder, under Hydra's name for it."""
+    def link_log(self, job: Job, log: Path | None) -> None:
+        """Link the log of a job's step into the job's folder, under Hydra's name for it.
+
+        That of an earlier run with the same folder is removed; of several jobs of this run, the first one stays.
+        """
         place = self.of(job) / f"{self.hydra['job']['name']}.log"
-        if place.parent.is_dir() and not place.exists():
+        if place in self._logs or not place.parent.is_dir():
+            return
+        place.unlink(missing_ok=True)
+        if log and log.is_file():
+            self._logs.add(place)
             try:
                 os.link(log, place)
             except OSError:  # another file system
@@ -178,6 +186,17 @@ def _with_run_folder(node: Any, folder: str) -> Any:
     if isinstance(node, list):
         return [_with_run_folder(v, folder) for v in node]
     return node.replace(RUN_FOLDER, folder) if isinstance(node, str) else node
+
+
+def _replace(new: str, old: str) -> None:
+    """Put a folder in the place of another one. Of two runs that do so at once, one wins."""
+    away = f"{new}.old"
+    try:
+        os.rename(old, away)  # noqa: PTH104
+        os.rename(new, old)  # noqa: PTH104
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(away, ignore_errors=True)
 
 
 def _write(file: str, text: str) -> None:

@@ -80,8 +80,7 @@ class Jobs:
         """End the jobs whose own step has ended."""
         for job in self._requesting.get(outcome.step.key, ()):
             self._folders.write(job)
-            if outcome.log and outcome.log.is_file():
-                self._folders.link_log(job, outcome.log)
+            self._folders.link_log(job, outcome.log)
             if self._callbacks:
                 config = self.full_config(job)
                 if outcome.step.key not in self._started:

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,22 +20,21 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.binding.call import DATA
 from when_ml_pipeline_meets_hydra.binding.objective import directions_of
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.records.job_lines import CONFIG, JobLines, encode
 from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.home import make_home
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.binding.call import Bound
-    from when_ml_pipeline_meets_hydra.composing.job import Job
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.masking import Redactor
 
 _LIBRARIES = ("hydra-core", "omegaconf", "pydantic", "polars", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
 _HEAD, _JOBS, _STEPS = "run.json", "jobs.jsonl", "steps.jsonl"
-_CONFIG = ', "config": '  # cannot occur inside a JSON string, where quotes are escaped
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class RunStatus(StrEnum):
@@ -78,13 +77,14 @@ class Recorder:
         """Return the recorder of a new run; ``requested`` maps the number of a job to the key of its own step."""
         make_home(home)
         folder = _new_folder(home / "runs")
-        lines = _JobLines(bound.redactor, bound.secret_keys, requested)
+        lines = JobLines(bound.redactor, bound.secret_keys, requested)
         # The head is written last: if it exists, the jobs do as well.
         durable_files.write_parts(folder / _JOBS, (lines.line(job) for job, _ in bound.calls))
         head = {
             "overrides": [lines.override(o) for o in request.overrides],
             "multirun": request.multirun,
             "config_dirs": list(request.config_dirs),
+            **({"repeats": request.repeats} if request.repeats else {}),
             "versions": _versions(),
             "stages": list(dict.fromkeys(job.stage for job, _ in bound.calls)),
             "job_count": len(bound.calls),
@@ -112,6 +112,8 @@ class Recorder:
             "stage": step.call.stage,
             "subcommand": step.call.subcommand,
             "key": step.key,
+            "code": step.inputs.get("code"),
+            "data": data_of(step.inputs),
             "jobs": step.jobs,
             "status": outcome.status,
             "reason": self._redactor.text(outcome.reason),
@@ -123,7 +125,7 @@ class Recorder:
         self._counts[outcome.status] += 1
         self._metrics |= _stage_metrics(step.call.stage, metrics)
         with self._steps.open("ab") as file:
-            file.write(f"{_encode(line)}\n".encode())
+            file.write(f"{encode(line)}\n".encode())
 
     def discard(self) -> None:
         """Remove the record of a run that could not start."""
@@ -143,36 +145,6 @@ class Recorder:
 
     def _write(self) -> None:
         durable_files.write(self._folder / _HEAD, json.dumps(self._head, indent=2, ensure_ascii=False).encode())
-
-
-class _JobLines:
-    """The lines of ``jobs.jsonl``; config nodes that jobs share are masked and encoded once."""
-
-    def __init__(self, redactor: Redactor, secret: frozenset[str], requested: Mapping[int, str]) -> None:
-        self._requested, self._redactor, self._secret = requested, redactor, secret
-        self._combinations: dict[Sequence[str], int] = {}
-        self._parts: dict[tuple[str, int], tuple[Any, str]] = {}  # with the value, so that its id is not reused
-        self.override = cache(lambda line: redactor.override(line, secret))
-
-    def line(self, job: Job) -> bytes:
-        head = {
-            "number": job.number,
-            "stage": job.stage,
-            "combination": self._combinations.setdefault(job.combination, len(self._combinations)),
-            "key": self._requested.get(job.number),
-            "overrides": [self.override(o) for o in job.overrides],
-            "choices": _choices(job.chosen),
-        }
-        config = ", ".join(f"{_encode(key)}: {self._part(key, value)}" for key, value in job.config.items())
-        return f"{_encode(head)[:-1]}{_CONFIG}{{{config}}}}}\n".encode()
-
-    def _part(self, key: str, value: Any) -> str:
-        found = self._parts.get((key, id(value)))
-        if found is None:
-            if len(self._parts) >= 10_000:
-                self._parts.clear()
-            found = self._parts[key, id(value)] = value, _encode(self._redactor.tree(value, self._secret, key))
-        return found[1]
 
 
 @dataclass(frozen=True)
@@ -222,10 +194,10 @@ class Record:
         """Yield the jobs as JSON values, without their configs.
 
         ``overrides``; ``choices`` (group → option); ``combination``, the same number for jobs that differ in their
-        stage only; ``key`` of the job's own step.
+        stage only; ``key`` of the job's own step; ``variables``, the environment variables of secrets by key.
         """
         for line in _whole_lines(self.folder / _JOBS):
-            yield json.loads(line.partition(_CONFIG)[0] + "}")
+            yield json.loads(line.partition(CONFIG)[0] + "}")
 
     def configs(self, jobs: Collection[int] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield number and resolved config of each job, or of some ``jobs``; secrets masked."""
@@ -267,7 +239,7 @@ def find_record(home: Path, name: str) -> Record:
 
 def _new_folder(runs: Path) -> Path:
     while True:
-        now = datetime.now()
+        now = datetime.now(UTC)  # local time is set back once a year, and differs between hosts
         folder = runs / f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 100:04}"  # sorted by start time
         try:
             folder.mkdir(parents=True)
@@ -314,18 +286,14 @@ def _objective(bound: Bound) -> dict[str, Any]:
     return dict(bound.redactor.tree(dict(objective), bound.secret_keys, "objective"))
 
 
+def data_of(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """The fingerprints of the data in the inputs of a step: config key → digest."""
+    arguments = inputs.get("arguments", {}).items()
+    return {name.removesuffix(DATA): value for name, value in arguments if name.endswith(DATA)}
+
+
 def _stage_metrics(stage: str, metrics: Mapping[str, float] | None) -> dict[str, float]:
     return {f"{stage}.{name}": value for name, value in (metrics or {}).items()}
-
-
-def _choices(chosen: Mapping[str, str]) -> dict[str, str]:
-    """Return the chosen options by group as in overrides: ``fit/knobs``, not ``fit/knobs@fit_sub.knobs``."""
-    found: dict[str, str] = {}
-    for group, option in chosen.items():
-        name = group.partition("@")[0]
-        if name != "c" and not name.startswith("hydra"):
-            found[group if name in found else name] = option
-    return found
 
 
 def _whole_lines(path: Path) -> Iterator[str]:

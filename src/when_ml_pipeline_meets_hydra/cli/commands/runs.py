@@ -1,4 +1,4 @@
-"""``runs``: list, show, compare and repeat recorded runs."""
+"""``runs``: list, show and compare recorded runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from when_ml_pipeline_meets_hydra.cli.output.formatting import metrics_text
 from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.masking import MASK
 from when_ml_pipeline_meets_hydra.records.record import Record, find_record, read_records
 
 RunId = Annotated[str, typer.Argument(help="The run's id, a part of it that is unique, or 'last'")]
@@ -49,7 +48,9 @@ def show(
     out = console(soft_wrap=True)
     head = {k: record.head[k] for k in ("id", "started", "seconds", "folder", "git")}
     requested = " ".join(_arguments(record))
-    out.print(dump_yaml({**head, "status": record.status.value, "requested": requested}), markup=False, end="")
+    repeats = {"repeats": record.head["repeats"]} if "repeats" in record.head else {}
+    shown = {**head, "status": record.status.value, "requested": requested, **repeats}
+    out.print(dump_yaml(shown), markup=False, end="")
     print_rows(("step", "status", "seconds", "why", "metrics"), map(_step_row, record.steps))
     for step in record.steps:
         if step["error"]:
@@ -73,28 +74,6 @@ def diff(a: RunId, b: RunId) -> None:
         out.print(line, markup=False)
     if not lines:
         out.print("no differences")
-
-
-def rerun(
-    run: RunId,
-    overrides: Annotated[list[str] | None, typer.Argument(help="Further overrides, such as secrets")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each event")] = False,
-) -> None:
-    """Repeat a run with the same overrides; stored steps are not computed again."""
-    from when_ml_pipeline_meets_hydra.cli.output import output_observer
-    from when_ml_pipeline_meets_hydra.pipeline import run as run_pipeline
-
-    request = find_record(home(), run).request
-    changed = {o.partition("=")[0].lstrip("+~") for o in overrides or ()}
-    repeated = [o for o in request.overrides if o.partition("=")[0].lstrip("+~") not in changed]
-    if masked := [o.partition("=")[0] for o in repeated if MASK in o]:
-        raise BadInput(
-            *(Problem(key=k, message="a secret, which no record keeps", remedy=f"Give it: {k}=…") for k in masked)
-        )
-    repeated += overrides or ()
-    with output_observer(as_json=as_json) as observer:
-        done = run_pipeline(repeated, multirun=request.multirun, config_dirs=request.config_dirs, observer=observer)
-    raise typer.Exit(int(done.exit_code))
 
 
 def _differences(first: Record, second: Record) -> Iterator[str]:

@@ -101,6 +101,10 @@ class JsonLines(OutputObserver):
             combinations=[row.as_json() for row in compare([run.record]).rows],
         )
 
+    def note(self, text: str) -> None:
+        """Write a note."""
+        self._emit("note", text=self._masks.text(text))
+
     def _emit(self, event: str, **fields: Any) -> None:
         with self._lock:
             self._out.write(f"{_encode({'event': event, **fields})}\n")

@@ -39,6 +39,9 @@ class OutputObserver(RunObserver):
     def close(self) -> None:
         """Release what the observer holds."""
 
+    def note(self, text: str) -> None:
+        """Show a note that belongs to no event of the run."""
+
 
 class PlainLines(OutputObserver):
     """Prints, as Hydra does, job lines and the output of steps on stdout, and messages on stderr.
@@ -113,6 +116,10 @@ class PlainLines(OutputObserver):
             self.message(parts)
         if note:
             self.message(((note, "yellow"),))
+
+    def note(self, text: str) -> None:
+        """Write a note to stderr."""
+        self.message(((text, ""),))
 
     def print(self, text: str) -> None:
         """Write whole lines to stdout."""

@@ -1,0 +1,186 @@
+"""``runs rerun``: repeat a recorded run, or the config of a job that was logged to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from when_ml_pipeline_meets_hydra.composing.environment import home
+from when_ml_pipeline_meets_hydra.composing.job import Composed, Request
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.masking import MASK
+from when_ml_pipeline_meets_hydra.records.record import Record, find_record
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.cli.output.plain_lines import OutputObserver
+    from when_ml_pipeline_meets_hydra.composing.recorded import RecordedJob
+    from when_ml_pipeline_meets_hydra.runs import Run
+
+_FILES = (".yaml", ".yml", ".json")
+_MOST = 20  # differing values that are listed
+
+
+def rerun(
+    run: Annotated[str, typer.Argument(help="A run's id, a unique part of it, 'last', or a YAML file with a config")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Values to set, such as secrets")] = None,
+    as_written: Annotated[
+        bool, typer.Option("--as-written", help="Compose the overrides anew, with the option files as they are now")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each event")] = False,
+) -> None:
+    """Repeat a run with the recorded config of each job, and compare the metrics.
+
+    Stored steps are not computed again.
+    """
+    from when_ml_pipeline_meets_hydra.cli.output import output_observer
+
+    repetition = _repetition(run, overrides or [], as_written=as_written)
+    with output_observer(as_json=as_json) as observer:
+        done = repetition.run(observer)
+    raise typer.Exit(int(done.exit_code))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repetition:
+    """A request, the way in which its jobs are composed, and the record whose metrics are to be reproduced."""
+
+    request: Request
+    compose: Callable[[Request], Composed]
+    record: Record | None = None
+
+    def run(self, observer: OutputObserver) -> Run:
+        """Run it, and report the differences."""
+        from when_ml_pipeline_meets_hydra.pipeline import run_request
+        from when_ml_pipeline_meets_hydra.records.reproduced import reproduction
+
+        notes: list[str] = []
+
+        def compose(request: Request) -> Composed:
+            composed = self.compose(request)
+            if self.record and not request.repeats and not composed.problems:
+                notes.extend(_changed(self.record, composed))
+            for note in notes:
+                observer.note(note)
+            return composed
+
+        done = run_request(self.request, observer, compose)
+        for line in reproduction(self.record, done.record).lines() if self.record else ():
+            observer.note(line)
+        return done
+
+
+def _repetition(run: str, overrides: Sequence[str], *, as_written: bool) -> Repetition:
+    if run.endswith(_FILES):
+        if as_written:
+            message = "a file has no overrides that could be composed anew"
+            raise BadInput(Problem(key="--as-written", message=message))
+        return _of_file(Path(run), overrides)
+    record = find_record(home(), run)
+    return _as_written(record, overrides) if as_written else of_record(record, overrides)
+
+
+def of_record(record: Record, overrides: Sequence[str]) -> Repetition:
+    """Return the repetition of a run with its recorded configs, in which ``overrides`` set values."""
+    recorded = record.request
+    before = Path(record.head["folder"])
+    folders = tuple(entry if "://" in entry else str(before / entry) for entry in recorded.config_dirs)
+    request = Request(
+        overrides=(*_without(recorded.overrides, overrides), *overrides),
+        multirun=recorded.multirun,
+        config_dirs=folders,
+        repeats=record.id,
+    )
+    hydra = [line for line in _without(recorded.overrides, overrides) if line.lstrip("+~").startswith("hydra")]
+    _refuse_masked(hydra)
+    own = [*hydra, *overrides]
+    jobs = recorded_jobs(record)
+    return Repetition(request=request, compose=_recomposing(jobs, f"run {record.id}", own, folders), record=record)
+
+
+def recorded_jobs(record: Record) -> Iterator[RecordedJob]:
+    """Yield the recorded jobs of a run; their home folder is the one of the record."""
+    from when_ml_pipeline_meets_hydra.composing.recorded import RecordedJob
+
+    place = str(record.folder.parent.parent.absolute())
+    for job, (_, config) in zip(record.jobs(), record.configs(), strict=True):
+        yield RecordedJob(
+            number=job["number"],
+            stage=job["stage"],
+            config={**config, "home": place},
+            combination=job["combination"],
+            overrides=tuple(job["overrides"]),
+            choices=job["choices"],
+            variables=job.get("variables", {}),
+        )
+
+
+def _of_file(file: Path, overrides: Sequence[str]) -> Repetition:
+    from when_ml_pipeline_meets_hydra.composing.recorded import read_logged
+
+    job = read_logged(file)
+    job = replace(job, config={**job.config, "home": str(home().absolute())})
+    request = Request(overrides=(f"c={job.stage}", *overrides), repeats=str(file))
+    return Repetition(request=request, compose=_recomposing([job], str(file), overrides, ()))
+
+
+def _recomposing(jobs: Any, place: str, overrides: Sequence[str], folders: Sequence[str]) -> Callable[..., Composed]:
+    def compose(_: Request) -> Composed:
+        from when_ml_pipeline_meets_hydra.composing.recorded import recompose
+
+        return recompose(jobs, place, overrides=overrides, config_dirs=folders)
+
+    return compose
+
+
+def _as_written(record: Record, overrides: Sequence[str]) -> Repetition:
+    from when_ml_pipeline_meets_hydra.cache.compositions import compose
+
+    if str(repeats := record.head.get("repeats", "")).endswith(_FILES):
+        message = f"the run repeats the file {repeats}, which has no overrides that could be composed anew"
+        raise BadInput(Problem(key="--as-written", message=message))
+    recorded = record.request
+    repeated = _without(recorded.overrides, overrides)
+    _refuse_masked(repeated)
+    request = replace(recorded, overrides=(*repeated, *overrides))
+    return Repetition(request=request, compose=compose, record=record)
+
+
+def _changed(record: Record, composed: Composed) -> Iterator[str]:
+    """Yield a line for each value that option files or overrides have changed since the run."""
+    from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
+    from when_ml_pipeline_meets_hydra.records.reproduced import changed_values
+
+    keys, redactor = find_secrets(composed)
+    if len(composed.jobs) != (count := record.head["job_count"]):
+        yield f"Composed anew: {len(composed.jobs)} jobs; run {record.id} had {count}"
+        return
+    lines: dict[str, list[int]] = {}
+    for job in composed.jobs:
+        for line in changed_values(record, job.number, redactor.tree(dict(job.config), keys)):
+            lines.setdefault(line, []).append(job.number)
+    for line, jobs in list(lines.items())[:_MOST]:
+        where = "" if len(jobs) == count else f" (job {', '.join(map(str, jobs[:5]))}{', …' if len(jobs) > 5 else ''})"
+        yield f"Composed anew: {line}{where}"
+    if len(lines) > _MOST:
+        yield f"Composed anew: {len(lines) - _MOST} more values differ"
+
+
+def _without(recorded: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """The recorded overrides, without those of keys that are given anew."""
+    changed = {_key(line) for line in overrides}
+    return [line for line in recorded if _key(line) not in changed]
+
+
+def _refuse_masked(overrides: Sequence[str]) -> None:
+    from when_ml_pipeline_meets_hydra.composing.recorded import NOT_KEPT
+
+    if masked := [_key(line) for line in overrides if MASK in line]:
+        raise BadInput(*(Problem(key=key, message=NOT_KEPT, remedy=f"Give it: {key}=…") for key in masked))
+
+
+def _key(line: str) -> str:
+    return line.partition("=")[0].lstrip("+~")
