@@ -198,10 +198,8 @@ def change_nothing(conf: Path) -> None:
         edit_in_the_search_path,
         edit_what_a_link_leads_to,
         name_another_folder,
-        pytest.param(
-            set_what_chooses_an_option,
-            marks=pytest.mark.skipif(HYDRA_1_4, reason="Hydra 1.4 resolves no ${oc.env:X} in a defaults list"),
-        ),
+        # Hydra 1.4 resolves no ${oc.env:X} in a defaults list.
+        *([] if HYDRA_1_4 else [set_what_chooses_an_option]),
     ],
     ids=lambda change: change.__name__,
 )
