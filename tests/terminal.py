@@ -9,7 +9,7 @@ import signal
 import struct
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyte
@@ -20,7 +20,14 @@ from conftest import PROGRAM
 class Terminal:
     """A program in a terminal of its own; its stdout leads to a file where one is given."""
 
-    def __init__(self, *words: str, columns: int = 100, lines: int = 200, stdout: Path | None = None) -> None:
+    def __init__(
+        self,
+        *words: str,
+        columns: int = 100,
+        lines: int = 200,
+        stdout: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.raw = b""
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
@@ -30,7 +37,7 @@ class Terminal:
                 os.dup2(os.open(stdout, os.O_WRONLY | os.O_CREAT), 1)
             for name in ("COLUMNS", "NO_COLOR"):
                 os.environ.pop(name, None)
-            os.execve(PROGRAM, [str(PROGRAM), *words], {**os.environ, "TERM": "xterm-256color"})
+            os.execve(PROGRAM, [str(PROGRAM), *words], {**os.environ, "TERM": "xterm-256color", **(environment or {})})
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def read_until(self, done: Callable[[Terminal], bool], seconds: float = 120) -> None:

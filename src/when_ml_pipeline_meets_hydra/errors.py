@@ -101,6 +101,14 @@ class Refused(PipelineError):
         return f"{self.key}: {self.message}"
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text of more than ``most`` characters without its middle part, whose length it says."""
+    if len(text) <= most:
+        return text
+    left_out = len(text) - most
+    return f"{text[: most * 3 // 4]} … {left_out:,} characters left out … {text[-(most // 4) :]}"
+
+
 def briefly(error: Exception) -> str:
     """Return the type and message of an error, without the file name of an ``OSError``."""
     return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"

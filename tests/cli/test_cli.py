@@ -86,6 +86,16 @@ def test_a_terminal_gets_paths_in_one_piece() -> None:
     assert f"source.path={path}" in re.sub(r"\x1b\[[0-9;]*m", "", seen.raw.decode())
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "-5", "wide"])
+def test_a_window_without_a_width_shows_the_plan(columns: str) -> None:
+    words = ("plan", "c=modeling")
+    out = inside(*words, env={"COLUMNS": columns}).out
+    assert "preprocessing prepare" in out
+    terminal = Terminal(*words, columns=100, environment={"COLUMNS": columns})
+    assert terminal.finish() == 0
+    assert re.search("preprocessing.*prepare", terminal.text, re.DOTALL)
+
+
 def test_help_of_our_own_commands() -> None:
     for words, texts in {
         ("plan", "--help"): ("--json", "--multirun", "--config-dir"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from small_pipeline import CONF, SMALL, install, small_jobs, write
+from small_pipeline import CONF, SMALL, inside, install, small_jobs, write
 from when_ml_pipeline_meets_hydra.composing import override_grammar
 from when_ml_pipeline_meets_hydra.composing.compose import compose, compose_with_problems
 from when_ml_pipeline_meets_hydra.composing.job import Job
@@ -319,3 +320,20 @@ def test_defaults_lists_may_be_made_by_interpolation(tmp_path: Path) -> None:
     one, two = compose(words, multirun=True, config_dirs=[folder]).jobs
     assert one.config["dataset"]["more"] == {"x": 1}
     assert two.config["dataset"]["more"]["name"] == "param_1"
+
+
+def test_hidden_files_and_links_to_nowhere_are_no_options(tmp_path: Path) -> None:
+    folder = Path(write(tmp_path / "conf", {"modeling/param/mine.yaml": "# @package m_param\n# Mine\nx: 1\n"}))
+    group = folder / "modeling" / "param"
+    (group / ".#mine.yaml").symlink_to("ann@desk.42:1764331200")  # the lock of an editor
+    (group / "._mine.yaml").write_bytes(b"\0\5\26\7")
+    (group / "away.yaml").symlink_to("no_such_file.yaml")
+    (group / "folder.yaml").mkdir()
+    for words in (["--help"], ["c=modeling", "--help"]):
+        done = inside(*words, "--config-dir", str(folder))
+        assert (done.code, done.err) == (0, "")
+        assert not re.search(r"\W#mine|\W_mine|away|folder\.", done.out)
+    jobs = compose(["c=modeling", "modeling/param=glob(*)"], multirun=True, config_dirs=[str(folder)]).jobs
+    names = {job.chosen["modeling/param"] for job in jobs}
+    assert "mine" in names
+    assert names.isdisjoint({".#mine", "._mine", "away", "folder"})

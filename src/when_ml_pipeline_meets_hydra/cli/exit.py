@@ -10,7 +10,7 @@ from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.cli.output.formatting import RESUME_HINT
 from when_ml_pipeline_meets_hydra.composing.environment import home
-from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, PipelineError, Problem, shortened
 from when_ml_pipeline_meets_hydra.storage.home import make_home
 
 _NO_BUG = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
@@ -83,7 +83,7 @@ def _show(error: PipelineError, *, as_json: bool) -> None:
     if isinstance(error, BadInput):
         console(stderr=True, soft_wrap=True).print(Problems(error.problems))
     else:
-        console(stderr=True, soft_wrap=True).print(Text.assemble(("Error ", "bold red"), str(error)))
+        console(stderr=True, soft_wrap=True).print(Text.assemble(("Error ", "bold red"), shortened(str(error), 2_000)))
 
 
 def _print_error(text: str) -> None:
@@ -108,7 +108,7 @@ def _write_traceback(error: Exception, arguments: Sequence[str]) -> Path:
             make_home(folder.parent)
             folder.mkdir(exist_ok=True)
             file = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-            file.write_text(text, encoding="utf-8")
+            file.write_text(shortened(text, 100_000), encoding="utf-8")
         except OSError:
             continue
         return file

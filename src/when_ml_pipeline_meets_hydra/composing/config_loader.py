@@ -91,6 +91,10 @@ class _Repository(ConfigRepository):
                     item[key] = str(value).lower()
         return super()._create_defaults_list(config_path, defaults)
 
+    def get_group_options(self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG) -> list[str]:
+        """The options of a group; a file with a leading dot is none."""
+        return [o for o in super().get_group_options(group_name, results_filter) if not str(o).startswith(".")]
+
     def file_of(self, config_path: str) -> Path | None:
         """The file that an option is read from; None where the option is not a file."""
         for source, folder in self._folders:

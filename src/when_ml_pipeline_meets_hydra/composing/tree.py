@@ -86,13 +86,18 @@ def folder_of(entry: str) -> Path | None:
     return Path(places[0], *below) if places else None
 
 
+def is_option_file(file: Path) -> bool:
+    """Return whether a YAML file is an option: no hidden one, as editors (``.#mine.yaml``) and systems write them."""
+    return not file.name.startswith(".") and file.is_file()
+
+
 def read_options(search_path: Sequence[str] = ()) -> dict[str, dict[str, Option]]:
     """All groups with their options; of equal names the first on the path wins, the program's own come first."""
     groups: dict[str, dict[str, Option]] = {}
     for folder in [PRIMARY, *(f for e in search_path if (f := folder_of(e)) is not None)]:
         for file in sorted(folder.rglob("*.yaml")):
             group = file.parent.relative_to(folder).as_posix()
-            if group != "." and not group.startswith("hydra") and file.is_file():
+            if group != "." and not group.startswith("hydra") and is_option_file(file):
                 option = Option(group=group, name=file.stem, file=file)
                 groups.setdefault(group, {}).setdefault(file.stem, option)
     return groups

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
 from when_ml_pipeline_meets_hydra.execution.step import Locked, Task, compute, log_interruption
+from when_ml_pipeline_meets_hydra.execution.surroundings import exit_is_an_error, keep_random_states
 
 
 class Runner(Protocol):
@@ -41,6 +42,7 @@ class InProcess:
     def __init__(self) -> None:
         self._task: Task | None = None
         self._started = 0.0
+        self._put_back: Callable[[], None] | None = None
 
     @property
     def has_room(self) -> bool:
@@ -55,11 +57,13 @@ class InProcess:
     def start(self, task: Task) -> None:
         """Store the task for ``wait``, which computes it."""
         self._task, self._started = task, time.perf_counter()
+        self._put_back = self._put_back or keep_random_states()
 
     def wait(self, observer: Observer) -> Sequence[Outcome | Locked]:
         """Compute the task and return its outcome."""
         assert self._task is not None
-        found = compute(self._task, observer)
+        with exit_is_an_error():
+            found = compute(self._task, observer)
         self._task = None
         return (found,)
 
@@ -69,4 +73,7 @@ class InProcess:
         return (log_interruption(task, self._started),) if task else ()
 
     def close(self) -> None:
-        """Do nothing."""
+        """Put back the random states of the caller, which may be a notebook."""
+        if self._put_back:
+            self._put_back()
+            self._put_back = None

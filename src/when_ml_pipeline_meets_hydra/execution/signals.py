@@ -15,6 +15,7 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_STATUS = 130
 GRACE_PERIOD = 0.4  # s for an interrupted step to return
+_leave_process = os._exit  # a step may find another one
 _AT_ONCE = 0.2  # s in which several signals count as one: a closed terminal sends two
 
 
@@ -101,7 +102,7 @@ class Interrupts:
                 self._on_forced_exit()
             self.end_processes()
         finally:
-            os._exit(EXIT_STATUS)
+            _leave_process(EXIT_STATUS)
 
 
 def descendants(process: int, *, since: float) -> list[int]:

@@ -16,14 +16,17 @@ from when_ml_pipeline_meets_hydra.binding.bind import content_of
 from when_ml_pipeline_meets_hydra.binding.call import Call
 from when_ml_pipeline_meets_hydra.binding.keys import implements
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
-from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, StepFailed
+from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, StepFailed, shortened
 from when_ml_pipeline_meets_hydra.execution.anchoring import anchored
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.execution.surroundings import restored
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Step
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld
 from when_ml_pipeline_meets_hydra.storage.store import Store
+
+MOST_OF_ERROR, MOST_OF_LOG = 2_000, 100_000  # characters of an error message, and of a traceback in a log
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +80,14 @@ def compute(task: Task, observer: Observer) -> Outcome | Locked:
         return log_failure(task, str(error), Status.FAILED, error.exit_code, started)
     except BaseException as error:  # a panic of a library in Rust, too
         append_to_log(task, traceback.format_exc())
-        text = f"{type(error).__name__}: {error}".rstrip(": ")
-        return log_failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, started)
+        return log_failure(task, _described(error), Status.FAILED, ExitCode.STEP_FAILED, started)
+
+
+def _described(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}".rstrip(": ")
+    except Exception:  # the exception of a user may raise another one when it is shown
+        return f"{type(error).__name__}, which cannot be shown"
 
 
 def log_failure(task: Task, error: str, status: Status, code: ExitCode, started: float) -> Outcome:
@@ -94,7 +103,7 @@ def failed(task: Task, error: str, status: Status, code: ExitCode, started: floa
         status=status,
         reason=task.step.reason,
         seconds=time.perf_counter() - started,
-        error=task.redactor.text(error),
+        error=shortened(task.redactor.text(error), MOST_OF_ERROR),
         exit_code=code,
         log=task.written_log,
     )
@@ -106,11 +115,11 @@ def log_interruption(task: Task, started: float) -> Outcome:
 
 
 def append_to_log(task: Task, text: str) -> None:
-    """Append masked text to the log of a task; errors of the file system are ignored."""
+    """Append masked text, at most 100,000 characters, to the log of a task; errors of the file system are ignored."""
     with suppress(OSError):
         task.log.parent.mkdir(parents=True, exist_ok=True)
         with task.log.open("a", encoding="utf-8") as stream:
-            stream.write(task.redactor.text(text))
+            stream.write(shortened(task.redactor.text(text), MOST_OF_LOG))
 
 
 def _stored(step: Step, store: Store, reason: str) -> Outcome:
@@ -197,7 +206,7 @@ def _call(task: Task, observer: Observer, out: Path) -> Any:
     if "checkpoints" in named:
         checkpoints.mkdir(parents=True, exist_ok=True)
     printed = StepOutput(task, observer)
-    with printed, redirect_stdout(printed), redirect_stderr(printed), task.context:
+    with printed, redirect_stdout(printed), redirect_stderr(printed), restored(printed.write), task.context:
         arguments = call.arguments if str(Path.cwd()) == task.started_in else anchored(call.arguments, task.started_in)
         return call.function(**arguments, **task.received, **named)
 

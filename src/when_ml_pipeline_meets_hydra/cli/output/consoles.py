@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 
@@ -14,17 +14,29 @@ from when_ml_pipeline_meets_hydra.cli.output.formatting import table_lines
 from when_ml_pipeline_meets_hydra.cli.output.streams import has_unicode
 from when_ml_pipeline_meets_hydra.cli.output.tables import Rows
 
+_UNLIMITED, _NARROWEST = 10_000, 40  # characters
 _MANY = 200  # rows; Rich is slow for more
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
     """Return a console as wide as the window; in a pipe nothing is cut or wrapped, unless $COLUMNS sets a width.
 
+    A narrower window than 40 characters wraps the lines itself, since a table for it would be empty.
     With ``soft_wrap`` long lines are not broken, so that a path in them can be copied.
     """
     file = sys.stderr if stderr else sys.stdout
-    is_unlimited = not file.isatty() and "COLUMNS" not in os.environ
-    return Console(file=file, highlight=False, width=10_000 if is_unlimited else None, soft_wrap=soft_wrap)
+    named = os.environ.get("COLUMNS", "")
+    width: int | None = int(named) if named.isdigit() else 0
+    if not width:  # not set, or by a program that does not know it
+        width = _UNLIMITED if not file.isatty() else _window_width(file) if named else None
+    made = Console(file=file, highlight=False, width=width, soft_wrap=soft_wrap)
+    if made.width < _NARROWEST:
+        made.width = _NARROWEST
+    return made
+
+
+def _window_width(file: TextIO) -> int:
+    return os.get_terminal_size(file.fileno()).columns or 80
 
 
 def print_json(content: Any) -> None:
