@@ -342,6 +342,10 @@ def test_agreement(tmp_path: Path, bundles: list[Path]) -> None:
     assert agreement(mine, first.manifest, near, 0.05) == (len(ROWS), len(ROWS))
     assert agreement(mine, first.manifest, near, 0.0) == (len(ROWS), 0)
     assert agreement(mine, first.manifest, far, 0.05) == (len(ROWS), 0)
+    assert first.manifest.spread
+    for part, agreed in ((0.04, len(ROWS)), (0.06, 0)):
+        moved = [Rows(rows.feeds, [rows.outputs[0] + part * first.manifest.spread]) for rows in mine]
+        assert agreement(moved, first.manifest, first, 0.05) == (len(ROWS), agreed), "a part of the target's spread"
     # A column that this version does not know is missing to the other one.
     columns = tuple(column for column in first.manifest.inputs if column.name not in ("maker", "weight"))
     without = {column.name: feeds[column.name] for column in columns}

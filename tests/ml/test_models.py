@@ -12,10 +12,10 @@ import onnx
 import onnxruntime
 import polars as pl
 import pytest
-from sklearn import datasets
+from sklearn import datasets, ensemble
 
 from prepared_tables import prepared, written
-from when_ml_pipeline_meets_hydra import run
+from when_ml_pipeline_meets_hydra import SklearnModel, run
 from when_ml_pipeline_meets_hydra.errors import BadInput, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import (
     ONNX_IR_VERSION,
@@ -24,13 +24,18 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import (
     PreparedData,
     TrainedModel,
 )
+from when_ml_pipeline_meets_hydra.ml.datasets.parquet_file import ParquetFile
 from when_ml_pipeline_meets_hydra.ml.models.gradient_boosting import GradientBoosting
 from when_ml_pipeline_meets_hydra.ml.models.interface import Model
 from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM
 from when_ml_pipeline_meets_hydra.ml.models.linear import Linear
 from when_ml_pipeline_meets_hydra.ml.models.random_forest import RandomForest
+from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
+from when_ml_pipeline_meets_hydra.serving import bundling
+from when_ml_pipeline_meets_hydra.serving.engine import scorer
 from when_ml_pipeline_meets_hydra.stages.modeling import train
+from when_ml_pipeline_meets_hydra.stages.preprocessing import prepare
 
 ENSEMBLES: list[Any] = [
     pytest.param(GradientBoosting, id="gradient_boosting"),
@@ -267,3 +272,27 @@ def test_features_that_say_nothing_give_a_model_that_says_one_thing(kind: type[M
     features = np.zeros((60, 2))
     result = trained(kind(), prepared(tmp_path / "data", features, rng.normal(size=60)), tmp_path / "out")
     assert np.ptp(pl.read_parquet(result.path / "predictions.parquet")["prediction"].to_numpy()) == 0
+
+
+class Bagged(SklearnModel):
+    """An ensemble for which there is no exporter of our own."""
+
+    name = "bagged"
+
+    def fit(self, task: Any, m_param: TrainingParam, features: Any, target: Any, progress: Any) -> Any:
+        return ensemble.BaggingRegressor(random_state=0).fit(features, target)
+
+
+def test_operators_for_trees_of_other_exporters_are_bundled_too(tmp_path: Path) -> None:
+    """They are not in ai.onnx.ml 5; the merged graph is of the version that has them."""
+    frame = pl.DataFrame({"x": range(200), "kind": ["a", "b"] * 100, "y": [1e6 + (k % 13) / 7 for k in range(200)]})
+    frame.write_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "data").mkdir()
+    dataset = ParquetFile(path=tmp_path / "rows.parquet", target="y")
+    data = prepare(dataset, PreparationParam(), out=tmp_path / "data", progress=silent)
+    result = trained(Bagged(), data, tmp_path / "out")
+    (tmp_path / "bundle").mkdir()
+    bundling.build(data, result, tmp_path / "bundle")
+    assert scorer.check(tmp_path / "bundle").predict([{"x": 3, "kind": "a"}]).values[0] == pytest.approx(1e6, abs=2)
+    operators = {node.op_type for node in onnx.load(tmp_path / "bundle" / "model.onnx").graph.node}
+    assert "TreeEnsembleRegressor" in operators

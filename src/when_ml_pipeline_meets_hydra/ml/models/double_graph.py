@@ -33,12 +33,14 @@ def model(
     ``nodes`` compute ``scores`` from ``features`` and the constants ``tensors``.
     """
     made = [*nodes, *_link(link)]
+    used = {name for node in made for name in node.input}
+    constants = {name: value for name, value in {**tensors, "one": np.ones(1)}.items() if name in used}
     graph = helper.make_graph(
         made,
         "estimator",
         [helper.make_tensor_value_info(FEATURES, TensorProto.DOUBLE, ["N", n_features])],
         [helper.make_tensor_value_info(_OUTPUT, TensorProto.DOUBLE, ["N", "K"])],
-        [numpy_helper.from_array(value, name) for name, value in {**tensors, "one": np.ones(1)}.items()],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     versions = [helper.make_opsetid("", ONNX_OPSET), helper.make_opsetid("ai.onnx.ml", ONNX_ML_OPSET)]
     return helper.make_model(graph, opset_imports=versions, ir_version=ONNX_IR_VERSION)
