@@ -35,7 +35,7 @@ def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress:
 def _prepare(
     name: str, table: Table, image: Image | None, p_param: PreparationParam, out: Path, progress: Progress
 ) -> PreparedData:
-    from when_ml_pipeline_meets_hydra.ml.preparation import matrix, resolution, write
+    from when_ml_pipeline_meets_hydra.ml.preparation import matrix, write
     from when_ml_pipeline_meets_hydra.ml.preparation.fit import fit
     from when_ml_pipeline_meets_hydra.ml.preparation.left_out import left_out
     from when_ml_pipeline_meets_hydra.ml.preparation.split import split
@@ -57,8 +57,7 @@ def _prepare(
             f"{name} gives {len(features):,} features, and its images of {image} have {prod(image.shape):,} pixels: "
             "all columns have to be numbers, and p_param.missing_indicator=false where one is missing"
         )
-    names = [table.columns[n.index].name for n in fitted.numbers]
-    for line in resolution.check(names, matrix.lost(parts.train(), rows_train, fitted), p_param.scaling):
+    for line in matrix.check_resolution(parts.train(), rows_train, fitted, p_param.scaling):
         print(line)
     write.write_files(table, parts, fitted, features, out, progress)
     progress(4, 4, "prepared")

@@ -41,20 +41,29 @@ def losses(
     return {k: loss for k, loss in found.items() if loss.part > _BY_CHANCE}
 
 
-def check(names: Sequence[str], found: Mapping[int, Loss], scaling: str) -> list[str]:
-    """Return a line for each column some of whose values coincide as features.
+def check(
+    train: pl.LazyFrame,
+    rows: int,
+    names: Sequence[str],
+    values: Sequence[pl.Expr],
+    features: Sequence[pl.Expr],
+    scaling: str,
+) -> list[str]:
+    """Return a line for each column some of whose ``values`` coincide as ``features``.
 
     Raises:
         StepFailed: more than a tenth of them coincide.
     """
     lines = []
-    for k, loss in found.items():
+    for k, loss in losses(train, rows, values, features).items():
         line = f"{names[k]}: of {loss.before:,} different values (in a sample) {loss.after:,} remain as 32-bit floats"
         if loss.part > _TOO_MANY:
+            numbers = values[k].cast(pl.Float64)
+            low, high = train.select(low=numbers.min(), high=numbers.max()).collect(engine="streaming").row(0)
             other = "standard" if scaling == "robust" else "robust"
             raise StepFailed(
-                f"{line}, since a few values are far from all others. Correct these values, leave out the column, or "
-                f"choose p_param.scaling={other}"
+                f"{line}: its numbers from {low:.4g} to {high:.4g} are too far from each other. Correct those far from "
+                f"all others, leave out the column, or choose p_param.scaling={other}"
             )
         lines.append(line)
     return lines

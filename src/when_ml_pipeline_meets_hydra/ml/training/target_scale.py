@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from when_ml_pipeline_meets_hydra.errors import StepFailed
+
 Array = np.ndarray[Any, Any]
 
 
@@ -19,12 +21,22 @@ class TargetScale:
 
     @classmethod
     def of(cls, target: Array) -> TargetScale:
-        """Return that of the training rows, float64 [N]."""
+        """Return that of the training rows, finite float64 [N].
+
+        Raises:
+            StepFailed: the numbers are too large.
+        """
         # As differences from one of the numbers: sums of large numbers would lose what distinguishes them.
         first = float(target[0])
         offsets = target - first
         center = first + float(np.mean(offsets))
-        spread = float(np.std(offsets))
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = float(np.std(offsets))
+        if not np.isfinite(spread):
+            ends = f"from {target.min():.4g} to {target.max():.4g}"
+            raise StepFailed(
+                f"The target has numbers {ends}, whose squares are too large; correct them, or use a larger unit"
+            )
         return cls(center=center, spread=spread if spread > 0 else 1.0)
 
     def apply(self, target: Array) -> Array:
