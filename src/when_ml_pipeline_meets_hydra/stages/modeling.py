@@ -37,7 +37,9 @@ def train(
     progress: Progress,
     checkpoints: Path | None = None,
 ) -> TrainedModel:
-    """Train a model, export it, and evaluate the exported graph against a naive baseline.
+    """Train a model, evaluate it against a naive baseline, and export it.
+
+    The exported graph is what is evaluated, so that the metrics are those of what is deployed.
 
     Raises:
         StepFailed: the data has a single class, or the exported model's predictions differ.
