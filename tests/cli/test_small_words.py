@@ -208,3 +208,64 @@ def test_a_password_may_stand_there() -> None:
     words = ("c=deployment", "deployment/cluster=http", "cluster.url=http://127.0.0.1:9")
     cluster = prepare(words).plan.steps[-1].call.arguments["cluster"]
     assert cluster.pw.get_secret_value() == "only for # this test"
+
+
+def test_a_first_word_that_is_no_command() -> None:
+    assert "modeling: there is no such command\n      It is a stage: write c=modeling" in inside("modeling").err
+    assert "Did you mean 'plan'?" in inside("plam", "c=modeling").err
+    code, _, err = inside("frobnicate")
+    assert code == ExitCode.BAD_INPUT
+    assert "frobnicate: there is no such command\n      Allowed: c=analysis, c=deployment" in err
+
+
+def test_errors_list_the_options_and_the_keys_and_say_who_has_a_key() -> None:
+    text = refused("c=modeling", "modeling/model=gradient_boostin")
+    assert "Did you mean 'gradient_boosting'? Allowed: cnn, cnn_small, fcn, gradient_boosting, lightgbm, linear" in text
+    text = refused("c=modeling", "modeling/model=cnn", "model.hidden_dim=5")
+    assert "Did you mean 'model.hidden_dims'? Allowed: model.activation, model.channels," in text
+    assert "(modeling/model=cnn); model.hidden_dim is a key of modeling/model=fcn" in text
+
+
+def test_foo_prints_what_it_receives_whatever_the_cluster_is() -> None:
+    code, out, err = inside("c=deployment", "c/deployment_sub=foo")
+    assert code == 0, err
+    assert '"name": "local"' in out
+
+
+def test_help_of_a_choice_shows_what_it_receives_and_the_config() -> None:
+    code, out, err = inside("modeling/model=cnn", "m_param.seed=3", "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith("modeling/model=cnn: A convolutional network")
+    assert "  model.kernel_size=5   a whole number, 1 ≤ x ≤ 64\n" in out
+    config = out.partition("\nConfig\n")[2]
+    assert "  kernel_size: 5\n" in config
+    assert "  seed: 3\n" in config
+    assert "objective.metric" not in out
+
+
+def test_help_shows_null_as_null() -> None:
+    out = inside("c=exptests", "exptests/gates=standard", "gates.tests.baseline.metric=null", "--help").out
+    assert "gates.tests.baseline.metric=null" in out
+
+
+def test_a_note_follows_interpolations(tmp_path: Path) -> None:
+    extra = "# @package _global_\n# Mine\nshared: {rate: 0.1, other: 1}\nknobs: {rate: '${shared.rate}'}\n"
+    conf = ("--config-dir", write(tmp_path / "mine", {"experiment/mine.yaml": extra}))
+    used = inside(*DIR, *conf, "c=fit", "+experiment=mine", "shared.rate=0.3")
+    assert used.code == 0, used.err
+    assert "changes nothing here" not in used.err
+    unused = inside(*DIR, *conf, "c=gather", "+experiment=mine", "shared.rate=0.3")
+    assert "Note: shared.rate=0.3 changes nothing here" in unused.err
+
+
+def test_a_description_is_no_part_of_a_key() -> None:
+    words = [*CSV, "dataset.target='3'"]
+    described = "dataset.columns=[{name: '1', dtype: int, description: %s},{name: '3', dtype: float}]"
+    keys = {prepare([*words, described % text]).plan.steps[0].key for text in ("days", "weeks")}
+    assert len(keys) == 1
+
+
+def test_why_compares_with_the_nearest_earlier_result() -> None:
+    for rate in ("0.1", "0.2"):
+        inside(*DIR, "c=fit", f"knobs.rate={rate}", "knobs.rounds=10" if rate == "0.1" else "knobs.rounds=7")
+    assert "(knobs.rate 0.1 → 0.3)" in inside(*DIR, "c=fit", "knobs.rate=0.3", "knobs.rounds=10").err

@@ -69,7 +69,12 @@ def plan(
     last: Mapping[str, Inputs] | None = None,
     force: Collection[str] = (),
 ) -> Plan:
-    return make_plan(calls, is_stored=lambda k: k in stored, last_inputs=(last or {}).get, force=force)
+    return make_plan(
+        calls,
+        is_stored=lambda k: k in stored,
+        last_inputs=lambda f: [(last or {})[f]] if f in (last or {}) else [],
+        force=force,
+    )
 
 
 def shown(found: Plan) -> list[tuple[str, str]]:

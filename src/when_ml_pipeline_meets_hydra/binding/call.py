@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -112,4 +113,22 @@ class Bound:
         """The overrides without effect, because no call receives their key."""
         received = self.received | {*SETTINGS}
         lines = dict.fromkeys(line for job, _ in self.calls for line in job.values)
-        return tuple(o for o in lines if re.split(r"[.=]", o.lstrip("+~"), maxsplit=1)[0] not in received)
+        tops = {line: re.split(r"[.=]", line.lstrip("+~"), maxsplit=1)[0] for line in lines}
+        if any(top not in received for top in tops.values()):
+            received |= {
+                key for raw in {id(j.raw): j.raw for j, _ in self.calls}.values() for key in _named(raw, received)
+            }
+        return tuple(line for line, top in tops.items() if top not in received)
+
+
+_NAMED = re.compile(r"\$\{\s*\.*([A-Za-z_]\w*)")
+
+
+def _named(raw: Mapping[str, Any], keys: Iterable[str]) -> set[str]:
+    """The top-level keys that the interpolations of some keys refer to, directly or not."""
+    found, todo = set(keys), list(keys)
+    while todo:
+        new = {*_NAMED.findall(json.dumps(raw.get(todo.pop()), default=str))} - found
+        found |= new
+        todo += new
+    return found

@@ -267,10 +267,15 @@ def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
             value=name,
             message="there is no such option",
             origin=f"the override {override.input_line}",
-            remedy=did_you_mean(name, allowed, most=3) if allowed else "The group has no options",
+            remedy=_options_remedy(name, allowed) if allowed else "The group has no options",
         )
     if more := len(wrong[MOST_SHOWN:]):
         yield Problem(key=group, message=f"{more} more of its values are not options either")
+
+
+def _options_remedy(name: str, options: Sequence[str]) -> str:
+    close, every = did_you_mean(name, options, most=3) or "", f"Allowed: {', '.join(sorted(options))}"
+    return every if close.startswith("Allowed") else f"{close} {every}"
 
 
 def _nested_options(group: str, loader: Loader) -> Iterator[str]:
@@ -297,7 +302,7 @@ def _jobs(
         except BadInput as error:
             problems += (replace(p, jobs=(number,)) for p in error.problems)
             continue
-        problems += (replace(p, jobs=(number,)) for p in composed.problems)
+        problems += (replace(_with_owners(p, composed.chosen, loader), jobs=(number,)) for p in composed.problems)
         lines = tuple(str(o.input_line) for o in job_overrides)
         yield Job(
             number=number,
@@ -314,6 +319,32 @@ def _jobs(
             origins=Origins(lambda: loader, composed.choices, lines, Redactor()),
         )
     problems += composer.problems()
+
+
+def _with_owners(problem: Problem, chosen: Mapping[str, str], loader: Loader) -> Problem:
+    """Say which keys the chosen option has, and which other options of its group have the key that it lacks."""
+    top, _, rest = problem.key.partition(".")
+    groups = [g for g in chosen if "@" not in g and not g.startswith(("hydra", f"{STAGES}/"))]
+    group = next((g for g in groups if rest and loader.package(f"{g}/{chosen[g]}") == top), None)
+    if problem.message != NO_SUCH_KEY or group is None:
+        return problem
+    owners = [
+        o for o in loader.options(group) if o != chosen[group] and _has(loader.file_content(f"{group}/{o}"), rest)
+    ]
+    keys = sorted(f"{top}.{k}" for k in loader.file_content(f"{group}/{chosen[group]}") if not k.startswith("_"))
+    close = problem.remedy if (problem.remedy or "").startswith("Did you") else None
+    known = f"Allowed: {', '.join(keys)} ({group}={chosen[group]})" if keys else problem.remedy
+    others = f"{problem.key} is a key of {' and '.join(f'{group}={o}' for o in owners)}" if owners else None
+    text = "; ".join(part for part in (known, others) if part)
+    return replace(problem, remedy=" ".join(part for part in (close, text) if part) or None)
+
+
+def _has(content: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(content, Mapping) or part not in content:
+            return False
+        content = content[part]
+    return True
 
 
 def _group_in_error(error: BaseException, groups: Sequence[Override]) -> str:

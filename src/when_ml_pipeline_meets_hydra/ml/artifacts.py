@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from when_ml_pipeline_meets_hydra.contracts import Artifact, Direction, frozen
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Direction, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.ml.dates import pattern
 
 # Graphs can be merged only if these are equal: the versions of the standard operators, of the operators for trees
@@ -72,7 +72,7 @@ class ListedColumn:
 
     name: Annotated[str, Field(min_length=1, description="Name in the file's header")]
     dtype: Annotated[DType | None, Field(description="Type of its values; null: inferred")] = None
-    description: Annotated[str, Field(description="Meaning, with the unit")] = ""
+    description: Annotated[str, Field(description="Meaning, with the unit"), Unkeyed()] = ""
     format: Annotated[
         str | None, Field(min_length=1, description="How dates are written in texts, as '%d/%m/%Y'; null: found")
     ] = None

@@ -76,7 +76,7 @@ def make_plan(
     calls: Iterable[tuple[Job, Call]],
     *,
     is_stored: Callable[[str], bool],
-    last_inputs: Callable[[str], Inputs | None],
+    last_inputs: Callable[[str], Sequence[Inputs]],
     force: Collection[str] = (),
     damage: Callable[[str], str | None] = lambda _: None,
     objective: Objective | None = None,
@@ -84,7 +84,7 @@ def make_plan(
     """Plan the steps of bound jobs.
 
     ``is_stored(key)`` returns whether a result is stored, ``damage(key)`` what is wrong with it (None: it is whole),
-    ``last_inputs(function)`` the inputs of its latest stored result (for the reasons); ``force`` are the stages to run
+    ``last_inputs(function)`` the inputs of its latest stored results (for the reasons); ``force`` are the stages to run
     again. By ``objective`` the best of the combinations that claim the same place is chosen.
     """
     last_inputs = cache(last_inputs)
@@ -268,7 +268,7 @@ def _decide(
     needed: set[str],
     upstream: Sequence[Step],
     is_stored: Callable[[str], bool],
-    last_inputs: Callable[[str], Inputs | None],
+    last_inputs: Callable[[str], Sequence[Inputs]],
     force: Collection[str],
 ) -> tuple[Action, str]:
     if key not in needed:
@@ -287,9 +287,11 @@ def _decide(
     return Action.RUN, _reason(draft.inputs, last_inputs(draft.inputs["function"]), upstream)
 
 
-def _reason(inputs: Inputs, last: Inputs | None, upstream: Sequence[Step]) -> str:
-    if last is None:
+def _reason(inputs: Inputs, earlier: Sequence[Inputs], upstream: Sequence[Step]) -> str:
+    """Return what has changed since the nearest earlier result: with the same artifacts, and few differences."""
+    if not earlier:
         return "new"
+    last = min(earlier, key=lambda e: _distance(e, inputs))
     changes = list(differences(last["arguments"], inputs["arguments"]))
     if last["artifacts"] != inputs["artifacts"]:
         changes += [f"{s.call.stage} changed" for s in upstream if s.key not in last["artifacts"].values()]
@@ -297,6 +299,12 @@ def _reason(inputs: Inputs, last: Inputs | None, upstream: Sequence[Step]) -> st
         changes.append("its code changed")
     shown = changes if len(changes) <= 4 else [*changes[:3], f"{len(changes) - 3} more changes"]
     return ", ".join(shown) or "its result was removed"
+
+
+def _distance(old: Inputs, new: Inputs) -> tuple[int, int]:
+    artifacts = set(old["artifacts"].items()) ^ set(new["artifacts"].items())
+    changed = sum(1 for _ in differences(old["arguments"], new["arguments"])) + (old["code"] != new["code"])
+    return len(artifacts), changed
 
 
 def differences(old: Any, new: Any, key: str = "") -> Iterator[str]:

@@ -32,6 +32,8 @@ from when_ml_pipeline_meets_hydra.storage.holds import Hold, held_keys, without_
 from when_ml_pipeline_meets_hydra.storage.integrity import ARTIFACT, FILES, INPUTS, LOG
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
 
+MOST_LATEST = 20  # results of a function with which a new step is compared, for the reason why it runs
+
 
 class StoreError(PipelineError):
     """A result is damaged, does not match its key, or cannot be stored."""
@@ -72,11 +74,13 @@ class Store:
         manifest = integrity.read_manifest(folder)
         return manifest and integrity.read_inputs(folder, manifest)
 
-    def last_inputs(self, function: str) -> Mapping[str, Any] | None:
-        """The inputs of the latest stored result of ``function``; None if there is none."""
-        latest = self.root / "latest" / function
-        inputs = self.inputs(latest.read_text().strip()) if latest.is_file() else None
-        return inputs if inputs and {"arguments", "artifacts", "code"} <= inputs.keys() else None
+    def last_inputs(self, function: str) -> tuple[Mapping[str, Any], ...]:
+        """The inputs of the latest stored results of ``function``, the newest first."""
+        found = map(self.inputs, self._latest(self.root / "latest" / function))
+        return tuple(inputs for inputs in found if inputs and {"arguments", "artifacts", "code"} <= inputs.keys())
+
+    def _latest(self, file: Path) -> list[str]:
+        return file.read_text().split() if file.is_file() else []
 
     def load(self, key: str, inputs: Mapping[str, Any], kind: type[Artifact]) -> Artifact:
         """Load a stored artifact. Raises ``StoreError`` if it is damaged or was made from other ``inputs``."""
@@ -215,9 +219,10 @@ class Store:
         _with_parents(final, lambda: temporary.rename(final))
 
     def _set_latest(self, latest: Path, key: str) -> None:
-        """Write the latest key of a function. It may fail, since only the reason of a later step depends on it."""
+        """Write the latest keys of a function. It may fail, since only the reason of a later step depends on it."""
         with suppress(OSError):
-            _with_parents(latest, lambda: latest.write_text(key))
+            keys = [key, *(k for k in self._latest(latest) if k != key)][:MOST_LATEST]
+            _with_parents(latest, lambda: latest.write_text("\n".join(keys)))
 
     def _remove_atomically(self, folder: Path) -> None:
         """Move a result out of the store, then delete it."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from when_ml_pipeline_meets_hydra.cli.arguments import parse_arguments, search_path
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -21,6 +21,8 @@ def run_stages(arguments: list[str]) -> int:
         return code
     args = parse_arguments(arguments)
     overrides = {o.partition("=")[0]: o.partition("=")[2] for o in args.overrides}
+    if args.overrides and "=" not in args.overrides[0] and not args.overrides[0].startswith("~"):
+        raise BadInput(_no_such_command(args.overrides[0], search_path(args)))
     stage = overrides.get("c", "help")
     if args.json and (args.version or args.info or args.cfg or args.help or stage == "help"):
         raise BadInput(Problem(key="--json", message="is only used with a run", remedy="Add c=STAGE"))
@@ -37,11 +39,31 @@ def run_stages(arguments: list[str]) -> int:
         from when_ml_pipeline_meets_hydra.cli.help.stage import show_stage_help
 
         return show_stage_help(args.overrides, args.config_dir, multirun=args.multirun)
+    if args.help and set(overrides) - {"c", "hydra.searchpath"}:
+        from when_ml_pipeline_meets_hydra.cli.commands import inspect
+        from when_ml_pipeline_meets_hydra.cli.help.choices import show_choices_help
+
+        show_choices_help(args)
+        args.cfg = "job"
+        return inspect.show(args)
     if args.help:
         return _general_help(search_path(args))
     if stage == "help" and set(overrides) <= {"c", "hydra.searchpath"}:
         return _overview(search_path(args))
     return _run(args, arguments)
+
+
+def _no_such_command(word: str, folders: Sequence[str]) -> Problem:
+    from when_ml_pipeline_meets_hydra.cli import COMMANDS
+    from when_ml_pipeline_meets_hydra.cli.help.overview import stages_of
+    from when_ml_pipeline_meets_hydra.composing.tree import read_options
+
+    stages = [f"c={stage.name}" for stage in stages_of(read_options(folders))]
+    if f"c={word}" in stages:
+        remedy: str | None = f"It is a stage: write c={word}"
+    else:
+        remedy = did_you_mean(word, [*COMMANDS, *stages])
+    return Problem(key=word, message="there is no such command", remedy=remedy)
 
 
 def _overview(folders: Sequence[str]) -> int:

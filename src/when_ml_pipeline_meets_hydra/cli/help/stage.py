@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.padding import Padding
 from rich.text import Text
 
@@ -19,6 +19,7 @@ from when_ml_pipeline_meets_hydra.composing.job import Job
 from when_ml_pipeline_meets_hydra.masking import Redactor
 
 _LONG = 80  # characters of a value
+_ABSENT = object()  # the value of a key that the config does not have
 _WHOLE: dict[str, Any] = {"no_wrap": True, "overflow": "ignore"}  # a path in it stays in one piece
 
 
@@ -37,14 +38,19 @@ def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, mul
             out.print(Text.assemble(("  receives ", "dim"), (stage, "cyan"), f"'s {kind}"))
         config = masks.tree(dict(job.config), keys)
         for key, hint in described.keys.items():
-            for lines in _entries(key, hint, [], _at(config, key), _masked_origin(job, masks)):
-                out.print(lines, crop=False)
+            show_key(out, job, masks, key, hint, config)
     return 0
+
+
+def show_key(out: Console, job: Job, masks: Redactor, key: str, hint: Any, config: Mapping[str, Any]) -> None:
+    """Print the entries of one config key; ``config`` is that of the job, masked."""
+    for lines in _entries(key, hint, [], _at(config, key), _masked_origin(job, masks)):
+        out.print(lines, crop=False)
 
 
 def _at(config: Any, key: str) -> Any:
     for part in key.split("."):
-        config = config.get(part) if isinstance(config, dict) else None
+        config = config.get(part, _ABSENT) if isinstance(config, dict) else _ABSENT
     return config
 
 
@@ -57,12 +63,12 @@ def _entries(key: str, hint: Any, loc: list[int | str], value: Any, origin: Call
     field = field_schema(hint, loc)
     fields: Mapping[str, Any] = field.get("properties", {})
     if not fields and (loc or not isinstance(value, dict)):
-        yield _entry(key, field.get("default") if value is None else value, field, origin(key))
+        yield _entry(key, field.get("default") if value is _ABSENT else value, field, origin(key))
         return
     values = value if isinstance(value, dict) else {}
     for name in dict.fromkeys([*values, *fields]):
         if name != "_target_" and not fields.get(name, {}).get("chosen"):
-            yield from _entries(f"{key}.{name}", hint, [*loc, name], values.get(name), origin)
+            yield from _entries(f"{key}.{name}", hint, [*loc, name], values.get(name, _ABSENT), origin)
 
 
 def _entry(key: str, value: Any, field: Mapping[str, Any], origin: str) -> Group:

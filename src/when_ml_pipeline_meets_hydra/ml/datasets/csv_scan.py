@@ -55,9 +55,7 @@ class _Block:
     def until(self, end: int) -> _Block:
         """The bytes before ``end``."""
         k = int(np.searchsorted(self.places, end))
-        return _Block(
-            content=self.content[:end], places=self.places[:k], kinds=self.kinds[:k], inside=self.inside[:k]
-        )
+        return _Block(content=self.content[:end], places=self.places[:k], kinds=self.kinds[:k], inside=self.inside[:k])
 
     def records(self, before: int) -> int:
         """The number of records that end before a place."""

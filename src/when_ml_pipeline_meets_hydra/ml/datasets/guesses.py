@@ -38,7 +38,7 @@ _LOOKS: tuple[tuple[str, str], ...] = (
         r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})*(?:,[0-9]+)?",
         "numbers with thousands and a decimal comma: dataset.thousands='.' dataset.decimal=','",
     ),
-    (r"[+-]?[0-9]{1,3}(?:'[0-9]{3})*(?:\.[0-9]+)?", "numbers with thousands: dataset.thousands=\"'\""),
+    (r"[+-]?[0-9]{1,3}(?:'[0-9]{3})*(?:\.[0-9]+)?", 'numbers with thousands: dataset.thousands="\'"'),
     (r"[+-]?[0-9]{1,3}(?: [0-9]{3})*(?:[.,][0-9]+)?", "numbers with thousands: dataset.thousands=' '"),
 )
 # Texts that may differ although they are the same number: leading zeros, and whole numbers beyond 2**53.
@@ -157,9 +157,9 @@ def _is_possible(candidate: _Candidate, count: int, total: int) -> bool:
 def _counted(
     rows: RawRows, frame: pl.LazyFrame, candidates: Sequence[_Candidate], text: Callable[[Located], pl.Expr]
 ) -> dict[_Candidate, int]:
-    counts = frame.select(
-        _as(text(c.where), c, rows).count().alias(str(k)) for k, c in enumerate(candidates)
-    ).collect(engine="streaming")
+    counts = frame.select(_as(text(c.where), c, rows).count().alias(str(k)) for k, c in enumerate(candidates)).collect(
+        engine="streaming"
+    )
     return dict(zip(candidates, counts.row(0), strict=True))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Image
 from when_ml_pipeline_meets_hydra.ml.datasets import contents
@@ -44,7 +44,7 @@ class ScikitLearn:
     name: Annotated[str, Field(min_length=1, description="Name of the data set")]
     load: Annotated[ToyDataset, Field(description="Which of scikit-learn's data sets")]
     target: Annotated[str, Field(min_length=1, description="Name for the column to predict")]
-    description: Annotated[str, Field(description="What the target means, with its unit")] = ""
+    description: Annotated[str, Field(description="What the target means, with its unit"), Unkeyed()] = ""
     image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
 
     def rows(self) -> RawRows:
