@@ -165,3 +165,18 @@ def test_the_record_the_tables_and_json_know_it() -> None:
     err = inside(*words).err
     assert "put run: not chosen (error=3, the best one is error=1 in job 1)" in err
     assert "2 combinations, sorted by error, minimize" in err
+
+
+def test_one_of_an_old_sweep_is_put() -> None:
+    old = run(("c=measure", "+value=3,1,2", *NAMED), multirun=True, config_dirs=[RACE]).record.id
+    assert inside("runs", "rerun", old, "--job", "2", "c=put").code == 0
+    assert steps_run() == {"measure": 3, "put": 1}
+    assert "put 2.0 of one in shelf" in inside("runs", "rerun", old, "--job", "2", "c=put").out
+    assert "the run has the jobs 0 to 2" in inside("runs", "rerun", old, "--job", "3", "c=put").err
+    assert "the run has no objective" in inside("runs", "rerun", old, "--best", "c=put").err
+    assert "none of these jobs deploys anything" in inside("runs", "rerun", old, "--best", "objective.metric=error").err
+    best = inside("runs", "rerun", old, "--best", "c=put", "objective.metric=error")
+    assert best.code == 0, best.err
+    assert "put 1.0 of one in shelf" in best.out
+    assert best.err.count("put run: not chosen") == 2
+    assert steps_run()["measure"] == 3, "nothing is measured again"

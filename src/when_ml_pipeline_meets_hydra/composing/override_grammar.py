@@ -69,7 +69,9 @@ def naming_options(override: Override) -> Override:
         written = str(override.input_line).partition("=")[2].split(",")
         is_exact = value.simple_form and len(written) == len(value.list)
         texts = written if is_exact else map(Override._get_value_element_as_str, value.list)
-        names = [t.strip() if isinstance(v, bool | int | float) else v for v, t in zip(value.list, texts, strict=True)]
+        names: list[Any] = [
+            t.strip() if isinstance(v, bool | int | float) else v for v, t in zip(value.list, texts, strict=True)
+        ]
         return replace(override, _value=replace(value, list=names))
     return override
 

@@ -6,7 +6,6 @@ Option files have no part in the values, only in Hydra's own config and in the o
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from when_ml_pipeline_meets_hydra.composing import resolvers
 from when_ml_pipeline_meets_hydra.composing.compose import compose_with_problems
 from when_ml_pipeline_meets_hydra.composing.config_loader import CompositionError, Loader
+from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.composing.job import VALUE_NEEDED, Composed, Job
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
@@ -190,10 +190,10 @@ def _unmasked(recorded: RecordedJob) -> tuple[dict[str, Any], dict[str, str]]:
     """The config with masked values read from the environment variables that they came from, and its faults."""
     faults: dict[str, str] = {}
 
-    def value(path: str, masked: str) -> str:
+    def unmasked(path: str, masked: str) -> str:
         name = recorded.variables.get(path) if masked == MASK else None
-        if name and name in os.environ:
-            return os.environ[name]
+        if name and (value := variable(name)) is not None:
+            return value
         faults[path] = f"the environment variable {name} is not set" if name else NOT_KEPT
         return MISSING
 
@@ -203,7 +203,7 @@ def _unmasked(recorded: RecordedJob) -> tuple[dict[str, Any], dict[str, str]]:
 
     def leaf(path: str, node: Any) -> Any:
         is_masked = isinstance(node, str) and MASK in node
-        return missing(path) if node == MISSING else value(path, node) if is_masked else node
+        return missing(path) if node == MISSING else unmasked(path, node) if is_masked else node
 
     return {key: _mapped(part, key, leaf) for key, part in recorded.config.items()}, faults
 

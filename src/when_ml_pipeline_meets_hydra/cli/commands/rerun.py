@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ import typer
 
 from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Request
+from when_ml_pipeline_meets_hydra.composing.tree import STAGES
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import MASK
 from when_ml_pipeline_meets_hydra.records.record import Record, find_record
@@ -30,6 +31,13 @@ def rerun(
     as_written: Annotated[
         bool, typer.Option("--as-written", help="Compose the overrides anew, with the option files as they are now")
     ] = False,
+    job: Annotated[
+        int | None, typer.Option("--job", min=0, help="Only this job; with c=STAGE, up to that stage")
+    ] = None,
+    best: Annotated[
+        bool,
+        typer.Option("--best", help="Deploy the best combination of a sweep: --best c=deployment objective.metric=…"),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each event")] = False,
 ) -> None:
     """Repeat a run with the recorded config of each job, and compare the metrics.
@@ -38,7 +46,7 @@ def rerun(
     """
     from when_ml_pipeline_meets_hydra.cli.output import output_observer
 
-    repetition = _repetition(run, overrides or [], as_written=as_written)
+    repetition = _repetition(run, overrides or [], as_written=as_written, selection=Selection(job=job, best=best))
     with output_observer(as_json=as_json) as observer:
         done = repetition.run(observer)
     raise typer.Exit(int(done.exit_code))
@@ -73,18 +81,55 @@ class Repetition:
         return done
 
 
-def _repetition(run: str, overrides: Sequence[str], *, as_written: bool) -> Repetition:
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The jobs of a sweep that are repeated: one of them, or one for each combination, of which the best goes on."""
+
+    job: int | None = None
+    best: bool = False
+
+    def of(self, jobs: Iterable[RecordedJob], stage: str | None, record: Record) -> list[RecordedJob]:
+        """Return the selected jobs, with ``stage`` in place of their own. Raises ``BadInput`` for an unknown job."""
+        found = [job for job in jobs if self.job is None or job.number == self.job]
+        if not found:
+            message = f"the run has the jobs 0 to {record.head['job_count'] - 1}"
+            raise BadInput(Problem(key="--job", value=str(self.job), message=message))
+        if stage is None:
+            return found
+        first = {job.combination: job for job in reversed(found)}
+        return [_up_to(job, stage) for job in sorted(first.values(), key=lambda job: job.number)]
+
+
+def _up_to(job: RecordedJob, stage: str) -> RecordedJob:
+    overrides = (f"{STAGES}={stage}", *(line for line in job.overrides if _key(line) != STAGES))
+    return replace(job, stage=stage, overrides=overrides)
+
+
+def _repetition(run: str, overrides: Sequence[str], *, as_written: bool, selection: Selection) -> Repetition:
+    if selection != Selection() and (as_written or run.endswith(_FILES)):
+        flag = "--best" if selection.best else "--job"
+        raise BadInput(Problem(key=flag, message="is for the recorded jobs of a run, not for a file or --as-written"))
     if run.endswith(_FILES):
         if as_written:
             message = "a file has no overrides that could be composed anew"
             raise BadInput(Problem(key="--as-written", message=message))
         return _of_file(Path(run), overrides)
     record = find_record(home(), run)
-    return _as_written(record, overrides) if as_written else of_record(record, overrides)
+    return _as_written(record, overrides) if as_written else of_record(record, overrides, selection)
 
 
-def of_record(record: Record, overrides: Sequence[str]) -> Repetition:
-    """Return the repetition of a run with its recorded configs, in which ``overrides`` set values."""
+def of_record(record: Record, overrides: Sequence[str], selection: Selection | None = None) -> Repetition:
+    """Return the repetition of a run with its recorded configs, in which ``overrides`` set values.
+
+    ``c=STAGE`` among them is the stage of the selected jobs.
+    """
+    selection = selection or Selection()
+    stage = next((line.partition("=")[2] for line in reversed(overrides) if _key(line) == STAGES), None)
+    if stage and selection == Selection():
+        raise BadInput(Problem(key=STAGES, message="is for a part of the run", remedy="Add --job N or --best"))
+    overrides = [line for line in overrides if _key(line) != STAGES]
+    if selection.best:
+        _check_objective(record, overrides)
     recorded = record.request
     before = Path(record.head["folder"])
     folders = tuple(entry if "://" in entry else str(before / entry) for entry in recorded.config_dirs)
@@ -97,8 +142,26 @@ def of_record(record: Record, overrides: Sequence[str]) -> Repetition:
     hydra = [line for line in _without(recorded.overrides, overrides) if line.lstrip("+~").startswith("hydra")]
     _refuse_masked(hydra)
     own = [*hydra, *overrides]
-    jobs = recorded_jobs(record)
-    return Repetition(request=request, compose=_recomposing(jobs, f"run {record.id}", own, folders), record=record)
+    jobs = selection.of(recorded_jobs(record), stage, record)
+    compose = _recomposing(jobs, f"run {record.id}", own, folders)
+    if selection.best:
+        _check_deployments(request, compose)
+    return Repetition(request=request, compose=compose, record=record)
+
+
+def _check_objective(record: Record, overrides: Sequence[str]) -> None:
+    recorded = record.head.get("objective") or {}
+    if not recorded.get("metric") and not any(_key(line).startswith("objective") for line in overrides):
+        message = "the run has no objective by which the best could be chosen"
+        raise BadInput(Problem(key="--best", message=message, remedy="Name a metric: objective.metric=…"))
+
+
+def _check_deployments(request: Request, compose: Callable[[Request], Composed]) -> None:
+    from when_ml_pipeline_meets_hydra.pipeline import run_request
+
+    plan = run_request(request, None, compose).plan
+    if not any(step.call.claim for step in plan.steps):
+        raise BadInput(Problem(key="--best", message="none of these jobs deploys anything", remedy="Add c=deployment"))
 
 
 def recorded_jobs(record: Record) -> Iterator[RecordedJob]:

@@ -161,9 +161,7 @@ class Repository:
                 raise Refused("model_name", f"another version {number} of '{model}' is in {self.root} already")
             event = event_now(who, run, Action.PUSH, number or max(numbers, default=0) + 1)
             _install(bundle, folder, event)
-            with suppress(
-                OSError
-            ):  # a full disk: the next writer appends it from the version
+            with suppress(OSError):  # a full disk: the next writer appends it from the version
                 append(folder, event)
         return event.version
 
