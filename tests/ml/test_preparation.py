@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -277,7 +277,9 @@ def test_identifiers_are_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPat
     values = [f"id {k}" for k in range(900)] + ["often"] * 100
     data, frame = one_column(values, pl.String())
     exact = fit(frame, data.columns, 1000, PreparationParam(min_frequency=0.01))
-    monkeypatch.setattr("when_ml_pipeline_meets_hydra.ml.preparation.fit.TEXTS_AT_ONCE", 10)
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.ml.preparation.categories.VALUES_AT_ONCE", 0)
+    assert fit(frame, data.columns, 1000, PreparationParam(min_frequency=0.01)) == exact
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.ml.preparation.categories.TEXTS_AT_ONCE", 10)
     assert fit(frame, data.columns, 1000, PreparationParam(min_frequency=0.01)) == exact
     assert exact.categories == (Category(index=0, values=("often",)),)
 
@@ -372,6 +374,10 @@ def test_held_out_rows_teach_nothing(tmp_path: Path) -> None:
     assert unseen.select([f for f in other.features if f.startswith("maker=")]).sum().sum_horizontal().item() == 0
 
 
+def session_of(model: Path) -> Any:
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
 def test_a_graph_that_lies_fails_the_step(tmp_path: Path) -> None:
     data = prepared(InMemory(things()), tmp_path)
     raw_table = table(InMemory(things()).rows())
@@ -379,13 +385,13 @@ def test_a_graph_that_lies_fails_the_step(tmp_path: Path) -> None:
     fitted = fit(parts.train(), raw_table.columns, data.rows_train, PreparationParam())
     raw = parts.test().select("c0", "c1", "c2", "c3").collect()
     model = onnx.load(tmp_path / "preprocessing.onnx")
-    compare(raw, fitted, data.features, tmp_path / "preprocessing.onnx", tmp_path / "test.parquet")
+    compare(raw, fitted, data.features, session_of(tmp_path / "preprocessing.onnx"), tmp_path / "test.parquet")
     constant = [c for c in model.graph.initializer if sum(c.dims) > 1][1]
     changed = onnx.numpy_helper.to_array(constant) + 0.01
     constant.CopyFrom(onnx.numpy_helper.from_array(changed, constant.name))
     onnx.save(model, tmp_path / "lie.onnx")
     with pytest.raises(StepFailed, match="preprocessing differs from test"):
-        compare(raw, fitted, data.features, tmp_path / "lie.onnx", tmp_path / "test.parquet")
+        compare(raw, fitted, data.features, session_of(tmp_path / "lie.onnx"), tmp_path / "test.parquet")
 
 
 def test_too_few_rows_and_no_feature_at_all_are_said(tmp_path: Path) -> None:
@@ -404,3 +410,34 @@ def test_a_csv_file_and_a_parquet_file_of_the_same_table_agree(tmp_path: Path) -
     for name in ("train", "test", "holdout"):
         one, other = (pl.read_parquet(d.path / f"{name}.parquet") for d in (from_csv, from_memory))
         assert one.equals(other)
+
+
+def test_dates_give_what_their_resolution_allows(tmp_path: Path) -> None:
+    start = datetime(2023, 11, 30, 22)
+    frame = pl.DataFrame(
+        {
+            "when": [start + timedelta(hours=7 * k) for k in range(200)],
+            "day": [start.date() + timedelta(days=k) for k in range(200)],
+            "mondays": [date(2024, 1, 1) + timedelta(weeks=k % 4) for k in range(200)],
+            "midnight": [datetime(2024, 1, 1) + timedelta(days=40 * (k % 5)) for k in range(200)],
+            "y": [float((start + timedelta(hours=7 * k)).hour) for k in range(200)],
+        }
+    )
+    data = prepared(InMemory(frame), tmp_path, scaling=Scaling.NONE)
+    assert data.features == (
+        *("when", "when month", "when weekday", "when hour", "day", "day month", "day weekday", "mondays"),
+        *("midnight", "midnight month", "midnight weekday"),
+    )
+    train = pl.read_parquet(tmp_path / "train.parquet")
+    assert train["when hour"].to_list() == train["__target__"].to_list()
+
+
+def test_a_timestamp_has_the_day_of_its_time_zone(tmp_path: Path) -> None:
+    local = [datetime(2024, 3, 31, 0, 30) + timedelta(days=k) for k in range(60)]
+    frame = pl.DataFrame({"when": local, "y": [float(k) for k in range(60)]})
+    zoned = frame.with_columns(pl.col("when").dt.replace_time_zone("Europe/Zurich"))
+    found = table(InMemory(zoned).rows()).frame.collect()
+    assert found["c0"].to_list() == local
+    days = InMemory(zoned).rows()
+    listed = replace(days, columns=(Column(name="when", dtype=DType.DATE),))
+    assert table(listed).frame.collect()["c0"].to_list() == [at.date() for at in local]

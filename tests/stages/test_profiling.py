@@ -101,6 +101,20 @@ def test_a_column_without_values() -> None:
     assert "20 rows, 2 columns described" in out
 
 
+def test_what_stands_out_is_said() -> None:
+    lines = ["name,row,one,copy,kind,price,class"]
+    for k in range(120):
+        kind = "yes" if k % 3 else "no"
+        lines.append(f"n{k},{k + 1},7,{kind},{k % 4},${k % 4 + 1},{'' if k == 5 else kind}")
+    Path("data.csv").write_text("\n".join(lines))
+    code, out, err = inside(*PROFILE, "preprocessing/dataset=csv", "dataset.path=data.csv", "dataset.target=class")
+    assert code == 0, err
+    assert out.splitlines()[1] == (
+        "data: 1 row without target; id-like: name, row; constant: one; suspicion of leakage: copy (gives 100 % of the "
+        "classes by itself); read as texts: price (looks like amounts of money); largest class: 66% of the rows"
+    )
+
+
 def mixed_table(columns: int = 6) -> Table:
     """A table of numbers, texts, dates and truth values, with missing ones among them."""
     kinds: dict[DType, Callable[[int], object]] = {

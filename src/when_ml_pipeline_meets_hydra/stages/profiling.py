@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class Profile(Artifact):
     """The profile of a data set.
 
-    Files: ``profile.json`` (``dataset``, ``rows``, ``task``, and for each column its name, type, share of missing
-    values, number of distinct ones, range and histogram) and ``profile.html``, the same as a self-contained page.
+    Files: ``profile.json`` (``dataset``, ``rows``, ``task``, what stands out as ``remarks``, and for each column its
+    name, type, share of missing values, number of distinct ones, range, histogram, and ``remarks``) and
+    ``profile.html``, the same as a self-contained page.
     """
 
     dataset: str
@@ -44,6 +45,8 @@ def profile(dataset: Dataset, *, out: Path, progress: Progress) -> Profile:
     _write(content, out)
     count = f"{content['rows']:,} rows, {len(content['columns'])} columns"
     print(f"{dataset.name}: {count} described in profile.html and profile.json")
+    if content["remarks"]:
+        print(f"{dataset.name}: {content['remarks']}")
     return Profile(path=out, dataset=dataset.name, rows=content["rows"], columns=len(content["columns"]))
 
 
@@ -51,11 +54,15 @@ def _content(name: str, table: Table, progress: Progress, workers: int | None = 
     """The profile as JSON; the same for any number of ``workers`` (None: as many as Polars has threads)."""
     import polars as pl
 
+    from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
     from when_ml_pipeline_meets_hydra.ml.profiles.parallel import describe_all
+    from when_ml_pipeline_meets_hydra.ml.profiles.remarks import add_remarks, line
 
     rows: int = table.frame.select(pl.len()).collect(engine="streaming").item()
     found = describe_all(table, rows, progress, workers)
-    return {"dataset": name, "rows": rows, "task": table.task.value, "columns": found}
+    remarks = add_remarks(table, rows, found, PreparationParam().min_frequency)
+    content = {"dataset": name, "rows": rows, "task": table.task.value, **remarks, "remarks": line(remarks, found)}
+    return {**content, "columns": found}
 
 
 def _write(content: dict[str, Any], out: Path) -> None:

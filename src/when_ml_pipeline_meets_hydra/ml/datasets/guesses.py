@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -115,16 +115,16 @@ def guess(rows: RawRows, columns: Iterable[Located]) -> dict[int, Guess]:
     columns = list(columns)
     if not columns:
         return {}
-    head = rows.frame.head(_FIRST_ROWS).select(
+    texts = rows.frame.select(
         null_if_missing(pl.nth(w.position), w.physical, rows.reading).alias(str(w.position)) for w in columns
     )
-    first = head.collect(engine="streaming")
+    first = texts.head(_FIRST_ROWS).collect(engine="streaming")
     looked = [_look(where, first[str(where.position)]) for where in columns]
     candidates = [c for at_first in looked for c in at_first.candidates()]
-    early = _counted(rows, first.lazy(), candidates, lambda w: pl.col(str(w.position)))
+    early = _counted(rows, first.lazy(), candidates)
     total = {c.where.position: n for c, n in early.items() if c.dtype is DType.STRING}
     left = [c for c in candidates if _is_possible(c, early[c], total[c.where.position])]
-    counted = _counted(rows, rows.frame, left, lambda w: null_if_missing(pl.nth(w.position), w.physical, rows.reading))
+    counted = _counted(rows, texts, left)
     may_merge = {c.where.position for c, n in counted.items() if c.dtype is None and n}
     by_position: dict[int, dict[_Candidate, int]] = {where.position: {} for where in columns}
     for candidate, n in counted.items():
@@ -154,12 +154,10 @@ def _is_possible(candidate: _Candidate, count: int, total: int) -> bool:
     return count == total or candidate.dtype is None or (count > 0 and candidate.dtype not in (DType.INT, DType.BOOL))
 
 
-def _counted(
-    rows: RawRows, frame: pl.LazyFrame, candidates: Sequence[_Candidate], text: Callable[[Located], pl.Expr]
-) -> dict[_Candidate, int]:
-    counts = frame.select(_as(text(c.where), c, rows).count().alias(str(k)) for k, c in enumerate(candidates)).collect(
-        engine="streaming"
-    )
+def _counted(rows: RawRows, texts: pl.LazyFrame, candidates: Sequence[_Candidate]) -> dict[_Candidate, int]:
+    counts = texts.select(
+        _as(pl.col(str(c.where.position)), c, rows).count().alias(str(k)) for k, c in enumerate(candidates)
+    ).collect(engine="streaming")
     return dict(zip(candidates, counts.row(0), strict=True))
 
 

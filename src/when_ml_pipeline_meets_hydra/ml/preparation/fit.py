@@ -13,13 +13,11 @@ import polars as pl
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Image
 from when_ml_pipeline_meets_hydra.ml.datasets.table import column
 from when_ml_pipeline_meets_hydra.ml.preparation.calendar import Part, part_of, parts
+from when_ml_pipeline_meets_hydra.ml.preparation.categories import categories
 from when_ml_pipeline_meets_hydra.ml.preparation.param import Imputation, PreparationParam, Scaling
 from when_ml_pipeline_meets_hydra.ml.preparation.quantiles import quantiles
 from when_ml_pipeline_meets_hydra.ml.preparation.resolution import losses
 
-# Beyond this many different texts, rare ones are filtered out before the others are counted exactly.
-TEXTS_AT_ONCE = 200_000
-_BUCKETS = 65_536
 _FIRST_ROWS = 1000
 
 
@@ -84,11 +82,6 @@ def number(name: str, dtype: DType, part: Part = Part.VALUE) -> pl.Expr:
     return days.cast(pl.Float64)
 
 
-def text(name: str) -> pl.Expr:
-    """Return a column as texts: a missing value is empty, a boolean is ``true`` or ``false``."""
-    return pl.col(name).cast(pl.String).fill_null("")
-
-
 def fit(
     train: pl.LazyFrame, columns: tuple[Column, ...], rows: int, param: PreparationParam, image: Image | None = None
 ) -> Fitted:
@@ -99,7 +92,7 @@ def fit(
     return Fitted(
         columns=columns,
         numbers=tuple(_with_scales(list(_numbers(train, columns, numeric, rows, param)), shared)),
-        categories=tuple(_categories(train, texts, rows, param)),
+        categories=tuple(Category(index=k, values=v) for k, v in categories(train, texts, rows, param)),
     )
 
 
@@ -188,43 +181,6 @@ def _at(value: float, spread: float) -> float:
     if not (spread and value and math.isfinite(value)):
         return value if math.isfinite(value) else 0.0
     return round(value, 11 - math.floor(math.log10(min(spread, abs(value)))))
-
-
-def _categories(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: PreparationParam) -> Iterator[Category]:
-    if not indices:
-        return
-    distinct = train.select(pl.col(column(k)).approx_n_unique() for k in indices).collect(engine="streaming").row(0)
-    fewest = max(1, math.ceil(rows * param.min_frequency))
-    for group in _passes(indices, distinct):
-        queries = []
-        for k, n_distinct in group:
-            values = train.select(text(column(k)).alias("text"))
-            frequent = values if n_distinct <= TEXTS_AT_ONCE else _without_rare(values, fewest)
-            queries.append(frequent.group_by("text").len().filter(pl.col("len") >= fewest))
-        for (k, _), counted in zip(group, pl.collect_all(queries, engine="streaming"), strict=True):
-            if counted.height > param.max_categories and counted["len"].max() == 1:
-                yield Category(index=k, values=())  # all different, as names and numbers of things are
-                continue
-            top = sorted(counted.iter_rows(), key=lambda row: (-row[1], row[0]))[: param.max_categories]
-            yield Category(index=k, values=tuple(sorted(value for value, _ in top)))
-
-
-def _passes(indices: Sequence[int], distinct: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
-    """Groups of columns, each with its number of different texts, that are counted in one pass over the rows."""
-    group: list[tuple[int, int]] = []
-    for k, n_distinct in zip(indices, distinct, strict=True):
-        if group and sum(n for _, n in group) + n_distinct > TEXTS_AT_ONCE:
-            yield group
-            group = []
-        group.append((k, n_distinct))
-    yield group
-
-
-def _without_rare(values: pl.LazyFrame, fewest: int) -> pl.LazyFrame:
-    """Drop texts with rare hashes, so that counting a column of identifiers needs little memory."""
-    bucket = (pl.col("text").hash() % _BUCKETS).alias("bucket")
-    large = values.group_by(bucket).len().filter(pl.col("len") >= fewest).select("bucket").collect(engine="streaming")
-    return values.with_columns(bucket).join(large.lazy(), on="bucket", how="semi").select("text")
 
 
 def _named(name: str, part: Part) -> str:

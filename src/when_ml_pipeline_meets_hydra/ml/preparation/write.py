@@ -62,11 +62,12 @@ def write_files(
     """
     model = out / "preprocessing.onnx"
     model.write_bytes(graph.build(fitted).SerializeToString(deterministic=True))
+    session = _session(model)
     for done, (part, rows) in enumerate({"train": parts.train(), "test": parts.test()}.items()):
         progress(2 + done, 4, f"writing {part}.parquet")
         write_matrix(rows, table, fitted, names, out / f"{part}.parquet")
         raw = first_rows(rows, table)
-        compare(raw, fitted, names, model, out / f"{part}.parquet")
+        compare(raw, fitted, names, session, out / f"{part}.parquet")
     write_raw(raw, table, out / "holdout.parquet")
     write_summary(parts, table, out / "summary.json")
 
@@ -99,15 +100,18 @@ def write_summary(parts: Split, table: Table, file: Path) -> None:
     file.write_bytes(TypeAdapter(Summary).dump_json(Summary(columns=columns), indent=1))
 
 
-def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], model: Path, written: Path) -> None:
-    """Compare the outputs of the graph for ``raw`` with the first rows of the matrix in ``written``.
+def _session(model: Path) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+
+def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], session: Any, written: Path) -> None:
+    """Compare the outputs of the graph in an onnxruntime ``session`` with the first rows of the matrix in ``written``.
 
     Raises:
         StepFailed: they differ.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     made: Any = session.run(None, matrix.feeds(raw, fitted.columns))[0]
     expected = pl.read_parquet(written, n_rows=raw.height).drop(TARGET_FEATURE).cast(pl.Float32).to_numpy()
     agrees = np.isclose(made, expected, rtol=1e-6, atol=1e-6) if made.shape == expected.shape else np.zeros((1, 1))

@@ -1,0 +1,79 @@
+"""The texts of each column that get a feature, counted on the training rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from when_ml_pipeline_meets_hydra.ml.datasets.table import column
+from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
+
+# Up to this many values are read at once and counted column by column, which is fast for many columns; of more rows,
+# each column is counted in streams.
+VALUES_AT_ONCE, FEWEST_COLUMNS = 4_000_000, 8
+# Beyond this many different texts, rare ones are filtered out before the others are counted exactly.
+TEXTS_AT_ONCE = 200_000
+_BUCKETS = 65_536
+
+
+def text(name: str) -> pl.Expr:
+    """Return a column as texts: a missing value is empty, a boolean is ``true`` or ``false``."""
+    return pl.col(name).cast(pl.String).fill_null("")
+
+
+def categories(
+    train: pl.LazyFrame, indices: Sequence[int], rows: int, param: PreparationParam
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield each column's index and the texts that are frequent enough, sorted; none if all are different."""
+    fewest = max(1, math.ceil(rows * param.min_frequency))
+    at_once = VALUES_AT_ONCE // max(1, rows)
+    few = at_once < min(FEWEST_COLUMNS, len(indices))
+    counts = _streamed(train, indices, fewest) if few else _collected(train, indices, at_once)
+    for k, counted in counts:
+        frequent = counted.filter(pl.col("len") >= fewest)
+        if counted.height > param.max_categories and counted["len"].max() == 1:
+            yield k, ()  # all different, as names and numbers of things are
+            continue
+        top = sorted(frequent.iter_rows(), key=lambda row: (-row[1], row[0]))[: param.max_categories]
+        yield k, tuple(sorted(value for value, _ in top))
+
+
+def _collected(train: pl.LazyFrame, indices: Sequence[int], at_once: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    for start in range(0, len(indices), at_once):
+        group = indices[start : start + at_once]
+        read = train.select(text(column(k)).alias(str(k)) for k in group).collect(engine="streaming")
+        yield from ((k, read[str(k)].alias("text").value_counts(name="len")) for k in group)
+
+
+def _streamed(train: pl.LazyFrame, indices: Sequence[int], fewest: int) -> Iterator[tuple[int, pl.DataFrame]]:
+    if not indices:
+        return
+    distinct = train.select(pl.col(column(k)).approx_n_unique() for k in indices).collect(engine="streaming").row(0)
+    for group in _passes(indices, distinct):
+        queries = []
+        for k, n_distinct in group:
+            values = train.select(text(column(k)).alias("text"))
+            frequent = values if n_distinct <= TEXTS_AT_ONCE else _without_rare(values, fewest)
+            queries.append(frequent.group_by("text").len().filter(pl.col("len") >= fewest))
+        counted = pl.collect_all(queries, engine="streaming")
+        yield from ((k, found) for (k, _), found in zip(group, counted, strict=True))
+
+
+def _passes(indices: Sequence[int], distinct: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
+    """Groups of columns, each with its number of different texts, that are counted in one pass over the rows."""
+    group: list[tuple[int, int]] = []
+    for k, n_distinct in zip(indices, distinct, strict=True):
+        if group and sum(n for _, n in group) + n_distinct > TEXTS_AT_ONCE:
+            yield group
+            group = []
+        group.append((k, n_distinct))
+    yield group
+
+
+def _without_rare(values: pl.LazyFrame, fewest: int) -> pl.LazyFrame:
+    """Drop texts with rare hashes, so that counting a column of identifiers needs little memory."""
+    bucket = (pl.col("text").hash() % _BUCKETS).alias("bucket")
+    large = values.group_by(bucket).len().filter(pl.col("len") >= fewest).select("bucket").collect(engine="streaming")
+    return values.with_columns(bucket).join(large.lazy(), on="bucket", how="semi").select("text")
