@@ -234,3 +234,10 @@ def test_hydras_own_config_is_checked(line: str, message: str) -> None:
 def test_hydras_own_config_is_composed() -> None:
     composed = compose(["c=modeling", "hydra.launcher.n_jobs=3", "hydra.sweep.dir=somewhere"], multirun=True)
     assert (composed.hydra["launcher"]["n_jobs"], composed.hydra["sweep"]["dir"]) == (3, "somewhere")
+
+
+@pytest.mark.parametrize("mark", [",", ";", "|", "%", ":", "."])
+def test_a_single_mark_is_a_value(mark: str) -> None:
+    """In quotes the grammar takes them, too; a shell removes these."""
+    (job,) = compose(["c=modeling", f"+mark={mark}", f"+quoted='{mark}'"]).jobs
+    assert (job.config["mark"], job.config["quoted"]) == (mark, mark)

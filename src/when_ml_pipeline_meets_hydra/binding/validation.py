@@ -228,6 +228,8 @@ def _range(field: Mapping[str, Any]) -> str:
         return f", {'at least' if 'minimum' in field else 'more than'} {low.split()[0]}"
     if low or high:
         return f", {low}x{high}"
+    if field.get("minLength") == field.get("maxLength") == 1:
+        return " of one character"
     if least := field.get("minLength") or field.get("minItems"):
         return (
             ", not empty" if least == 1 else f", at least {least} {'characters' if 'minLength' in field else 'items'}"

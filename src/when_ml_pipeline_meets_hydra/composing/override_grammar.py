@@ -18,6 +18,7 @@ __all__ = ["Override"]
 SEARCH_PATH = "hydra.searchpath"
 
 
+_ONE_MARK = re.compile(r"([^=]+=)([^\w\s\[\](){}'\"\\~$?=])")
 _TILDE = re.compile(r"(?<=[=,\[(])~(?=[/,\])]|$)[^,\[\](){}'\"]*")
 
 
@@ -28,8 +29,13 @@ def parse(line: str) -> Override:
 
 
 def parse_with(parser: OverridesParser, line: str) -> Override:
-    """Parse one override, in which paths may start with ``~``, a character that Hydra's grammar wants in quotes."""
+    """Parse one override, in which paths may start with ``~``, and a value may be a single mark such as ``,`` or ``;``.
+
+    Hydra's grammar wants both in quotes.
+    """
     quoted = _TILDE.sub(lambda path: f"'{path[0]}'", line) if "~" in line else line
+    if mark := _ONE_MARK.fullmatch(line):
+        quoted = f"{mark[1]}'{mark[2]}'"
     override = parser.parse_overrides([quoted])[0]
     return override if quoted == line else replace(override, input_line=line)
 

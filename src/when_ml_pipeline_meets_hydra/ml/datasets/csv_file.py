@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
@@ -37,7 +37,11 @@ class CsvFile:
         tuple[str | int | float, ...] | None,
         Field(description="Texts and numbers that stand for a missing value; null: NA, NaN, nan, null or as trained"),
     ] = None
-    separator: Annotated[str, Field(min_length=1, max_length=1, description="Character between two values")] = ","
+    separator: Annotated[
+        str,
+        BeforeValidator(lambda text: "\t" if text == "\\t" else text),
+        Field(min_length=1, max_length=1, description="Character between two values; \\t is a tab"),
+    ] = ","
     encoding: Annotated[str | None, Field(description="Encoding, as latin-1; null: UTF-8, or as marked")] = None
     decimal: Annotated[
         str | None, Field(min_length=1, max_length=1, description="Mark before decimals; null: a point, or as trained")

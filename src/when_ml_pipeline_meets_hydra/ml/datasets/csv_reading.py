@@ -235,7 +235,9 @@ def _wrong_length(file: Path, number: int, line: int, record: list[str], fields:
     return _refused(
         file,
         f"{row(number)} (line {line}) has {count}, and the header {fields}: {shown!r}",
-        "Correct the row; a value with a separator in it needs quotes, and dataset.separator sets another separator",
+        "Correct the row; a value with a separator in it needs quotes, and dataset.separator sets another separator"
+        if fields > 1
+        else "Is there another separator? dataset.separator=';' for semicolons, '\\t' for tabs",
     )
 
 
