@@ -1,8 +1,9 @@
-"""One scikit-learn pipeline in the formats of the servers: joblib, an MLflow model, and a bundle of ours."""
+"""One scikit-learn pipeline in the formats of the servers: joblib, an MLflow model, ONNX, and a bundle of ours."""
 
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import (
 )
 from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import SklearnModel
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Summary, of_numbers, of_texts
+from when_ml_pipeline_meets_hydra.ml.training.graph import standardise
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 
@@ -63,7 +65,7 @@ def fitted() -> Pipeline:
 
 
 def write(folder: Path) -> Pipeline:
-    """Write the pipeline as ``model.joblib``, and as the active version of a repository ``models`` of ours.
+    """Write the pipeline as ``model.joblib``, ``model.onnx`` and the active version of a repository ``models`` of ours.
 
     Building the bundle verifies its predictions against the pipeline's.
     """
@@ -72,6 +74,7 @@ def write(folder: Path) -> Pipeline:
     built = folder / "bundle"
     built.mkdir()
     bundling.build(_prepared(pipeline, folder / "prepared"), _trained(pipeline, folder / "trained"), built)
+    shutil.copyfile(built / "model.onnx", folder / "model.onnx")
     repository = Repository(folder / "models")
     repository.activate(NAME, repository.add(NAME, built, "benchmark"), "benchmark")
     return pipeline
@@ -120,15 +123,15 @@ def _trained(pipeline: Pipeline, folder: Path) -> TrainedModel:
     folder.mkdir()
     table = pd.DataFrame(rows())
     width = len(pipeline["columns"].get_feature_names_out())
-    graph = SklearnModel().export(pipeline["model"], width)
-    graph.ir_version = ONNX_IR_VERSION
-    graph.graph.output[0].name, old = "prediction", graph.graph.output[0].name
-    for node in graph.graph.node:
-        node.output[:] = ["prediction" if name == old else name for name in node.output]
-    onnx.save(graph, folder / "model.onnx")
+    onnx.save(standardise(SklearnModel().export(pipeline["model"], width), width, None, 0), folder / "model.onnx")
     predicted: np.ndarray[Any, Any] = pipeline.predict(table[[*NUMBERS, TEXT]])
     predictions = pl.DataFrame({"target": table[TARGET].to_numpy(), "prediction": predicted})
     predictions.write_parquet(folder / "predictions.parquet")
     return TrainedModel(
-        path=folder, model="gradient_boosting", task=Task.REGRESSION, metrics={"r2": 1.0}, baseline={"r2": 0.0}
+        path=folder,
+        model="gradient_boosting",
+        task=Task.REGRESSION,
+        metrics={"r2": 1.0},
+        baseline={"r2": 0.0},
+        spread=float(table[TARGET].std()),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -37,6 +38,90 @@ PLAIN = """
     @app.post("/predict")
     def predict(body: Rows) -> dict[str, list[float]]:
         return {"predictions": model.predict(pd.DataFrame(body.rows)).tolist()}
+"""
+# The graph that ours serves, for three servers: what a request of rows becomes, and its predictions.
+GRAPH = f"""
+    from functools import cache
+
+    import numpy as np
+    import onnxruntime
+
+    NUMBERS, TEXT = {NUMBERS!r}, {TEXT!r}
+
+    @cache
+    def session():
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        return onnxruntime.InferenceSession("model.onnx", options, providers=["CPUExecutionProvider"])
+
+    def predictions(rows):
+        feeds = {{name: np.array([[row[name]] for row in rows], dtype=np.float64) for name in NUMBERS}}
+        feeds[TEXT] = np.array([[row[TEXT]] for row in rows], dtype=object)
+        return session().run(["prediction"], feeds)[0].reshape(-1).tolist()
+"""
+THIN = """
+    from fastapi import FastAPI
+    from graph import predictions
+    from pydantic import BaseModel
+
+    app = FastAPI()
+
+    class Rows(BaseModel):
+        rows: list[dict[str, float | str | None]]
+
+    @app.post("/predict")
+    async def predict(body: Rows) -> dict[str, list[float]]:
+        return {"predictions": predictions(body.rows)}
+"""
+LITSERVE = """
+    import sys
+
+    import litserve
+    from graph import predictions
+
+    class Api(litserve.LitAPI):
+        def setup(self, device):
+            pass
+
+        def decode_request(self, request):
+            return request["rows"]
+
+        def predict(self, rows):
+            return predictions(rows)
+
+        def encode_response(self, output):
+            return {"predictions": output}
+
+    if __name__ == "__main__":
+        server = litserve.LitServer(Api(), accelerator="cpu", workers_per_device=%d)
+        options = {"num_api_servers": %d, "log_level": "warning", "generate_client_file": False}
+        server.run(host="127.0.0.1", port=int(sys.argv[1]), **options)
+"""
+KSERVE = """
+    import sys
+
+    import kserve
+    import uvicorn
+    from graph import predictions
+
+    original = uvicorn.Config.__init__
+
+    def on_loopback(self, app, **options):  # the SDK itself listens on all interfaces
+        original(self, app, **{**options, "host": "127.0.0.1"})
+
+    uvicorn.Config.__init__ = on_loopback
+
+    class Model(kserve.Model):
+        def __init__(self):
+            super().__init__("mpg")
+            self.ready = True
+
+        def predict(self, payload, headers=None):
+            return {"predictions": predictions(payload["instances"])}
+
+    if __name__ == "__main__":
+        options = {"enable_grpc": False, "enable_latency_logging": False}
+        kserve.ModelServer(http_port=int(sys.argv[1]), workers=%d, **options).start([Model()])
 """
 BENTO = """
     import bentoml
@@ -122,7 +207,33 @@ OURS = Server(
     headers={"Authorization": TOKEN},
     variables={"WMH_SERVE_PW": PASSWORD},
 )
+GRAPH_FILE = {"graph.py": dedent(GRAPH)}
 OTHERS = (
+    Server(
+        name=f"thin FastAPI + onnxruntime, --workers {WORKERS}",
+        packages=("fastapi", "uvicorn[standard]", "onnxruntime", "numpy"),
+        files={**GRAPH_FILE, "thin.py": dedent(THIN)},
+        command=lambda port: (
+            *("uvicorn", "thin:app", "--port", str(port)),
+            *("--workers", str(WORKERS), "--no-access-log"),
+        ),
+        path="/predict",
+    ),
+    Server(
+        name=f"LitServe, workers_per_device={WORKERS}",
+        packages=("litserve", "onnxruntime", "numpy"),
+        files={**GRAPH_FILE, "served.py": dedent(LITSERVE % (WORKERS, WORKERS))},
+        command=lambda port: ("python", "served.py", str(port)),
+        path="/predict",
+    ),
+    Server(
+        name=f"KServe's SDK, workers={WORKERS}",
+        packages=("kserve", "onnxruntime", "numpy"),
+        files={**GRAPH_FILE, "served.py": dedent(KSERVE % WORKERS)},
+        command=lambda port: ("python", "served.py", str(port)),
+        path="/v1/models/mpg:predict",
+        body=lambda rows: {"instances": rows},
+    ),
     Server(
         name=f"mlflow models serve, --workers {WORKERS}",
         packages=("mlflow", "pandas"),
@@ -166,12 +277,12 @@ def environment(server: Server, below: Path) -> Path:
     """Return the directory of programs of the server's environment; creates it if needed."""
     if not server.packages:
         return Path(sys.executable).parent
-    import sklearn
-
     folder = below / server.packages[0]
     if not (folder / "installed").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        packages = [*server.packages, f"scikit-learn=={sklearn.__version__}"]
+        packages = [*server.packages]
+        if "graph.py" not in server.files:  # it unpickles the pipeline
+            packages.append(f"scikit-learn=={importlib.metadata.version('scikit-learn')}")
         subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", *packages], check=True)
         (folder / "installed").touch()
     return folder / "bin"
@@ -181,7 +292,8 @@ def environment(server: Server, below: Path) -> Path:
 def running(server: Server, programs: Path, folder: Path, port: int, row: Rows) -> Iterator[tuple[str, int]]:
     """Start a server in ``folder``, and yield its URL and process id once it is ready."""
     folder.mkdir()
-    (folder / "model.joblib").symlink_to(folder.parent / "model.joblib")
+    for name in ("model.joblib", "model.onnx"):
+        (folder / name).symlink_to(folder.parent / name)
     for name, content in server.files.items():
         (folder / name).write_text(content)
     if "settings.json" in server.files:  # MLServer reads its port from there

@@ -46,17 +46,17 @@ def trigger(size: float) -> dict[str, Any]:
 
 def loop(graph: onnx.GraphProto) -> None:
     """Add as many rounds of a loop as there are seats."""
-    scalar = [h.make_tensor_value_info("t", T.FLOAT, None)]
+    scalar = [h.make_tensor_value_info("t", T.DOUBLE, None)]
     body = h.make_graph(
         [h.make_node("Identity", ["go"], ["go_on"]), h.make_node("Add", ["s", "zero"], ["t"])],
         "body",
         [
             h.make_tensor_value_info("i", T.INT64, []),
             h.make_tensor_value_info("go", T.BOOL, []),
-            h.make_tensor_value_info("s", T.FLOAT, None),
+            h.make_tensor_value_info("s", T.DOUBLE, None),
         ],
         [h.make_tensor_value_info("go_on", T.BOOL, []), *scalar],
-        [onnx.numpy_helper.from_array(np.zeros(1, np.float32), "zero")],
+        [onnx.numpy_helper.from_array(np.zeros(1), "zero")],
     )
     graph.node.append(h.make_node("Loop", ["count", "", "plain"], ["prediction"], body=body))
 
@@ -66,7 +66,8 @@ def memory(graph: onnx.GraphProto) -> None:
     graph.node.append(h.make_node("Reshape", ["count", "one"], ["shape"]))
     graph.node.append(h.make_node("ConstantOfShape", ["shape"], ["many"]))
     graph.node.append(h.make_node("ReduceSum", ["many"], ["sum"], keepdims=0))
-    graph.node.append(h.make_node("Add", ["plain", "sum"], ["prediction"]))
+    graph.node.append(h.make_node("Cast", ["sum"], ["sum_64"], to=T.DOUBLE))
+    graph.node.append(h.make_node("Add", ["plain", "sum_64"], ["prediction"]))
 
 
 def long_operator(graph: onnx.GraphProto) -> None:
@@ -76,7 +77,8 @@ def long_operator(graph: onnx.GraphProto) -> None:
     graph.node.append(h.make_node("ConstantOfShape", ["shape"], ["square"]))
     graph.node.append(h.make_node("MatMul", ["square", "square"], ["product"]))
     graph.node.append(h.make_node("ReduceSum", ["product"], ["sum"], keepdims=0))
-    graph.node.append(h.make_node("Add", ["plain", "sum"], ["prediction"]))
+    graph.node.append(h.make_node("Cast", ["sum"], ["sum_64"], to=T.DOUBLE))
+    graph.node.append(h.make_node("Add", ["plain", "sum_64"], ["prediction"]))
 
 
 def bundle(folder: Path, change: Callable[[onnx.GraphProto], None]) -> Path:

@@ -24,6 +24,7 @@ from when_ml_pipeline_meets_hydra.execution.surroundings import restored
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Step
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld
+from when_ml_pipeline_meets_hydra.storage.shared_files import share
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
 MOST_OF_ERROR, MOST_OF_LOG = 2_000, 100_000  # characters of an error message, and of a traceback in a log
@@ -138,7 +139,11 @@ def _compute(task: Task, observer: Observer, started: float) -> Outcome | Locked
             raise StepFailed("its parameter 'checkpoints' is for steps whose result is stored")
         if "out" in step.call.specials:
             task.out.mkdir(parents=True, exist_ok=True)
-        return _done(task, started, _call(task, observer, task.out))
+        try:
+            result = _call(task, observer, task.out)
+        finally:
+            share(task.out, store.root)  # equal bundles of several deployments take the room of one
+        return _done(task, started, result)
     assert step.call.returns is not None
     if "run_id" in step.call.specials:
         raise StepFailed("its parameter 'run_id' is for effects: what is stored belongs to no run")

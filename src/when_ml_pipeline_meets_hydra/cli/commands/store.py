@@ -11,6 +11,7 @@ import typer
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json, print_rows
 from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.storage.shared_files import unreferenced
 from when_ml_pipeline_meets_hydra.storage.store import Store, Stored
 
 
@@ -46,7 +47,7 @@ def gc(
 ) -> None:
     """Remove unfinished results of failed or killed runs, and results that were not used for long.
 
-    What a running run needs is spared.
+    What a running run needs is spared. Files that only removed records have had, such as bundles, are removed as well.
     """
     store = _store()
     left = store.unfinished(remove=not dry_run)
@@ -54,9 +55,11 @@ def gc(
     old = [r for r in store.results() if limit is not None and r.used < limit]
     if not dry_run:
         old = [result for result in old if store.remove(result.key)]
+    files = list(unreferenced(store.root, remove=not dry_run))
     verb = "would be removed" if dry_run else "removed"
     size = _size(sum(r.size for r in old))
-    console(soft_wrap=True).print(f"{len(left)} unfinished and {len(old)} results ({size}) {verb}")
+    also = f", {len(files)} files of removed records ({_size(sum(files))})" if files else ""
+    console(soft_wrap=True).print(f"{len(left)} unfinished and {len(old)} results ({size}){also} {verb}")
 
 
 def _row(result: Stored) -> tuple[str, ...]:
