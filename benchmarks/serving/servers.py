@@ -103,7 +103,9 @@ KSERVE = """
     import kserve
     import uvicorn
     from graph import predictions
+    from kserve.protocol.rest.multiprocess.server import RESTServerProcess
 
+    RESTServerProcess.ping.__defaults__ = (60,)  # workers that import for longer than 5 s are killed otherwise
     original = uvicorn.Config.__init__
 
     def on_loopback(self, app, **options):  # the SDK itself listens on all interfaces
