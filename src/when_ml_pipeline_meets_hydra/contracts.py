@@ -135,6 +135,19 @@ class Artifact:
 
 
 @runtime_checkable
+class Approval(Protocol):
+    """An artifact that approves of the artifacts that its step received, or refuses them, as quality gates do.
+
+    After a refusal the step counts as failed, with the exit code of a refusal, although its result is stored. Until a
+    later approval of the same artifacts, no effect may use them.
+    """
+
+    @property
+    def refusal(self) -> str | None:
+        """Why they are refused; None if they are approved."""
+
+
+@runtime_checkable
 class Fingerprinted(Protocol):
     """An option that refers to data outside the config, such as a file."""
 

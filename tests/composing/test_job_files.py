@@ -11,6 +11,7 @@ import pytest
 
 from small_pipeline import inside, write
 from when_ml_pipeline_meets_hydra import run
+from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.pipeline import prepare
 
 CONF = Path(__file__).parents[2] / "docs" / "examples" / "jobs" / "conf"
@@ -97,7 +98,8 @@ def test_a_job_is_a_run_of_the_api_too(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("DATA_URI", str(tmp_path))
     numbers(tmp_path / "numbers_cropped_split")
     done = run(["c=exptests", JOB, "gates.tests.accuracy.min=1.0"], config_dirs=[CONF])
-    assert done.exit_code == 0, "a model that fails its gates is no failure of the step"
+    assert done.exit_code == ExitCode.REFUSED
+    assert done.record.status == "failed"
     verdict = json.loads((done.artifact("exptests").path / "gates.json").read_text())
     assert verdict["passed"] is False
     assert [g["gate"] for g in verdict["gates"] if not g["passed"]] == ["accuracy"]

@@ -18,12 +18,13 @@ from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.deploy.clusters.local import Local
 from when_ml_pipeline_meets_hydra.deploy.gates.baseline import BetterThanNaive
 from when_ml_pipeline_meets_hydra.deploy.gates.files import FilesPresent
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult, Gates
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult, Gates, Rows
 from when_ml_pipeline_meets_hydra.deploy.gates.leakage import NoLeakage
 from when_ml_pipeline_meets_hydra.deploy.gates.metric import MetricBound
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted, Verdict
+from when_ml_pipeline_meets_hydra.records.record import find_record
 from when_ml_pipeline_meets_hydra.stages.exptests import check
 
 CHAIN = "c=preprocessing,modeling,prediction,analysis,exptests,deployment"
@@ -42,7 +43,8 @@ def candidate(
     rng = np.random.default_rng(0)
     data = data or prepared(folder / "data", rng.normal(size=(40, 2)), rng.normal(size=40))
     model = TrainedModel(path=folder, model="m", task=data.task, metrics=metrics, baseline=dict.fromkeys(metrics, 0.5))
-    said = Predicted(path=folder, rows_of="rows", task=data.task, rows=10, known=10, held_out=True, scores=scores or {})
+    more = {"rows": 10, "known": 10, "scores": scores or {}}
+    said = Predicted(path=folder, rows_of="rows", task=data.task, held_out=False, **more)
     return Candidate(preprocessing=data, modeling=model, prediction=said)
 
 
@@ -65,8 +67,17 @@ def test_a_metric_lies_within_bounds(gate: MetricBound, passed: bool, tmp_path: 
     assert answer.found == {"r2": 0.8, "rmse": 3.0}.get(gate.metric)
 
 
-def test_the_metrics_of_the_predictions_count_where_there_are_some(tmp_path: Path) -> None:
-    assert not MetricBound(metric="r2", min=0.7).judge(candidate(tmp_path, scores={"r2": 0.6}, r2=0.8)).passed
+def test_a_gate_judges_the_held_out_rows_unless_it_is_told_otherwise(tmp_path: Path) -> None:
+    easy = candidate(tmp_path, scores={"r2": 0.9}, r2=0.6)
+    on_held_out = MetricBound(metric="r2", min=0.7).judge(easy)
+    assert on_held_out.why == "r2 is 0.6 on the 10 held-out rows, less than 0.7"
+    on_others = MetricBound(metric="r2", min=0.7, rows=Rows.PREDICTED).judge(easy)
+    assert on_others.passed
+    assert on_others.why == "r2 is 0.9 on the 10 rows of rows with a target, at least 0.7"
+    assert (on_held_out.rows, on_others.rows) == ("the 10 held-out rows", "the 10 rows of rows with a target")
+    unknown = MetricBound(metric="r2", min=0.7, rows=Rows.PREDICTED).judge(candidate(tmp_path, r2=0.6))
+    assert not unknown.passed
+    assert "no target is known" in unknown.why
 
 
 @pytest.mark.parametrize("bounds", [{}, {"min": 2, "max": 1}, {"min": "a"}])
@@ -161,13 +172,23 @@ def test_the_whole_chain_and_a_gate_that_refuses(cli: Cli, own_home: Path) -> No
         assert any(line.startswith(f"FAILED  {name}") for line in refused.out.splitlines())
     for name in ("baseline", "files", "leakage", "deployed"):
         assert any(line.startswith(f"passed  {name}") for line in refused.out.splitlines()), refused.out
-    assert "wine is not deployed, since 2 of 6 gates failed" in refused.err
+    (line,) = [line for line in refused.err.splitlines() if "2 of 6 gates failed: accuracy: " in line]
+    assert "; latency: " in line
+    assert "deployment push: skipped (exptests check failed)" in refused.err
+    assert find_record(own_home, "last").status == "failed"
     assert Local(path=own_home / "models").status("wine").active == 1, "the version that was active goes on"
     assert len(Local(path=own_home / "models").status("wine").versions) == 1
 
+    later = inside("c=deployment", *words, "p_param.seed=7")
+    assert later.code == 3, "also in a later run"
+    assert "exptests: the newest verdict on this model is a refusal: 2 of 6 gates failed: accuracy: " in later.err
+    assert find_record(own_home, "last").status == "failed"
+    assert inside("c=deployment", *words, "p_param.seed=8").code == 0, "another model was never refused"
+    assert inside("c=exptests", *words, "p_param.seed=7").code == 3, "a stored verdict is the same"
+    assert inside("c=exptests", *WINE, "gates.tests.latency=null", "p_param.seed=7").code == 0
     again = inside("c=deployment", *words, "p_param.seed=7")
-    assert again.code == 0, "gates that were not asked for say nothing"
-    assert "wine version 2 is active" in again.out
+    assert again.code == 0, "of several verdicts the newest counts"
+    assert "wine version 3 is active" in again.out
 
 
 def test_not_worse_than_what_is_deployed(own_home: Path) -> None:

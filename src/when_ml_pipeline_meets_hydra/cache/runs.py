@@ -88,10 +88,14 @@ def cache_run(arguments: Sequence[str], run: Run, started: float) -> None:
     For that, all its results have to be stored, no value may change with each run (``${now:…}``), and all dependencies
     have to be older than the start of the run at ``started`` (s): a later change may not have been read.
     """
+    from when_ml_pipeline_meets_hydra.contracts import Approval
+
     home, prepared = home_of(arguments), run.prepared
     if run.exit_code or prepared.home != home or not _is_constant(prepared):
         return
     if len(run.outcomes) < len(prepared.plan.steps):  # a result that no step needed is not stored
+        return
+    if any(isinstance(outcome.artifact, Approval) for outcome in run.outcomes):  # the newest verdict has to be written
         return
     jobs = [job for job, _ in prepared.bound.calls]
     try:

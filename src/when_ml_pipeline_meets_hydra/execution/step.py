@@ -15,14 +15,15 @@ from typing import Any, TextIO
 from when_ml_pipeline_meets_hydra.binding.bind import content_of
 from when_ml_pipeline_meets_hydra.binding.call import Call
 from when_ml_pipeline_meets_hydra.binding.keys import implements
-from when_ml_pipeline_meets_hydra.contracts import Artifact, Fingerprinted
-from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, StepFailed, shortened
+from when_ml_pipeline_meets_hydra.contracts import Approval, Artifact, Fingerprinted
+from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, Refused, StepFailed, shortened
 from when_ml_pipeline_meets_hydra.execution.anchoring import anchored
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.execution.surroundings import restored
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Step
+from when_ml_pipeline_meets_hydra.storage.approvals import refusal_of, write_verdict
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld
 from when_ml_pipeline_meets_hydra.storage.shared_files import share
 from when_ml_pipeline_meets_hydra.storage.store import Store
@@ -123,46 +124,57 @@ def append_to_log(task: Task, text: str) -> None:
             stream.write(shortened(task.redactor.text(text), MOST_OF_LOG))
 
 
-def _stored(step: Step, store: Store, reason: str) -> Outcome:
+def _stored(task: Task, reason: str, started: float) -> Outcome:
     """Load a stored result and return its outcome. Raises ``StoreError`` if it is damaged."""
+    step = task.step
     assert step.call.returns is not None
-    artifact = store.load(step.key, step.inputs, step.call.returns)
-    return Outcome(step=step, status=Status.STORED, reason=reason, metrics=_metrics(artifact), artifact=artifact)
+    return _ended(task, Status.STORED, reason, started, task.store.load(step.key, step.inputs, step.call.returns))
 
 
 def _compute(task: Task, observer: Observer, started: float) -> Outcome | Locked:
     step, store = task.step, task.store
     if step.action is Action.STORED:
-        return _stored(step, store, step.reason)
+        return _stored(task, step.reason, started)
     if not step.is_storable:
         if "checkpoints" in step.call.specials:
             raise StepFailed("its parameter 'checkpoints' is for steps whose result is stored")
+        if step.call.is_effect and (refusal := refusal_of(store.root, step.needs.values())):
+            stage = refusal.by.partition(" ")[0]
+            remedy = f"Change the model or the gates, and run c={stage} again"
+            raise Refused(stage, f"the newest verdict on this model is a refusal: {refusal.why}. {remedy}")
         if "out" in step.call.specials:
             task.out.mkdir(parents=True, exist_ok=True)
         try:
             result = _call(task, observer, task.out)
         finally:
             share(task.out, store.root)  # equal bundles of several deployments take the room of one
-        return _done(task, started, result)
+        return _ended(task, Status.DONE, step.reason, started, result)
     assert step.call.returns is not None
     if "run_id" in step.call.specials:
         raise StepFailed("its parameter 'run_id' is for effects: what is stored belongs to no run")
     with store.lock(step.key, task.run_id, patience=task.patience):
         if store.has(step.key) and not step.is_forced and not store.damage(step.key):
-            return _stored(step, store, "another run computed it meanwhile")
+            return _stored(task, "another run computed it meanwhile", started)
         artifact = store.put(
             step.key, step.inputs, step.call.returns, lambda out: _call_on_same_data(task, observer, out), task.log
         )
-    return _done(task, started, artifact)
+    return _ended(task, Status.DONE, step.reason, started, artifact)
 
 
-def _done(task: Task, started: float, artifact: Any) -> Outcome:
+def _ended(task: Task, status: Status, reason: str, started: float, artifact: Any) -> Outcome:
+    """Return the outcome of a step that returned; one that refuses the artifacts that it received has failed."""
+    refusal = None
+    if isinstance(artifact, Approval):
+        refusal, judged = artifact.refusal, {*task.step.needs.values(), task.step.key}
+        write_verdict(task.store.root, judged, task.step.call.name, refusal)
     return Outcome(
         step=task.step,
-        status=Status.DONE,
-        reason=task.step.reason,
-        seconds=time.perf_counter() - started,
+        status=Status.FAILED if refusal else status,
+        reason=reason,
+        seconds=0.0 if status is Status.STORED else time.perf_counter() - started,
         metrics=_metrics(artifact),
+        error=task.redactor.text(refusal) if refusal else None,
+        exit_code=ExitCode.REFUSED if refusal else ExitCode.DONE,
         log=task.written_log,
         artifact=artifact if isinstance(artifact, Artifact) else None,
     )

@@ -28,6 +28,11 @@ class Predicted(Artifact):
     held_out: bool
     scores: Mapping[str, float] = Field(default_factory=dict)
 
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The scores on other rows than the held-out ones, whose metrics are those of the model already."""
+        return {} if self.held_out else self.scores
+
 
 @frozen
 class Report(Artifact):
@@ -42,12 +47,13 @@ class Report(Artifact):
 
 @frozen
 class Judgement:
-    """The result of one gate; ``why`` names the measured number and the required one."""
+    """The result of one gate; ``why`` names the measured number and the required one, ``rows`` what was judged."""
 
     gate: str
     passed: bool
     why: str
     found: float | None = None
+    rows: str | None = None
 
 
 @frozen
@@ -56,6 +62,14 @@ class Verdict(Artifact):
 
     passed: bool
     judgements: Annotated[tuple[Judgement, ...], Field(description="One for each gate, in their order")]
+
+    @property
+    def refusal(self) -> str | None:
+        """The gates that failed, with the reasons; None if all passed."""
+        if self.passed:
+            return None
+        reasons = "; ".join(f"{j.gate}: {j.why}" for j in self.failed)
+        return f"{len(self.failed)} of {len(self.judgements)} gates failed: {reasons}"
 
     @property
     def failed(self) -> tuple[Judgement, ...]:

@@ -11,7 +11,6 @@ from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster
 from when_ml_pipeline_meets_hydra.deploy.strategies.interface import Strategy
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
-from when_ml_pipeline_meets_hydra.ml.evaluation import Verdict
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Smoke
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Event, ModelName, Status
 
@@ -41,7 +40,6 @@ def push(
     cluster: Cluster,
     strategy: Strategy,
     model_name: ModelName,
-    exptests: Verdict | None = None,
     *,
     out: Path,
     progress: Progress,
@@ -49,7 +47,7 @@ def push(
 ) -> None:
     """Bundle preprocessing and model, upload the bundle, and activate it after a smoke test on the cluster.
 
-    If quality gates are requested as well (``c=exptests,deployment --multirun``), the model has to pass them first.
+    A model whose newest verdict is a refusal (``c=exptests``) is not deployed, whenever that was.
 
     Raises:
         StepFailed: the bundle does not predict what training predicted, or fails its smoke test on the cluster.
@@ -57,8 +55,6 @@ def push(
     """
     from when_ml_pipeline_meets_hydra.serving import bundling
 
-    if exptests:
-        _refuse_failed(exptests, model_name)
     before = cluster.status(model_name)
     known = _serving(before, bundling.source_digest(preprocessing, modeling))
     if known and strategy.is_done(before, known):
@@ -74,13 +70,6 @@ def push(
     after = strategy.begin(cluster, model_name, version, run_id)
     progress(4, 4, "active")
     print(_pushed(cluster, before, after, version, len(smoke.rows)))
-
-
-def _refuse_failed(verdict: Verdict, model: str) -> None:
-    if not verdict.passed:
-        reasons = "; ".join(f"{j.gate}: {j.why}" for j in verdict.failed)
-        count = f"{len(verdict.failed)} of {len(verdict.judgements)} gates failed"
-        raise Refused("gates", f"{model} is not deployed, since {count}: {reasons}")
 
 
 def _serving(status: Status, source: str) -> int | None:

@@ -21,7 +21,10 @@ def check(
     out: Path,
     progress: Progress,
 ) -> Verdict:
-    """Evaluate every gate and write ``gates.json``; a model that fails a gate does not fail this step."""
+    """Evaluate every gate and write ``gates.json``.
+
+    A model that fails a gate is refused: the step has failed, although its result is stored.
+    """
     candidate = Candidate(preprocessing=preprocessing, modeling=modeling, prediction=prediction)
     judgements = []
     for done, (name, gate) in enumerate(gates.tests.items()):
@@ -41,11 +44,12 @@ def _judged(name: str, gate: Gate, candidate: Candidate) -> Judgement:
         return Judgement(gate=name, passed=False, why=str(error))
     except Exception as error:  # a broken gate must neither pass a model nor hide the other gates
         return Judgement(gate=name, passed=False, why=f"it broke: {type(error).__name__}: {error}")
-    return Judgement(gate=name, passed=result.passed, why=result.why, found=result.found)
+    return Judgement(gate=name, passed=result.passed, why=result.why, found=result.found, rows=result.rows)
 
 
 def _write(verdict: Verdict, file: Path) -> None:
-    gates = [{"gate": j.gate, "passed": j.passed, "found": j.found, "why": j.why} for j in verdict.judgements]
+    keys = ("gate", "passed", "found", "rows", "why")
+    gates = [{key: getattr(j, key) for key in keys} for j in verdict.judgements]
     text = json.dumps({"passed": verdict.passed, "gates": gates}, indent=2, ensure_ascii=False)
     file.write_text(text + "\n", encoding="utf-8")
 

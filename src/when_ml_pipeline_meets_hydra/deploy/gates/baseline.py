@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult, Rows
 from when_ml_pipeline_meets_hydra.deploy.gates.metric import LESS_IS_BETTER
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 
@@ -26,8 +26,6 @@ class BetterThanNaive:
             return GateResult(passed=False, why=f"there is no metric {metric}; there are {', '.join(model.metrics)}")
         found, naive = model.metrics[metric], model.baseline[metric]
         passed = found < naive if metric in LESS_IS_BETTER else found > naive
-        return GateResult(
-            passed=passed,
-            why=f"{metric} is {found:.4g}, that of the naive baseline {naive:.4g}",
-            found=found,
-        )
+        _, rows = candidate.metrics(Rows.HELD_OUT)
+        why = f"{metric} is {found:.4g} on {rows}, that of the naive baseline {naive:.4g}"
+        return GateResult(passed=passed, why=why, found=found, rows=rows)

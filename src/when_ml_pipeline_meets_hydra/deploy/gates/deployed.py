@@ -8,7 +8,7 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Chosen, frozen
 from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult, Rows
 from when_ml_pipeline_meets_hydra.deploy.gates.metric import LESS_IS_BETTER, Metric
 from when_ml_pipeline_meets_hydra.serving.formats.versions import ModelName, Status, Version
 
@@ -35,15 +35,16 @@ class NotWorseThanDeployed:
         active = _active(self.cluster.status(self.model_name))
         if active is None:
             return GateResult(passed=True, why=f"no version of {self.model_name} is active on {self.cluster.name}")
-        found, before = candidate.modeling.metrics.get(self.metric), active.metrics.get(self.metric)
+        metrics, rows = candidate.metrics(Rows.HELD_OUT)
+        found, before = metrics.get(self.metric), active.metrics.get(self.metric)
         if found is None or before is None:
             whose = "the candidate" if found is None else f"version {active.number}"
             return GateResult(passed=False, why=f"{whose} has no metric {self.metric}")
         worse = found - before if self.metric in LESS_IS_BETTER else before - found
         allowed = f" (tolerance {self.tolerance:g})" if self.tolerance else ""
-        theirs = f"that of version {active.number} on {self.cluster.name} {before:.4g}"
-        why = f"{self.metric} is {found:.4g}, {theirs}{allowed}"
-        return GateResult(passed=worse <= self.tolerance, why=why, found=found)
+        theirs = f"that of version {active.number} on {self.cluster.name} {before:.4g} on its own"
+        why = f"{self.metric} is {found:.4g} on {rows}, {theirs}{allowed}"
+        return GateResult(passed=worse <= self.tolerance, why=why, found=found, rows=rows)
 
 
 def _active(status: Status) -> Version | None:

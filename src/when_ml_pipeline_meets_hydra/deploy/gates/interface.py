@@ -6,12 +6,22 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Protocol, runtime_checkable
 
 from when_ml_pipeline_meets_hydra.contracts import Fingerprinted, Several, frozen
 from when_ml_pipeline_meets_hydra.errors import PipelineError
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted
+
+HELD_OUT = "held-out rows"
+
+
+class Rows(StrEnum):
+    """The rows that a gate judges: those held out from training, or those that the stage prediction predicts."""
+
+    HELD_OUT = "held_out"
+    PREDICTED = "predicted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,19 +32,23 @@ class Candidate:
     modeling: TrainedModel
     prediction: Predicted
 
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        """The metrics of its predictions; of the held-out rows, if the predicted rows have no targets."""
-        return self.prediction.scores or self.modeling.metrics
+    def metrics(self, rows: Rows) -> tuple[Mapping[str, float], str]:
+        """The metrics on some rows, and what these are called."""
+        if rows is Rows.HELD_OUT:
+            return self.modeling.metrics, f"the {self.preprocessing.rows_test:,} {HELD_OUT}"
+        prediction = self.prediction
+        name = HELD_OUT if prediction.held_out else f"rows of {prediction.rows_of}"
+        return prediction.scores, f"the {prediction.known:,} {name} with a target"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
-    """The result of a gate: ``why`` is a sentence, ``found`` the decisive number."""
+    """The result of a gate: ``why`` is a sentence, ``found`` the decisive number, ``rows`` those that were judged."""
 
     passed: bool
     why: str
     found: float | None = None
+    rows: str | None = None
 
 
 @runtime_checkable

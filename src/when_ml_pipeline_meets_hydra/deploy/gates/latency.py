@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import HELD_OUT, Candidate, GateResult
 
 
 @frozen
@@ -30,7 +30,8 @@ class Latency:
         from when_ml_pipeline_meets_hydra.serving.bundling import held_out_rows
 
         served = Predictor(candidate.preprocessing, candidate.modeling).bundle_scorer
-        rows = cycle(held_out_rows(candidate.preprocessing, candidate.modeling).rows)
+        held_out = held_out_rows(candidate.preprocessing, candidate.modeling).rows
+        rows = cycle(held_out)
         for row in islice(rows, self.warm_up):
             served.predict([row])
         took = []
@@ -40,4 +41,4 @@ class Latency:
             took.append(perf_counter_ns() - start)
         found, half = (float(np.percentile(took, q)) / 1e6 for q in (99, 50))
         why = f"99 of 100 rows take at most {found:.3g} ms (half of them {half:.3g}), allowed {self.p99_ms:g} ms"
-        return GateResult(passed=found <= self.p99_ms, why=why, found=found)
+        return GateResult(passed=found <= self.p99_ms, why=why, found=found, rows=f"{len(held_out):,} {HELD_OUT}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import HELD_OUT, Candidate, GateResult
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,7 +32,8 @@ class NoLeakage:
         rows = candidate.preprocessing.rows_test
         share = leaked / rows
         why = f"{leaked:,} of {rows:,} held-out rows are identical to a training row ({share:.1%}"
-        return GateResult(passed=share <= self.max_share, why=f"{why}, at most {self.max_share:.1%})", found=share)
+        why = f"{why}, at most {self.max_share:.1%})"
+        return GateResult(passed=share <= self.max_share, why=why, found=share, rows=f"the {rows:,} {HELD_OUT}")
 
 
 def _count(rows: pl.LazyFrame) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult
+from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult, Rows
 from when_ml_pipeline_meets_hydra.ml.artifacts import DIRECTIONS
 
 Metric = Annotated[str, Field(min_length=1, description="r2, mae, rmse; accuracy, f1_macro, log_loss, roc_auc")]
@@ -17,9 +18,12 @@ LESS_IS_BETTER = frozenset(name for name, direction in DIRECTIONS.items() if dir
 
 @frozen
 class MetricBound:
-    """Passes if a metric of the predictions is at least ``min`` and at most ``max``."""
+    """Passes if a metric is at least ``min`` and at most ``max``: on the held-out rows, or on the predicted ones."""
 
     metric: Metric
+    rows: Annotated[
+        Rows, Field(description="held_out: of the training data; predicted: those of the stage prediction")
+    ] = Rows.HELD_OUT
     min: Annotated[float | None, Field(description="Smallest value that passes")] = None
     max: Annotated[float | None, Field(description="Largest value that passes")] = None
 
@@ -33,18 +37,20 @@ class MetricBound:
 
     def judge(self, candidate: Candidate) -> GateResult:
         """Compare the metric with the bounds."""
-        found = candidate.metrics.get(self.metric)
+        metrics, rows = candidate.metrics(self.rows)
+        found = metrics.get(self.metric)
         if found is None:
-            return absent(self.metric, candidate)
+            there = f"there are {', '.join(metrics)}" if metrics else "no target is known"
+            return GateResult(passed=False, why=f"there is no metric {self.metric} on {rows}; {there}", rows=rows)
+        passed, bounds = True, "".join(self._bounds())
         if self.min is not None and found < self.min:
-            return GateResult(passed=False, why=f"{self.metric} is {found:.4g}, less than {self.min:g}", found=found)
-        if self.max is not None and found > self.max:
-            return GateResult(passed=False, why=f"{self.metric} is {found:.4g}, more than {self.max:g}", found=found)
-        low = "" if self.min is None else f", at least {self.min:g}"
-        high = "" if self.max is None else f", at most {self.max:g}"
-        return GateResult(passed=True, why=f"{self.metric} is {found:.4g}{low}{high}", found=found)
+            passed, bounds = False, f", less than {self.min:g}"
+        elif self.max is not None and found > self.max:
+            passed, bounds = False, f", more than {self.max:g}"
+        return GateResult(passed=passed, why=f"{self.metric} is {found:.4g} on {rows}{bounds}", found=found, rows=rows)
 
-
-def absent(metric: str, candidate: Candidate) -> GateResult:
-    """The result for a metric that does not exist."""
-    return GateResult(passed=False, why=f"there is no metric {metric}; there are {', '.join(candidate.metrics)}")
+    def _bounds(self) -> Iterator[str]:
+        if self.min is not None:
+            yield f", at least {self.min:g}"
+        if self.max is not None:
+            yield f", at most {self.max:g}"
