@@ -43,7 +43,7 @@ def candidate(
     rng = np.random.default_rng(0)
     data = data or prepared(folder / "data", rng.normal(size=(40, 2)), rng.normal(size=40))
     model = TrainedModel(path=folder, model="m", task=data.task, metrics=metrics, baseline=dict.fromkeys(metrics, 0.5))
-    more = {"rows": 10, "known": 10, "scores": scores or {}}
+    more: dict[str, Any] = {"rows": 10, "known": 10, "scores": scores or {}}
     said = Predicted(path=folder, rows_of="rows", task=data.task, held_out=False, **more)
     return Candidate(preprocessing=data, modeling=model, prediction=said)
 
@@ -75,13 +75,13 @@ def test_a_gate_judges_the_held_out_rows_unless_it_is_told_otherwise(tmp_path: P
     assert on_others.passed
     assert on_others.why == "r2 is 0.9 on the 10 rows of rows with a target, at least 0.7"
     assert (on_held_out.rows, on_others.rows) == ("the 10 held-out rows", "the 10 rows of rows with a target")
-    unknown = MetricBound(metric="r2", min=0.7, rows=Rows.PREDICTED).judge(candidate(tmp_path, r2=0.6))
+    unknown = MetricBound(metric="r2", min=0.7, rows=Rows.PREDICTED).judge(candidate(tmp_path / "other", r2=0.6))
     assert not unknown.passed
     assert "no target is known" in unknown.why
 
 
 @pytest.mark.parametrize("bounds", [{}, {"min": 2, "max": 1}, {"min": "a"}])
-def test_bounds_that_make_no_sense_are_refused(bounds: dict[str, float]) -> None:
+def test_bounds_that_make_no_sense_are_refused(bounds: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         MetricBound(metric="r2", **bounds)
 
@@ -172,8 +172,8 @@ def test_the_whole_chain_and_a_gate_that_refuses(cli: Cli, own_home: Path) -> No
         assert any(line.startswith(f"FAILED  {name}") for line in refused.out.splitlines())
     for name in ("baseline", "files", "leakage", "deployed"):
         assert any(line.startswith(f"passed  {name}") for line in refused.out.splitlines()), refused.out
-    (line,) = [line for line in refused.err.splitlines() if "2 of 6 gates failed: accuracy: " in line]
-    assert "; latency: " in line
+    (line,) = [line for line in refused.err.splitlines() if "2 of 6 gates failed: latency: " in line]
+    assert "; accuracy: accuracy is " in line
     assert "deployment push: skipped (exptests check failed)" in refused.err
     assert find_record(own_home, "last").status == "failed"
     assert Local(path=own_home / "models").status("wine").active == 1, "the version that was active goes on"
@@ -181,7 +181,7 @@ def test_the_whole_chain_and_a_gate_that_refuses(cli: Cli, own_home: Path) -> No
 
     later = inside("c=deployment", *words, "p_param.seed=7")
     assert later.code == 3, "also in a later run"
-    assert "exptests: the newest verdict on this model is a refusal: 2 of 6 gates failed: accuracy: " in later.err
+    assert "exptests: the newest verdict on this model is a refusal: 2 of 6 gates failed: latency: " in later.err
     assert find_record(own_home, "last").status == "failed"
     assert inside("c=deployment", *words, "p_param.seed=8").code == 0, "another model was never refused"
     assert inside("c=exptests", *words, "p_param.seed=7").code == 3, "a stored verdict is the same"
@@ -213,7 +213,7 @@ def test_not_worse_than_what_is_deployed(own_home: Path) -> None:
 def test_a_cluster_that_cannot_be_reached_is_said_by_its_gate() -> None:
     words = ["c=exptests", *WINE, "exptests/gates=classification", "deployment/cluster=http"]
     done = run([*words, "cluster.url=http://127.0.0.1:1", "cluster.pw=secret-of-mine", "cluster.timeout=1"])
-    assert done.exit_code == 0
+    assert done.exit_code == 3
     verdict = done.artifact("exptests")
     assert isinstance(verdict, Verdict)
     (failed,) = verdict.failed
@@ -263,7 +263,6 @@ def test_help_shows_the_keys_of_each_gate() -> None:
     assert done.code == 0
     for text in ("gates.tests.accuracy.min=0.9", "gates.tests.latency.p99_ms=50.0   a number, 0 < x ≤ 3600000"):
         assert text in done.out
-    assert "receives exptests's Verdict" in inside("c=deployment", "--help").out
 
 
 def test_a_gate_of_somebody_elses_is_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from when_ml_pipeline_meets_hydra.analyses.interface import Case, Finding, Page
-from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.contracts import Progress, agreed
+from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import own_predictions
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted, Report
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 
 
+@agreed(own_predictions)
 def report(
     page: Page,
     preprocessing: PreparedData,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.contracts import Progress, agreed
 from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, Gate, Gates
+from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import own_predictions
 from when_ml_pipeline_meets_hydra.errors import PipelineError
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import Judgement, Predicted, Verdict
 
 
+@agreed(own_predictions)
 def check(
     gates: Gates,
     preprocessing: PreparedData,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import StoredModel
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted
@@ -28,6 +29,23 @@ def predict(
         BadInput: a column that the model needs is not there.
         StepFailed: there is no row, or a prediction is not a finite number.
     """
+    return _predict(preprocessing, modeling, rows, out, progress)
+
+
+def predict_stored(stored_model: StoredModel, rows: PredictionRows, *, out: Path, progress: Progress) -> Predicted:
+    """Predict rows with a model that was trained before; its training data are not needed.
+
+    Raises:
+        BadInput: the model is not in the store, or a column that it needs is not there.
+        StepFailed: there is no row, or a prediction is not a finite number.
+    """
+    preprocessing, modeling = stored_model.artifacts()
+    return _predict(preprocessing, modeling, rows, out, progress)
+
+
+def _predict(
+    preprocessing: PreparedData, modeling: TrainedModel, rows: PredictionRows, out: Path, progress: Progress
+) -> Predicted:
     import polars as pl
 
     from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Predictor

@@ -17,26 +17,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact
-from when_ml_pipeline_meets_hydra.errors import PipelineError
 from when_ml_pipeline_meets_hydra.storage import durable_files, integrity
 from when_ml_pipeline_meets_hydra.storage.holds import Hold, held_keys, without_runs
 from when_ml_pipeline_meets_hydra.storage.integrity import ARTIFACT, FILES, INPUTS, LOG
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
+from when_ml_pipeline_meets_hydra.storage.results import (
+    StoreError,
+    adapter,
+    artifact_of,
+    folder_of,
+    inputs_of,
+    open_result,
+    refuse_damaged,
+)
 
+__all__ = ["MOST_LATEST", "Store", "StoreError", "Stored"]
 MOST_LATEST = 20  # results of a function with which a new step is compared, for the reason why it runs
-
-
-class StoreError(PipelineError):
-    """A result is damaged, does not match its key, or cannot be stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +73,7 @@ class Store:
 
     def inputs(self, key: str) -> Mapping[str, Any] | None:
         """The inputs of a stored result, of which its key is the digest; None if it is not stored, or damaged."""
-        folder = self._dir(key)
-        manifest = integrity.read_manifest(folder)
-        return manifest and integrity.read_inputs(folder, manifest)
+        return inputs_of(self.root, key)
 
     def last_inputs(self, function: str) -> tuple[Mapping[str, Any], ...]:
         """The inputs of the latest stored results of ``function``, the newest first."""
@@ -85,25 +86,19 @@ class Store:
     def load(self, key: str, inputs: Mapping[str, Any], kind: type[Artifact]) -> Artifact:
         """Load a stored artifact. Raises ``StoreError`` if it is damaged or was made from other ``inputs``."""
         folder = self._dir(key)
-        self._refuse_damaged(key)
-        if (manifest := integrity.read_manifest(folder)) is None:
-            raise StoreError(f"{folder} was removed while it was read")
-        stored = integrity.read_inputs(folder, manifest)
+        artifact = open_result(self.root, key, kind)
+        stored = inputs_of(self.root, key)
         if stored != json.loads(_json(inputs)):
             message = f"{folder / INPUTS} differs from the inputs of this step. Remove {folder} to compute it again"
             raise StoreError(f"{message}:\n{_difference(stored, inputs)}")
         with suppress(OSError):  # the store may be read-only
             os.utime(folder / ARTIFACT)
-        return _artifact(kind, manifest["facts"], folder)
+        return artifact
 
     def confirm(self, artifact: Artifact) -> None:
         """Check the files of a stored artifact before it is used. Raises ``StoreError`` if one has changed."""
         if artifact.path == self._dir(artifact.key) / FILES:  # not that of an effect
-            self._refuse_damaged(artifact.key)
-
-    def _refuse_damaged(self, key: str) -> None:
-        if wrong := self.damage(key):
-            raise StoreError(f"{self._dir(key)}/{wrong}. The same command computes this result again")
+            refuse_damaged(self._dir(artifact.key))
 
     def put(
         self, key: str, inputs: Mapping[str, Any], kind: type[Artifact], compute: Callable[[Path], Any], log: Path
@@ -116,7 +111,7 @@ class Store:
         files.mkdir()
         try:
             facts = _facts(compute(files), kind, files)
-            artifact = _artifact(kind, facts, self._dir(key))  # raises if it cannot be loaded
+            artifact = artifact_of(kind, facts, self._dir(key))  # raises if it cannot be loaded
             text = _json(inputs)
             _write(temporary / ARTIFACT, _manifest(kind, facts, files, text))
             _write(temporary / INPUTS, text)
@@ -203,7 +198,7 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _dir(self, key: str) -> Path:
-        return self.root / key[:2] / key
+        return folder_of(self.root, key)
 
     def _folders(self) -> Iterator[Path]:
         yield from sorted(f for f in self.root.glob("[0-9a-f][0-9a-f]/*") if f.is_dir())
@@ -244,22 +239,13 @@ def _with_parents(path: Path, make: Callable[[], object]) -> None:
         make()
 
 
-@lru_cache(maxsize=1024)
-def _adapter(kind: Any) -> TypeAdapter[Artifact]:
-    return TypeAdapter(kind)
-
-
 def _facts(artifact: Any, kind: Any, files: Path) -> dict[str, Any]:
     """The fields of an artifact without its path. Raises ``StoreError`` if it is not a ``kind`` in ``files``."""
     if not isinstance(artifact, kind) or artifact.path != files:
         raise StoreError(f"the step has to return a {kind.__name__} with path=out, but returned {artifact!r}"[:300])
-    facts: dict[str, Any] = _adapter(kind).dump_python(artifact, mode="json")
+    facts: dict[str, Any] = adapter(kind).dump_python(artifact, mode="json")
     del facts["path"]
     return facts
-
-
-def _artifact(kind: Any, facts: Mapping[str, Any], folder: Path) -> Artifact:
-    return _adapter(kind).validate_json(to_json({**facts, "path": str(folder / FILES)}))
 
 
 def _manifest(kind: type[Artifact], facts: Mapping[str, Any], files: Path, inputs: bytes) -> bytes:

@@ -1,0 +1,73 @@
+"""The stored model that was deployed to a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import Chosen, Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster
+from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import (
+    Home,
+    both_keys,
+    is_model,
+    keys_or_nothing,
+    open_both,
+    problems_of,
+    store_of,
+)
+from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError, Problem
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
+from when_ml_pipeline_meets_hydra.serving.bundling import source_digest
+from when_ml_pipeline_meets_hydra.serving.formats.versions import ModelName, Version
+from when_ml_pipeline_meets_hydra.storage import results
+
+
+@frozen
+class Deployed:
+    """The model from which a version on the cluster was made, if it is in the store."""
+
+    cluster: Annotated[Cluster, Chosen()]
+    name: Annotated[ModelName, Unkeyed()]
+    version: Annotated[int | None, Field(ge=1, description="Its number; null: the active one"), Unkeyed()] = None
+    home: Home
+
+    def fingerprint(self) -> str:
+        """Return the keys of the prepared data and of the model; nothing if it is not in the store."""
+        return keys_or_nothing(self._keys)
+
+    def check(self) -> Iterable[Problem]:
+        """Return the problem of a model that is not in the store."""
+        return problems_of(self._keys)
+
+    def artifacts(self) -> tuple[PreparedData, TrainedModel]:
+        """Open them."""
+        return open_both(store_of(self.home), self._keys())
+
+    def _keys(self) -> tuple[str, str]:
+        version, store = self._version(), store_of(self.home)
+        for key in results.all_keys(store):
+            facts = results.facts_of(store, key)
+            is_like = facts is not None and facts[1].get("model") == version.model
+            if is_like and is_model(store, key):
+                keys = both_keys(store, key, place="version")
+                if source_digest(*open_both(store, keys)) == version.source:
+                    return keys
+        message = f"version {version.number} of {self.name} was made from results that are not in this store"
+        remedy = f"Use the home folder from which it was deployed, not {self.home}"
+        raise BadInput(Problem(key="version", value=str(version.number), message=message, remedy=remedy))
+
+    def _version(self) -> Version:
+        try:
+            status = self.cluster.status(self.name)
+        except PipelineError as error:
+            raise BadInput(Problem(key="name", value=self.name, message=str(error))) from error
+        number = status.active if self.version is None else self.version
+        if (version := status.version(number)) is None:
+            wanted = "no version is active" if self.version is None else f"there is no version {self.version}"
+            there = ", ".join(str(v.number) for v in status.versions) or "none"
+            message = f"{wanted} on {self.cluster.name} (there: {there})"
+            raise BadInput(Problem(key="name", value=self.name, message=message))
+        return version

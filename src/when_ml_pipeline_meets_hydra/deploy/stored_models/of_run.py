@@ -1,0 +1,88 @@
+"""The model that a run has trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import (
+    Home,
+    both_keys,
+    is_model,
+    keys_or_nothing,
+    open_both,
+    problems_of,
+    store_of,
+)
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
+
+
+@frozen
+class OfRun:
+    """The model of a recorded run; of a sweep with several models, that of one job."""
+
+    run: Annotated[
+        str, Field(min_length=1, description="The run's id, a unique part of it, or 'last' (with a model)"), Unkeyed()
+    ]
+    job: Annotated[
+        int | None, Field(ge=0, description="The job of a sweep; null: the run has a single model"), Unkeyed()
+    ] = None
+    home: Home
+
+    def fingerprint(self) -> str:
+        """Return the keys of the prepared data and of the model; nothing if it is not in the store."""
+        return keys_or_nothing(self._keys)
+
+    def check(self) -> Iterable[Problem]:
+        """Return the problem of a model that is not in the store."""
+        return problems_of(self._keys)
+
+    def artifacts(self) -> tuple[PreparedData, TrainedModel]:
+        """Open them."""
+        return open_both(store_of(self.home), self._keys())
+
+    def _keys(self) -> tuple[str, str]:
+        folder, store = self._folder(), store_of(self.home)
+        steps = [step for step in _steps(folder) if self.job is None or self.job in step["jobs"]]
+        trained = {step["key"]: step["jobs"] for step in steps if step["stage"] == "modeling"}
+        models = {key: jobs for key, jobs in trained.items() if is_model(store, key)}
+        if len(models) == 1:
+            return both_keys(store, next(iter(models)), place="run")
+        key = "run" if self.job is None else "job"
+        message, remedy = _why_not(folder.name, trained, models)
+        raise BadInput(Problem(key=key, value=str(getattr(self, key)), message=message, remedy=remedy))
+
+    def _folder(self) -> Path:
+        folders = sorted(f for f in (self.home.absolute() / "runs").glob("*") if (f / "run.json").is_file())
+        if self.run == "last":
+            found = [f for f in folders if any(step["stage"] == "modeling" for step in _steps(f))][-1:]
+        else:
+            found = [f for f in folders if f.name == self.run]
+            found = found or [f for f in folders if f.name.startswith(self.run) or f.name.endswith(self.run)]
+        if len(found) != 1:
+            what = "run with a model" if self.run == "last" else "such run"
+            message = "several runs match" if found else f"there is no {what} in {self.home}"
+            raise BadInput(Problem(key="run", value=self.run, message=message, remedy="See wmh runs list"))
+        return found[0]
+
+
+def _why_not(run: str, trained: Mapping[str, Any], models: Mapping[str, list[int]]) -> tuple[str, str]:
+    """Return the message and remedy for a run without a single model."""
+    if models:
+        jobs = ", ".join(str(min(jobs)) for jobs in models.values())
+        return f"run {run} has {len(models)} models", f"Choose the job: stored_model.job={jobs}"
+    if trained:
+        return f"the models of run {run} are not in the store any more", f"Train them again: wmh runs rerun {run}"
+    return f"run {run} has no model", "Name a run with the stage modeling"
+
+
+def _steps(folder: Path) -> Iterator[dict[str, Any]]:
+    for line in (folder / "steps.jsonl").read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        if line.endswith("\n"):  # a killed run may have left half a line
+            yield json.loads(line)

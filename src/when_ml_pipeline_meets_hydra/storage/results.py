@@ -1,0 +1,81 @@
+"""Opens stored results by their folders; what is damaged is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from when_ml_pipeline_meets_hydra.contracts import Artifact
+from when_ml_pipeline_meets_hydra.errors import PipelineError
+from when_ml_pipeline_meets_hydra.storage import integrity
+
+A = TypeVar("A", bound=Artifact)
+
+
+class StoreError(PipelineError):
+    """A result is damaged, does not match its key, or cannot be stored."""
+
+
+def folder_of(store: Path, key: str) -> Path:
+    """Return the folder of the result with a key."""
+    return store / key[:2] / key
+
+
+def keys_like(store: Path, beginning: str) -> list[str]:
+    """Return the keys of stored results that begin so, with at least two characters."""
+    folders = store.glob(f"{beginning[:2]}/{beginning}*")
+    return sorted(folder.name for folder in folders if (folder / integrity.ARTIFACT).is_file())
+
+
+def all_keys(store: Path) -> Iterator[str]:
+    """Yield the keys of all stored results."""
+    yield from (file.parent.name for file in sorted(store.glob(f"[0-9a-f][0-9a-f]/*/{integrity.ARTIFACT}")))
+
+
+def inputs_of(store: Path, key: str) -> dict[str, Any] | None:
+    """Return the inputs of a stored result; None if it is not stored, or damaged."""
+    folder = folder_of(store, key)
+    manifest = integrity.read_manifest(folder)
+    return manifest and integrity.read_inputs(folder, manifest)
+
+
+def facts_of(store: Path, key: str) -> tuple[str, Mapping[str, Any]] | None:
+    """Return the type of a stored artifact (``package.module.Class``), and its fields; None if it is damaged."""
+    manifest = integrity.read_manifest(folder_of(store, key))
+    return (manifest["type"], manifest["facts"]) if manifest else None
+
+
+def open_result(store: Path, key: str, kind: type[A]) -> A:
+    """Open a stored artifact. Raises ``StoreError`` if it is not stored, damaged, or of another kind."""
+    folder = folder_of(store, key)
+    refuse_damaged(folder)
+    if (manifest := integrity.read_manifest(folder)) is None:
+        raise StoreError(f"{folder} was removed while it was read")
+    try:
+        return artifact_of(kind, manifest["facts"], folder)
+    except ValidationError as error:
+        raise StoreError(f"{folder} is a {manifest['type']}, not a {kind.__name__}") from error
+
+
+def refuse_damaged(folder: Path) -> None:
+    """Check all files of a result. Raises ``StoreError`` with the first that is not the one that was stored."""
+    if wrong := integrity.first_defect(folder):
+        raise StoreError(f"{folder}/{wrong}. The same command computes this result again")
+
+
+@lru_cache(maxsize=1024)
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return the type adapter of a class of artifacts."""
+    return TypeAdapter(kind)
+
+
+def artifact_of(kind: type[A], facts: Mapping[str, Any], folder: Path) -> A:
+    """Return the artifact with some facts in the folder of a result. Raises ``ValidationError``."""
+    hashable: Any = kind
+    artifact: A = adapter(hashable).validate_json(to_json({**facts, "path": str(folder / integrity.FILES)}))
+    return artifact
