@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 MASK = "**********"
@@ -19,7 +21,19 @@ _IN_URL = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")  # id and password befo
 _INSIDE = re.compile(
     r"""(?<![\w.-])([\w.-]++)(\s*+:\s*)((?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\$\{[^{}]*\}|[^,{}\[\]'"])+)"""
 )
-_LONG = 8  # characters; a shorter secret is only replaced as a whole word
+SHORTEST = 8  # characters; a shorter secret is not searched for in free text
+_MOST_HELD = 64_000  # characters without a newline
+_WORDS = re.compile(r"[A-Za-z]+(?:[ _-][A-Za-z]+)*")
+_COMMON = frozenset(
+    (
+        *("accuracy", "administrator", "anonymous", "baseline", "columns", "computer", "database", "datasets"),
+        *("default", "deployment", "features", "filename", "held-out", "internet", "localhost", "metadata"),
+        *("modeling", "passwort", "password", "passwords", "pipeline", "postgres", "postgresql", "prediction"),
+        *("preprocessing", "production", "registry", "snowflake", "training", "username", "validation", "warnings"),
+    )
+)
+_INDEX = re.compile(r"\[\d+\]")
+_BASE64 = "[A-Za-z0-9+/_-]"
 
 
 def is_secret_name(key: str) -> bool:
@@ -31,6 +45,39 @@ def is_secret_name(key: str) -> bool:
 def _fingerprint(secret: str) -> str:
     # Short and slow to compute, against guessing.
     return hashlib.scrypt(secret.encode(), salt=b"when_ml_pipeline_meets_hydra", n=2**11, r=8, p=1).hex()[:4]
+
+
+def _spellings(value: str) -> set[str]:
+    """Return how programs write a text and its lines: escaped for Python, JSON, HTML, YAML and shells, in URLs."""
+    import html
+    from urllib.parse import quote, quote_plus
+
+    lines = [line.strip() for line in value.splitlines()] if "\n" in value else []
+    found = {value}
+    for text in (value, *(line for line in lines if len(line) >= SHORTEST)):
+        escaped = _escaped(text)
+        found |= escaped.union(*(_escaped(again) for again in escaped if again != text))
+        urls = {quote(text), quote(text, safe=""), quote_plus(text)}
+        found |= urls | {re.sub("%[0-9A-F]{2}", lambda m: m[0].lower(), url) for url in urls}
+        found |= {html.escape(text), text.replace("'", "''"), text.replace("'", "'\"'\"'"), text.replace("'", r"'\''")}
+    return found
+
+
+def _escaped(text: str) -> set[str]:
+    slashed = text.replace("\\", "\\\\")
+    quoted = {slashed.replace(q, f"\\{q}") for q in "'\""} | {text.replace(q, f"\\{q}") for q in "'\""}
+    python = {repr(text)[1:-1], ascii(text)[1:-1], repr(text.encode("utf-8", "surrogatepass"))[2:-1]}
+    return {text, slashed, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], *quoted, *python}
+
+
+def _base64_patterns(value: str) -> Iterator[str]:
+    """Yield patterns of the value in base64, alone and behind other bytes (``user:password``)."""
+    content = value.encode("utf-8", "surrogatepass")
+    for before in range(3):  # bytes in the group of three in which the value begins
+        encoded = base64.b64encode(bytes(before) + content).decode()
+        start, end = (before * 8 + 5) // 6, (before + len(content)) * 8 // 6  # the characters of the value alone
+        for text in {encoded[start:end], encoded[start:end].translate(str.maketrans("+/", "-_"))}:
+            yield (f"{_BASE64}?" if before else "") + re.escape(text) + f"{_BASE64}?={{0,2}}"
 
 
 def secret_values(node: Any, keys: Collection[str], key: str = "") -> Iterator[str]:
@@ -51,45 +98,93 @@ def _overlaps(key: str, secret: str) -> bool:
 
 
 class Redactor:
-    """Masks secret values wherever they occur."""
+    """Masks secrets: in configs at their keys, in free text wherever their values occur, in any usual spelling.
 
-    def __init__(self, values: Iterable[str] = ()) -> None:
-        self._patterns: list[re.Pattern[str]] = []
-        for value in sorted({v for v in values if v and v != MASK}, key=len, reverse=True):
-            text = re.escape(value)
-            self._patterns.append(re.compile(text if len(value) >= _LONG else rf"(?<![^\W_]){text}(?![^\W_])"))
+    ``values`` are the values of secrets. ``derived`` are the config keys that hold them, or take them over by an
+    interpolation. ``words`` are those that the configs use for something else: a secret that is one of them, a common
+    word, or shorter than ``SHORTEST`` characters is not replaced in free text.
+    """
+
+    def __init__(self, values: Iterable[str] = (), *, derived: Iterable[str] = (), words: Iterable[str] = ()) -> None:
+        self._values = sorted({v for v in values if v and v != MASK}, key=len, reverse=True)
+        self._derived = frozenset(derived)
+        common = {v for v in self._values if _WORDS.fullmatch(v)} & {*_COMMON, *words}
+        self._searched = [v for v in self._values if len(v) >= SHORTEST and v not in common]
+
+    @cached_property
+    def _free(self) -> re.Pattern[str] | None:
+        """Matches the secrets in free text, longer ones first."""
+        found = {spelling for value in self._searched for spelling in _spellings(value)}
+        encoded = {pattern for value in self._searched for pattern in _base64_patterns(value)}
+        patterns = [*map(re.escape, sorted(found, key=len, reverse=True)), *sorted(encoded, key=len, reverse=True)]
+        return re.compile("|".join(patterns)) if patterns else None
+
+    @cached_property
+    def _literal(self) -> re.Pattern[str] | None:
+        return re.compile("|".join(map(re.escape, self._values))) if self._values else None
 
     def text(self, text: str) -> str:
-        """Return ``text`` with secret values, and ids and passwords in URLs, masked."""
+        """Return free ``text`` with secrets, and ids and passwords in URLs, masked."""
         text = _IN_URL.sub(MASK, text)
-        for pattern in self._patterns:
-            text = pattern.sub(MASK, text)
-        return text
+        return self._free.sub(MASK, text) if self._free else text
 
-    def with_fingerprints(self, node: Any) -> Any:
-        """Return a copy of plain values with each secret replaced by a short digest.
+    def split(self, text: str) -> tuple[str, str]:
+        """Split a stream's text into whole lines and a rest that has to be kept, since a secret may go on in it."""
+        end = text.rfind("\n") + 1
+        for lines in self._in_lines:
+            starts = (end - len(begun) for begun in lines if text.endswith(begun, 0, end))
+            end = min([end, *starts])
+        if not end and len(text) > _MOST_HELD:
+            end = len(text) - 2 * max(map(len, self._searched), default=0) - 100
+            spans = (match.span() for match in self._free.finditer(text)) if self._free else ()
+            end = min([end, *(start for start, stop in spans if start < end < stop)])
+        return text[:end], text[end:]
 
-        The stored inputs of a step then do not reveal a secret that is part of another value, and still differ where
-        the secret differs.
+    @cached_property
+    def _in_lines(self) -> list[list[str]]:
+        """The beginnings of each secret of several lines, up to each of its newlines."""
+        return [
+            [value[: place.end()] for place in re.finditer("\n", value) if place.end() < len(value)]
+            for value in self._searched
+            if "\n" in value
+        ]
+
+    def at(self, key: str, text: str) -> str:
+        """Return a text about the value of a config key, masked."""
+        return self.text(self._masked(key, text))
+
+    def fingerprinted(self, key: str, value: Any) -> Any:
+        """Return the value of a config key, with a secret in it replaced by a short digest.
+
+        The stored inputs of a step then do not reveal the secret, and still differ where it differs.
+        """
+        if not (self._literal and (self._is_derived(key) or is_secret_name(key))):
+            return value
+        text = self._literal.sub(lambda m: f"<secret {_fingerprint(m[0])}>", str(value))
+        return text if isinstance(value, str) or text != str(value) else value
+
+    def _masked(self, key: str, text: str) -> str:
+        return self._literal.sub(MASK, text) if self._literal and self._is_derived(key) else text
+
+    def _is_derived(self, key: str) -> bool:
+        key = _INDEX.sub("", key)
+        return any(key == d or key.startswith(f"{d}.") for d in self._derived)
+
+    def tree(self, node: Any, secret: Collection[str] = (), key: str = "", *, free: bool = False) -> Any:
+        """Return a copy of a plain config with the keys in ``secret``, and those with a secret name, masked.
+
+        Elsewhere, only a secret that came by an interpolation is replaced; with ``free``, each text is a free text.
         """
         if isinstance(node, dict):
-            return {k: self.with_fingerprints(v) for k, v in node.items()}
+            return {k: self.tree(v, secret, f"{key}.{k}" if key else str(k), free=free) for k, v in node.items()}
         if isinstance(node, list | tuple):
-            return [self.with_fingerprints(v) for v in node]
-        if isinstance(node, str):
-            for pattern in self._patterns:
-                node = pattern.sub(lambda m: f"<secret {_fingerprint(m[0])}>", node)
-        return node
-
-    def tree(self, node: Any, secret: Collection[str] = (), key: str = "") -> Any:
-        """Return a copy of a plain config with the keys in ``secret``, secret names and secret values masked."""
-        if isinstance(node, dict):
-            return {k: self.tree(v, secret, f"{key}.{k}" if key else str(k)) for k, v in node.items()}
-        if isinstance(node, list | tuple):
-            return [self.tree(v, secret, key) for v in node]
+            return [self.tree(v, secret, key, free=free) for v in node]
         if node is not None and node != "???" and (key in secret or is_secret_name(key)):
             return MASK
-        return self.text(node) if isinstance(node, str) else node
+        if isinstance(node, str):
+            return self.at(key, node) if free else self._masked(key, _IN_URL.sub(MASK, node))
+        is_taken_over = node is not None and self._derived and str(node) in self._values and self._is_derived(key)
+        return MASK if is_taken_over else node
 
     def override(self, line: str, secret: Collection[str] = ()) -> str:
         """Return an override with its secrets masked: ``cluster.pw=**********``."""
@@ -102,7 +197,7 @@ class Redactor:
             inner = any(s.startswith(f"{name}.") and s.endswith(f".{inside[1]}") for s in secret)
             return f"{inside[1]}{inside[2]}{MASK}" if inner or is_secret_name(inside[1]) else inside[0]
 
-        return self.text(f"{key}{equals}{_INSIDE.sub(masked, value)}")
+        return _IN_URL.sub(MASK, f"{key}{equals}{_INSIDE.sub(masked, value)}")
 
 
 class Unmasked(Redactor):
@@ -111,6 +206,11 @@ class Unmasked(Redactor):
     def text(self, text: str) -> str:
         """Return the text unchanged."""
         return text
+
+    def split(self, text: str) -> tuple[str, str]:
+        """Split the text after its last newline."""
+        end = text.rfind("\n") + 1
+        return text[:end], text[end:]
 
     def override(self, line: str, secret: Collection[str] = ()) -> str:
         """Return the override unchanged."""

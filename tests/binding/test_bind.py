@@ -94,10 +94,12 @@ def test_jobs_of_one_command_share_nothing_but_the_stages() -> None:
 
 
 def test_secrets_are_found_by_type_and_by_name_also_unused_ones() -> None:
-    words = "c=gather", "target.login.phrase=p1", "target.hush=h1", "++m_param.api_key=k1", "++p_param.my_pw=[w1]"
-    keys, masks = find_secrets(small_jobs(*words))
-    assert {"target.login.phrase", "target.hush"} <= keys
-    assert masks.text("p1 h1 k1 w1 rest") == " ".join(["**********"] * 4 + ["rest"])
+    secrets = "phrase-01", "hush-0001", "api-key-1", "my-pw-001"
+    keys = "target.login.phrase={}", "target.hush={}", "++m_param.api_key={}", "++p_param.my_pw=[{}]"
+    words = "c=gather", *(key.format(secret) for key, secret in zip(keys, secrets, strict=True))
+    found, masks = find_secrets(small_jobs(*words))
+    assert {"target.login.phrase", "target.hush"} <= found
+    assert masks.text(" ".join([*secrets, "rest"])) == " ".join(["**********"] * 4 + ["rest"])
 
 
 OWN = """

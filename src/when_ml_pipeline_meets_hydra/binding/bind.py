@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -54,7 +55,7 @@ def bind(composed: Composed) -> Bound:
     new = [p for p in problems if p.key.partition(".")[0] not in composed.invalid_choices]
     found = [*composed.problems, *(new or ([] if composed.problems else problems))]
     if found := [p for p in found if p.message != UNRESOLVED] or found:
-        raise BadInput(*merged((p.masked(redactor.text) for p in found), len(composed.jobs)))
+        raise BadInput(*merged((p.masked(partial(redactor.at, p.key)) for p in found), len(composed.jobs)))
     assert settings is not None, "problems with the settings were raised"
     calls = tuple((job, call) for job, call in bound if call)
     result = Bound(calls=calls, settings=settings, secret_keys=keys, redactor=redactor)
@@ -240,7 +241,7 @@ class _Binder:
             function=function,
             arguments=arguments,
             needs=needs,
-            keyed=self.redactor.with_fingerprints({**{n: keyed(v) for n, v in arguments.items()}, **prints}),
+            keyed={**{n: keyed(v, n, self.redactor.fingerprinted) for n, v in arguments.items()}, **prints},
             code=code_version({function.__module__, *self._modules(arguments.values())}, function),
             after=all_before(stage, self.stages),
             returns=returns if returns and issubclass(returns, Artifact) else None,

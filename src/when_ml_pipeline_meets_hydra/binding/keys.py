@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
 from pathlib import PurePath
@@ -15,23 +15,33 @@ from when_ml_pipeline_meets_hydra.contracts import Chosen, Several, Unkeyed
 from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 
 
-def keyed(value: Any) -> Any:
-    """Return ``value`` as JSON values, without secrets and without fields marked ``Unkeyed``."""
+def _as_it_is(key: str, value: Any) -> Any:
+    return value
+
+
+def keyed(value: Any, key: str = "", mark: Callable[[str, Any], Any] = _as_it_is) -> Any:
+    """Return ``value`` as JSON values, without secrets and without fields marked ``Unkeyed``.
+
+    ``mark(config key, value)`` returns each single value as it is to be keyed; ``key`` is the config key of ``value``.
+    """
     if dataclasses.is_dataclass(value) or isinstance(value, BaseModel):
         cls: type = type(value)
-        fields = {n: keyed(getattr(value, n)) for n in keyed_fields(cls)}
+        own = chosen_fields(cls)
+        keys = {n: n if n in own else f"{key}.{n}" for n in keyed_fields(cls)}
+        fields = {n: keyed(getattr(value, n), inner, mark) for n, inner in keys.items()}
         return {"type": f"{cls.__module__}.{cls.__qualname__}", **fields}
     if isinstance(value, Mapping):
-        return {str(k): keyed(v) for k, v in value.items() if not isinstance(v, SecretStr | SecretBytes)}
+        named = {str(k): v for k, v in value.items() if not isinstance(v, SecretStr | SecretBytes)}
+        return {k: keyed(v, f"{key}.{k}", mark) for k, v in named.items()}
     if isinstance(value, list | tuple):
-        return [keyed(v) for v in value]
+        return [keyed(v, key, mark) for v in value]
     if isinstance(value, set | frozenset):
-        return sorted((keyed(v) for v in value), key=digest)
+        return sorted((keyed(v, key, mark) for v in value), key=digest)
     if isinstance(value, Enum):
         return value.value
     if value is None or isinstance(value, str | int | float | bool):
-        return value
-    return str(value) if isinstance(value, PurePath) else repr(value)
+        return mark(key, value)
+    return mark(key, str(value) if isinstance(value, PurePath) else repr(value))
 
 
 @lru_cache(maxsize=1024)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from when_ml_pipeline_meets_hydra.binding.derived_keys import derived_keys
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, locate_class, locate_function
 from when_ml_pipeline_meets_hydra.binding.validation import secret_keys
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput
-from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
+from when_ml_pipeline_meets_hydra.masking import Redactor, is_secret_name, secret_values
 
 
 def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
@@ -37,7 +38,45 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
                         read[state] = _hints(subcommands, allowed)
                     hint = read[state].get(key)
                 keys |= set() if hint is None else set(secret_keys(hint, key, node))
-    return frozenset(keys), Redactor(v for (key, _), node in nodes.items() for v in secret_values(node, keys, key))
+    values = {v for (key, _), node in nodes.items() for v in secret_values(node, keys, key)}
+    if not values:
+        return frozenset(keys), Redactor()
+    derived = _derived(composed.jobs, keys)
+    return frozenset(keys), Redactor(values, derived=keys | derived, words=_words(composed, keys | derived))
+
+
+def _derived(jobs: Iterable[Job], keys: set[str]) -> set[str]:
+    """Return the keys that take a secret over in any job; jobs share the parts in which they do not differ."""
+    found: set[str] = set()
+    known: dict[int, bool] = {}  # the parts of earlier jobs; whether they may matter
+    for job in jobs:
+        new = [part for part in job.raw.values() if id(part) not in known]
+        known |= {id(part): "${" in repr(part) or any(secret_values(part, keys)) for part in new}
+        if any(known[id(part)] for part in new):
+            found |= set(derived_keys({k: part for k, part in job.raw.items() if known[id(part)]}, keys))
+    return found
+
+
+def _words(composed: Composed, secret: set[str]) -> set[str]:
+    """Return what the configs use that is no secret: keys, options, texts."""
+    nodes = {id(node): (key, node) for job in composed.jobs for key, node in job.config.items()}
+    options = {name for job in composed.jobs for name in job.chosen.values()}
+    found = {*composed.stages, *map(str, options)}
+    for key, node in nodes.values():
+        found |= set(_plain_words(node, secret, key))
+    return found
+
+
+def _plain_words(node: Any, secret: set[str], key: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield str(name)
+            yield from _plain_words(value, secret, f"{key}.{name}")
+    elif isinstance(node, list):
+        for value in node:
+            yield from _plain_words(value, secret, key)
+    elif isinstance(node, str) and not (key in secret or is_secret_name(key)):
+        yield node
 
 
 def named_packages(job: Job) -> list[str]:

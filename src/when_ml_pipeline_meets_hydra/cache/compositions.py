@@ -23,7 +23,7 @@ from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.composing.tree import Stage
-from when_ml_pipeline_meets_hydra.masking import Redactor, secret_values
+from when_ml_pipeline_meets_hydra.masking import SHORTEST, Redactor, secret_values
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
 if TYPE_CHECKING:
@@ -191,7 +191,13 @@ def _contains_secret(content: Mapping[str, Any], variables: Iterable[str], secre
     text, hydra = json.dumps(content, default=str, ensure_ascii=False), content["hydra"]
     if Redactor().text(text) != text or Redactor().tree(hydra, secret_keys) != hydra:
         return True
-    return bool(Redactor(map(_known, variables)).with_fingerprints(content) != content)
+    return any(_has_word(json.dumps(_known(name), ensure_ascii=False)[1:-1], text) for name in variables)
+
+
+def _has_word(value: str, text: str) -> bool:
+    """Whether a value is in a text, a short one as a word of its own."""
+    pattern = re.escape(value) if len(value) >= SHORTEST else rf"(?<![^\W_]){re.escape(value)}(?![^\W_])"
+    return bool(value) and re.search(pattern, text) is not None
 
 
 def _holds_secret(line: str, secret_keys: Collection[str]) -> bool:

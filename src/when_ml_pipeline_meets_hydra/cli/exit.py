@@ -101,8 +101,12 @@ def _write_traceback(error: Exception, arguments: Sequence[str]) -> Path:
 
     # Which keys are secret by their type is unknown here, so every long value of a nested key is masked.
     pairs = [(a.partition("=")[0], a.partition("=")[2].strip("'\"")) for a in arguments]
-    redactor = Redactor(value for key, value in pairs if is_secret_name(key) or ("." in key and len(value) >= 8))
-    text = redactor.text("\n".join([*map(redactor.override, arguments), "", *traceback.format_exception(error)]))
+    named = [value for name, value in os.environ.items() if is_secret_name(name) and name != "PWD"]
+    given = [value for key, value in pairs if is_secret_name(key) or ("." in key and len(value) >= 8)]
+    redactor = Redactor([*named, *given])
+    text = redactor.text("\n".join([*arguments, "", *traceback.format_exception(error)]))
+    for argument, masked in zip(arguments, map(redactor.override, arguments), strict=True):
+        text = text.replace(repr(argument)[1:-1], masked).replace(argument, masked) if masked != argument else text
     for folder in (home() / "errors", Path(tempfile.gettempdir())):
         try:
             make_home(folder.parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound
@@ -47,4 +48,5 @@ def _option_problems(plan: Plan, bound: Bound) -> Iterator[Problem]:
                 checked.add(id(value))
                 kind: Any = type(value)
                 own, job = chosen_fields(kind), jobs[step.jobs[0]]
-                yield from (qualified_field(name, own, p, job).masked(bound.redactor.text) for p in value.check())
+                problems = (qualified_field(name, own, p, job) for p in value.check())
+                yield from (p.masked(partial(bound.redactor.at, p.key)) for p in problems)

@@ -99,7 +99,8 @@ class JobFolders:
         """Write ``multirun.yaml``, as Hydra's sweepers do."""
         folder = self._place(first, "sweep.dir")
         folder.mkdir(parents=True, exist_ok=True)
-        content = self.redactor.tree({**first.raw, "hydra": {**self.hydra, "mode": "MULTIRUN"}}, self.secret_keys)
+        hydra = self.redactor.tree({**self.hydra, "mode": "MULTIRUN"}, self.secret_keys, free=True)
+        content = {**self.redactor.tree(first.raw, self.secret_keys), "hydra": hydra}
         temporary = folder / f".multirun.{os.getpid()}"
         temporary.write_text(dump_yaml(content), encoding="utf-8")
         temporary.replace(folder / "multirun.yaml")
@@ -170,7 +171,7 @@ class JobFolders:
         """The parts of Hydra's config that jobs share: section → YAML; all sections without own parts are in ``""``."""
         number = ("num", "id") if self.is_multirun else ()
         own = {"job": {"override_dirname", *number}, "overrides": {"task"}, "runtime": {"choices", "output_dir"}}
-        shown = self.redactor.tree({**self.hydra, "mode": self._mode}, self.secret_keys)
+        shown = self.redactor.tree({**self.hydra, "mode": self._mode}, self.secret_keys, free=True)
         parts = {key: {k: v for k, v in shown[key].items() if k not in names} for key, names in own.items()}
         others = indent(dump_yaml({k: v for k, v in shown.items() if k not in own}), "  ")
         return {"": others, **{key: indent(dump_yaml(part), "    ") for key, part in parts.items()}}

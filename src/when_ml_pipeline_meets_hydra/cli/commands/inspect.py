@@ -6,7 +6,9 @@ import contextlib
 import io
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,16 @@ def show(args: Namespace) -> int:
     if args.info:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            composed.loader().describe(args.info, composed.jobs[0].choices, composed.jobs[0].values)
+            first = composed.jobs[0]
+            composed.loader().describe(args.info, first.choices, [masks.override(line, keys) for line in first.values])
         sys.stdout.write(masks.text(printed.getvalue()))
         return 0
     for job in composed.jobs:
         if len(composed.jobs) > 1:
             print(f"# job {job.number}: {' '.join(masks.override(o, keys) for o in job.overrides)}")
-        content = {**_hydra(composed, job, args), **_config(job, args)}
-        sys.stdout.write(dump_yaml(_below(masks.tree(content, keys), args.package)))
+        hydra = masks.tree(_hydra(composed, job, args, partial(masks.override, secret=keys)), keys, free=True)
+        content = {**hydra, **masks.tree(_config(job, args), keys)}
+        sys.stdout.write(dump_yaml(_below(content, args.package)))
     return 0
 
 
@@ -49,8 +53,8 @@ def _config(job: Job, args: Namespace) -> Mapping[str, Any]:
     return job.config
 
 
-def _hydra(composed: Composed, job: Job, args: Namespace) -> Mapping[str, Any]:
-    """Hydra's own config for a job, unresolved: some of it is known only when the job runs."""
+def _hydra(composed: Composed, job: Job, args: Namespace, masked: Callable[[str], str]) -> Mapping[str, Any]:
+    """Hydra's own config for a job, unresolved: some of it is known only when the job runs; overrides are masked."""
     if args.cfg == "job":
         return {}
     from when_ml_pipeline_meets_hydra.composing.hydra_config import resolve
@@ -63,7 +67,8 @@ def _hydra(composed: Composed, job: Job, args: Namespace) -> Mapping[str, Any]:
         secret_keys=(),
         resolve=resolve,
     )
-    return {"hydra": folders.hydra_before_start(job)}
+    lines = tuple(map(masked, job.overrides))
+    return {"hydra": folders.hydra_before_start(replace(job, overrides=lines))}
 
 
 def _below(content: Any, package: str | None) -> Any:
