@@ -58,7 +58,9 @@ FORMS = {
 @pytest.mark.parametrize("secret", [SECRET, SHORT])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_a_run_tells_nothing(form: list[str], secret: str, tmp_path: Path) -> None:
-    """Of a short secret, what a step prints is free text."""
+    """What a step prints is free text, in which a short secret stays."""
+    if secret == SHORT and "${" in "".join(form):
+        form = [line for line in form if "target.name" not in line]
     mode = "leak" if secret == SECRET else "say"
     done = inside(*DIR, "c=ship", f"target.mode={mode}", *(line.format(secret) for line in form), "--json")
     assert done.code == 0, done.err
@@ -248,6 +250,9 @@ def test_a_short_or_common_secret_stays_in_free_text() -> None:
     masks = Redactor(["ab", "longer-secret", "diabetes", "password", "correcthorse"], words=["diabetes"])
     text = "ab cab diabetes password xlonger-secretx correcthorse"
     assert masks.text(text) == f"ab cab diabetes password x{MASK}x {MASK}"
+    masks = Redactor(["ab", "password"], names=["pw"])
+    text = """pw: ab, 'pw': 'ab', {"pw": "password"}, pw=abc, upw: ab, password, ab"""
+    assert masks.text(text) == f"""pw: {MASK}, 'pw': '{MASK}', {{"pw": "{MASK}"}}, pw=abc, upw: ab, password, ab"""
 
 
 def test_a_secret_that_contains_another_one_is_masked_whole() -> None:

@@ -82,14 +82,19 @@ def _base64_patterns(value: str) -> Iterator[str]:
 
 def secret_values(node: Any, keys: Collection[str], key: str = "") -> Iterator[str]:
     """Yield the values of a plain config at the secret ``keys`` and at keys with a secret name."""
+    return (value for _, value in secret_items(node, keys, key))
+
+
+def secret_items(node: Any, keys: Collection[str], key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield keys and values of the secrets in a plain config."""
     if isinstance(node, dict):
         for name, value in node.items():
-            yield from secret_values(value, keys, f"{key}.{name}" if key else str(name))
+            yield from secret_items(value, keys, f"{key}.{name}" if key else str(name))
     elif isinstance(node, list):
         for value in node:
-            yield from secret_values(value, keys, key)
+            yield from secret_items(value, keys, key)
     elif node not in (None, "???", "") and (is_secret_name(key) or any(_overlaps(key, secret) for secret in keys)):
-        yield str(node)
+        yield key, str(node)
 
 
 def _overlaps(key: str, secret: str) -> bool:
@@ -102,14 +107,28 @@ class Redactor:
 
     ``values`` are the values of secrets. ``derived`` are the config keys that hold them, or take them over by an
     interpolation. ``words`` are those that the configs use for something else: a secret that is one of them, a common
-    word, or shorter than ``SHORTEST`` characters is not replaced in free text.
+    word, or shorter than ``SHORTEST`` characters is replaced in free text only behind one of ``names``, the last parts
+    of the secret keys: ``"pw": "abc"``.
     """
 
-    def __init__(self, values: Iterable[str] = (), *, derived: Iterable[str] = (), words: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        values: Iterable[str] = (),
+        *,
+        derived: Iterable[str] = (),
+        words: Iterable[str] = (),
+        names: Iterable[str] = (),
+    ) -> None:
         self._values = sorted({v for v in values if v and v != MASK}, key=len, reverse=True)
         self._derived = frozenset(derived)
         common = {v for v in self._values if _WORDS.fullmatch(v)} & {*_COMMON, *words}
+        self._names = frozenset(names)
         self._searched = [v for v in self._values if len(v) >= SHORTEST and v not in common]
+
+    @property
+    def searches(self) -> bool:
+        """Whether there are secrets to search for in free text."""
+        return bool(self._searched)
 
     @cached_property
     def _free(self) -> re.Pattern[str] | None:
@@ -126,7 +145,20 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return free ``text`` with secrets, and ids and passwords in URLs, masked."""
         text = _IN_URL.sub(MASK, text)
-        return self._free.sub(MASK, text) if self._free else text
+        text = self._free.sub(MASK, text) if self._free else text
+        return self._behind_names.sub(rf"\1{MASK}", text) if self._behind_names else text
+
+    @cached_property
+    def _behind_names(self) -> re.Pattern[str] | None:
+        """Matches the secrets that are not searched for elsewhere behind the name of a secret key."""
+        names, values = ("|".join(map(re.escape, texts)) for texts in (self._names, self._unsearched))
+        if not (names and values):
+            return None
+        return re.compile(rf"""(?<!\w)((?:{names})["']?\s*[:=]\s*["']?)(?:{values})(?!\w)""")
+
+    @property
+    def _unsearched(self) -> list[str]:
+        return [value for value in self._values if value not in self._searched]
 
     def split(self, text: str) -> tuple[str, str]:
         """Split a stream's text into whole lines and a rest that has to be kept, since a secret may go on in it."""
@@ -179,7 +211,7 @@ class Redactor:
             return {k: self.tree(v, secret, f"{key}.{k}" if key else str(k), free=free) for k, v in node.items()}
         if isinstance(node, list | tuple):
             return [self.tree(v, secret, key, free=free) for v in node]
-        if node is not None and node != "???" and (key in secret or is_secret_name(key)):
+        if node is not None and node != "???" and (is_secret_name(key) or any(_overlaps(key, s) for s in secret)):
             return MASK
         if isinstance(node, str):
             return self.at(key, node) if free else self._masked(key, _IN_URL.sub(MASK, node))
@@ -190,7 +222,9 @@ class Redactor:
         """Return an override with its secrets masked: ``cluster.pw=**********``."""
         key, equals, value = line.partition("=")
         name = key.lstrip("+~")
-        if equals and value and value != "???" and (name in secret or is_secret_name(name)):
+        is_secret = is_secret_name(name) or any(name == s or name.startswith(f"{s}.") for s in secret)
+        is_above = any(s.startswith(f"{name}.") for s in secret) and not value.lstrip().startswith(("{", "${"))
+        if equals and value and value != "???" and (is_secret or is_above):
             return f"{key}={MASK}"
 
         def masked(inside: re.Match[str]) -> str:

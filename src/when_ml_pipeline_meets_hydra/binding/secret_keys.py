@@ -11,7 +11,7 @@ from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, locat
 from when_ml_pipeline_meets_hydra.binding.validation import secret_keys
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput
-from when_ml_pipeline_meets_hydra.masking import Redactor, is_secret_name, secret_values
+from when_ml_pipeline_meets_hydra.masking import Redactor, is_secret_name, secret_items, secret_values
 
 
 def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
@@ -38,11 +38,13 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
                         read[state] = _hints(subcommands, allowed)
                     hint = read[state].get(key)
                 keys |= set() if hint is None else set(secret_keys(hint, key, node))
-    values = {v for (key, _), node in nodes.items() for v in secret_values(node, keys, key)}
-    if not values:
+    items = {item for (key, _), node in nodes.items() for item in secret_items(node, keys, key)}
+    if not items:
         return frozenset(keys), Redactor()
-    derived = _derived(composed.jobs, keys)
-    return frozenset(keys), Redactor(values, derived=keys | derived, words=_words(composed, keys | derived))
+    all_keys = keys | _derived(composed.jobs, keys)
+    names = {key.rpartition(".")[2] for key, _ in items}
+    values = {value for _, value in items}
+    return frozenset(keys), Redactor(values, derived=all_keys, words=_words(composed, all_keys), names=names)
 
 
 def _derived(jobs: Iterable[Job], keys: set[str]) -> set[str]:

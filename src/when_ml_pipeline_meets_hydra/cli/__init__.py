@@ -20,10 +20,21 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with the arguments of the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     gc.set_threshold(50_000, 20, 20)  # collecting garbage during imports is a tenth of a short run
     from when_ml_pipeline_meets_hydra.cli.exit import exit_code
 
     return exit_code(lambda: _dispatch(arguments), arguments)
+
+
+def _open_closed_streams() -> None:
+    """Open /dev/null for standard streams that are closed (``>&-``), so that no other file gets their descriptors."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, open(descriptor, "r" if name == "stdin" else "w", closefd=False))  # noqa: SIM115
 
 
 def _dispatch(arguments: list[str]) -> int:

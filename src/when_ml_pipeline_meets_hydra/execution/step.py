@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import sys
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, redirect_stderr, redirect_stdout, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.bind import content_of
 from when_ml_pipeline_meets_hydra.binding.call import Call
@@ -20,6 +18,8 @@ from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, Refused
 from when_ml_pipeline_meets_hydra.execution.anchoring import anchored
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.execution.output import StepOutput
+from when_ml_pipeline_meets_hydra.execution.results import without_secrets
 from when_ml_pipeline_meets_hydra.execution.surroundings import restored
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Step
@@ -37,7 +37,8 @@ class Task:
 
     ``received`` are the artifacts that the step needs, by parameter; ``out`` is the folder for the files of a step that
     is not stored; ``context`` is entered around the call of the function; ``patience`` is the time (s) to wait for
-    another run that is computing the same step; relative paths of arguments start at ``started_in``.
+    another run that is computing the same step; relative paths of arguments start at ``started_in``; ``captures``: also
+    what file descriptors 1 and 2 receive is the step's output (the parent of a worker reads these).
     """
 
     step: Step
@@ -50,6 +51,7 @@ class Task:
     shown_redactor: Redactor
     context: AbstractContextManager[object]
     patience: float = 0
+    captures: bool = True
     started_in: str = field(default_factory=lambda: str(Path.cwd()))
 
     @property
@@ -145,7 +147,7 @@ def _compute(task: Task, observer: Observer, started: float) -> Outcome | Locked
         if "out" in step.call.specials:
             task.out.mkdir(parents=True, exist_ok=True)
         try:
-            result = _call(task, observer, task.out)
+            result = without_secrets(_call(task, observer, task.out), task.out, task.redactor)
         finally:
             share(task.out, store.root)  # equal bundles of several deployments take the room of one
         return _ended(task, Status.DONE, step.reason, started, result)
@@ -191,7 +193,7 @@ def _call_on_same_data(task: Task, observer: Observer, out: Path) -> Any:
     if name := _changed_data(task.step.call):
         task.store.forget_checkpoints(task.step.key)
         raise StepFailed(f"{name}: its data changed while they were read. The same command goes on with the new ones")
-    return artifact
+    return without_secrets(artifact, out, task.redactor)
 
 
 def _changed_data(call: Call) -> str | None:
@@ -223,53 +225,9 @@ def _call(task: Task, observer: Observer, out: Path) -> Any:
     if "checkpoints" in named:
         checkpoints.mkdir(parents=True, exist_ok=True)
     printed = StepOutput(task, observer)
-    with printed, redirect_stdout(printed), redirect_stderr(printed), restored(printed.write), task.context:
+    with printed.redirected(), restored(printed.write), task.context:
         arguments = call.arguments if str(Path.cwd()) == task.started_in else anchored(call.arguments, task.started_in)
         return call.function(**arguments, **task.received, **named)
-
-
-class StepOutput(io.TextIOBase):
-    """Text stream that passes a step's output on to log and observer, in whole lines so that secrets are masked."""
-
-    def __init__(self, task: Task, observer: Observer) -> None:
-        self._task, self._observer, self._rest = task, observer, ""
-        self._log: TextIO | None = None
-
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def write(self, text: str) -> int:
-        """Buffer text; complete lines are passed on."""
-        if self.closed:  # kept beyond the step by a log handler or a thread
-            return sys.stderr.write(text) if sys.stderr is not self else len(text)
-        self._rest += text
-        lines, newline, self._rest = self._rest.rpartition("\n")
-        if newline:
-            self._pass_on(lines + newline)
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing; lines are passed on when they are complete."""
-
-    def close(self) -> None:
-        """Pass on the rest of the buffer."""
-        if not self.closed:
-            with ExitStack() as ends:
-                ends.callback(super().close)
-                if self._rest:
-                    self._pass_on(self._rest + "\n")
-                    self._rest = ""
-                if self._log:
-                    self._log.close()
-
-    def _pass_on(self, text: str) -> None:
-        if self._log is None:
-            self._task.log.parent.mkdir(parents=True, exist_ok=True)
-            self._log = self._task.log.open("a", encoding="utf-8")
-        self._log.write(self._task.redactor.text(text))
-        self._log.flush()
-        self._observer.step_printed(self._task.step, self._task.shown_redactor.text(text))
 
 
 def _metrics(artifact: Any) -> Mapping[str, float] | None:

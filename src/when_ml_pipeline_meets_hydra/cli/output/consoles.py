@@ -18,13 +18,14 @@ _UNLIMITED, _NARROWEST = 10_000, 40  # characters
 _MANY = 200  # rows; Rich is slow for more
 
 
-def console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
+def console(*, stderr: bool = False, soft_wrap: bool = False, file: TextIO | None = None) -> Console:
     """Return a console as wide as the window; in a pipe nothing is cut or wrapped, unless $COLUMNS sets a width.
 
     A narrower window than 40 characters wraps the lines itself, since a table for it would be empty.
-    With ``soft_wrap`` long lines are not broken, so that a path in them can be copied.
+    With ``soft_wrap`` long lines are not broken, so that a path in them can be copied. ``file`` takes the place of
+    stdout or stderr.
     """
-    file = sys.stderr if stderr else sys.stdout
+    file = file or (sys.stderr if stderr else sys.stdout)
     named = os.environ.get("COLUMNS", "")
     width: int | None = int(named) if named.isdigit() else 0
     if not width:  # not set, or by a program that does not know it

@@ -18,6 +18,7 @@ from rich.text import Text
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console
 from when_ml_pipeline_meets_hydra.cli.output.formatting import STYLES, Parts, outcome_parts
 from when_ml_pipeline_meets_hydra.cli.output.plain_lines import PlainLines
+from when_ml_pipeline_meets_hydra.cli.output.streams import own_stream
 from when_ml_pipeline_meets_hydra.cli.output.tables import Rows
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.masking import Redactor
@@ -63,7 +64,7 @@ class LiveView(PlainLines):
 
     def __init__(self) -> None:
         super().__init__()
-        self._console = console(stderr=True, soft_wrap=True)
+        self._console = console(soft_wrap=True, file=own_stream(sys.stderr))
         self.width = self._console.width
         self._scrolls = sys.stdout.isatty()  # otherwise stdout is redirected, and written to directly
         self._live = Live(

@@ -37,12 +37,25 @@ def _spelt(error: UnicodeError) -> tuple[str, int]:
     return "".join(_SPELT.get(char, "?") for char in error.object[error.start : error.end]), error.end
 
 
+def own_stream(stream: TextIO) -> TextIO:
+    """Return a stream that goes on to lead where stdout or stderr leads now.
+
+    While a step runs, ``sys.stdout`` and ``sys.stderr``, and their file descriptors, lead to the output of the step.
+    """
+    try:
+        if stream.fileno() not in (1, 2):
+            return stream
+        stream.flush()
+        return open(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors=stream.errors)  # noqa: PTH123
+    except (OSError, ValueError, AttributeError):  # it is no file
+        return stream
+
+
 class Stream:
     """A text stream that is flushed after each write, and discards the output once its reader has gone."""
 
     def __init__(self, stream: TextIO) -> None:
-        # Kept here, since sys.stdout and sys.stderr are redirected to the log of a step while it runs.
-        self._stream = stream
+        self._stream = own_stream(stream)
 
     def write(self, text: str) -> None:
         """Write whole lines with one call, and flush."""

@@ -7,7 +7,6 @@ of its own; when the parent dies, even by SIGKILL, the kernel kills the process 
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
 import pickle
@@ -24,7 +23,8 @@ from pathlib import Path
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
-from when_ml_pipeline_meets_hydra.execution.step import Locked, StepOutput, Task, failed, log_failure, log_interruption
+from when_ml_pipeline_meets_hydra.execution.output import StepOutput
+from when_ml_pipeline_meets_hydra.execution.step import Locked, Task, failed, log_failure, log_interruption
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld
 
 _THREADS = (
@@ -159,7 +159,6 @@ class _Worker:
         os.close(lifeline)
         os.close(printed)
         self.is_alive = self.may_print = True
-        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._started = 0.0
         self._task: Task | None = None
         self._printing: StepOutput | None = None
@@ -202,7 +201,7 @@ class _Worker:
             while content := os.read(self.output, 65536):
                 if self._task:
                     self._printing = self._printing or StepOutput(self._task, observer)
-                    self._printing.write(self._decode(content))
+                    self._printing.write_bytes(content)
             self.may_print = False
 
     def was_interrupted(self) -> Outcome:
@@ -259,4 +258,5 @@ def _pickled(task: Task) -> bytes:
     function = task.step.call.function
     if function.__module__ == "__main__":
         raise pickle.PicklingError(f"{function.__qualname__} is defined in the main module")
-    return pickle.dumps(replace(task, step=replace(task.step, call=replace(task.step.call, needs={}))))
+    step = replace(task.step, call=replace(task.step.call, needs={}))
+    return pickle.dumps(replace(task, step=step, captures=False))
