@@ -186,6 +186,13 @@ def test_options_made_by_code_are_refused(entry: str) -> None:
         prepare(["c=fit"], config_dirs=[CONF, entry])
 
 
+@pytest.mark.parametrize("query", ["SELECT 1) AS q; LOAD 'evil'; SELECT * FROM (SELECT 1", "DROP TABLE cars; SELECT 1"])
+def test_a_query_is_one_statement(query: str) -> None:
+    words = ["preprocessing/dataset=table", "preprocessing/connection=duckdb", "connection.path=x"]
+    found = wrong("c=preprocessing", *words, f'dataset.query="{query}"', "preprocessing/schema=cars")
+    assert "query: expected one SELECT, without ';' inside" in "\n".join(found.values())
+
+
 def _repeated(line: str, count: int) -> str:
     return "".join(line.format(n=n, before=n - 1) for n in range(1, count))
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
 from when_ml_pipeline_meets_hydra.cli.output.formatting import table_lines
 from when_ml_pipeline_meets_hydra.cli.output.streams import has_unicode
@@ -16,6 +16,22 @@ from when_ml_pipeline_meets_hydra.cli.output.tables import Rows
 
 _UNLIMITED, _NARROWEST = 10_000, 40  # characters
 _MANY = 200  # rows; Rich is slow for more
+
+
+class _Console(Console):
+    """A console that finds its window also while file descriptors 0, 1 and 2 lead elsewhere."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        found = super().size
+        try:
+            if any(map(os.isatty, (0, 1, 2))):
+                return found
+            columns, lines = os.get_terminal_size(self.file.fileno())
+        except (OSError, ValueError, AttributeError):
+            return found
+        width = found.width if "COLUMNS" in os.environ else columns
+        return ConsoleDimensions(width or found.width, lines or found.height)
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = False, file: TextIO | None = None) -> Console:
@@ -30,7 +46,7 @@ def console(*, stderr: bool = False, soft_wrap: bool = False, file: TextIO | Non
     width: int | None = int(named) if named.isdigit() else 0
     if not width:  # not set, or by a program that does not know it
         width = _UNLIMITED if not file.isatty() else _window_width(file) if named else None
-    made = Console(file=file, highlight=False, width=width, soft_wrap=soft_wrap)
+    made = _Console(file=file, highlight=False, width=width, soft_wrap=soft_wrap)
     if made.width < _NARROWEST:
         made.width = _NARROWEST
     return made

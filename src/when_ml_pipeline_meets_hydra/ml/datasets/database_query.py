@@ -36,6 +36,8 @@ class TableQuery:
     def _has_a_source(self) -> Self:
         if self.query is None and self.table is None:
             raise ValueError("either a table or a query is needed")
+        if ";" in (self.query or "").strip().rstrip(";"):  # a second statement could load code into the database
+            raise ValueError("query: expected one SELECT, without ';' inside (write chr(59) for the character)")
         return self
 
     @property
