@@ -31,7 +31,7 @@ class _Console(Console):
         except (OSError, ValueError, AttributeError):
             return found
         width = found.width if "COLUMNS" in os.environ else columns
-        return ConsoleDimensions(width or found.width, lines or found.height)
+        return ConsoleDimensions(max(width, _NARROWEST), lines or found.height)
 
 
 def console(*, stderr: bool = False, soft_wrap: bool = False, file: TextIO | None = None) -> Console:
