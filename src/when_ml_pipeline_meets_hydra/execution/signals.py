@@ -32,6 +32,7 @@ class Interrupts:
         self._on_forced_exit = on_forced_exit
         self._requested_at: float | None = None
         self._is_inside = False
+        self._ending = threading.Lock()
         self._before: dict[signal.Signals, object] = {}
         self._began = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else 0.0
 
@@ -97,6 +98,8 @@ class Interrupts:
                         self._end()
 
     def _end(self) -> None:
+        if not self._ending.acquire(blocking=False):  # another thread is at it
+            return
         try:
             if self._is_inside:  # otherwise an outcome is just being recorded
                 self._on_forced_exit()

@@ -22,7 +22,7 @@ class _Console(Console):
     """A console that finds its window also while file descriptors 0, 1 and 2 lead elsewhere."""
 
     @property
-    def size(self) -> ConsoleDimensions:
+    def size(self) -> ConsoleDimensions:  # type: ignore[misc]
         found = super().size
         try:
             if any(map(os.isatty, (0, 1, 2))):
