@@ -25,14 +25,15 @@ class Signature:
 def signature_of(function: Callable[..., Any]) -> Signature:
     """Return the resolved signature.
 
-    Raises ``TypeError`` unless all parameters are annotated and can be keywords, and the return value is annotated.
+    Raises ``TypeError`` unless all parameters can be keywords, and they (but for special ones, which no config fills) and
+    the return value are annotated.
     """
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters
     for name, parameter in parameters.items():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             raise TypeError(f"its parameter '{name}' cannot be given by name")
-        if name not in hints:
+        if name not in hints and name not in SPECIAL:
             raise TypeError(f"its parameter '{name}' has no annotation")
     if "return" not in hints:
         raise TypeError("what it returns has no annotation ('-> None', or a class of Artifact)")
