@@ -25,8 +25,8 @@ class Signature:
 def signature_of(function: Callable[..., Any]) -> Signature:
     """Return the resolved signature.
 
-    Raises ``TypeError`` unless all parameters can be keywords, and the return value and all parameters but special ones,
-    which no config fills, are annotated.
+    Raises ``TypeError`` unless all parameters can be keywords, and the return value and all parameters but special
+    ones, which no config fills, are annotated.
     """
     hints = get_type_hints(function, include_extras=True)
     parameters = inspect.signature(function).parameters
