@@ -21,8 +21,8 @@ _MANY = 200  # rows; Rich is slow for more
 class _Console(Console):
     """A console that finds its window also while file descriptors 0, 1 and 2 lead elsewhere."""
 
-    @property
-    def size(self) -> ConsoleDimensions:  # type: ignore[misc]
+    @property  # type: ignore[misc]
+    def size(self) -> ConsoleDimensions:
         found = super().size
         try:
             if any(map(os.isatty, (0, 1, 2))):
