@@ -228,7 +228,7 @@ def test_a_file_that_grows_ends_in_a_message(content: str, message: str, tmp_pat
     started = time.monotonic()
     assert message in "\n".join(wrong("c=fit", "fit/knobs=bomb", dirs=[folder]).values())
     assert inside("--help", "--config-dir", folder).code == 0
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def test_defaults_lists_that_fan_out_end_in_a_message(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_defaults_lists_that_fan_out_end_in_a_message(tmp_path: Path) -> None:
     started = time.monotonic()
     found = wrong("c=fit", "+fan=f0_0", dirs=[folder])
     assert "the defaults lists lead to more than 2000 files" in found["defaults"]
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def test_what_is_no_file_is_no_option(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_what_is_no_file_is_no_option(tmp_path: Path) -> None:
     assert inside(*words, "c=fit", "fit/knobs=good").code == 0
     done = inside("--help", *words)
     assert (done.code, "waits" in done.out, "good" in done.out) == (0, False, True)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def test_a_plugin_that_does_not_import_is_named_and_left_out(
