@@ -30,8 +30,7 @@ from typing import (
 from pydantic import BeforeValidator, ConfigDict
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
-from when_ml_pipeline_meets_hydra.errors import Problem
-from when_ml_pipeline_meets_hydra.places import local_path
+from when_ml_pipeline_meets_hydra.errors import Problem, local_path
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])

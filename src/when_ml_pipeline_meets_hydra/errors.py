@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -133,3 +135,15 @@ def did_you_mean(word: str, allowed: Iterable[str], *, most: int = 3) -> str | N
     if close := difflib.get_close_matches(word[len(place) :], below, n=most, cutoff=0.6):
         return "Did you mean " + " or ".join(f"'{place}{w}'" for w in close) + "?"
     return f"Allowed: {', '.join(words)}" if words else None
+
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
+
+
+def local_path(text: str) -> Path:
+    """Return the path of a file or folder of this machine. Raises ``ValueError`` for anything else."""
+    if not text or "\0" in text:
+        raise ValueError("expected a path, not empty")
+    if scheme := _SCHEME.match(text):
+        raise ValueError(f"{scheme[1]}:// is not supported here: expected the path of a file or folder of this machine")
+    return Path(text).expanduser() if text.startswith("~") else Path(text)

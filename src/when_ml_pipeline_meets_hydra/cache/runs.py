@@ -21,10 +21,9 @@ from when_ml_pipeline_meets_hydra.cache import fingerprint
 from when_ml_pipeline_meets_hydra.composing.environment import HOME, PACKAGES, home
 from when_ml_pipeline_meets_hydra.composing.job import Job, Request
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
-from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, local_path
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.places import local_path
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
 from when_ml_pipeline_meets_hydra.records.record import Record, Recorder, data_of
 from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver

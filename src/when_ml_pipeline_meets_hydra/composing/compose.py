@@ -24,11 +24,11 @@ from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.sweep import SweepComposer
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, folder_of
 from when_ml_pipeline_meets_hydra.composing.values import chain_of, first_line
+from when_ml_pipeline_meets_hydra.composing.wrong_names import with_owners, wrong_options
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
 from when_ml_pipeline_meets_hydra.masking import Redactor
 
 MOST_JOBS = 100_000
-MOST_SHOWN = 20  # invalid options of one override
 SWEEPER = "plan"
 _MAPPINGS = (
     *("run", "sweep", "runtime", "overrides", "job", "job.config", "job.config.override_dirname"),
@@ -221,7 +221,7 @@ def _is_illegal(override: Override, loader: Loader, problems: list[Problem]) -> 
         message = "a deletion takes the name of one option, or none"
         problems.append(Problem(key=key, message=message, remedy=f"Write ~{key}"))
     elif loader.is_group(key) and (loader.options(key) or "/" in key or loader.is_choice(override)):
-        problems += _wrong_options(override, loader)
+        problems += wrong_options(override, loader)
     elif "/" in key or override.package is not None:
         message = "there is no such config group"
         problems.append(Problem(key=key, message=message, remedy=did_you_mean(key, _filled_groups(loader))))
@@ -254,36 +254,6 @@ def _wrong_size(override: Override, loader: Loader) -> str | None:
     return f"makes more than {MOST_JOBS} jobs" if size else "makes no job"
 
 
-def _wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
-    group = override.key_or_group
-    allowed, chosen = loader.options(group), list(override_grammar.names(override))
-    if group != STAGES and not set(chosen) <= set(allowed):
-        allowed = [*allowed, *_nested_options(group, loader)]
-    leaves_out = override.is_delete() and override.value() is None
-    wrong = [] if leaves_out else [name for name in chosen if name not in allowed]
-    for name in wrong[:MOST_SHOWN]:
-        yield Problem(
-            key=group,
-            value=name,
-            message="there is no such option",
-            origin=f"the override {override.input_line}",
-            remedy=_options_remedy(name, allowed) if allowed else "The group has no options",
-        )
-    if more := len(wrong[MOST_SHOWN:]):
-        yield Problem(key=group, message=f"{more} more of its values are not options either")
-
-
-def _options_remedy(name: str, options: Sequence[str]) -> str:
-    close, every = did_you_mean(name, options, most=3) or "", f"Allowed: {', '.join(sorted(options))}"
-    return every if close.startswith("Allowed") else f"{close} {every}"
-
-
-def _nested_options(group: str, loader: Loader) -> Iterator[str]:
-    """The options in folders inside a group's folder, as Hydra names them: ``cmnist/cnn``."""
-    for inner in loader.groups(group):
-        yield from (f"{inner.removeprefix(f'{group}/')}/{name}" for name in loader.options(inner))
-
-
 def _filled_groups(loader: Loader) -> list[str]:
     return [g for g in loader.groups() if not g.startswith("hydra") and loader.options(g)]
 
@@ -302,7 +272,7 @@ def _jobs(
         except BadInput as error:
             problems += (replace(p, jobs=(number,)) for p in error.problems)
             continue
-        problems += (replace(_with_owners(p, composed.chosen, loader), jobs=(number,)) for p in composed.problems)
+        problems += (replace(with_owners(p, composed.chosen, loader), jobs=(number,)) for p in composed.problems)
         lines = tuple(str(o.input_line) for o in job_overrides)
         yield Job(
             number=number,
@@ -319,32 +289,6 @@ def _jobs(
             origins=Origins(lambda: loader, composed.choices, lines, Redactor()),
         )
     problems += composer.problems()
-
-
-def _with_owners(problem: Problem, chosen: Mapping[str, str], loader: Loader) -> Problem:
-    """Say which keys the chosen option has, and which other options of its group have the key that it lacks."""
-    top, _, rest = problem.key.partition(".")
-    groups = [g for g in chosen if "@" not in g and not g.startswith(("hydra", f"{STAGES}/"))]
-    group = next((g for g in groups if rest and loader.package(f"{g}/{chosen[g]}") == top), None)
-    if problem.message != NO_SUCH_KEY or group is None:
-        return problem
-    owners = [
-        o for o in loader.options(group) if o != chosen[group] and _has(loader.file_content(f"{group}/{o}"), rest)
-    ]
-    keys = sorted(f"{top}.{k}" for k in loader.file_content(f"{group}/{chosen[group]}") if not k.startswith("_"))
-    close = problem.remedy if (problem.remedy or "").startswith("Did you") else None
-    known = f"Allowed: {', '.join(keys)} ({group}={chosen[group]})" if keys else problem.remedy
-    others = f"{problem.key} is a key of {' and '.join(f'{group}={o}' for o in owners)}" if owners else None
-    text = "; ".join(part for part in (known, others) if part)
-    return replace(problem, remedy=" ".join(part for part in (close, text) if part) or None)
-
-
-def _has(content: Any, key: str) -> bool:
-    for part in key.split("."):
-        if not isinstance(content, Mapping) or part not in content:
-            return False
-        content = content[part]
-    return True
 
 
 def _group_in_error(error: BaseException, groups: Sequence[Override]) -> str:

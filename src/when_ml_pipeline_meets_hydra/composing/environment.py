@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.places import local_path
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, local_path
 
 HOME = "WMH_HOME"
 PACKAGES = "WMH_PACKAGES"

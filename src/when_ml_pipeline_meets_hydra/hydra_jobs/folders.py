@@ -18,9 +18,8 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing.job import JOB_NUMBER, RUN_FOLDER, Job, override_dirname
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, local_path
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.places import local_path
 
 Resolve = Callable[[Mapping[str, Any], Mapping[str, Any], str], str]
 

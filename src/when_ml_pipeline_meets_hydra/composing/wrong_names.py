@@ -1,0 +1,73 @@
+"""Problems of options and keys that do not exist, with those that do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.composing import override_grammar
+from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
+from when_ml_pipeline_meets_hydra.composing.job import NO_SUCH_KEY
+from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
+from when_ml_pipeline_meets_hydra.composing.tree import STAGES
+from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
+
+MOST_SHOWN = 20  # invalid options of one override
+
+
+def wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
+    """The options in an override that its group does not have."""
+    group = override.key_or_group
+    allowed, chosen = loader.options(group), list(override_grammar.names(override))
+    if group != STAGES and not set(chosen) <= set(allowed):
+        allowed = [*allowed, *_nested_options(group, loader)]
+    leaves_out = override.is_delete() and override.value() is None
+    wrong = [] if leaves_out else [name for name in chosen if name not in allowed]
+    for name in wrong[:MOST_SHOWN]:
+        yield Problem(
+            key=group,
+            value=name,
+            message="there is no such option",
+            origin=f"the override {override.input_line}",
+            remedy=_options_remedy(name, allowed) if allowed else "The group has no options",
+        )
+    if more := len(wrong[MOST_SHOWN:]):
+        yield Problem(key=group, message=f"{more} more of its values are not options either")
+
+
+def _options_remedy(name: str, options: Sequence[str]) -> str:
+    close, every = did_you_mean(name, options, most=3) or "", f"Allowed: {', '.join(sorted(options))}"
+    return every if close.startswith("Allowed") else f"{close} {every}"
+
+
+def _nested_options(group: str, loader: Loader) -> Iterator[str]:
+    """The options in folders inside a group's folder, as Hydra names them: ``cmnist/cnn``."""
+    for inner in loader.groups(group):
+        yield from (f"{inner.removeprefix(f'{group}/')}/{name}" for name in loader.options(inner))
+
+
+def with_owners(problem: Problem, chosen: Mapping[str, str], loader: Loader) -> Problem:
+    """Say which keys the chosen option has, and which other options of its group have the key that it lacks."""
+    top, _, rest = problem.key.partition(".")
+    groups = [g for g in chosen if "@" not in g and not g.startswith(("hydra", f"{STAGES}/"))]
+    group = next((g for g in groups if rest and loader.package(f"{g}/{chosen[g]}") == top), None)
+    if problem.message != NO_SUCH_KEY or group is None:
+        return problem
+    owners = [
+        o for o in loader.options(group) if o != chosen[group] and _has(loader.file_content(f"{group}/{o}"), rest)
+    ]
+    keys = sorted(f"{top}.{k}" for k in loader.file_content(f"{group}/{chosen[group]}") if not k.startswith("_"))
+    close = problem.remedy if (problem.remedy or "").startswith("Did you") else None
+    known = f"Allowed: {', '.join(keys)} ({group}={chosen[group]})" if keys else problem.remedy
+    others = f"{problem.key} is a key of {' and '.join(f'{group}={o}' for o in owners)}" if owners else None
+    text = "; ".join(part for part in (known, others) if part)
+    return replace(problem, remedy=" ".join(part for part in (close, text) if part) or None)
+
+
+def _has(content: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(content, Mapping) or part not in content:
+            return False
+        content = content[part]
+    return True
