@@ -180,3 +180,11 @@ def test_one_of_an_old_sweep_is_put() -> None:
     assert "put 1.0 of one in shelf" in best.out
     assert best.err.count("put run: not chosen") == 2
     assert steps_run()["measure"] == 3, "nothing is measured again"
+
+
+def test_the_metric_may_be_that_of_predictions() -> None:
+    words = ("c=prediction,deployment", "modeling/model=linear,random_forest", "objective.metric=prediction.rmse")
+    steps = prepare(words, multirun=True).plan.steps
+    actions = {(step.call.stage, str(step.action)) for step in steps}
+    assert {("modeling", "run"), ("prediction", "run"), ("deployment", "if best")} <= actions
+    assert {s.reason for s in steps if s.action == "if best"} == {"smallest rmse of 2 combinations"}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra.contracts import Artifact, frozen
-from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Direction, frozen
+from when_ml_pipeline_meets_hydra.ml.artifacts import DIRECTIONS, Task
 
 
 @frozen
@@ -19,6 +19,8 @@ class Predicted(Artifact):
     names a column for it), ``target`` (a number or the name of a class; null if unknown), ``prediction`` (likewise),
     and for classification ``probability_<class>``. ``scores`` are the metrics of the ``known`` rows: with a target.
     """
+
+    directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
 
     rows_of: str
     task: Task
