@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
+
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass, field
 
 
 class ExitCode(IntEnum):
@@ -53,12 +54,16 @@ class Problem:
 
     def masked(self, mask: Callable[[str], str]) -> Problem:
         """Return a copy with ``mask`` applied to its texts."""
+        from dataclasses import replace
+
         texts = {n: mask(getattr(self, n) or "") or None for n in ("value", "origin", "remedy")}
         return replace(self, message=mask(self.message), **texts)  # type: ignore[arg-type]
 
 
 def merged(problems: Iterable[Problem], jobs: int | None = None) -> tuple[Problem, ...]:
     """Return each problem once, with all affected jobs (empty if these are all ``jobs``, a count)."""
+    from dataclasses import replace
+
     found: dict[Problem, dict[int, None] | None] = {}
     for problem in problems:
         numbers = found.setdefault(problem, {} if problem.jobs else None)

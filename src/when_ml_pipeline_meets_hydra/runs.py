@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
 from when_ml_pipeline_meets_hydra.masking import Redactor, Unmasked
 from when_ml_pipeline_meets_hydra.planning.plan import Plan
 from when_ml_pipeline_meets_hydra.records.record import Record
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Composed

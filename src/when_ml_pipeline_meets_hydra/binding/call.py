@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from when_ml_pipeline_meets_hydra.binding.settings import NAMES as SETTINGS
 from when_ml_pipeline_meets_hydra.binding.settings import Settings
 from when_ml_pipeline_meets_hydra.masking import Redactor
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass, field
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Job

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from when_ml_pipeline_meets_hydra.composing.job import LOCAL_LAUNCHER
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Composed

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing.limits import MOST_BYTES, check_text
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
 PRIMARY = Path(__file__).parents[1] / "config"
 STAGES = "c"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.planning.plan import Step
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.contracts import Artifact

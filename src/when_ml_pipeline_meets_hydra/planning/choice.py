@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.binding.call import Call

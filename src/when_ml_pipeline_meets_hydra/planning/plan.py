@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.planning.choice import Candidacies, Combination, candidacies
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache, cached_property
@@ -21,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.call import DATA
-from when_ml_pipeline_meets_hydra.binding.objective import directions_of
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.records.job_lines import CONFIG, JobLines, encode
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.home import make_home
 
@@ -75,6 +74,8 @@ class Recorder:
     @classmethod
     def of(cls, home: Path, request: Request, bound: Bound, requested: Mapping[int, str]) -> Recorder:
         """Return the recorder of a new run; ``requested`` maps the number of a job to the key of its own step."""
+        from when_ml_pipeline_meets_hydra.binding.objective import directions_of
+
         make_home(home)
         folder = _new_folder(home / "runs")
         lines = JobLines(bound.redactor, bound.secret_keys, requested)

@@ -1,0 +1,1 @@
+"""What the first milliseconds of every command need."""
