@@ -6,12 +6,13 @@ import base64
 import importlib.metadata
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -105,7 +106,8 @@ KSERVE = """
     from graph import predictions
     from kserve.protocol.rest.multiprocess.server import RESTServerProcess
 
-    RESTServerProcess.ping.__defaults__ = (60,)  # workers that import for longer than 5 s are killed otherwise
+    # Workers that import for longer than 5 s are killed otherwise.
+    RESTServerProcess.is_alive.__defaults__ = (60,)
     original = uvicorn.Config.__init__
 
     def on_loopback(self, app, **options):  # the SDK itself listens on all interfaces
@@ -321,6 +323,8 @@ def running(server: Server, programs: Path, folder: Path, port: int, row: Rows) 
             process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             process.kill()
+        with suppress(ProcessLookupError):  # what it has left
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def predict(server: Server, url: str, rows: Rows) -> Sequence[float]:
