@@ -15,7 +15,8 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import DIRECTIONS, Task
 class Predicted(Artifact):
     """A model's predictions for rows.
 
-    Files: ``predictions.parquet``, one row per input row, in order: ``row`` (its number, from 0), ``id`` (if the config
+    Files: ``predictions.parquet``, one row per input row, in order: ``row`` (its number in the
+    data set or file, from 0), ``id`` (if the config
     names a column for it), ``target`` (a number or the name of a class; null if unknown), ``prediction`` (likewise),
     and for classification ``probability_<class>``. ``scores`` are the metrics of the ``known`` rows: with a target.
     """

@@ -54,12 +54,12 @@ def _predict(
     parts: list[pl.DataFrame] = []
     done = 0
     for batch in rows.batches(preprocessing, out):
-        parts.append(_predicted(batch, predictor, preprocessing.classes))
+        parts.append(_predicted(batch, done, predictor, preprocessing.classes))
         done += len(batch.target)
         progress(done, None, "rows")
     if not done:
         raise StepFailed(f"{rows.name}: there is no row to predict")
-    table = pl.concat(parts).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    table = pl.concat(parts)
     _refuse_not_finite(table, rows.name)
     table.write_parquet(out / "predictions.parquet")
     known, scores = _scores(table, preprocessing.classes)
@@ -77,12 +77,14 @@ def _predict(
     )
 
 
-def _predicted(batch: Batch, predictor: Predictor, classes: tuple[str, ...]) -> pl.DataFrame:
+def _predicted(batch: Batch, first: int, predictor: Predictor, classes: tuple[str, ...]) -> pl.DataFrame:
     import polars as pl
 
     raw, features = batch.raw or {}, batch.features
     predicted = predictor.predict_raw(raw) if features is None else predictor.predict_features(features)
-    columns = {} if batch.ids is None else {"id": batch.ids}
+    consecutive = pl.int_range(first, first + len(batch.target), eager=True)
+    columns = {"row": consecutive if batch.numbers is None else batch.numbers}
+    columns |= {} if batch.ids is None else {"id": batch.ids}
     columns |= {"target": batch.target}
     if predicted.probabilities is None:
         return pl.DataFrame({**columns, "prediction": predicted.values})
@@ -98,7 +100,7 @@ def _refuse_not_finite(table: pl.DataFrame, name: str) -> None:
     numbers = cs.float() - cs.by_name("target")
     wrong = table.select(pl.any_horizontal(~numbers.is_finite()).arg_true()).to_series()
     if len(wrong):
-        raise StepFailed(f"{name}, row {wrong[0]}: the prediction is not a finite number")
+        raise StepFailed(f"{name}, row {table['row'][wrong[0]]}: the prediction is not a finite number")
 
 
 def _scores(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[int, Metrics]:

@@ -29,17 +29,18 @@ def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress:
 
     progress(0, 4, "reading")
     with write.fetched(dataset, out) as rows, write.read_once(read(rows, with_empty=False), rows.texts, out) as table:
-        return _prepare(dataset.name, table, rows.image, p_param, out, progress)
+        return _prepare(dataset, table, rows.image, p_param, out, progress)
 
 
 def _prepare(
-    name: str, table: Table, image: Image | None, p_param: PreparationParam, out: Path, progress: Progress
+    dataset: Dataset, table: Table, image: Image | None, p_param: PreparationParam, out: Path, progress: Progress
 ) -> PreparedData:
     from when_ml_pipeline_meets_hydra.ml.preparation import matrix, write
     from when_ml_pipeline_meets_hydra.ml.preparation.fit import fit
     from when_ml_pipeline_meets_hydra.ml.preparation.left_out import left_out
     from when_ml_pipeline_meets_hydra.ml.preparation.split import split
 
+    name = dataset.name
     parts = split(table, p_param.test_fraction, p_param.seed)
     rows_test = sum(parts.held_out)
     rows_train = sum(parts.rows) - rows_test
@@ -79,4 +80,5 @@ def _prepare(
         remarks=remarks,
         rows_train=rows_train,
         rows_test=rows_test,
+        fingerprint=dataset.fingerprint(),
     )

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Chosen, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice, no_column
-from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch
-
-if TYPE_CHECKING:
-    import polars as pl
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
+from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, identifiers
 
 KEY = "new_rows"
 _ROWS_AT_ONCE = 65_536
@@ -56,7 +53,7 @@ class DataSet:
         with fetched(self.new_rows, folder) as rows:
             raw = _as_trained(rows, data)
             _check_values(raw, data)
-            ids = self._ids(raw)
+            ids = None if self.id is None else identifiers(raw, self.id)
             columns = [column(k) for k in range(len(data.columns))]
             frame = table(raw).frame.select(target.alias(TARGET), *columns).collect(engine="streaming")
         for start in range(0, frame.height, _ROWS_AT_ONCE):
@@ -66,16 +63,6 @@ class DataSet:
                 raw=matrix.feeds(part, data.columns),
                 ids=None if ids is None else ids.slice(start, _ROWS_AT_ONCE),
             )
-
-    def _ids(self, raw: RawRows) -> pl.Series | None:
-        import polars as pl
-
-        if self.id is None:
-            return None
-        names = raw.frame.collect_schema().names()
-        if self.id not in names:
-            raise BadInput(no_column("rows.id", self.id, names))
-        return raw.frame.select(id=pl.nth(names.index(self.id)).cast(pl.String)).collect(engine="streaming")["id"]
 
 
 def _as_trained(raw: RawRows, data: PreparedData) -> RawRows:

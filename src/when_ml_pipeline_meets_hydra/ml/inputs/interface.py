@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, no_column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +23,13 @@ class Batch:
     """A batch of N rows.
 
     Either ``features``, float32 [N, F], made by preprocessing, or ``raw``: a tensor [N, 1] for each raw column.
-    ``target``, [N]: numbers, or names of classes; null where it is unknown. ``ids``, [N]: identifiers of the rows, as
-    texts, if there is a column of them.
+    ``target``, [N]: numbers, or names of classes; null where it is unknown. ``numbers``, [N]: the place of each row in
+    its data set, from 0; None: consecutive ones. ``ids``, [N]: identifiers of the rows, as texts, if there is a column
+    of them.
     """
 
     target: pl.Series
+    numbers: pl.Series | None = None
     features: Array | None = None
     raw: Mapping[str, Array] | None = None
     ids: pl.Series | None = None
@@ -45,3 +49,13 @@ class PredictionRows(Protocol):
         Raises:
             BadInput: a column that the model needs is missing.
         """
+
+
+def identifiers(raw: RawRows, name: str) -> pl.Series:
+    """Return the values of the column ``rows.id`` as texts. Raises ``BadInput`` if there is no such column."""
+    import polars as pl
+
+    names = raw.frame.collect_schema().names()
+    if name not in names:
+        raise BadInput(no_column("rows.id", name, names))
+    return raw.frame.select(id=pl.nth(names.index(name)).cast(pl.String)).collect(engine="streaming")["id"]

@@ -17,7 +17,7 @@ from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, Remote
-from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, Table, column
+from when_ml_pipeline_meets_hydra.ml.datasets.table import ROW, TARGET, Table, column
 from when_ml_pipeline_meets_hydra.ml.preparation import graph, matrix
 from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, number
 from when_ml_pipeline_meets_hydra.ml.preparation.split import LABEL, Split
@@ -69,6 +69,7 @@ def write_files(
         raw = first_rows(rows, table)
         compare(raw, fitted, names, session, out / f"{part}.parquet")
     write_raw(raw, table, out / "holdout.parquet")
+    parts.test().select(pl.col(ROW).cast(pl.Int64)).sink_parquet(out / "rows.parquet", engine="streaming")
     write_summary(parts, table, out / "summary.json")
 
 
