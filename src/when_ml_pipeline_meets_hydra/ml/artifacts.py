@@ -9,7 +9,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, TypeAdapter, field_validator, model_validator
+from pydantic_core import SchemaError
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Direction, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.ml.dates import pattern
@@ -66,6 +67,13 @@ class DType(StrEnum):
         return self in (DType.DATE, DType.DATETIME)
 
 
+class OnViolation(StrEnum):
+    """What predictions do with a value that breaks a rule of its column: refuse it, or count it and predict."""
+
+    REFUSE = "refuse"
+    COUNT = "count"
+
+
 @frozen
 class ListedColumn:
     """A column in ``dataset.columns``: its name, and those of its facts that are not to be inferred."""
@@ -76,6 +84,45 @@ class ListedColumn:
     format: Annotated[
         str | None, Field(min_length=1, description="How dates are written in texts, as '%d/%m/%Y'; null: found")
     ] = None
+
+    min: Annotated[int | float | str | None, Field(description="Smallest value: a number, or a date")] = None
+    max: Annotated[int | float | str | None, Field(description="Largest value: a number, or a date")] = None
+    allowed: Annotated[
+        tuple[bool | int | float | str, ...] | None, Field(min_length=1, description="The only values; null: any")
+    ] = None
+    pattern: Annotated[str | None, Field(min_length=1, description="Regular expression that texts match whole")] = None
+    unique: Annotated[bool, Field(description="Whether no value may occur twice")] = False
+    max_missing: Annotated[float | None, Field(ge=0, le=1, description="Largest share of missing values")] = None
+    on_violation: Annotated[OnViolation, Field(description="What predictions do with a value that breaks a rule")] = (
+        OnViolation.REFUSE
+    )
+
+    @property
+    def has_contract(self) -> bool:
+        """Whether there is any rule for its values."""
+        rules = (self.min, self.max, self.allowed, self.pattern, self.max_missing)
+        return self.unique or any(rule is not None for rule in rules)
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, regex: str | None) -> str | None:
+        if regex is not None:
+            try:
+                TypeAdapter(Annotated[str, Field(pattern=regex)])
+            except SchemaError as error:
+                reason = str(error).strip().splitlines()[-1].removeprefix("error: ")
+                raise ValueError(f"this is no regular expression: {reason}") from None
+        return regex
+
+    @model_validator(mode="after")
+    def _is_range(self) -> Self:
+        low, high = self.min, self.max
+        if low is not None and high is not None:
+            if isinstance(low, str) != isinstance(high, str):
+                raise ValueError("min and max are both numbers or both dates")
+            if low > high:  # type: ignore[operator]
+                raise ValueError(f"min {low} is above max {high}")
+        return self
 
     @field_validator("format")
     @classmethod

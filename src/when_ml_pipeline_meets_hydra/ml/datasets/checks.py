@@ -10,12 +10,14 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Image
+from when_ml_pipeline_meets_hydra.ml.datasets.column_contracts import typed_limits, violations
 from when_ml_pipeline_meets_hydra.ml.datasets.guesses import Guess, guess
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
 from when_ml_pipeline_meets_hydra.ml.datasets.number_checks import EXACT, Bounds, bounds, inexact
 from when_ml_pipeline_meets_hydra.ml.datasets.table import (
     ROW,
     Located,
+    column,
     guessed,
     locate,
     nonmissing,
@@ -75,6 +77,7 @@ def _column_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Prob
     clean = [where for where in typed_columns if not measured[where.position]["bad"]]
     for where in typed_columns:
         yield from _value_problems(rows, where, measured[where.position])
+    yield from _contract_problems(rows, clean)
     target = next((where for where in clean if where.column.name == rows.target), None)
     if target is not None:
         yield from target_problems(rows, target)
@@ -118,6 +121,31 @@ def _outside(value: pl.Expr, limits: Bounds | None) -> pl.Expr:
 
 def _beyond_exact(value: pl.Expr, where: Located) -> pl.Expr:
     return ~value.is_between(-EXACT, EXACT) if where.column.dtype is DType.INT else pl.lit(False)
+
+
+def _contract_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Problem]:
+    """Rules that do not fit the type of their column, and values that break one."""
+    checked = {}
+    for where in columns:
+        try:
+            typed_limits(where.column)
+        except ValueError as error:
+            yield Problem(key=_listed_key(rows, where), message=f"the column '{where.column.name}': {error}")
+        else:
+            checked[column(where.position)] = where
+    frame = rows.frame.select(**{name: typed(rows, where) for name, where in checked.items()})
+    for found in violations(frame, {name: where.column for name, where in checked.items()}):
+        where = next(w for w in checked.values() if w.column == found.column)
+        yield Problem(
+            key=f"{_listed_key(rows, where)}.{found.rule}",
+            value=found.limit,
+            message=str(found),
+            remedy="Correct the data, or change the rule",
+        )
+
+
+def _listed_key(rows: RawRows, where: Located) -> str:
+    return _key(rows, where) if where.listed is None else f"columns[{where.listed}]"
 
 
 def _first_row(condition: pl.Expr) -> pl.Expr:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import polars as pl
 
@@ -174,7 +174,8 @@ def _located(
     is_text = kind is DType.STRING and physical != pl.Null
     as_format = None if own.format is None else DType.DATETIME if has_time(own.format) else DType.DATE
     dtype = own.dtype or as_format
-    column = Column(name=own.name, dtype=dtype or kind, description=own.description, format=own.format)
+    facts = {fact.name: getattr(own, fact.name) for fact in fields(own)}
+    column = Column(**{**facts, "dtype": dtype or kind})
     finds_format = dtype is not None and dtype.is_time and own.format is None
     return Located(
         column=column,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Chosen, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, OnViolation, PreparedData, Task
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
 from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, identifiers
+
+if TYPE_CHECKING:
+    import polars as pl
 
 KEY = "new_rows"
 _ROWS_AT_ONCE = 65_536
@@ -56,6 +59,7 @@ class DataSet:
             ids = None if self.id is None else identifiers(raw, self.id)
             columns = [column(k) for k in range(len(data.columns))]
             frame = table(raw).frame.select(target.alias(TARGET), *columns).collect(engine="streaming")
+        _check_contracts(frame.lazy(), dict(zip(columns, data.columns, strict=True)))
         for start in range(0, frame.height, _ROWS_AT_ONCE):
             part = frame.slice(start, _ROWS_AT_ONCE)
             yield Batch(
@@ -90,3 +94,15 @@ def _check_values(raw: RawRows, data: PreparedData) -> None:
     problems = [replace(p, key=KEY, value=None, remedy=remedy) for p in checks.unreadable(raw)]
     if problems:
         raise BadInput(*problems)
+
+
+def _check_contracts(frame: pl.LazyFrame, columns: Mapping[str, Column]) -> None:
+    """Print what breaks a rule of its column. Raises ``BadInput`` for columns whose contract refuses."""
+    from when_ml_pipeline_meets_hydra.ml.datasets.column_contracts import violations
+
+    found = violations(frame, columns)
+    refused = [v for v in found if v.column.on_violation is OnViolation.REFUSE]
+    if refused:
+        raise BadInput(*(Problem(key=KEY, message=str(v)) for v in refused))
+    for violation in found:
+        print(f"{KEY}: {violation}")

@@ -10,6 +10,7 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.ml import dates
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
+from when_ml_pipeline_meets_hydra.ml.datasets import column_contracts
 
 BINS, MOST_VALUES = 20, 20
 X = pl.col("x")
@@ -27,6 +28,7 @@ def describe(frame: pl.LazyFrame, column: Column, role: str, rows: int) -> dict[
         "role": role,
         "dtype": column.dtype.value,
         "description": column.description,
+        "rules": list(column_contracts.described(column)),
         "missing": (rows - count) / rows if rows else 0.0,
         "distinct": measured["distinct"],
     }

@@ -14,6 +14,7 @@ import onnxruntime
 from when_ml_pipeline_meets_hydra.errors import StepFailed, first_line
 from when_ml_pipeline_meets_hydra.serving.engine import operators
 from when_ml_pipeline_meets_hydra.serving.engine.batching import MAX_BATCH_ROWS, Arrays, DynamicBatcher
+from when_ml_pipeline_meets_hydra.serving.engine.contracts import Contracts
 from when_ml_pipeline_meets_hydra.serving.engine.deadlines import DEADLINES, OutOfTime
 from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, BadRow, Feeds, feeds_from_rows
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, read_smoke
@@ -54,6 +55,7 @@ class Scorer:
 
     def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
         self.manifest, self._session = manifest, session
+        self.contracts = Contracts(manifest.inputs)
         self.on_run: Callable[[Feeds, Arrays], None] | None = None
         self.slow = self.steady = False
         self._late = 0

@@ -39,9 +39,20 @@ DURATION = Histogram(
 ROWS = Counter("model_server_rows", "Rows in inference requests", ("model", "version"))
 FAILED_LOGINS = Counter("model_server_failed_logins", "Failed checks of an id and password")
 
+VIOLATIONS = Counter(
+    "model_server_contract_violations",
+    "Values in inference requests that break a rule of their column",
+    ("model", "version", "column", "rule"),
+)
+
 requests_of = cache(REQUESTS.labels)
 duration_of = cache(DURATION.labels)
 rows_of = cache(ROWS.labels)
+
+
+def count_violations(model: str, version: int, column: str, rule: str, count: int) -> None:
+    """Count values that break a rule of their column."""
+    VIOLATIONS.labels(model, str(version), column, rule).inc(count)
 
 
 router = APIRouter(responses=documented())

@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from when_ml_pipeline_meets_hydra.serving.engine.deadlines import OutOfTime
+from when_ml_pipeline_meets_hydra.serving.http.metrics import count_violations
 from when_ml_pipeline_meets_hydra.serving.http.models import LoadedVersions, ServedVersion
 from when_ml_pipeline_meets_hydra.serving.http.requests import (
     HEADER_LENGTH,
@@ -109,6 +110,8 @@ async def served_version(
 
 def _run(served: ServedVersion, request: InferenceRequest, until: float, _: Passed = ()) -> ResponseBody:
     feeds = request.feeds(served.scorer.manifest)
+    if served.scorer.contracts:
+        served.scorer.contracts.check(feeds, partial(count_violations, served.model, served.number))
     return request.response(served, served.scorer.run(feeds, until))
 
 
