@@ -9,7 +9,16 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, TypeAdapter, field_validator, model_validator
+from pydantic import (
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import SchemaError
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Direction, Unkeyed, frozen
@@ -67,6 +76,9 @@ class DType(StrEnum):
         return self in (DType.DATE, DType.DATETIME)
 
 
+Bound = StrictInt | StrictFloat | StrictStr
+
+
 class OnViolation(StrEnum):
     """What predictions do with a value that breaks a rule of its column: refuse it, or count it and predict."""
 
@@ -85,10 +97,10 @@ class ListedColumn:
         str | None, Field(min_length=1, description="How dates are written in texts, as '%d/%m/%Y'; null: found")
     ] = None
 
-    min: Annotated[int | float | str | None, Field(description="Smallest value: a number, or a date")] = None
-    max: Annotated[int | float | str | None, Field(description="Largest value: a number, or a date")] = None
+    min: Annotated[Bound | None, Field(description="Smallest value: a number, or a date")] = None
+    max: Annotated[Bound | None, Field(description="Largest value: a number, or a date")] = None
     allowed: Annotated[
-        tuple[bool | int | float | str, ...] | None, Field(min_length=1, description="The only values; null: any")
+        tuple[StrictBool | Bound, ...] | None, Field(min_length=1, description="The only values; null: any")
     ] = None
     pattern: Annotated[str | None, Field(min_length=1, description="Regular expression that texts match whole")] = None
     unique: Annotated[bool, Field(description="Whether no value may occur twice")] = False
