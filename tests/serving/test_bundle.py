@@ -21,6 +21,7 @@ from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, d
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
     BundleRefused,
     describe_files,
+    digest_of,
     read_manifest,
     write_manifest,
 )
@@ -153,6 +154,19 @@ def sign(folder: Path) -> None:
     """Make a changed bundle pass its checksums."""
     manifest, _ = read_manifest(folder)
     write_manifest(folder, replace(manifest, files=describe_files(folder)))
+
+
+def test_a_bundle_of_before_columns_had_rules_and_texts_a_reading_still_serves(tmp_path: Path) -> None:
+    folder = build(tmp_path)
+    content = json.loads((folder / "bundle.json").read_bytes())
+    del content["digest"], content["reading"]
+    columns = [{name: c[name] for name in ("name", "dtype", "description")} for c in content["inputs"]]
+    older = {**content, "inputs": columns}
+    facts = {name: fact for name, fact in older.items() if name != "provenance"}
+    (folder / "bundle.json").write_text(json.dumps({"digest": digest_of(facts), **older}), encoding="utf-8")
+    row = tiny.ROWS[0]
+    (answer,) = scorer.check(folder).predict([tiny.json_row(row)]).values
+    assert answer == pytest.approx(tiny.price(row), rel=1e-6)
 
 
 def test_a_damaged_file_or_manifest_is_refused(tmp_path: Path) -> None:
