@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -93,3 +95,9 @@ def is_running(process: int) -> bool:
     except PermissionError:
         pass  # it belongs to another user
     return True
+
+
+def check_space(folder: Path, size: int) -> None:
+    """Raise the ``OSError`` of a full disk if ``folder``, which may be missing, has no room for ``size`` bytes."""
+    if shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))

@@ -91,7 +91,8 @@ class Postgres:
         def dtype(item: Any) -> DType | str:
             registered = connection.adapters.types.get(item.type_code)
             if registered and registered.oid == item.type_code:  # not an array of it
-                return _DTYPES.get(registered.name, str(registered.name))
+                known: DType | str = _DTYPES.get(registered.name, str(registered.name))
+                return known
             name, category = connection.execute(_TYPE, [item.type_code]).fetchone() or (str(item.type_code), "")
             return DType.STRING if category in _TEXTS else str(name)
 

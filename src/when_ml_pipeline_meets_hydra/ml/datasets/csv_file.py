@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
@@ -37,11 +37,7 @@ class CsvFile:
         tuple[str | int | float, ...] | None,
         Field(description="Texts and numbers that stand for a missing value; null: NA, NaN, nan, null or as trained"),
     ] = None
-    separator: Annotated[
-        str,
-        BeforeValidator(lambda text: "\t" if text == "\\t" else text),
-        Field(min_length=1, max_length=1, description="Character between two values; \\t is a tab"),
-    ] = ","
+    separator: Annotated[str, Field(min_length=1, description="Character between two values; \\t is a tab")] = ","
     encoding: Annotated[str | None, Field(description="Encoding, as latin-1; null: UTF-8, or as marked")] = None
     decimal: Annotated[
         str | None, Field(min_length=1, max_length=1, description="Mark before decimals; null: a point, or as trained")
@@ -54,9 +50,10 @@ class CsvFile:
     @field_validator("separator")
     @classmethod
     def _is_separator(cls, separator: str) -> str:
-        if not separator.isascii() or separator in '"\n\r\0':
-            raise ValueError("expected an ASCII character, neither a quote nor a line end")
-        return separator
+        character = "\t" if separator == "\\t" else separator
+        if len(character) > 1 or not character.isascii() or character in '"\n\r\0':
+            raise ValueError("expected one ASCII character, neither a quote nor a line end")
+        return character
 
     @field_validator("encoding")
     @classmethod

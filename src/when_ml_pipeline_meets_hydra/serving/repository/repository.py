@@ -12,8 +12,6 @@ lock per model.
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -151,7 +149,7 @@ class Repository:
         """
         _, digest = read_manifest(bundle)
         if not self._folder(model).exists():
-            _check_space(bundle, self.root)
+            durable_files.check_space(self.root, _size(bundle) + SPACE_BESIDE)
         with self._writing(model) as folder:
             numbers = self.numbers(model)
             for version in (self._version(model, n, verify=True) for n in reversed(numbers)):
@@ -326,12 +324,8 @@ def _activated(before: Pointer | None, version: int, event: Event) -> Pointer:
     return Pointer(active=version, previous=previous[:MAX_PREVIOUS], event=event)
 
 
-def _check_space(bundle: Path, root: Path) -> None:
-    """Raise the error of a full disk before anything of a new model is written."""
-    size = sum((bundle / name).stat().st_size for name in (*FILES, MANIFEST))
-    existing = next(path for path in (root, *root.parents) if path.exists())
-    if shutil.disk_usage(existing).free < size + SPACE_BESIDE:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(root))
+def _size(bundle: Path) -> int:
+    return sum((bundle / name).stat().st_size for name in (*FILES, MANIFEST))
 
 
 def _install(bundle: Path, folder: Path, event: Event) -> None:
