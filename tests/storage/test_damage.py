@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from conftest import PROGRAM
 from small_pipeline import inside, install, small
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
@@ -126,13 +126,20 @@ def test_a_replay_notices_that_a_file_was_written_to(chain: Path) -> None:
 
 def test_gc_in_a_loop_removes_nothing_that_a_run_needs(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
     install(monkeypatch)
-    collecting = subprocess.Popen(
-        ["sh", "-c", f"while '{PROGRAM}' store gc --unused-for 0 >/dev/null; do :; done"], stderr=subprocess.PIPE
-    )
-    try:
-        for n in range(15):
-            assert small("c=fit,gather,ship", f"knobs.rounds={1 + n % 3}", multirun=True).exit_code == 0
-    finally:
-        collecting.kill()
-    assert collecting.communicate()[1] == b""
-    assert list(Store(own_home / "store").verify()) == []
+    store, is_over = Store(own_home / "store"), threading.Event()
+
+    def collect() -> None:
+        while not is_over.is_set():
+            store.unfinished(remove=True)
+            for result in store.results():
+                store.remove(result.key)
+
+    with ThreadPoolExecutor(1) as pool:
+        collecting = pool.submit(collect)
+        try:
+            for _ in range(8):
+                assert small("c=fit,gather,ship", "source.seconds=0.02", multirun=True).exit_code == 0
+        finally:
+            is_over.set()
+        collecting.result()
+    assert list(store.verify()) == []
