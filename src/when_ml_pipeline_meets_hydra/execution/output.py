@@ -71,8 +71,8 @@ class StepOutput:
 
     def _pass_on(self, text: str) -> None:
         if self._has_ended:
-            with suppress(OSError, ValueError):
-                print(self._task.shown_redactor.text(text), end="", file=sys.stderr)
+            with suppress(OSError, ValueError, AttributeError):  # closed, or none
+                sys.stderr.write(self._task.shown_redactor.text(text))
             return
         if self._log is None:
             self._task.log.parent.mkdir(parents=True, exist_ok=True)
