@@ -67,6 +67,8 @@ def keys_of(option: Option) -> Iterator[str]:
     target, defaults = content.pop("_target_", None), content.pop("defaults", None)
     if option.group.startswith("c/") or option.description.startswith("Example") or (defaults and not target):
         return
+    if option.package == "_global_" and not target:  # it leaves a key empty
+        return
     hint = located(target) if target else annotation(option.package)
     yield f"### `{option.group}={option.name}`\n\n| key | default | allowed | |\n|---|---|---|---|"
     for key, value in content.items():
