@@ -108,4 +108,4 @@ def test_parquet_files_and_tables_do_without_pyarrow(cli: Cli, blocked: Mapping[
     words += ["schema.target={name:weight,dtype:float}", f"schema.features={features}", "m_param.n_estimators=5"]
     code, out, err = cli("c=modeling", *words, env=blocked)
     assert code == 0, out + err
-    assert "boards: 240 rows to train on, 60 held out, 8 features" in out
+    assert "boards: 240 rows to train on, 60 held out, 10 features" in out

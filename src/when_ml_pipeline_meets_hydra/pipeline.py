@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import overload
 
@@ -37,7 +36,7 @@ def run_request(
     composed = composing(request) if composing else compose(request)
     bound = bind(composed)
     store = Store(bound.settings.home / "store")
-    with store.hold() if observer else nullcontext() as hold:
+    with store.hold() as hold:
         plan = make_plan(
             bound.calls,
             is_stored=store.has,
@@ -48,7 +47,7 @@ def run_request(
         )
         check(plan, bound, composed)
         prepared = Prepared.of(request, composed, bound, plan)
-        if observer is None or hold is None:
+        if observer is None:
             return prepared
         recording = Recording(prepared, observer)
         hold.keep(step.key for step in plan.steps)
