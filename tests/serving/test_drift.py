@@ -164,7 +164,7 @@ def test_drift_of_a_served_model(server: Server, cli: Cli, tmp_path: Path) -> No
     rows = [tiny.json_row({**row, "weight": 50_000.0}) for row in tiny.ROWS] * 7
     for _ in range(2):
         assert server.call("POST", "/v2/models/things/predict", {"rows": rows})[0] == 200
-    assert server.call("POST", "/v2/models/things/predict", {"rows": [{"maker": 3}]})[0] == 422
+    assert server.call("POST", "/v2/models/things/predict", {"rows": [{"weight": "heavy"}]})[0] == 422
     for _ in range(1200):
         if server.call("GET", "/v2/repository/models/things/observed")[1]["observed"]:
             break

@@ -180,7 +180,7 @@ def test_open_inference_protocol(server: Server) -> None:
         (PREDICT, {"rows": [3]}, 422, "rows[0]: Input should be an object"),
         (PREDICT, {"rows": [{}], "row": 1}, 422, "row: Extra inputs"),
         (PREDICT, {"rows": [{}, {"wieght": 1}]}, 422, "rows[1].wieght: there is no such input. Did you mean 'weight'?"),
-        (PREDICT, {"rows": [{"weight": "2"}]}, 422, "rows[0].weight: '2' is not a number"),
+        (PREDICT, {"rows": [{"weight": "two"}]}, 422, "rows[0].weight: 'two' is not a number"),
         (PREDICT, b'{"rows":[{"weight":Infinity}]}', 422, "rows[0].weight: inf is not a finite number"),
         (PREDICT, b'{"rows":[{"maker":"\\ud800"}]}', 400, "not JSON"),
         (PREDICT, {"rows": [{"weight": 1e308}]}, 422, "rows[0]: the model's prediction is not a finite number"),
