@@ -40,8 +40,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from startup import OURS, TREE, machine
 
+from startup import OURS, TREE, machine
 from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
 
 ROWS_AT_ONCE = 1_000_000
