@@ -22,7 +22,7 @@ def load() -> None:
     module: Any = plugins
     module.pkgutil = _Walk
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"\s*Error importing ")  # said by ``left_out``
+        warnings.filterwarnings("ignore", message=r"\s*Error importing ")  # reported by ``left_out``
         plugins.Plugins.instance()
 
 

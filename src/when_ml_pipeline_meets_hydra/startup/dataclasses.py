@@ -95,7 +95,7 @@ else:
         raise FrozenInstanceError(f"cannot assign to field '{name}'")
 
     class _Standard:
-        """An attribute of the standard dataclass, which is made when somebody asks for it."""
+        """An attribute of the standard dataclass, made on first access."""
 
         def __init__(self, name: str, options: dict[str, bool]) -> None:
             self.name, self.options = name, options

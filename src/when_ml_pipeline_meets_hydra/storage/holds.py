@@ -53,7 +53,7 @@ class Hold:
 
 
 def without_runs(root: Path) -> AbstractContextManager[None]:
-    """Return the context manager during which no run is planning: each has said what it needs."""
+    """Return the context manager during which no run is planning: each has recorded what it needs."""
     return hold(root / _PLANNING, "store gc", patience=float("inf"))
 
 

@@ -24,7 +24,7 @@ _SAMPLE = 100  # texts of a column, all different
 _ORDER = (DType.DATE, DType.DATETIME, DType.INT, DType.FLOAT, DType.BOOL, DType.STRING)
 _NUMBER = r"[+-]?(?:[0-9]{1,3}(?:[,.' ][0-9]{3})*|[0-9]+)(?:[.,][0-9]+)?"
 _CURRENCY = "[$€£¥₹]"
-# What texts may look like: the pattern, and what is said of a column that is mostly like it, the first that fits.
+# What texts may look like: the pattern, and the description of a column that is mostly like it, the first that fits.
 _LOOKS: tuple[tuple[str, str], ...] = (
     (rf"[+-]?{_CURRENCY} ?{_NUMBER}|{_NUMBER} ?{_CURRENCY}", "amounts of money"),
     (rf"{_NUMBER} ?%", "percentages"),
