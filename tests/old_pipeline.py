@@ -35,7 +35,7 @@ LOADED = """
 import sys
 from when_ml_pipeline_meets_hydra.cli import main
 code = main(sys.argv[1:])
-slow = {"hydra", "pydantic", "omegaconf", "dataclasses", "inspect"}
+slow = {"hydra", "pydantic", "omegaconf"}
 print("loaded", *sorted(slow & set(sys.modules)), file=sys.stderr)
 raise SystemExit(code)
 """

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 
 from conftest import HOME, Cli
 from old_pipeline import (
+    LOADED,
     add_an_option,
     command,
     copy_of_small,
@@ -195,3 +198,13 @@ def test_a_result_that_was_exchanged_is_noticed(conf: Path) -> None:
     assert run(conf)[2]
     change_a_result(conf)
     assert command(*WORDS, "--config-dir", str(conf / "conf")).loaded
+
+
+def test_a_replay_of_one_combination_makes_no_standard_dataclass(conf: Path) -> None:
+    """They take a third of its time: the module, what it imports, and what it compiles."""
+    words = ("c=gather,fit", "--config-dir", str(conf / "conf"), "--multirun")
+    code = LOADED.replace('"omegaconf"', '"omegaconf", "dataclasses", "inspect"')
+    wait_until_old()
+    for expected in ("loaded dataclasses hydra", "loaded\n"):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+        assert expected in done.stderr
