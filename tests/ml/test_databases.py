@@ -378,13 +378,14 @@ def test_values_that_a_type_does_not_take_are_refused_beforehand(
         for name, value in request.getfixturevalue("snowflake").items():
             monkeypatch.setenv(name, value)
     dataset = dataset_of(f"preprocessing/connection={kind}")
-    columns = "k + 0.5 AS half, k AS many, CASE k WHEN 9 THEN CAST('inf' AS DOUBLE PRECISION) ELSE k END AS far"
+    far = "CASE k WHEN 9 THEN CAST('inf' AS DOUBLE PRECISION) ELSE k END"
+    columns = f'k + 0.5 AS "half", k AS "many", {far} AS "far"'
     rows = " UNION ALL ".join(f"SELECT {k} AS k" for k in range(30))
     features = [Column(name=n, dtype=DType(d)) for n, d in (("half", "int"), ("many", "bool"), ("far", "float"))]
     schema = Schema(name="x", target=Column(name="y", dtype=DType.FLOAT), features=tuple(features))
     with dataset.connection.open(write=True):
         pass
-    wrong = replace(dataset, query=f"SELECT {columns}, k * 1.5 AS y FROM ({rows}) AS r", schema=schema)
+    wrong = replace(dataset, query=f'SELECT {columns}, k * 1.5 AS "y" FROM ({rows}) AS r', schema=schema)
     messages = [str(p) for p in wrong.check()]
     assert len(messages) == 3
     for message, value in zip(messages, (".5", "", "inf"), strict=True):
