@@ -7,6 +7,7 @@ import math
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -39,7 +40,8 @@ BY_FUNCTION: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "given_password": (("secret-of-mine", "12 34"), ("",)),
     "inside": (("model.onnx", "a/b.json"), ("", "/etc/passwd", "../x", "a/../../x")),
     "model_name": (("cars", "A-1_b.c", "9"), ("", "a b", "é", ".a", "a/b", "a" * 101)),
-    "named": ((), ("",)),  # whether there is such a file, types do not say
+    # Whether there is such a file, types do not say.
+    "named": ((), ("", "s3://bucket/rows.csv", "file:/rows.csv", "~no-such-user-here/x")),
 }
 # What the validators of whole classes say: the class's name → whether its values, as a config has them, may be.
 RULES: Mapping[str, Callable[[Mapping[str, Any]], bool | None]] = {
@@ -54,9 +56,116 @@ RULES: Mapping[str, Callable[[Mapping[str, Any]], bool | None]] = {
         and (v.get("label_map") is None or len(set(v["label_map"].values())) > 1)
     ),
     "Cnn": lambda v: None if v.get("pool_stride", 2) > 2 or len(v.get("channels", ())) > 2 else True,  # small images
+    "ListedColumn": lambda v: _column(v),
+    "Column": lambda v: _column(v),
     "Schema": lambda v: len({c["name"] for c in [*v["features"], v["target"]]}) == len(v["features"]) + 1,
     "DatabaseTable": lambda v: v.get("table") is not None or v.get("query") is not None,
 }
+
+
+# What the validators of single fields say: the field's name → values that are right and values that are not.
+BY_FIELD: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "format": (("%d/%m/%Y", "%Y-%m-%d %H:%M"), ("%Q", "%d", "%Y-%m-%d %", "x", "5", "1.5", "true")),
+    "pattern": (("[a-z]+", "x", "5", r"\d{2}"), ("(", "[", "*", "a{2,1}")),
+}
+
+
+def _column(v: Mapping[str, Any]) -> bool | None:
+    """The rules of a column: its ends, its format, its pattern."""
+    low, high = v.get("min"), v.get("max")
+    if low is not None and high is not None and (isinstance(low, str) != isinstance(high, str) or low > high):
+        return False
+    if v.get("format") is not None and v.get("dtype") not in (None, "date", "datetime"):
+        return False
+    return _all(
+        True if v[name] in right else False if v[name] in wrong else None
+        for name, (right, wrong) in BY_FIELD.items()
+        if v.get(name) is not None
+    )
+
+
+class Written(NamedTuple):
+    """A value of a config, and the text that stands for it where a text is wanted.
+
+    The text of an environment variable may stand for a number or a truth value.
+    """
+
+    value: Any
+    text: str
+    is_variable: bool = False
+
+
+_VARIABLE = re.compile(r"\$\{oc\.env:[^{}]*\}")
+_WORD = re.compile(r"[^\[\]{}()'\"\\$,]+")
+
+
+def as_written(config: Mapping[str, Any], raw: Mapping[str, Any], overrides: Iterable[str]) -> Mapping[str, Any]:
+    """A config in which numbers know the words that overrides have for them, and texts that they are variables."""
+    words: dict[str, str] = {}
+    for line in overrides:
+        key, _, word = line.partition("=")
+        words = {k: w for k, w in words.items() if not f"{k}.".startswith(f"{key.lstrip('+~')}.")}
+        words[key.lstrip("+~")] = word.strip()
+    words |= {key: words[name] for key, name in _references(raw) if key not in words and name in words}
+    found: Mapping[str, Any] = _as_written(config, raw, words, "")
+    return found
+
+
+def _references(raw: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """The keys that take the values of other keys, each with the other."""
+    for name, inner in raw.items() if isinstance(raw, Mapping) else ():
+        yield from _references(inner, f"{key}.{name}" if key else name)
+    if isinstance(raw, str) and (found := re.fullmatch(r"\$\{([\w.]+)\}", raw)):
+        yield key, found[1]
+
+
+def made_of(raw: Mapping[str, Any], key: str) -> list[str]:
+    """A key, and the keys that take its value, at once or by way of others."""
+    references, found = list(_references(raw)), [key]
+    for known in found:
+        found += [name for name, other in references if other == known and name not in found]
+    return found
+
+
+def _as_written(value: Any, raw: Any, words: Mapping[str, str], key: str) -> Any:
+    if isinstance(value, Mapping):
+        below = raw if isinstance(raw, Mapping) else {}
+        return {n: _as_written(v, below.get(n), words, f"{key}.{n}" if key else n) for n, v in value.items()}
+    if isinstance(value, str):
+        return Written(value, value, True) if isinstance(raw, str) and _VARIABLE.fullmatch(raw) else value
+    if isinstance(value, bool | int | float) and _WORD.fullmatch(words.get(key, "")):
+        return Written(value, words[key])
+    return value
+
+
+def as_read(hint: Any, value: Any) -> Any:
+    """A value as what is wanted: a number as the text that it was written as, a variable's text as a number."""
+    written = value if isinstance(value, Written) else None
+    value = written.value if written else value
+    kinds = [unwrapped(k)[0] for k in _alternatives(unwrapped(hint)[0])]
+    if isinstance(value, bool | int | float) and {str, Path, SecretStr} & set(kinds):
+        if any(_is_of(k, value) for k in kinds):
+            return value
+        return written.text if written else str(value).lower() if isinstance(value, bool) else str(value)
+    if written and written.is_variable and not {str, Path, SecretStr} & set(kinds):
+        return next((v for k in kinds for v in _of_variable(k, written.text)), value)
+    return value
+
+
+def _of_variable(kind: Any, text: str) -> Iterator[Any]:
+    """The value that the text of a variable stands for."""
+    if kind is bool:
+        yield from (is_true for is_true, words in _TRUTH.items() if text.strip().lower() in words)
+    for number in (n for n in (int, float) if kind in (n, float)):
+        with suppress(ValueError):
+            yield number(text)
+
+
+_TRUTH = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if _is_union(kind) else (kind,)
 
 
 class Place(NamedTuple):
@@ -93,24 +202,36 @@ def _inside(place: Place) -> Iterator[Place]:
             yield from _inside(found)
 
 
-def is_same(received: Any, given: Any) -> bool:
-    """Whether a call receives what the plain value of a config says."""
+def is_same(received: Any, given: Any, hint: Any = Any) -> bool:
+    """Whether a call receives what a config says; ``hint`` is the annotation of what it receives."""
+    if dataclasses.is_dataclass(received):
+        cls: Any = type(received)
+        hints = field_hints(cls)
+        named = {n: v for n, v in given.items() if n != "_target_" and v is not None}
+        return all(is_same(getattr(received, n), v, hints[n]) for n, v in named.items())
+    if isinstance(received, tuple | list):
+        return len(received) == len(given) and all(
+            is_same(r, g, _inner(hint)) for r, g in zip(received, given, strict=True)
+        )
+    if isinstance(received, Mapping):
+        there = {k: v for k, v in given.items() if v is not None}
+        return len(received) == len(there) and all(is_same(v, there[str(k)], _inner(hint)) for k, v in received.items())
+    given = as_read(hint, given)
     if isinstance(received, SecretStr):
         return bool(received.get_secret_value() == given)
     if isinstance(received, Path):
-        return received == Path(given)
+        return received == Path(given).expanduser()
     if isinstance(received, Enum):
         return bool(received.value == given)
-    if isinstance(received, tuple | list):
-        return len(received) == len(given) and all(map(is_same, received, given))
-    if isinstance(received, Mapping):
-        there = {k: v for k, v in given.items() if v is not None}
-        return len(received) == len(there) and all(is_same(v, there[str(k)]) for k, v in received.items())
-    if dataclasses.is_dataclass(received):
-        return all(is_same(getattr(received, n), v) for n, v in given.items() if n != "_target_" and v is not None)
     if isinstance(received, str):
         received = received.removesuffix(" (dry run: nothing is applied)")  # a cluster says so in its name
     return type(received) in (type(given), float) and (received == given or received != received)
+
+
+def _inner(hint: Any) -> Any:
+    """The annotation of what a list or a mapping holds."""
+    inner = [get_args(k) for k in (unwrapped(k)[0] for k in _alternatives(unwrapped(hint)[0])) if get_args(k)]
+    return next((args[0] if len(args) == 1 or args[1] is ... else args[1] for args in inner), Any)
 
 
 def unwrapped(hint: Any) -> tuple[Any, list[Any]]:
@@ -129,6 +250,7 @@ def fits(hint: Any, value: Any) -> bool | None:
         return value is None
     if any(isinstance(m, Several) for m in marks):
         return value is None or isinstance(value, dict)
+    value = as_read(kind, value)
     answers = [_is_of(kind, value), *(_meets(m, value) for m in marks if value is not None)]
     return _all(answers)
 
@@ -229,6 +351,7 @@ def of_class(kind: Any, value: Mapping[str, Any]) -> bool | None:
     if needed - given.keys():
         return False
     answer = _all(fits(hints[name], v) for name, v in given.items())
+    given = {name: as_read(hints[name], v) for name, v in given.items()}
     return answer if answer is False or kind.__name__ not in RULES else _all([answer, RULES[kind.__name__](given)])
 
 
@@ -260,7 +383,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
 def edges(hint: Any) -> list[Any]:
     """The values at which what is accepted begins and ends."""
     kind, marks = unwrapped(hint)
-    alternatives = [k for k in get_args(kind) if k is not type(None)] if _is_union(kind) else [kind]
+    alternatives = [k for k in _alternatives(kind) if k is not type(None)]
     found: list[Any] = [v for k in alternatives if _is_union(kind) for v in edges(k)]
     for mark in marks:
         for bound in (getattr(mark, name, None) for name in ("ge", "gt", "le", "lt")):
@@ -297,6 +420,6 @@ _ANYTHING = st.recursive(
 
 def _random(hint: Any) -> st.SearchStrategy[Any]:
     kind, _ = unwrapped(hint)
-    kinds = get_args(kind) if _is_union(kind) else (kind,)
+    kinds = _alternatives(kind)
     of_type = [s for k, s in ((int, st.integers()), (float, st.floats()), (str, _TEXTS), (Path, _TEXTS)) if k in kinds]
     return st.one_of(_ANYTHING, *of_type)

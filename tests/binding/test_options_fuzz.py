@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from typing import Annotated, Any, NamedTuple
 
 import pytest
@@ -15,7 +16,19 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from conftest import Cli
-from option_oracle import STRANGE, Place, edges, fits, is_limited, is_same, places, values
+from option_oracle import (
+    BY_FIELD,
+    STRANGE,
+    Place,
+    as_written,
+    edges,
+    fits,
+    is_limited,
+    is_same,
+    made_of,
+    places,
+    values,
+)
 from option_words import OPTIONS, set_up, words_for
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import pipeline
@@ -36,6 +49,7 @@ READ = [o for o in OPTIONS if (o.group, o.name) != (STAGES, HELP)]
 FACTOR = int(os.environ.get("FUZZ_FACTOR", "1"))  # how often more than in CI
 # Numbers in units of the data, which only they know.
 UNLIMITED = {"min", "max", "tolerance", "snapshot"}
+VARIABLES = ("${oc.env:A_NUMBER}", "${oc.env:A_WORD}", "${oc.env:NOT_SET_HERE,0.25}")
 SHARED: dict[str, Any] = {}
 
 
@@ -100,6 +114,8 @@ class Bench:
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     set_up(monkeypatch)
+    monkeypatch.setenv("A_NUMBER", "3")
+    monkeypatch.setenv("A_WORD", "true")
     return Bench(monkeypatch)
 
 
@@ -133,9 +149,10 @@ def at(config: Mapping[str, Any], key: str) -> Any:
 def is_right(job: Job, hints: Mapping[str, Any]) -> bool | None:
     """What the types alone say of a config; None where they cannot tell."""
     answers: list[bool | None] = []
+    config = as_written(job.config, job.raw, job.overrides)
     for key, hint in hints.items():
         try:
-            value = at(job.config, key)
+            value = at(config, key)
             is_class = hint is Any and isinstance(value, Mapping) and "_target_" in value
             answers.append(None if is_class else fits(hint, value))
         except KeyError:
@@ -147,12 +164,13 @@ def is_right(job: Job, hints: Mapping[str, Any]) -> bool | None:
 def judged(job: Job, came: Came, hints: Mapping[str, Any], *keys: str) -> Iterator[str]:
     """How what came of a job differs from what the types of its options say."""
     problems, right = came.refused(job.number), is_right(job, hints)
+    derived = [name for key in keys for name in made_of(job.raw, key)]
     said = f"{job.overrides}: {[str(p) for p in problems]}"
     if not problems and right is False:
         yield f"accepted: {said}"
     if problems and right and came.is_composed:
         yield f"refused: {said}"
-    if problems and not any(_concerns(p, key) for p in problems for key in keys):
+    if problems and not any(_concerns(p, key) for p in problems for key in derived):
         yield f"another key is blamed: {said}"
     secrets = [text for text in map(str, _secrets(job, hints)) if len(text) > 4]
     for problem in problems:
@@ -160,9 +178,10 @@ def judged(job: Job, came: Came, hints: Mapping[str, Any], *keys: str) -> Iterat
             yield f"a secret is told: {said}"
         touched = any(_concerns(problem, key) for key in keys)
         yield from (f"{what}: {said}" for what in _lacks(problem, needs_origin=touched and came.is_composed))
+    config = as_written(job.config, job.raw, job.overrides)
     for key, place in (came.places[job.number] if came.places else {}).items():
         with suppress(KeyError):
-            if not is_same(place.value, at(job.config, key)):
+            if not is_same(place.value, at(config, key), place.hint):
                 yield f"{key} arrives as {place.value!r}: {said}"
 
 
@@ -205,7 +224,8 @@ def test_each_limit_of_each_field_holds(bench: Bench) -> None:
 def _limits(bench: Bench, words: list[str], key: str, hints: Mapping[str, Any]) -> Iterator[str]:
     if not (is_limited(hints[key]) or key.rpartition(".")[2] in UNLIMITED):
         yield f"{key} has no limit: {hints[key]}"
-    tried = [written(v) for v in (*edges(hints[key]), *STRANGE)]
+    of_name = chain.from_iterable(BY_FIELD.get(key.rpartition(".")[2], ()))
+    tried = [*(written(v) for v in (*edges(hints[key]), *STRANGE, *of_name)), *VARIABLES]
     came = bench(*words, f"{key}={','.join(tried)}", multirun=True)
     assert len(came.jobs) == len(tried)
     for job in came.jobs:
@@ -219,6 +239,7 @@ def _limits(bench: Bench, words: list[str], key: str, hints: Mapping[str, Any]) 
 # What stands for a value, or is written in another way than it means.
 _TOKENS = (
     *("???", "", "1e400", "-1e400", "1_0", "0x10", "1e2", ".5", "5.", "00", "+1", "NULL", "True", "NaN", "-Inf"),
+    *VARIABLES,
     *("${no.such.key}", "${oc.env:NOT_SET_HERE}", "${nothing:5}", "${", "${a", "$", "'${no.such}'", "\\${home}"),
     *("${home}", "${model_name}", "${c}", "[", "{", "'", '"', "a b", "=", "[[1,", "*", "tag(1)", "glob(*)", "1,2"),
     *("sort(3,1)", "range(3)", "int(5)", "interval(0,1)", "shuffle(1,2)", "range(2,1,0)", "range(1,nan)"),

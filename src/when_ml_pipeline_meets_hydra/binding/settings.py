@@ -66,13 +66,14 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
     """Return the settings of a run and their problems; the settings are None if there are problems."""
     problems: list[Problem] = []
     found = {key: _setting(composed, key, hint, problems) for key, hint in hints().items()}
+    home = _home(found["home"], composed, problems)
     force = _stages(found["force"], composed, problems)
     n_jobs = _n_jobs(composed.hydra.get("launcher"), problems)
-    if problems or not composed.jobs:
+    if problems or not composed.jobs or home is None:
         return None, problems
     return (
         Settings(
-            home=found["home"].absolute(),
+            home=home,
             force=tuple(force),
             show_secrets=found["show_secrets"],
             on_error=found["on_error"],
@@ -104,6 +105,18 @@ def _setting(composed: Composed, key: str, hint: Any, problems: list[Problem]) -
         except BadInput as error:
             problems += error.problems
     return None
+
+
+def _home(given: Path | None, composed: Composed, problems: list[Problem]) -> Path | None:
+    """Return the home folder as an absolute path; appends a problem if no folder can have that path."""
+    if given is None:
+        return None
+    try:
+        (given / "store").is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        message, origin = f"nothing can be written there ({error.strerror})", composed.jobs[0].origins.of("home")
+        problems.append(Problem(key="home", value=str(given), message=message, origin=origin))
+    return given.absolute()
 
 
 def _stages(force: list[str] | str | None, composed: Composed, problems: list[Problem]) -> list[str]:

@@ -31,7 +31,9 @@ class Deployed:
 
     cluster: Annotated[Cluster, Chosen()]
     name: Annotated[ModelName, Unkeyed()]
-    version: Annotated[int | None, Field(ge=1, description="Its number; null: the active one"), Unkeyed()] = None
+    version: Annotated[int | None, Field(ge=1, lt=2**31, description="Its number; null: the active one"), Unkeyed()] = (
+        None
+    )
     home: Home
 
     def fingerprint(self) -> str:

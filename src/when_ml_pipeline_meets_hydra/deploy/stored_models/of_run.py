@@ -31,7 +31,7 @@ class OfRun:
         str, Field(min_length=1, description="The run's id, a unique part of it, or 'last' (with a model)"), Unkeyed()
     ]
     job: Annotated[
-        int | None, Field(ge=0, description="The job of a sweep; null: the run has a single model"), Unkeyed()
+        int | None, Field(ge=0, lt=2**31, description="The job of a sweep; null: the run has a single model"), Unkeyed()
     ] = None
     home: Home
 

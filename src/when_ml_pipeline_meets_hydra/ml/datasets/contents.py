@@ -14,9 +14,14 @@ from when_ml_pipeline_meets_hydra.storage.durable_files import sha256
 def parts(path: Path, kinds: Sequence[str]) -> tuple[Path, ...]:
     """Return the files of a data set, in the order of their names: one, those of a folder, or those of a pattern.
 
-    ``kinds`` are the endings of files that count in a folder. Raises ``BadInput`` if there is none.
+    ``kinds`` are the endings of files that count in a folder. Raises ``BadInput`` if there is none, or if
+    ``path`` cannot be read.
     """
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise BadInput(unreadable(path, error)) from None
+    if is_folder:
         found = [f for f in path.iterdir() if f.is_file() and f.name.endswith(tuple(kinds)) and f.name[0] not in "._"]
         message = f"this is a directory without a file of the kind {', '.join(kinds)}"
     elif glob.has_magic(str(path)) and not path.exists():
@@ -57,8 +62,11 @@ def unreadable(file: Path, error: OSError) -> Problem:
 
 
 def _neighbours(file: Path) -> str | None:
-    if not file.parent.is_dir():
-        return f"There is no directory {file.parent} either"
+    try:
+        if not file.parent.is_dir():
+            return f"There is no directory {file.parent} either"
+    except OSError:  # its name is too long
+        return None
     close = did_you_mean(file.name, (f.name for f in file.parent.iterdir() if f.is_file()))
     return close if close and close.startswith("Did") else None
 
