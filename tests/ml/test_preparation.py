@@ -344,6 +344,7 @@ def test_files_and_facts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert sorted(f.name for f in data.path.iterdir()) == [
         "holdout.parquet",
         "preprocessing.onnx",
+        "rows.parquet",
         "summary.json",
         "test.parquet",
         "train.parquet",
