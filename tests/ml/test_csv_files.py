@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import DType
 from when_ml_pipeline_meets_hydra.ml.datasets import csv_scan
 from when_ml_pipeline_meets_hydra.ml.datasets.csv_file import CsvFile
 from when_ml_pipeline_meets_hydra.ml.datasets.csv_reading import open_records
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
 from when_ml_pipeline_meets_hydra.ml.datasets.table import table
 
 Rows = list[tuple[str, ...]]
@@ -254,3 +256,10 @@ def test_parts_of_a_table() -> None:
     assert done.code == 2
     assert "parts/4.csv: its columns are not those of 0.csv: it lacks z and has zz besides" in done.err
     assert "no file has a name of this pattern" in prepare(path="parts/*.txt").err
+
+
+def test_the_index_of_a_data_frame_is_left_out_with_a_word() -> None:
+    frame = pl.DataFrame({"a": [1.0, 2.0, 3.0], "__index_level_0__": [7, 8, 9], "y": [1.5, 2.5, 3.5]}).lazy()
+    made = table(RawRows(frame=frame, target="y"))
+    assert [c.name for c in made.columns] == ["a"]
+    assert made.remarks.left_out == ("__index_level_0__ (the index of a data frame)",)

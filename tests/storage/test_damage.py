@@ -110,7 +110,7 @@ def test_a_file_that_changes_while_a_run_goes_on_is_not_handed_to_a_step(chain: 
     done = run(words, observer=Damages())
     assert done.exit_code == ExitCode.STEP_FAILED
     error = done.outcomes[-1].error or ""
-    assert error.endswith("model.onnx: changed since it was stored. The same command computes this result again")
+    assert error.endswith("model.onnx: changed since it was stored. The command that made it computes it again")
     assert run(words).exit_code == 0
 
 

@@ -187,7 +187,7 @@ def test_verify_finds_every_damage(store: Store, damage: Callable[[Path], object
 def test_what_is_damaged_is_never_loaded(store: Store, damage: Callable[[Path], object]) -> None:
     key = put(store)
     damage(folder(store, key))
-    with pytest.raises(StoreError, match="The same command computes this result again"):
+    with pytest.raises(StoreError, match="The command that made it computes it again"):
         store.load(key, inputs(), Thing)
 
 

@@ -65,7 +65,7 @@ def open_result(store: Path, key: str, kind: type[A]) -> A:
 def refuse_damaged(folder: Path) -> None:
     """Check all files of a result. Raises ``StoreError`` with the first that is not the one that was stored."""
     if wrong := integrity.first_defect(folder):
-        raise StoreError(f"{folder}/{wrong}. The same command computes this result again")
+        raise StoreError(f"{folder}/{wrong}. The command that made it computes it again")
 
 
 @lru_cache(maxsize=1024)

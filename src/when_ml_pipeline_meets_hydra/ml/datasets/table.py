@@ -87,6 +87,7 @@ def table(rows: RawRows, *, with_empty: bool = True) -> Table:
     values = {column(k): typed(rows, where) for k, where in enumerate(columns)} | {TARGET: typed(rows, target)}
     frame = rows.frame.select(**values).with_row_index(ROW)
     left_out = [f"{where.column.name} (empty)" for where in located if where.position in empty]
+    left_out += [f"{name} (the index of a data frame)" for name in _indices(rows)]
     return Table(
         frame=frame,
         columns=tuple(where.column for where in columns),
@@ -95,6 +96,12 @@ def table(rows: RawRows, *, with_empty: bool = True) -> Table:
         reading=rows.reading,
         remarks=_remarks(rows, [*columns, target], guesses, (*rows.left_out, *left_out)),
     )
+
+
+def _indices(rows: RawRows) -> list[str]:
+    """Return the columns that are the index of a data frame, as pandas writes it; none if columns are listed."""
+    names = [] if rows.columns else rows.frame.collect_schema().names()
+    return [name for name in names if _PANDAS_INDEX.fullmatch(name) and name not in rows.exclude]
 
 
 def guessed(columns: Iterable[Located]) -> list[Located]:
@@ -152,7 +159,7 @@ def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
     places = {name: place for place, (name, _) in enumerate(schema)}
     problems = list(_absent(rows, places))
     listed = {c.name: k for k, c in enumerate(rows.columns)}
-    names = [name for name in places if name not in rows.exclude and not _PANDAS_INDEX.fullmatch(name)]
+    names = [name for name in places if name not in {*rows.exclude, *_indices(rows)}]
     features = [name for name in (listed or names) if name != rows.target and name in places]
     located = []
     for name in [*features, *([rows.target] if rows.target in places else [])]:
@@ -215,7 +222,6 @@ def _unusable(name: str, physical: pl.DataType) -> Problem:
 
 Guesses = Mapping[int, Guess]
 _FIRST_ROWS = 10_000
-# The index of a data frame, as pandas writes it.
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
