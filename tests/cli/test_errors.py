@@ -240,6 +240,8 @@ MULTI = {
         if version("hydra-core").startswith("1.4")
         else "knobs.rounds: a range goes from number to number",
     ),
+    "a range of options to nowhere": (["fit/knobs=range(nan)"], "fit/knobs"),
+    "a range of options without steps": (["fit/knobs=range(1,5,0)"], "fit/knobs"),
     "a range of words": (["knobs.rounds=range(a)"], "follow Hydra's grammar. Write range(stop)"),
     "a tag of a list": (["knobs.rounds=tag(a,1,2)"], "follow Hydra's grammar. Write tag(name,choice(a,b,…))"),
     "too many to shuffle": (["knobs.rounds=shuffle(range(1000000000))"], "knobs.rounds: makes more than 100000 jobs"),

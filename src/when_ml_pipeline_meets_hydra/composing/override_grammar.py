@@ -18,6 +18,7 @@ __all__ = ["Override"]
 SEARCH_PATH = "hydra.searchpath"
 
 
+_MOST_OPTIONS = 10_000
 _ONE_MARK = re.compile(r"([^=]+=)([^\w\s\[\](){}'\"\\~$?=])")
 _TILDE = re.compile(r"(?<=[=,\[(])~(?=[/,\])]|$)[^,\[\](){}'\"]*")
 
@@ -69,13 +70,19 @@ def naming_options(override: Override) -> Override:
     if isinstance(value, bool | int | float):
         return replace(override, _value=str(override.input_line).partition("=")[2].strip())
     if isinstance(value, RangeSweep):
-        numbers = ChoiceSweep(list=[str(v) for v in value.range()], tags=value.tags, shuffle=value.shuffle)
+        try:
+            names: list[Any] = [str(v) for v in islice(value.range(), _MOST_OPTIONS + 1)]
+        except (HydraException, ArithmeticError):
+            return override  # reported with the sweeps that cannot be expanded, as is a range without an end
+        if len(names) > _MOST_OPTIONS:
+            return override
+        numbers = ChoiceSweep(list=names, tags=value.tags, shuffle=value.shuffle)
         return replace(override, _value=numbers, value_type=ValueType.CHOICE_SWEEP)
     if isinstance(value, ChoiceSweep):
         written = str(override.input_line).partition("=")[2].split(",")
         is_exact = value.simple_form and len(written) == len(value.list)
         texts = written if is_exact else map(Override._get_value_element_as_str, value.list)
-        names: list[Any] = [
+        names = [
             t.strip() if isinstance(v, bool | int | float) else v for v, t in zip(value.list, texts, strict=True)
         ]
         return replace(override, _value=replace(value, list=names))
