@@ -58,12 +58,16 @@ def without_runs(root: Path) -> AbstractContextManager[None]:
 
 
 def held_keys(root: Path) -> set[str]:
-    """Return the keys that running runs hold; the files of those that were killed are removed."""
+    """Return the keys that running runs hold; the files of those that were killed are removed.
+
+    To be called during ``without_runs``, since a run that is about to lock its file must find it.
+    """
     keys: set[str] = set()
     for file in (root / _FOLDER).glob("*"):
         try:
             with hold(file, "store gc"):
                 file.unlink(missing_ok=True)
         except LockHeld:
-            keys |= set(file.read_text(encoding="utf-8").split())
+            with suppress(FileNotFoundError):  # the run has just ended
+                keys |= set(file.read_text(encoding="utf-8").split())
     return keys

@@ -165,7 +165,7 @@ class Store:
 
     def unfinished(self, *, remove: bool = False) -> list[Path]:
         """The folders that failed or killed runs left behind, and that no run is working on or about to."""
-        left, held = [], held_keys(self.root)
+        left, held = [], self._held()
         for folder in sorted([*(self.root / "tmp").glob("*"), *(self.root / "checkpoints").glob("*")]):
             key = folder.name.partition(".")[0]
             if key in held:
@@ -190,6 +190,14 @@ class Store:
         except LockHeld:  # it is being computed
             return False
         return True
+
+    def _held(self) -> set[str]:
+        """The keys that running runs hold; none in a store that cannot be written."""
+        with suppress(OSError):
+            if self.root.is_dir():
+                with without_runs(self.root):
+                    return held_keys(self.root)
+        return set()
 
     def remove_unfinished(self, key: str) -> None:
         """Remove the files of a killed computation, but not its checkpoints. The caller holds its lock."""
