@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
@@ -10,20 +9,17 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import (
     Home,
+    InStore,
     both_keys,
     is_model,
-    keys_or_nothing,
-    open_both,
-    problems_of,
     store_of,
 )
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.storage import results
 
 
 @frozen
-class ByKey:
+class ByKey(InStore):
     """The model with a key, as ``store list`` and ``runs show RUN --json`` show it."""
 
     key: Annotated[
@@ -31,19 +27,8 @@ class ByKey:
     ]
     home: Home
 
-    def fingerprint(self) -> str:
-        """Return the keys of the prepared data and of the model; nothing if it is not in the store."""
-        return keys_or_nothing(self._keys)
-
-    def check(self) -> Iterable[Problem]:
-        """Return the problem of a model that is not in the store."""
-        return problems_of(self._keys)
-
-    def artifacts(self) -> tuple[PreparedData, TrainedModel]:
-        """Open them."""
-        return open_both(store_of(self.home), self._keys())
-
-    def _keys(self) -> tuple[str, str]:
+    def keys(self) -> tuple[str, str]:
+        """Return the keys of its prepared data and of the model. Raises ``BadInput`` if it is not in the store."""
         store = store_of(self.home)
         found = [key for key in results.keys_like(store, self.key) if is_model(store, key)]
         if len(found) != 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
@@ -11,22 +10,20 @@ from when_ml_pipeline_meets_hydra.contracts import Chosen, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster
 from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import (
     Home,
+    InStore,
     both_keys,
     is_model,
-    keys_or_nothing,
     open_both,
-    problems_of,
     store_of,
 )
 from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError, Problem
-from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.serving.bundling import source_digest
 from when_ml_pipeline_meets_hydra.serving.formats.versions import ModelName, Version
 from when_ml_pipeline_meets_hydra.storage import results
 
 
 @frozen
-class Deployed:
+class Deployed(InStore):
     """The model from which a version on the cluster was made, if it is in the store."""
 
     cluster: Annotated[Cluster, Chosen()]
@@ -36,19 +33,8 @@ class Deployed:
     )
     home: Home
 
-    def fingerprint(self) -> str:
-        """Return the keys of the prepared data and of the model; nothing if it is not in the store."""
-        return keys_or_nothing(self._keys)
-
-    def check(self) -> Iterable[Problem]:
-        """Return the problem of a model that is not in the store."""
-        return problems_of(self._keys)
-
-    def artifacts(self) -> tuple[PreparedData, TrainedModel]:
-        """Open them."""
-        return open_both(store_of(self.home), self._keys())
-
-    def _keys(self) -> tuple[str, str]:
+    def keys(self) -> tuple[str, str]:
+        """Return the keys of its prepared data and of the model. Raises ``BadInput`` if it is not in the store."""
         version, store = self._version(), store_of(self.home)
         for key in results.all_keys(store):
             facts = results.facts_of(store, key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -53,27 +53,39 @@ def both_keys(store: Path, key: str, *, place: str) -> tuple[str, str]:
     return prepared, key
 
 
-def keys_or_nothing(keys: Callable[[], tuple[str, str]]) -> str:
-    """Return keys as a fingerprint; an empty one if they cannot be found."""
-    try:
-        return " ".join(keys())
-    except BadInput:
-        return ""
-
-
-def problems_of(keys: Callable[[], tuple[str, str]]) -> Sequence[Problem]:
-    """Return the problems of keys that cannot be found."""
-    try:
-        keys()
-    except BadInput as error:
-        return error.problems
-    return ()
-
-
 def open_both(store: Path, keys: tuple[str, str]) -> tuple[PreparedData, TrainedModel]:
     """Open the prepared data and the model with these keys. Raises ``StoreError`` if one of them is damaged."""
     prepared, model = keys
     return results.open_result(store, prepared, PreparedData), results.open_result(store, model, TrainedModel)
+
+
+class InStore:
+    """A stored model that is found by the keys of its prepared data and of the model."""
+
+    home: Path
+
+    def keys(self) -> tuple[str, str]:
+        """Return the two keys. Raises ``BadInput`` if there is no such model in the store."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Return the keys; nothing if there is no such model, which ``check`` reports."""
+        try:
+            return " ".join(self.keys())
+        except BadInput:
+            return ""
+
+    def check(self) -> Iterable[Problem]:
+        """Return the problem of a model that is not in the store."""
+        try:
+            self.keys()
+        except BadInput as error:
+            return error.problems
+        return ()
+
+    def artifacts(self) -> tuple[PreparedData, TrainedModel]:
+        """Open the prepared data and the model."""
+        return open_both(store_of(self.home), self.keys())
 
 
 def own_predictions(stored_model: Any) -> Iterator[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,19 +12,16 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import (
     Home,
+    InStore,
     both_keys,
     is_model,
-    keys_or_nothing,
-    open_both,
-    problems_of,
     store_of,
 )
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 
 
 @frozen
-class OfRun:
+class OfRun(InStore):
     """The model of a recorded run; of a sweep with several models, that of one job."""
 
     run: Annotated[
@@ -35,19 +32,8 @@ class OfRun:
     ] = None
     home: Home
 
-    def fingerprint(self) -> str:
-        """Return the keys of the prepared data and of the model; nothing if it is not in the store."""
-        return keys_or_nothing(self._keys)
-
-    def check(self) -> Iterable[Problem]:
-        """Return the problem of a model that is not in the store."""
-        return problems_of(self._keys)
-
-    def artifacts(self) -> tuple[PreparedData, TrainedModel]:
-        """Open them."""
-        return open_both(store_of(self.home), self._keys())
-
-    def _keys(self) -> tuple[str, str]:
+    def keys(self) -> tuple[str, str]:
+        """Return the keys of its prepared data and of the model. Raises ``BadInput`` if it is not in the store."""
         folder, store = self._folder(), store_of(self.home)
         steps = [step for step in _steps(folder) if self.job is None or self.job in step["jobs"]]
         trained = {step["key"]: step["jobs"] for step in steps if step["stage"] == "modeling"}
