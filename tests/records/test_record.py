@@ -128,6 +128,21 @@ def test_without_runs_there_is_no_last_one(own_home: Path) -> None:
     assert "there is no such run" in err
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+def test_a_damaged_record_hides_no_other(own_home: Path, content: str) -> None:
+    small("c=gather")
+    (whole,) = read_records(own_home)
+    damaged = own_home / "runs" / "20200101-000000-0000"
+    damaged.mkdir()
+    (damaged / "run.json").write_text(content)
+    code, out, err = inside("runs", "list")
+    assert (code, whole.id in out, err.count("this record is damaged")) == (0, True, 1)
+    assert inside("runs", "show", "last").code == 0
+    for words in (("show", damaged.name), ("rerun", damaged.name), ("compare", damaged.name, whole.id)):
+        code, _, err = inside("runs", *words)
+        assert (code, f"{damaged}/run.json: this record is damaged" in err) == (2, True), words
+
+
 def test_a_killed_run_is_known_as_one() -> None:
     process = subprocess.Popen([PROGRAM, *DIR, "c=gather", "source.seconds=20"], stdout=-3, stderr=-3)
     while not steps_run():

@@ -156,8 +156,13 @@ class Record:
 
     @cached_property
     def head(self) -> dict[str, Any]:
-        """The content of ``run.json``."""
-        return dict(json.loads((self.folder / _HEAD).read_text(encoding="utf-8")))
+        """The content of ``run.json``. Raises ``BadInput`` if it is damaged."""
+        with suppress(ValueError):
+            content = json.loads((self.folder / _HEAD).read_bytes())
+            if isinstance(content, dict) and {"status", "process"} <= content.keys():
+                return content
+        remedy = f"Remove the folder {self.folder}; stored results are not in it"
+        raise BadInput(Problem(key=str(self.folder / _HEAD), message="this record is damaged", remedy=remedy))
 
     @property
     def content(self) -> dict[str, Any]:
@@ -228,11 +233,15 @@ def read_records(home: Path) -> Iterator[Record]:
 
 
 def find_record(home: Path, name: str) -> Record:
-    """Return the record with the id ``name`` (or a unique part of it), or the ``last`` one. Raises ``BadInput``."""
+    """Return the record with the id ``name`` (or a unique part of it), or the ``last`` one.
+
+    Raises ``BadInput`` if there is none, or if it is damaged.
+    """
     records = list(read_records(home))
     found = records[-1:] if name == "last" else [r for r in records if r.id == name]
     found = found or [r for r in records if r.id.startswith(name) or r.id.endswith(name)]
     if len(found) == 1:
+        found[0].head  # noqa: B018 - read before anything else of a record that may be damaged
         return found[0]
     message = f"several runs match: {', '.join(r.id for r in found)}" if found else f"there is no such run in {home}"
     raise BadInput(Problem(key=name, message=message, remedy=did_you_mean(name, [r.id for r in records[-20:]])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Annotated, Any
 
@@ -25,11 +25,21 @@ def list_runs(
     last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many")] = 20, as_json: AsJson = False
 ) -> None:
     """List the runs, the newest last."""
-    records = list(read_records(home()))[-last:]
+    records = list(_readable(read_records(home())))[-last:]
     if as_json:
         print_json([{**r.content, "status": r.status} for r in records])
         return
     print_rows(("id", "status", "seconds", "stages", "metrics"), map(_row, records))
+
+
+def _readable(records: Iterable[Record]) -> Iterator[Record]:
+    for record in records:
+        try:
+            record.head  # noqa: B018 - read once
+        except BadInput as error:
+            print(f"Left out: {error}", file=sys.stderr)
+        else:
+            yield record
 
 
 def show(
