@@ -226,6 +226,8 @@ def test_nothing_is_said_where_nothing_is_left_out() -> None:
         (["dataset.exclude=[x]", "dataset.columns=[{name: x}]"], "this column is in dataset.exclude, too"),
         (["dataset.encoding=klingon"], "expected the name of an encoding"),
         (["dataset.decimal=','", "dataset.thousands=','"], "decimal and thousands are the same"),
+        (["dataset.thousands='5'"], "dataset.thousands=5: expected a mark"),
+        (["dataset.decimal=x"], "dataset.decimal=x: expected a mark"),
         (["dataset.separator='\"'"], "neither a quote nor a line end"),
         (["dataset.columns=[{name: x, format: '%Q'}]"], "'%Q' is no part of a date"),
         (["dataset.columns=[{name: x, dtype: int, format: '%Y-%m-%d'}]"], "a format is for dates and datetimes"),

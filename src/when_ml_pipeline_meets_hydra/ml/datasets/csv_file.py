@@ -65,6 +65,13 @@ class CsvFile:
             raise ValueError("expected the name of an encoding, such as latin-1, cp1252 or utf-16") from None
         return encoding
 
+    @field_validator("decimal", "thousands")
+    @classmethod
+    def _is_mark(cls, mark: str | None) -> str | None:
+        if mark and (mark.isalnum() or mark in '+-"\n\r\0'):
+            raise ValueError("expected a mark, such as , or '")
+        return mark
+
     @model_validator(mode="after")
     def _marks_differ(self) -> Self:
         if self.thousands and self.thousands == (self.decimal or "."):
