@@ -174,6 +174,7 @@ def test_one_of_an_old_sweep_is_put() -> None:
     assert "put 2.0 of one in shelf" in inside("runs", "rerun", old, "--job", "2", "c=put").out
     assert "the run has the jobs 0 to 2" in inside("runs", "rerun", old, "--job", "3", "c=put").err
     assert "the run has no objective" in inside("runs", "rerun", old, "--best", "c=put").err
+    assert "--best: chooses among the jobs" in inside("runs", "rerun", old, "--best", "--job", "1", "c=put").err
     assert "none of these jobs deploys anything" in inside("runs", "rerun", old, "--best", "objective.metric=error").err
     best = inside("runs", "rerun", old, "--best", "c=put", "objective.metric=error")
     assert best.code == 0, best.err

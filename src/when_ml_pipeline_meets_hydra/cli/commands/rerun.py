@@ -106,6 +106,9 @@ def _up_to(job: RecordedJob, stage: str) -> RecordedJob:
 
 
 def _repetition(run: str, overrides: Sequence[str], *, as_written: bool, selection: Selection) -> Repetition:
+    if selection.best and selection.job is not None:
+        message, remedy = "chooses among the jobs, and --job names one", "Leave out one of them"
+        raise BadInput(Problem(key="--best", message=message, remedy=remedy))
     if selection != Selection() and (as_written or run.endswith(_FILES)):
         flag = "--best" if selection.best else "--job"
         raise BadInput(Problem(key=flag, message="is for the recorded jobs of a run, not for a file or --as-written"))
