@@ -52,3 +52,10 @@ def test_importing_the_package_loads_nothing_and_a_name_stays_what_it_is() -> No
         "assert top.run is run and callable(top.run) and callable(top.prepare)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_protocol_of_data_sets_stays_where_packages_of_users_import_it() -> None:
+    from when_ml_pipeline_meets_hydra import Dataset
+    from when_ml_pipeline_meets_hydra.datasets import interface
+
+    assert interface.Dataset is Dataset
