@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
 from when_ml_pipeline_meets_hydra.binding.bind import bind
 from when_ml_pipeline_meets_hydra.cache.compositions import compose
-from when_ml_pipeline_meets_hydra.composing.job import Composed, Request
+from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.execution.check import check
 from when_ml_pipeline_meets_hydra.execution.execute import execute
 from when_ml_pipeline_meets_hydra.planning.plan import make_plan
@@ -17,23 +17,17 @@ from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
 Folders = Sequence[str | Path]
-Composing = Callable[[Request], Composed]
 
 
 @overload
-def run_request(request: Request, observer: None = None, composing: Composing | None = None) -> Prepared: ...
+def run_request(request: Request, observer: None = None) -> Prepared: ...
 @overload
-def run_request(request: Request, observer: RunObserver, composing: Composing | None = None) -> Run: ...
+def run_request(request: Request, observer: RunObserver) -> Run: ...
 
 
-def run_request(
-    request: Request, observer: RunObserver | None = None, composing: Composing | None = None
-) -> Prepared | Run:
-    """Run a request. Without an observer, stop after the check and return the prepared run; nothing is executed.
-
-    ``composing`` makes the jobs of the request: from its overrides, unless they were composed before.
-    """
-    composed = composing(request) if composing else compose(request)
+def run_request(request: Request, observer: RunObserver | None = None) -> Prepared | Run:
+    """Run a request. Without an observer, stop after the check and return the prepared run; nothing is executed."""
+    composed = compose(request)
     bound = bind(composed)
     store = Store(bound.settings.home / "store")
     with store.hold() as hold:

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import Cli
 from old_pipeline import copy_of_small
-from small_pipeline import inside, install, small, steps_run
+from small_pipeline import DIR, inside, install, small, steps_run
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.pipeline import run
 from when_ml_pipeline_meets_hydra.records.record import Record, find_record
@@ -136,6 +136,24 @@ def test_a_file_that_is_none_is_refused(content: str | None, message: str, tmp_p
     code, _, err = inside("runs", "rerun", str(file))
     assert (code, message in err) == (ExitCode.BAD_INPUT, True), err
     assert not own_home.exists()
+
+
+def test_files_of_a_run_that_are_no_config_of_a_job_name_what_is(own_home: Path) -> None:
+    folder = small("c=gather,fit", "knobs.rounds=3,4", multirun=True).record.folder
+    whole = f"or repeat the whole run: runs rerun {folder.name}"
+    for name, message, remedy in (
+        ("multirun.yaml", "is the config that the jobs of a sweep share", "Give .hydra/config.yaml of a job"),
+        ("1/.hydra/hydra.yaml", "it has no c.name", f"Give {folder}/1/.hydra/config.yaml, "),
+        ("1/.hydra/overrides.yaml", "it has no c.name", f"Give {folder}/1/.hydra/config.yaml, "),
+        ("run.json", "it has no c.name", "Give .hydra/config.yaml of a job"),
+    ):
+        code, _, err = inside("runs", "rerun", str(folder / name))
+        assert (code, message in err, remedy in err, whole in err) == (ExitCode.BAD_INPUT, True, True, True), err
+    assert len(list((own_home / "runs").iterdir())) == 1
+    one = own_home / "one.yaml"
+    one.write_text(inside(*DIR, "c=fit", "knobs.rounds=7", "--multirun", "--cfg", "all").out)
+    assert inside("runs", "rerun", str(one)).code == 0
+    assert last(own_home).config(0)["knobs"]["rounds"] == 7
 
 
 def test_code_of_others_in_a_file_is_allowed_on_the_command_line_only(

@@ -37,7 +37,14 @@ _PACKAGES = (__name__.partition(".")[0], "hydra_plugins")
 
 
 def compose(request: Request) -> Composed:
-    """Return the composed configs from the cache, otherwise compose with Hydra; problems are in the result."""
+    """Return the composed configs of a request; problems are in the result.
+
+    They are those recorded for a rerun, those in the cache, or composed with Hydra.
+    """
+    if request.recorded is not None:
+        from when_ml_pipeline_meets_hydra.composing.recorded import recompose
+
+        return recompose(request.recorded, request.config_dirs)
     if cached := find(request):
         return cached
     from when_ml_pipeline_meets_hydra.composing.compose import compose_with_problems

@@ -12,6 +12,7 @@ from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass, field
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
+    from when_ml_pipeline_meets_hydra.composing.recorded import Recorded
 
 RUN_FOLDER = "${run_folder:}"  # how a config refers to the folder of the run's record
 JOB_NUMBER = "${hydra.job.num}"
@@ -27,13 +28,13 @@ NO_SUCH_KEY = "there is no such key"
 class Request:
     """The overrides to compose, in Hydra's grammar, and further folders of option files.
 
-    ``repeats`` is the run, or the file with a config, that a rerun repeats.
+    ``recorded`` are the jobs that a rerun repeats, instead of composing the overrides.
     """
 
     overrides: tuple[str, ...]
     multirun: bool = False
     config_dirs: tuple[str, ...] = ()
-    repeats: str | None = None
+    recorded: Recorded | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,23 +49,34 @@ class RecordedJob:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
-def recompose(
-    jobs: Iterable[RecordedJob], place: str, *, overrides: Sequence[str] = (), config_dirs: Sequence[str] = ()
-) -> Composed:
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """The jobs that a rerun repeats.
+
+    ``source`` is the id of their run, or the file with their config; ``place`` names it in messages. ``overrides`` set
+    values in all of them, and choose Hydra's own options.
+    """
+
+    jobs: tuple[RecordedJob, ...]
+    source: str
+    place: str
+    overrides: tuple[str, ...] = ()
+
+
+def recompose(recorded: Recorded, config_dirs: Sequence[str] = ()) -> Composed:
     """Make the jobs of recorded configs.
 
-    ``overrides`` set values in all of them, and choose Hydra's own options; ``place`` is the origin of the others, for
-    messages. Folders that are not there any more are left out. Raises ``BadInput`` for an override that cannot be set
-    in a composed config.
+    Folders that are not there any more are left out. Raises ``BadInput`` for an override that cannot be set in a
+    composed config.
     """
     folders = [entry for entry in config_dirs if (folder := folder_of(entry)) is None or folder.is_dir()]
-    own = [line for line in overrides if line.lstrip("+~").startswith("hydra")]
+    own = [line for line in recorded.overrides if line.lstrip("+~").startswith("hydra")]
     helper = compose_with_problems(own, config_dirs=folders)
     if helper.problems or not helper.jobs:  # option files that are gone or broken
         helper = compose_with_problems(own).without_problems()
     loader = helper.loader()
-    values = list(_values([line for line in overrides if line not in own], loader))
-    made = tuple(_Maker(loader, values, helper.jobs[0], place).jobs(jobs))
+    values = list(_values([line for line in recorded.overrides if line not in own], loader))
+    made = tuple(_Maker(loader, values, helper.jobs[0], recorded.place).jobs(recorded.jobs))
     stages = {**helper.stages, **_missing_stages(made, helper.stages)}
     return replace(helper, jobs=made, stages=stages, is_constant=False)
 
@@ -73,19 +84,38 @@ def recompose(
 def read_logged(file: Path) -> RecordedJob:
     """Read the config of one job from a YAML file, such as ``.hydra/config.yaml`` or the output of ``--cfg job``.
 
-    Interpolations are resolved. Raises ``BadInput`` if the file is none.
+    Interpolations are resolved. Raises ``BadInput`` if the file is none, such as the ``multirun.yaml`` of a sweep.
     """
     try:
         content = OmegaConf.load(file)
     except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
         raise BadInput(broken_file(str(file), file, error)) from error
     if not isinstance(content, DictConfig) or not isinstance(OmegaConf.select(content, f"{STAGES}.name"), str):
-        remedy = "Give .hydra/config.yaml of a job, or the output of --cfg job"
-        raise BadInput(Problem(key=str(file), message="is not the config of a job: it has no c.name", remedy=remedy))
+        raise BadInput(_no_job(file, "is not the config of a job: it has no c.name"))
+    if str(OmegaConf.select(content, "hydra.mode")).endswith("MULTIRUN") and _has_no_number(content):
+        raise BadInput(_no_job(file, "is the config that the jobs of a sweep share, not that of one job"))
     resolvers.register()
     faults: dict[str, str] = {}
     config = {str(top): plain(content, top, str(top), faults) for top in content if top != "hydra"}
     return RecordedJob(number=0, stage=config[STAGES]["name"], config=config)
+
+
+def _has_no_number(content: DictConfig) -> bool:
+    job = OmegaConf.select(content, "hydra.job")
+    return not isinstance(job, DictConfig) or "num" not in job or OmegaConf.is_missing(job, "num")
+
+
+def _no_job(file: Path, message: str) -> Problem:
+    """The problem of a file that is not the config of one job, and what to give instead."""
+    beside = file.with_name("config.yaml")
+    if file.parent.name == ".hydra" and file != beside and beside.is_file():
+        remedy = f"Give {beside}"
+    else:
+        remedy = "Give .hydra/config.yaml of a job, or the output of --cfg job"
+    folders = file.absolute().parents[:3]
+    if run := next((folder.name for folder in folders if (folder / "run.json").is_file()), None):
+        remedy += f", or repeat the whole run: runs rerun {run}"
+    return Problem(key=str(file), message=message, remedy=remedy)
 
 
 def _values(lines: Iterable[str], loader: Loader) -> Iterator[Override]:

@@ -85,7 +85,7 @@ class Recorder:
             "overrides": [lines.override(o) for o in request.overrides],
             "multirun": request.multirun,
             "config_dirs": list(request.config_dirs),
-            **({"repeats": request.repeats} if request.repeats else {}),
+            **({"repeats": request.recorded.source} if request.recorded else {}),
             "versions": _versions(),
             "stages": list(dict.fromkeys(job.stage for job, _ in bound.calls)),
             "job_count": len(bound.calls),

@@ -61,9 +61,9 @@ def reproduction(before: Record, after: Record) -> Reproduction:
     )
 
 
-def changed_values(before: Record, number: int, config: Mapping[str, Any]) -> list[str]:
-    """Return the values in which the config of a job differs from the recorded one: ``m_param.seed 1 → 2``."""
-    return list(differences(_values(before.config(number)), _values(config)))
+def changed_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the values in which two configs of a job differ: ``m_param.seed 1 → 2``."""
+    return list(differences(_values(before), _values(after)))
 
 
 def _reasons(before: Record, after: Record, old: _Steps, new: _Steps) -> Iterator[str]:

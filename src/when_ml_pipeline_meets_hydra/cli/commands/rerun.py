@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from when_ml_pipeline_meets_hydra.composing.environment import home
-from when_ml_pipeline_meets_hydra.composing.job import Composed, Request
+from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import MASK
@@ -18,7 +18,7 @@ from when_ml_pipeline_meets_hydra.records.record import Record, find_record
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.cli.output.plain_lines import OutputObserver
-    from when_ml_pipeline_meets_hydra.composing.recorded import RecordedJob
+    from when_ml_pipeline_meets_hydra.composing.recorded import Recorded, RecordedJob
     from when_ml_pipeline_meets_hydra.runs import Run
 
 _FILES = (".yaml", ".yml", ".json")
@@ -54,10 +54,9 @@ def rerun(
 
 @dataclass(frozen=True, kw_only=True)
 class Repetition:
-    """A request, the way in which its jobs are composed, and the record whose metrics are to be reproduced."""
+    """A request, and the record whose metrics are to be reproduced."""
 
     request: Request
-    compose: Callable[[Request], Composed]
     record: Record | None = None
 
     def run(self, observer: OutputObserver) -> Run:
@@ -65,17 +64,9 @@ class Repetition:
         from when_ml_pipeline_meets_hydra.pipeline import run_request
         from when_ml_pipeline_meets_hydra.records.reproduced import reproduction
 
-        notes: list[str] = []
-
-        def compose(request: Request) -> Composed:
-            composed = self.compose(request)
-            if self.record and not request.repeats and not composed.problems:
-                notes.extend(_changed(self.record, composed))
-            for note in notes:
-                observer.note(note)
-            return composed
-
-        done = run_request(self.request, observer, compose)
+        for line in _changed(self.record, self.request) if self.record and not self.request.recorded else ():
+            observer.note(line)
+        done = run_request(self.request, observer)
         for line in reproduction(self.record, done.record).lines() if self.record else ():
             observer.note(line)
         return done
@@ -133,23 +124,22 @@ def of_record(record: Record, overrides: Sequence[str], selection: Selection | N
     overrides = [line for line in overrides if _key(line) != STAGES]
     if selection.best:
         _check_objective(record, overrides)
-    recorded = record.request
+    requested = record.request
     before = Path(record.head["folder"])
-    folders = tuple(entry if "://" in entry else str(before / entry) for entry in recorded.config_dirs)
-    request = Request(
-        overrides=(*_without(recorded.overrides, overrides), *overrides),
-        multirun=recorded.multirun,
-        config_dirs=folders,
-        repeats=record.id,
-    )
-    hydra = [line for line in _without(recorded.overrides, overrides) if line.lstrip("+~").startswith("hydra")]
+    folders = tuple(entry if "://" in entry else str(before / entry) for entry in requested.config_dirs)
+    kept = _without(requested.overrides, overrides)
+    hydra = [line for line in kept if line.lstrip("+~").startswith("hydra")]
     _refuse_masked(hydra)
-    own = [*hydra, *overrides]
     jobs = selection.of(recorded_jobs(record), stage, record)
-    compose = _recomposing(jobs, f"run {record.id}", own, folders)
+    request = Request(
+        overrides=(*kept, *overrides),
+        multirun=requested.multirun,
+        config_dirs=folders,
+        recorded=_recorded(jobs, record.id, f"run {record.id}", (*hydra, *overrides)),
+    )
     if selection.best:
-        _check_deployments(request, compose)
-    return Repetition(request=request, compose=compose, record=record)
+        _check_deployments(request)
+    return Repetition(request=request, record=record)
 
 
 def _check_objective(record: Record, overrides: Sequence[str]) -> None:
@@ -159,10 +149,10 @@ def _check_objective(record: Record, overrides: Sequence[str]) -> None:
         raise BadInput(Problem(key="--best", message=message, remedy="Name a metric: objective.metric=…"))
 
 
-def _check_deployments(request: Request, compose: Callable[[Request], Composed]) -> None:
+def _check_deployments(request: Request) -> None:
     from when_ml_pipeline_meets_hydra.pipeline import run_request
 
-    plan = run_request(request, None, compose).plan
+    plan = run_request(request).plan
     if not any(step.call.claim for step in plan.steps):
         raise BadInput(Problem(key="--best", message="none of these jobs deploys anything", remedy="Add c=deployment"))
 
@@ -189,44 +179,40 @@ def _of_file(file: Path, overrides: Sequence[str]) -> Repetition:
 
     job = read_logged(file)
     job = replace(job, config={**job.config, "home": str(home().absolute())})
-    request = Request(overrides=(f"c={job.stage}", *overrides), repeats=str(file))
-    return Repetition(request=request, compose=_recomposing([job], str(file), overrides, ()))
+    recorded = _recorded([job], str(file), str(file), overrides)
+    return Repetition(request=Request(overrides=(f"c={job.stage}", *overrides), recorded=recorded))
 
 
-def _recomposing(jobs: Any, place: str, overrides: Sequence[str], folders: Sequence[str]) -> Callable[..., Composed]:
-    def compose(_: Request) -> Composed:
-        from when_ml_pipeline_meets_hydra.composing.recorded import recompose
+def _recorded(jobs: Iterable[RecordedJob], source: str, place: str, overrides: Iterable[str]) -> Recorded:
+    from when_ml_pipeline_meets_hydra.composing.recorded import Recorded
 
-        return recompose(jobs, place, overrides=overrides, config_dirs=folders)
-
-    return compose
+    return Recorded(jobs=tuple(jobs), source=source, place=place, overrides=tuple(overrides))
 
 
 def _as_written(record: Record, overrides: Sequence[str]) -> Repetition:
-    from when_ml_pipeline_meets_hydra.cache.compositions import compose
-
     if str(repeats := record.head.get("repeats", "")).endswith(_FILES):
         message = f"the run repeats the file {repeats}, which has no overrides that could be composed anew"
         raise BadInput(Problem(key="--as-written", message=message))
-    recorded = record.request
-    repeated = _without(recorded.overrides, overrides)
+    requested = record.request
+    repeated = _without(requested.overrides, overrides)
     _refuse_masked(repeated)
-    request = replace(recorded, overrides=(*repeated, *overrides))
-    return Repetition(request=request, compose=compose, record=record)
+    return Repetition(request=replace(requested, overrides=(*repeated, *overrides)), record=record)
 
 
-def _changed(record: Record, composed: Composed) -> Iterator[str]:
+def _changed(record: Record, request: Request) -> Iterator[str]:
     """Yield a line for each value that option files or overrides have changed since the run."""
     from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
+    from when_ml_pipeline_meets_hydra.cache.compositions import compose
     from when_ml_pipeline_meets_hydra.records.reproduced import changed_values
 
+    composed = compose(request).without_problems()
     keys, redactor = find_secrets(composed)
     if len(composed.jobs) != (count := record.head["job_count"]):
         yield f"Composed anew: {len(composed.jobs)} jobs; run {record.id} had {count}"
         return
     lines: dict[str, list[int]] = {}
-    for job in composed.jobs:
-        for line in changed_values(record, job.number, redactor.tree(dict(job.config), keys)):
+    for job, (_, config) in zip(composed.jobs, record.configs(), strict=True):
+        for line in changed_values(config, redactor.tree(dict(job.config), keys)):
             lines.setdefault(line, []).append(job.number)
     for line, jobs in list(lines.items())[:_MOST]:
         where = "" if len(jobs) == count else f" (job {', '.join(map(str, jobs[:5]))}{', …' if len(jobs) > 5 else ''})"
