@@ -89,6 +89,8 @@ def test_other_encodings_and_separators() -> None:
         ('a,b\n1,"x" y\n', "row 1 (line 2) has text after a closing quote"),
         ('a,b\n1,x\n2,"y\n', "row 2 (line 3) has a quote that is never closed"),
         (b"a,b\n1,x\n2,\xe4\n", "row 2 (line 3) has the bytes e4, which are not UTF-8 | Write what the file"),
+        ('a,"b"x\n1,x\n', "the header (line 1) has text after a closing quote"),
+        ('a,"b\n1,x\n', "the header (line 1) has a quote that is never closed"),
         (b"a,\xe4\n1,x\n", "the header (line 1) has the bytes e4"),
         (b'a,b\n1,"x\ny"\n2,\xe4\n', "row 2 (line 4) has the bytes e4"),
         (b'a,b\n\n1,5" \xe4\n', "row 1 (line 3) has the bytes e4"),
@@ -184,6 +186,31 @@ def test_how_values_are_written(values: list[Any], words: list[str], dtype: DTyp
     assert ("z" in {c.name for c in found.columns}) is ("columns" not in "".join(words))
 
 
+def test_files_without_a_single_right_reading_at_the_terminal() -> None:
+    good = column_of([k % 5 for k in range(60)])
+    refusals: dict[bytes | str, str] = {
+        good + '"7\\" x",1,2\n': "row 61 (line 62) has text after a closing quote; a backslash",
+        good + "1,2\n": "row 61 (line 62) has 2 fields, and the header 3: '1, 2'",
+        good + "1,2,3,4\n": "row 61 (line 62) has 4 fields, and the header 3",
+        good + '"1,2,3\n': "row 61 (line 62) has a quote that is never closed",
+        good.replace("x,z", "x,x"): "the name 'x' stands more than once in the header: in the columns 1, 2",
+        good.replace("x,z", 'x,"z"z'): "the header (line 1) has text after a closing quote",
+        (good + "Größe,2,3\n").encode("latin-1"): "row 61 (line 62) has the bytes f6, which are not UTF-8",
+        good.encode("utf-16-le"): "If it is UTF-16, write dataset.encoding=utf-16-le",
+    }
+    for content, message in refusals.items():
+        written(content)
+        done = prepare()
+        assert (done.code, message in done.err) == (2, True), done
+    header, *rows = good.splitlines()
+    with_index = "\n".join([f', " x ",{header.partition(",")[2]}', *(f"{k},{row}" for k, row in enumerate(rows))])
+    for content in (good.encode("utf-16"), with_index):
+        written(content)
+        done = prepare()
+        assert (done.code, "48 rows to train on, 12 held out, 2 features" in done.out) == (0, True), done
+    assert "no feature from: column 1 (no name in the header)" in done.out
+
+
 def test_what_is_left_out_is_said_on_one_line() -> None:
     rows = 300
     content = column_of(
@@ -207,10 +234,33 @@ def test_what_is_left_out_is_said_on_one_line() -> None:
     assert line == (
         "data: 1 row without target left out; no feature from: x (all different), start_date (text; looks like dates "
         "%d/%m/%Y or %m/%d/%Y), price (text; looks like amounts of money), column 1 (no name in the header), nothing "
-        "(empty); different texts are the same number: code (2 different texts, 1 numbers); read as texts: share "
+        "(empty); different texts are the same value: code (2 different texts, 1 number); read as texts: share "
         "(looks like percentages); read as dates: day (%d/%m/%Y)"
     )
     assert "other" not in done.out
+
+
+def test_different_texts_that_become_one_value_are_reported() -> None:
+    rows = range(60)
+    content = column_of(
+        [["1.1", "1.10", "1.2"][k % 3] for k in rows],
+        long=[f"0.12345678901234567{k % 8}" for k in rows],
+        id=[2**64 // 10 + 4096 * k for k in rows],
+        sold=[f"2024-03-{k % 9 + 1:02d}T10:00:00+0{k % 2}:00" for k in rows],
+        opened=[f"{k % 24:02d}:{k:02d}" for k in rows],
+        price=[f"{k % 9}.50" for k in rows],
+    )
+    written(content)
+    done = prepare()
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[1] == (
+        "data: no feature from: opened (text; looks like times of day); different texts are the same value: "
+        "x (3 different texts, 2 numbers), long (8 different texts, 2 numbers), sold (18 different texts, 9 times)"
+    )
+    written("a,y\n" + "\n".join(f"{k % 24}:{k:02d},{k}" for k in rows))
+    done = prepare()
+    assert (done.code, "data: no feature" not in done.out) == (1, True)
+    assert "(p_param.min_frequency): no feature from: a (text; looks like times of day)" in done.err
 
 
 def test_nothing_is_said_where_nothing_is_left_out() -> None:

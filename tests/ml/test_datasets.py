@@ -254,7 +254,7 @@ WRONG: dict[str, tuple[dict[str, list[Any]], Any, list[str]]] = {
     "identifiers beyond 2^53": (
         good(size=[2**53 + k for k in range(60)]),
         [],
-        ["the column 'size' has whole numbers beyond 2^53", "only 31 of its 60 different values are different"],
+        ["the column 'size' has numbers beyond 2^53", "only 31 of its 60 different values are different"],
     ),
     "texts for a regression": (good(y=["a", "b"]), ["dataset.task=regression"], ["dataset.task=regression: "]),
     "nothing to predict from": ({"y": list(range(20))}, [], ["there is no column besides the target"]),

@@ -102,16 +102,18 @@ def test_a_column_without_values() -> None:
 
 
 def test_what_stands_out_is_said() -> None:
-    lines = ["name,row,one,copy,kind,price,class"]
+    lines = ["name,row,one,copy,kind,price,code,day,class"]
     for k in range(120):
         kind = "yes" if k % 3 else "no"
-        lines.append(f"n{k},{k + 1},7,{kind},{k % 4},${k % 4 + 1},{'' if k == 5 else kind}")
+        code, day, known = "01" if k % 2 else 1, f"{k % 28 + 1}.3.2024", "" if k == 5 else kind
+        lines.append(f"n{k},{k + 1},7,{kind},{k % 4},${k % 4 + 1},{code},{day},{known}")
     Path("data.csv").write_text("\n".join(lines))
-    code, out, err = inside(*PROFILE, "preprocessing/dataset=csv", "dataset.path=data.csv", "dataset.target=class")
-    assert code == 0, err
-    assert out.splitlines()[1] == (
-        "data: 1 row without target; id-like: name, row; constant: one; suspicion of leakage: copy (gives 100 % of the "
-        "classes by itself); read as texts: price (looks like amounts of money); largest class: 66% of the rows"
+    done = inside(*PROFILE, "preprocessing/dataset=csv", "dataset.path=data.csv", "dataset.target=class")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[1] == (
+        "data: 1 row without target; id-like: name, row; constant: one, code; suspicion of leakage: copy (gives 100 % "
+        "of the classes by itself); read as texts: price (looks like amounts of money); different texts are the same "
+        "value: code (2 different texts, 1 number); read as dates: day (%d.%m.%Y); largest class: 66% of the rows"
     )
 
 

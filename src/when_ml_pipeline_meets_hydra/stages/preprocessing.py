@@ -51,7 +51,8 @@ def _prepare(
     features = fitted.features([write.TARGET_FEATURE])
     if not features:
         raise StepFailed(
-            "No column gives a feature: no numbers, and no text occurs often enough (p_param.min_frequency)"
+            "No column gives a feature: no numbers, and no text occurs often enough (p_param.min_frequency): "
+            + left_out(table, fitted)
         )
     if image and len(features) != prod(image.shape):
         raise StepFailed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import groupby, islice
 from typing import Annotated, Any
 
 import typer
@@ -126,7 +126,8 @@ def _keys(record: Record) -> dict[str, str]:
 def _row(record: Record) -> tuple[str, ...]:
     head = record.head
     seconds = "" if head["seconds"] is None else f"{head['seconds']:.1f}"
-    first = dict(islice(record.metrics.items(), 3))
+    stages = groupby(record.metrics.items(), key=lambda metric: metric[0].partition(".")[0])
+    first = dict(metric for _, metrics in stages for metric in islice(metrics, 3))
     return record.id, record.status, seconds, ", ".join(head["stages"]), metrics_text(first)
 
 

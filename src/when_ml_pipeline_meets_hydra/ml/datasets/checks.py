@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Image
 from when_ml_pipeline_meets_hydra.ml.datasets.column_contracts import typed_limits, violations
 from when_ml_pipeline_meets_hydra.ml.datasets.guesses import Guess, guess
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
-from when_ml_pipeline_meets_hydra.ml.datasets.number_checks import EXACT, Bounds, bounds, inexact
+from when_ml_pipeline_meets_hydra.ml.datasets.number_checks import Bounds, beyond_exact, bounds, inexact
 from when_ml_pipeline_meets_hydra.ml.datasets.table import (
     ROW,
     Located,
@@ -101,7 +101,7 @@ def _measure(rows: RawRows, columns: Sequence[Located]) -> Mapping[int, Mapping[
             _first_row(pl.col(raw).is_not_null() & pl.col(value).is_null()).alias(f"bad{where.position}"),
             _first_row(infinite).alias(f"infinite{where.position}"),
             _first_row(_outside(pl.col(value), limits.get(where.position))).alias(f"extreme{where.position}"),
-            _first_row(_beyond_exact(pl.col(value), where)).alias(f"inexact{where.position}"),
+            _first_row(beyond_exact(pl.col(value), where)).alias(f"inexact{where.position}"),
         ]
     if not columns:
         return {}
@@ -117,10 +117,6 @@ def _measure(rows: RawRows, columns: Sequence[Located]) -> Mapping[int, Mapping[
 
 def _outside(value: pl.Expr, limits: Bounds | None) -> pl.Expr:
     return ~value.is_between(limits.low, limits.high) if limits else pl.lit(False)
-
-
-def _beyond_exact(value: pl.Expr, where: Located) -> pl.Expr:
-    return ~value.is_between(-EXACT, EXACT) if where.column.dtype is DType.INT else pl.lit(False)
 
 
 def _contract_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Problem]:

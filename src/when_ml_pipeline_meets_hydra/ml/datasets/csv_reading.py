@@ -164,7 +164,7 @@ def _header(file: Path, separator: str) -> list[str]:
         try:
             first: list[str] | None = next((record for record in found if not _is_empty(record)), None)
         except csv.Error as error:
-            raise BadInput(_refused(file, f"the header cannot be read: {error}")) from None
+            raise BadInput(_unreadable(file, file, 0, range(1, found.line_num + 1), error)) from None
     if first is None:
         raise BadInput(_refused(file, "the file is empty: a header line with the names of the columns is needed"))
     if wrong := _not_unicode(first):

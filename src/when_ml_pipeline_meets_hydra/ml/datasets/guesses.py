@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from when_ml_pipeline_meets_hydra.ml import dates
-from when_ml_pipeline_meets_hydra.ml.artifacts import DType
+from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Reading
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, null_if_missing, truth_word
 
@@ -40,9 +41,11 @@ _LOOKS: tuple[tuple[str, str], ...] = (
     ),
     (r"[+-]?[0-9]{1,3}(?:'[0-9]{3})*(?:\.[0-9]+)?", 'numbers with thousands: dataset.thousands="\'"'),
     (r"[+-]?[0-9]{1,3}(?: [0-9]{3})*(?:[.,][0-9]+)?", "numbers with thousands: dataset.thousands=' '"),
+    (r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?", "times of day"),
 )
-# Texts that may differ although they are the same number: leading zeros, and whole numbers beyond 2**53.
-_MERGED = r"^[+-]?(?:0[0-9]|[0-9]{16,}$)"
+# Texts that may differ although they are the same value: leading zeros, more digits than 64-bit floats have, and
+# offsets from UTC. Others, such as 1.1 and 1.10, are found among the first texts.
+_MERGED = r"^[+-]?(?:0[0-9]|[0-9]{16,}$)|[1-9](?:\.?[0-9]){17}|:[0-9.]+ ?[+-][0-9]{2}:?[0-9]{2}$"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ class Guess:
     """What the texts of a column can be read as.
 
     ``counts``: how many as each type, STRING: all; ``form``: the format of the dates among them (None: ISO 8601);
-    ``looks``: what they look like if they remain texts; ``may_merge``: different texts may be the same number.
+    ``looks``: what they look like if they remain texts; ``may_merge``: different texts may be the same value.
     """
 
     counts: Mapping[DType, int]
@@ -78,7 +81,7 @@ class _Candidate:
     """A type, and a format, that the first texts of a column suggest."""
 
     where: Located
-    dtype: DType | None  # None: texts that may differ although they are the same number
+    dtype: DType | None  # None: texts that may differ although they are the same value
     form: str | None = None
 
 
@@ -132,7 +135,7 @@ def guess(rows: RawRows, columns: Iterable[Located]) -> dict[int, Guess]:
     return {
         at_first.where.position: replace(
             _guess(by_position[at_first.where.position], at_first),
-            may_merge=at_first.where.position in may_merge,
+            may_merge=at_first.where.position in may_merge or _is_merged(at_first.sample, rows.reading),
         )
         for at_first in looked
     }
@@ -143,6 +146,16 @@ def _look(where: Located, texts: pl.Series) -> _First:
     sample = [text.strip() for text in sample]
     plausible = sample and all(6 <= len(text) <= 40 and _has_digit(text) for text in sample[:3])
     return _First(where=where, sample=sample, forms=dates.formats(sample, MOSTLY) if plausible else [])
+
+
+def _is_merged(sample: Sequence[str], reading: Reading) -> bool:
+    """Whether some of different texts are the same number, as 1.1 and 1.10 are."""
+    numbers = []
+    for text in sample:
+        plain = text.replace(reading.thousands, "") if reading.thousands else text
+        with suppress(ValueError):
+            numbers.append(float(plain.replace(reading.decimal, ".")))
+    return len(set(numbers)) < len(numbers)
 
 
 def _has_digit(text: str) -> bool:
@@ -195,16 +208,17 @@ def looks(sample: Sequence[str]) -> str:
 
 
 def merged(rows: RawRows, columns: Iterable[Located]) -> dict[int, tuple[int, int]]:
-    """By position: the number of different texts and of the numbers they become, where these are fewer."""
+    """By position: the number of different texts and of the values they become, where these are fewer."""
     columns = list(columns)
     if not columns:
         return {}
     expressions: dict[str, pl.Expr] = {}
     for where in columns:
         text = null_if_missing(pl.nth(where.position), where.physical, rows.reading).str.strip_chars()
-        number = convert(text, pl.String(), where.column.dtype, rows.reading).cast(pl.Float64)
+        value = convert(text, pl.String(), where.column.dtype, rows.reading, where.column.format)
+        value = value if where.column.dtype.is_time else value.cast(pl.Float64)
         expressions |= {f"text{where.position}": text.drop_nulls().n_unique()}
-        expressions |= {f"number{where.position}": number.drop_nulls().n_unique()}
+        expressions |= {f"value{where.position}": value.drop_nulls().n_unique()}
     row = rows.frame.select(**expressions).collect(engine="streaming").row(0, named=True)
-    pairs = {w.position: (row[f"text{w.position}"], row[f"number{w.position}"]) for w in columns}
-    return {position: (texts, numbers) for position, (texts, numbers) in pairs.items() if numbers < texts}
+    pairs = {w.position: (row[f"text{w.position}"], row[f"value{w.position}"]) for w in columns}
+    return {position: (texts, values) for position, (texts, values) in pairs.items() if values < texts}

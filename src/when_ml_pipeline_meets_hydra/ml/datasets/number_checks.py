@@ -10,7 +10,8 @@ import polars as pl
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
-from when_ml_pipeline_meets_hydra.ml.datasets.table import LEAVE_OUT, Located, typed
+from when_ml_pipeline_meets_hydra.ml.datasets.table import LEAVE_OUT, Located, nonmissing, typed
+from when_ml_pipeline_meets_hydra.ml.datasets.values import dtype_of
 
 LARGEST = 1e150  # the square of a number has to be a number
 EXACT = 2**53  # up to here, 64-bit floats are exact whole numbers
@@ -56,16 +57,37 @@ def _bounds(sample: pl.Series) -> Bounds:
     return Bounds(low=max(-LARGEST, lower - reach), high=min(LARGEST, upper + reach), usual=(lower, upper))
 
 
+def beyond_exact(value: pl.Expr, where: Located) -> pl.Expr:
+    """Whether each value of a column may be a number that is no 64-bit float, as whole numbers beyond 2^53 are."""
+    if where.column.dtype not in (DType.FLOAT, DType.INT) or where.physical.is_float():
+        return pl.lit(False)
+    limit = EXACT / 10 ** (getattr(where.physical, "scale", 0) or 0)
+    return ~value.is_between(-limit, limit, closed="none")
+
+
 def inexact(rows: RawRows, where: Located, key: str) -> Iterator[Problem]:
-    """Yield the problem of whole numbers beyond 2^53 of which fewer are different as 64-bit floats."""
-    value = typed(rows, where)
-    counts = rows.frame.select(before=value.n_unique(), after=value.cast(pl.Float64).n_unique())
+    """Yield the problem of numbers of which fewer are different as 64-bit floats, as whole numbers beyond 2^53."""
+    exact = _exact(rows, where)
+    value = typed(rows, where).filter(exact.is_not_null()).cast(pl.Float64)
+    counts = rows.frame.select(before=exact.drop_nulls().n_unique(), after=value.drop_nulls().n_unique())
     before, after = counts.collect(engine="streaming").row(0)
-    if before == after:
+    if before <= after:
         return
+    is_target = where.column.name == rows.target
     yield Problem(
         key=key,
-        message=f"the column '{where.column.name}' has whole numbers beyond 2^53 (9,007,199,254,740,992), and only "
+        message=f"the column '{where.column.name}' has numbers beyond 2^53 (9,007,199,254,740,992), and only "
         f"{after:,} of its {before:,} different values are different as 64-bit floats",
-        remedy=f"{LEAVE_OUT}, or list it with dtype string",
+        remedy="Predict the difference to one of them, or classes: dataset.task=classification"
+        if is_target
+        else f"{LEAVE_OUT}, or list it with dtype string",
     )
+
+
+def _exact(rows: RawRows, where: Located) -> pl.Expr:
+    """The values of a column before they become floats; of texts those of whole numbers."""
+    if where.column.dtype is DType.INT:
+        return typed(rows, where)
+    raw = nonmissing(rows, where)
+    is_text = dtype_of(where.physical) is DType.STRING
+    return raw.str.strip_chars().str.extract(r"^\+?(-?[1-9][0-9]{15,})$") if is_text else raw

@@ -25,7 +25,7 @@ class Remarks:
     """What is not obvious of the columns of a table.
 
     ``left_out``: columns that are not in the table, each with the reason; ``merged``: columns whose different texts are
-    the same number; ``looks``: what columns of texts, by name, look like; ``formats``: those of dates that were found.
+    the same value; ``looks``: what columns of texts, by name, look like; ``formats``: those of dates that were found.
     """
 
     left_out: tuple[str, ...] = ()
@@ -123,16 +123,15 @@ def empty_columns(rows: RawRows, columns: Sequence[Located]) -> frozenset[int]:
 
 def _remarks(rows: RawRows, columns: Sequence[Located], guesses: Guesses, left_out: tuple[str, ...]) -> Remarks:
     own = {where.position: where.column for where in columns if where.position in guesses}
-    numbers = [
+    suspect = [
         where
         for where in columns
-        if where.guessed and guesses[where.position].may_merge and where.column.dtype in (DType.INT, DType.FLOAT)
+        if where.guessed and guesses[where.position].may_merge and where.column.dtype in _MERGING
     ]
     return Remarks(
         left_out=left_out,
         merged=tuple(
-            f"{own[position].name} ({texts:,} different texts, {fewer:,} numbers)"
-            for position, (texts, fewer) in merged(rows, numbers).items()
+            _merged(own[position], texts, values) for position, (texts, values) in merged(rows, suspect).items()
         ),
         looks={
             c.name: guesses[position].looks
@@ -141,6 +140,11 @@ def _remarks(rows: RawRows, columns: Sequence[Located], guesses: Guesses, left_o
         },
         formats={c.name: c.format for c in own.values() if c.format},
     )
+
+
+def _merged(column: Column, texts: int, values: int) -> str:
+    what = "time" if column.dtype.is_time else "number"
+    return f"{column.name} ({texts:,} different texts, {values:,} {what}{'' if values == 1 else 's'})"
 
 
 def typed(rows: RawRows, where: Located) -> pl.Expr:
@@ -222,6 +226,7 @@ def _unusable(name: str, physical: pl.DataType) -> Problem:
 
 Guesses = Mapping[int, Guess]
 _FIRST_ROWS = 10_000
+_MERGING = (DType.INT, DType.FLOAT, DType.DATETIME)  # types of which values are written in several ways
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 

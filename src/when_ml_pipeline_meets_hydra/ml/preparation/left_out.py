@@ -23,7 +23,7 @@ def left_out(table: Table, fitted: Fitted) -> str:
     parts = [
         f"{rows:,} row{'' if rows == 1 else 's'} without target left out" if rows else "",
         _listed("no feature from", [*_reasons(table, without), *remarks.left_out]),
-        _listed("different texts are the same number", remarks.merged),
+        _listed("different texts are the same value", remarks.merged),
         _listed("read as texts", looks),
         _listed("read as dates", formats),
     ]

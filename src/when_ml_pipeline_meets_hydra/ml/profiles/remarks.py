@@ -26,6 +26,7 @@ def add_remarks(table: Table, rows: int, columns: Sequence[dict[str, Any]], min_
             described["remarks"].append(f"{LEAKAGE}: {leaking[described['name']]}")
     without = round(columns[-1]["missing"] * rows)
     found: dict[str, Any] = {"rows_without_target": without, "left_out": list(table.remarks.left_out)}
+    found |= {"merged": list(table.remarks.merged), "formats": dict(table.remarks.formats)}
     if table.task is Task.CLASSIFICATION and columns[-1]["distinct"]:
         found |= {"classes": columns[-1]["distinct"], "largest_class": _largest(columns[-1], rows - without)}
     return found
@@ -77,6 +78,10 @@ def line(found: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> str:
     parts = [f"{without:,} row{'' if without == 1 else 's'} without target" if without else ""]
     parts += [f"left out: {', '.join(found['left_out'][:MOST_SHOWN])}" if found["left_out"] else ""]
     parts += [f"{what}: {_some(names)}" for what, names in groups.items()]
+    parts.append(f"different texts are the same value: {_some(found['merged'])}" if found["merged"] else "")
+    parts.append(
+        f"read as dates: {_some([f'{n} ({f})' for n, f in found['formats'].items()])}" if found["formats"] else ""
+    )
     if "largest_class" in found:
         parts.append(f"largest class: {found['largest_class']:.0%} of the rows")
     return "; ".join(filter(None, parts))
