@@ -12,6 +12,7 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_startup_prints_a_row_for_each_pair() -> None:
     words = [sys.executable, str(BENCHMARKS / "startup.py"), "-n", "1"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=600)
@@ -35,6 +36,7 @@ def test_startup_prints_a_row_for_each_pair() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_sweeps_prints_its_tables() -> None:
     words = [sys.executable, str(BENCHMARKS / "sweeps.py"), "--jobs", "3", "--most", "200", "-n", "1", "--quick"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=600)

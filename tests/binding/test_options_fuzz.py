@@ -154,11 +154,21 @@ def is_right(job: Job, hints: Mapping[str, Any]) -> bool | None:
         try:
             value = at(config, key)
             is_class = hint is Any and isinstance(value, Mapping) and "_target_" in value
-            answers.append(None if is_class else fits(hint, value))
+            answers.append(None if is_class else _fits(hint, value))
         except KeyError:
             answers += [False] if "." not in key or key.endswith("._target_") else []  # fields: their class says
     faults = [key for key in job.faults if re.split(r"[.\[]", key)[0] in hints]
     return False if faults or False in answers else None if None in answers else True
+
+
+def _fits(hint: Any, value: Any) -> bool | None:
+    """As ``fits``: nearly all values are those of the job before."""
+    known = SHARED.setdefault("fits", {})
+    question = id(hint), repr(value)
+    if question not in known:
+        known[question] = hint, fits(hint, value)  # an annotation that is kept keeps its id
+    answer: bool | None = known[question][1]
+    return answer
 
 
 def judged(job: Job, came: Came, hints: Mapping[str, Any], *keys: str) -> Iterator[str]:
@@ -178,11 +188,16 @@ def judged(job: Job, came: Came, hints: Mapping[str, Any], *keys: str) -> Iterat
             yield f"a secret is told: {said}"
         touched = any(_concerns(problem, key) for key in keys)
         yield from (f"{what}: {said}" for what in _lacks(problem, needs_origin=touched and came.is_composed))
-    config = as_written(job.config, job.raw, job.overrides)
+    yield from arrived_otherwise(job, came)
+
+
+def arrived_otherwise(job: Job, came: Came) -> Iterator[str]:
+    """What a job receives in another way than its config says."""
+    config = as_written(job.config, job.raw, job.overrides) if came.places else {}
     for key, place in (came.places[job.number] if came.places else {}).items():
         with suppress(KeyError):
             if not is_same(place.value, at(config, key), place.hint):
-                yield f"{key} arrives as {place.value!r}: {said}"
+                yield f"{key} arrives as {place.value!r}: {job.overrides}"
 
 
 def _secrets(job: Job, hints: Mapping[str, Any]) -> Iterator[Any]:
@@ -232,8 +247,9 @@ def _limits(bench: Bench, words: list[str], key: str, hints: Mapping[str, Any]) 
         yield from judged(job, came, hints, key)
     if right := [text for n, text in enumerate(tried) if not came.refused(n)]:
         came = bench(*words, f"{key}={','.join(right)}", multirun=True)
+        yield from (str(p) for p in came.problems)
         for job in came.jobs:
-            yield from judged(job, came, hints, key)
+            yield from arrived_otherwise(job, came)
 
 
 # What stands for a value, or is written in another way than it means.

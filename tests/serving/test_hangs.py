@@ -201,23 +201,30 @@ def head(path: str, length: int) -> bytes:
 @pytest.mark.slow
 def test_the_end_of_a_server(models: Path, tmp_path: Path) -> None:
     """Predictions get the grace time, also if they cannot be ended; requests that are not complete do not."""
-    for name, size, at_most in (("stuck", SIDE, 11.0), (None, 0, 4.0)):
-        with running(models, tmp_path / "log", "--workers", "2", "--memory-limit", "500") as server:
-            assert server.call("POST", "/v2/models/stuck/predict", {"rows": ROWS})[0] == 200
-            open_ones = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
-            open_ones[0].sendall(b"GET /v2/health/live HT")
-            open_ones[1].sendall(head("/v2/models/things/predict", 100) + b'{"rows": [')
-            open_ones[2].sendall(head("/v2/repository/models/things/versions", 10_000) + b"x" * 1000)
-            with ThreadPoolExecutor(1) as pool:
-                if name:
-                    pool.submit(server.call, "POST", f"/v2/models/{name}/predict", {"rows": [trigger(size)]})
-                time.sleep(0.5)
-                began = time.monotonic()
-                server.process.send_signal(signal.SIGTERM)
-                assert server.process.wait(timeout=30) == 0
-                assert time.monotonic() - began < at_most
-            for connection in open_ones:
-                connection.close()
+    with ThreadPoolExecutor(2) as both:
+        stuck = both.submit(end_with_open_requests, models, tmp_path / "stuck.log", 11.0, [trigger(SIDE)])
+        both.submit(end_with_open_requests, models, tmp_path / "log", 4.0, []).result()
+        stuck.result()
+
+
+def end_with_open_requests(models: Path, log: Path, at_most: float, rows: list[dict[str, Any]]) -> None:
+    """End a server while requests are not complete, and a prediction of ``rows`` runs, in ``at_most`` seconds."""
+    with running(models, log, "--workers", "2", "--memory-limit", "500") as server:
+        assert server.call("POST", "/v2/models/stuck/predict", {"rows": ROWS})[0] == 200
+        open_ones = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
+        open_ones[0].sendall(b"GET /v2/health/live HT")
+        open_ones[1].sendall(head("/v2/models/things/predict", 100) + b'{"rows": [')
+        open_ones[2].sendall(head("/v2/repository/models/things/versions", 10_000) + b"x" * 1000)
+        with ThreadPoolExecutor(1) as pool:
+            if rows:
+                pool.submit(server.call, "POST", "/v2/models/stuck/predict", {"rows": rows})
+            time.sleep(0.5)
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(timeout=30) == 0
+            assert time.monotonic() - began < at_most
+        for connection in open_ones:
+            connection.close()
 
 
 def test_a_model_that_hangs_when_it_is_loaded(models: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ class Origins:
         for _, package, file in reversed(self._option_files):
             rest = key if not package else key.removeprefix(f"{package}.")
             if not (package and rest == key) and file and (node := _node_of(Path(file), rest)):
-                return str(node[0].value) if isinstance(node[0].value, str) and node[0].style is None else None
+                return str(node[0].value) if isinstance(node[0].value, str) and not node[0].style else None
         return None
 
     def misplaced(self) -> Iterator[Problem]:
@@ -169,8 +169,7 @@ def _node_of(file: Path, key: str) -> tuple[Any, int] | None:
     """The YAML node of ``key`` in ``file``, and its line."""
     import yaml  # only where there is something to report
 
-    node = yaml.compose(file.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
-    line = 1
+    node, line = _nodes(file.read_text(encoding="utf-8-sig")), 1
     for part in _dotted(key).split(".") if key else ():
         if isinstance(node, yaml.SequenceNode) and part.isdigit() and int(part) < len(node.value):
             node = node.value[int(part)]
@@ -185,6 +184,14 @@ def _node_of(file: Path, key: str) -> tuple[Any, int] | None:
         else:
             return None
     return node, line
+
+
+@lru_cache(maxsize=256)  # each problem of each job asks for the same few files
+def _nodes(text: str) -> Any:
+    """The YAML nodes of an option file."""
+    import yaml
+
+    return yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 _LIST = re.compile(r"\s*\[[^\[\]{}()'\"\\]*\]\s*")
