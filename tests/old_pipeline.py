@@ -14,21 +14,30 @@ import pytest
 
 from small_pipeline import SMALL, install, write
 
+COPIES: list[Path] = []
+MANY = 30
+
 
 def copy_of_small(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
-    """A copy of the small pipeline, with its option files in ``conf``; processes that are started find its code."""
-    package = folder / "py"
-    for file in SMALL.rglob("*"):
-        if file.suffix in (".py", ".yaml"):
-            write(package, {str(file.relative_to(SMALL)): file.read_text()})
+    """A copy of the small pipeline, with its option files in ``conf``; processes that are started find its code.
+
+    Many are made at once, since tests wait until theirs is old.
+    """
+    files = [file for file in SMALL.rglob("*") if file.suffix in (".py", ".yaml")]
+    if not COPIES:
+        COPIES.extend(folder.parent / f"small-{folder.name}-{number}" for number in range(MANY))
+        for copy in COPIES:
+            write(copy, {str(file.relative_to(SMALL)): file.read_text() for file in files})
+    package = COPIES.pop()
     install(monkeypatch)
     monkeypatch.setenv("PYTHONPATH", str(package))
     return package
 
 
-def wait_until_old() -> None:
+def wait_until_old(*folders: Path) -> None:
     """Files that changed within the last second are not trusted."""
-    time.sleep(1.3)
+    newest = max(file.stat().st_ctime for folder in folders for file in folder.rglob("*"))
+    time.sleep(max(0.0, newest + 1.3 - time.time()))
 
 
 LOADED = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
+from budget import FACTOR
 from conftest import Cli
 from option_oracle import (
     BY_FIELD,
@@ -46,7 +46,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:extend_list.* is deprecated:UserWarning"),  # Hydra 1.4, of what is typed
 ]
 READ = [o for o in OPTIONS if (o.group, o.name) != (STAGES, HELP)]
-FACTOR = int(os.environ.get("FUZZ_FACTOR", "1"))  # how often more than in CI
 # Numbers in units of the data, which only they know.
 UNLIMITED = {"min", "max", "tolerance", "snapshot"}
 VARIABLES = ("${oc.env:A_NUMBER}", "${oc.env:A_WORD}", "${oc.env:NOT_SET_HERE,0.25}")

@@ -82,7 +82,7 @@ def lines(done: Ended) -> Iterator[str]:
 
 def test_a_cached_command_runs_as_one_that_is_composed(conf: Path) -> None:
     words = ("c=gather,fit", "knobs.rounds=2,3", "--multirun", "hydra.job.name=${oc.env:WHO,nobody}")
-    wait_until_old()
+    wait_until_old(conf)
     composed = run(conf, *words)
     first = written()
     again = run(conf, *words)
@@ -97,7 +97,7 @@ def test_a_cached_command_runs_as_one_that_is_composed(conf: Path) -> None:
 def test_a_plan_is_enough_and_code_may_change(conf: Path) -> None:
     """Code is read each time; only what the words come to stays."""
     words = ("c=fit", "knobs.rounds=2", "fit/knobs=glob(gen*)", "--multirun")
-    wait_until_old()
+    wait_until_old(conf)
     assert "hydra" in command("plan", *words, "--config-dir", str(conf / "conf")).loaded
     assert is_cached(run(conf, *words))
     edit_the_code(conf)
@@ -125,7 +125,7 @@ def test_the_programs_own_examples_of_passwords_are_no_secrets(conf: Path) -> No
     option = "# @package deployment_sub\n_target_: small.own.deployment\n"
     write(conf, {"small/own.py": code, "own/c/deployment_sub/own.yaml": option})
     words = ("c=deployment", "c/deployment_sub=own", "deployment/cluster=cluster_1", "--config-dir", str(conf / "own"))
-    wait_until_old()
+    wait_until_old(conf)
     first, again = command(*words), command(*words)
     assert (first.code, again.code, first.out) == (0, 0, again.out)
     assert (is_cached(first), is_cached(again)) == (False, True)
@@ -134,7 +134,7 @@ def test_the_programs_own_examples_of_passwords_are_no_secrets(conf: Path) -> No
 def test_a_secret_of_the_environment_is_read_again(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     more = ("+keys.api_key=${oc.env:SMALL_PHRASE,none}", "+api_key=${oc.env:SMALL_PHRASE}")
     words = ("c=ship", *more, "target.mode=leak", "show_secrets=true")
-    wait_until_old()
+    wait_until_old(conf)
     first = run(conf, *words)
     (file,) = kept()
     assert PHRASE not in file.read_text()

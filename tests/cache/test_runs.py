@@ -55,7 +55,7 @@ def run(conf: Path, *words: str) -> tuple[str, str, bool]:
 
 
 def test_a_replay_prints_what_the_run_printed(conf: Path) -> None:
-    wait_until_old()
+    wait_until_old(conf)
     assert run(conf)[2] is False
     computed = steps_run()
     ordinary = run(conf, *WORDS, "hydra.verbose=false")  # other words: it takes the ordinary way
@@ -76,7 +76,7 @@ def events(conf: Path, *words: str) -> list[dict[str, Any]]:
 
 
 def test_a_replay_prints_json(conf: Path) -> None:
-    wait_until_old()
+    wait_until_old(conf)
     run(conf)
     ordinary = events(conf)  # other words: it takes the ordinary way, and is remembered
     assert [e["event"] for e in ordinary] == ["run_started", *["step_ended"] * 3, "run_ended"]
@@ -85,7 +85,7 @@ def test_a_replay_prints_json(conf: Path) -> None:
 
 
 def test_a_replay_is_shown_on_a_terminal(conf: Path) -> None:
-    wait_until_old()
+    wait_until_old(conf)
     run(conf)
     assert run(conf)[2]
     terminal = Terminal(*WORDS, "--config-dir", str(conf / "conf"))
@@ -94,7 +94,7 @@ def test_a_replay_is_shown_on_a_terminal(conf: Path) -> None:
 
 
 def test_a_replay_has_a_record_of_its_own(conf: Path, own_home: Path, cli: Cli) -> None:
-    wait_until_old()
+    wait_until_old(conf)
     run(conf)
     run(conf)
     assert run(conf)[2]
@@ -130,7 +130,7 @@ def remove_the_run(conf: Path) -> None:
 )
 def test_any_change_is_detected(conf: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHO", "nobody")
-    wait_until_old()
+    wait_until_old(conf)
     run(conf)
     assert run(conf)[2]
     change(conf)
@@ -145,7 +145,7 @@ def test_data_that_change_are_noticed(conf: Path, tmp_path: Path) -> None:
     numbers = tmp_path / "numbers.txt"
     numbers.write_text("1\n2\n3")
     words = ("c=gather", "gather/source=file", f"source.path={numbers}")
-    wait_until_old()
+    wait_until_old(conf, tmp_path)
     run(conf, *words)
     assert run(conf, *words)[2]
     numbers.write_text("1\n2\n4")
@@ -165,7 +165,7 @@ def test_data_that_change_are_noticed(conf: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_run_that_may_differ_each_time_is_not_replayed(conf: Path, words: tuple[str, ...]) -> None:
-    wait_until_old()
+    wait_until_old(conf)
     run(conf, *words)
     assert not run(conf, *words)[2]
 
@@ -185,7 +185,7 @@ def test_no_secret_is_kept(conf: Path, own_home: Path) -> None:
         "cluster.pw=hunter2-hunter2",
         "deployment/cluster=cluster_1",
     )
-    wait_until_old()
+    wait_until_old(conf)
     run(conf, *words)
     assert run(conf, *words)[2]
     for file in own_home.rglob("*"):
@@ -196,7 +196,7 @@ def test_no_secret_is_kept(conf: Path, own_home: Path) -> None:
 
 
 def test_a_result_that_was_exchanged_is_noticed(conf: Path) -> None:
-    wait_until_old()
+    wait_until_old(conf)
     run(conf)
     assert run(conf)[2]
     change_a_result(conf)
@@ -207,7 +207,7 @@ def test_a_replay_of_one_combination_makes_no_standard_dataclass(conf: Path) -> 
     """They take a third of its time: the module, what it imports, and what it compiles."""
     words = ("c=gather,fit", "--config-dir", str(conf / "conf"), "--multirun")
     code = LOADED.replace('"omegaconf"', '"omegaconf", "dataclasses", "inspect"')
-    wait_until_old()
+    wait_until_old(conf)
     for expected in ("loaded dataclasses hydra", "loaded\n"):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
         assert expected in done.stderr

@@ -9,9 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from budget import costly
 from conftest import Cli
 from small_pipeline import CONF, DIR, PACKAGES, TRACE, forget, inside, install, steps_run, write, wrong
 from when_ml_pipeline_meets_hydra.errors import ExitCode
@@ -547,7 +548,7 @@ OVERRIDES = (
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@costly(12)
 @given(st.lists(OVERRIDES, max_size=3), st.sampled_from([["plan"], ["--cfg", "job"], ["--help"]]), st.booleans())
 def test_whatever_is_typed_is_understood_or_reported(overrides: list[str], how: list[str], multirun: bool) -> None:
     words = [*(how if how == ["plan"] else []), *DIR, "c=fit", *(o for o in overrides if not o.startswith("-"))]

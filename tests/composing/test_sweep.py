@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from hydra.types import RunMode
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from budget import costly
 from small_pipeline import write
 from when_ml_pipeline_meets_hydra.cache import compositions
 from when_ml_pipeline_meets_hydra.composing.compose import compose, compose_with_problems
@@ -102,7 +103,7 @@ keys = st.lists(st.sampled_from(sorted(SWEEPS)), max_size=4, unique=True)
 choices = keys.flatmap(lambda names: st.fixed_dictionaries({name: values_of(name) for name in names}))
 
 
-@settings(max_examples=25, deadline=None)
+@costly(10)
 @given(choice=choices)
 def test_a_sweep_composes_what_hydra_composes(tree: str, choice: dict[str, list[str]]) -> None:
     composed = compose_with_problems(swept(choice), multirun=True, config_dirs=[tree])
@@ -117,7 +118,7 @@ def test_a_sweep_composes_what_hydra_composes(tree: str, choice: dict[str, list[
                 assert_same(job, *found)
 
 
-@settings(max_examples=25, deadline=None)
+@costly(10)
 @given(choice=choices)
 @example(choice={"modeling/param": ["follows", "empty"], "+added.key": ["${dataset.name}"], "~force": []})
 def test_what_is_kept_of_a_sweep_reads_as_what_was_composed(tree: str, choice: dict[str, list[str]]) -> None:

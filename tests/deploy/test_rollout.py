@@ -156,6 +156,7 @@ def test_a_canary_that_cannot_be_loaded_is_taken_back(server: Server, bundles: l
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_nobody_notices(tmp_path: Path, bundles: list[Path]) -> None:
     """Two hundred requests a second while versions come and go, and workers too: each answer is its version's."""
     rows, root = [*ROWS, tiny.json_row(HEAVY)], tmp_path / "models"
@@ -213,6 +214,7 @@ def test_nobody_notices(tmp_path: Path, bundles: list[Path]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_the_server_is_killed(tmp_path: Path, bundles: list[Path]) -> None:
     """``kill -9`` of all its processes while uploads and changes go on; ``KILLS=100`` does it more often."""
     root, chance = tmp_path / "models", random.Random(11)

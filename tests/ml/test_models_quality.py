@@ -23,6 +23,7 @@ def quality(dataset: str, metric: str, *overrides: str) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("dataset", "metric", "least"),
     [("cars", "r2", 0.85), ("wine", "accuracy", 0.93), ("breast_cancer", "accuracy", 0.95), ("diabetes", "r2", 0.38)],
@@ -34,6 +35,7 @@ def test_the_default_options_are_good_and_better_than_small_ones(dataset: str, m
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_the_default_options_read_digits() -> None:
     assert quality("digits", "accuracy") >= 0.95
 

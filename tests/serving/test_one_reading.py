@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tiny_models as tiny
+from budget import costly
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, PreparedData, Reading
 from when_ml_pipeline_meets_hydra.ml.datasets import values
@@ -127,7 +128,7 @@ NUMBERS = st.sampled_from(EDGES) | st.integers(-5, 5)
 RAW = TEXTS | NUMBERS | st.booleans() | st.none() | st.floats(-1e6, 1e6).map(lambda x: round(x, 3))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@costly(40)
 @given(st.sampled_from([c.name for c in tiny.COLUMNS]), RAW)
 @example("weight", "abc")
 @example("seats", 3.5)
