@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from conftest import PROGRAM, Finished
-from needed import need, not_here
+from needed import not_here
 from small_pipeline import EXAMPLES, TRACE, inside, install, steps_run
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
@@ -123,9 +123,9 @@ ENDS = {
 }
 
 
+@pytest.mark.integration("hydra_plugins.hydra_joblib_launcher")
 @pytest.mark.parametrize("how", ["raise", "be killed"])
 def test_a_sweep_by_joblib_in_which_one_training_fails(how: str, store: Store) -> None:
-    need("hydra_plugins.hydra_joblib_launcher")
     code, out, err = program(*SWEEP, f"+how=go well,{how},go on", "hydra/launcher=joblib", n_jobs=2)
     assert code == 1
     assert sorted(line for line in out.splitlines() if "acted" in line) == ["acted on go on", "acted on go well"]
