@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 FACTOR = int(os.environ.get("FUZZ_FACTOR", "1"))  # how often more than in the quick tests
 
@@ -21,6 +21,8 @@ def costly(number: int) -> Callable[[Any], Any]:
             derandomize=FACTOR == 1,
             deadline=None,
             suppress_health_check=list(HealthCheck),
+            phases=[Phase.explicit, Phase.generate],  # to shrink a command takes minutes
+            database=None,
         )
         return pytest.mark.property(budget(test))
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any, NamedTuple
 
 import pytest
 from hydra.core.override_parser.types import Quote, QuotedString
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from budget import FACTOR
+from budget import costly
 from conftest import Cli
 from option_oracle import (
     BY_FIELD,
@@ -293,14 +293,7 @@ def overrides(draw: st.DrawFn, hints: Mapping[str, Any], own: list[str], package
 
 
 @pytest.mark.parametrize("option", READ, ids=lambda o: f"{o.group}={o.name}")
-@settings(
-    max_examples=6 * FACTOR,
-    derandomize=FACTOR == 1,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    phases=[Phase.generate],
-    database=None,
-)
+@costly(3)
 @given(data=st.data())
 def test_whatever_is_given_is_accepted_or_refused_in_words(bench: Bench, option: Option, data: st.DataObject) -> None:
     hints, own = bench.read_by(option)
