@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
 from sklearn.metrics import r2_score
 
+from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData
 from when_ml_pipeline_meets_hydra.ml.datasets.parquet_file import ParquetFile
 from when_ml_pipeline_meets_hydra.ml.models.fcn import Fcn
@@ -113,3 +116,25 @@ def test_answers_are_served_as_64_bit_floats(kind: Kind, data: Data, tmp_path: P
     predictions = pl.read_parquet(tmp_path / "model" / "predictions.parquet")
     assert predictions.schema["prediction"] == pl.Float64
     assert predictions["prediction"].n_unique() > 90, "32-bit floats of this size are all alike"
+
+
+class Shifted(Linear):
+    """Exports another model than it trained, by a tenth of the target's spread."""
+
+    def export(self, estimator: Any, n_features: int) -> onnx.ModelProto:
+        moved = copy.copy(estimator)
+        moved.intercept_ = estimator.intercept_ + 0.1
+        return super().export(moved, n_features)
+
+
+def test_another_model_is_refused_however_far_the_target_is_from_0(data: Data, tmp_path: Path) -> None:
+    prepared = data("y", 1e9)
+    for name in ("shifted", "model", "bundle"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(StepFailed, match=r"differs from the trained one on 100 of 100 held-out rows"):
+        train(Shifted(), TREES, prepared, out=tmp_path / "shifted", progress=silent)
+    trained = train(Linear(), TREES, prepared, out=tmp_path / "model", progress=silent)
+    recorded = tmp_path / "model" / "predictions.parquet"
+    pl.read_parquet(recorded).with_columns(pl.col("prediction") + 0.1).write_parquet(recorded)
+    with pytest.raises(StepFailed, match=r"row 0: .* instead of"):
+        bundling.build(prepared, trained, tmp_path / "bundle")

@@ -18,6 +18,7 @@ from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.pipeline import prepare, run
 from when_ml_pipeline_meets_hydra.planning.plan import Action
 from when_ml_pipeline_meets_hydra.runs import RunObserver
+from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
 WORDS = ["c=analysis,exptests", "modeling/param=small", "gates.tests.latency=null"]
@@ -72,6 +73,20 @@ def test_each_byte_that_changed_is_found_before_anything_runs(chain: Path) -> No
         assert list(store.verify()) == []
 
 
+def test_files_are_read_once_per_process(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, digest = list[Path](), durable_files.sha256
+
+    def noted(file: Path) -> str:
+        reads.append(file)
+        return digest(file)
+
+    monkeypatch.setattr(durable_files, "sha256", noted)
+    for _ in range(2):
+        assert run([*WORDS, f"home={chain}"], multirun=True).exit_code == 0
+    stored = [file for file in reads if file.is_relative_to(chain / "store")]
+    assert len(stored) == len(set(stored)) > 10
+
+
 def test_what_is_damaged_is_computed_again_with_a_word(chain: Path) -> None:
     before = run([*WORDS, f"home={chain}"], multirun=True)
     assert {o.status for o in before.outcomes} == {Status.STORED}
@@ -122,6 +137,28 @@ def test_a_replay_notices_that_a_file_was_written_to(chain: Path) -> None:
     flip(model)
     done = inside(*words)
     assert (done.code, "modeling train is damaged" in done.err) == (0, True)
+
+
+class Collects(RunObserver):
+    """Removes all results that it may after each step, as ``store gc`` at another terminal does."""
+
+    said = ""
+
+    def step_ended(self, outcome: Outcome) -> None:
+        self.said += inside("store", "gc", "--unused-for", "0").out
+
+
+def test_gc_spares_what_a_running_run_holds(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
+    install(monkeypatch)
+    small("c=fit", "source.numbers=[4,5]")
+    collects = Collects()
+    done = small("c=fit", observer=collects)
+    assert (done.exit_code, [o.status for o in done.outcomes]) == (0, ["done", "done"]), [
+        o.error for o in done.outcomes
+    ]
+    assert "and 2 results" in collects.said, "those of the run before"
+    assert [o.status for o in small("c=fit").outcomes] == ["stored", "stored"]
+    assert "and 2 results" in inside("store", "gc", "--unused-for", "0").out
 
 
 def test_gc_in_a_loop_removes_nothing_that_a_run_needs(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
