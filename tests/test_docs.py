@@ -11,7 +11,8 @@ holds ``examples/``. How a page is read:
 - A command that ends with `` &`` stays until the end of the page; the next one waits for its expected lines.
 - Ports 8080 to 8089 stand for free ones.
 - A page with commands that begin with ``curl`` is skipped where there is none.
-- A page that begins with ``<!-- needs NAME, … -->``, which names packages, is run by ``tox -e integration``.
+- The pages of ``how-to`` are run by ``tox -e integration``; ``<!-- needs NAME, … -->`` at the top of one names packages
+  that it needs.
 """
 
 from __future__ import annotations
@@ -182,9 +183,9 @@ def _name(page: Path) -> str:
 def _pages() -> Iterator[Any]:
     for page in PAGES:
         needed = _NEEDS.match(page.read_text(encoding="utf-8"))
-        marks = [pytest.mark.integration(*needed[1].split(", "))] if needed else []
+        marks = [pytest.mark.integration(*(needed[1].split(", ") if needed else ()))]
         if commands_of(page):
-            yield pytest.param(page, id=_name(page), marks=marks)
+            yield pytest.param(page, id=_name(page), marks=marks if page.parent.name == "how-to" else [])
 
 
 @pytest.mark.slow

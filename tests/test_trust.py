@@ -152,6 +152,11 @@ def test_an_option_file_names_no_code_that_is_not_allowed(content: str, message:
     done = inside(*DIR, "c=fit", "+experiment=mine", "--config-dir", folder)
     assert done.code == ExitCode.BAD_INPUT, done.err
     assert steps_run() == {}
+
+
+@pytest.mark.parametrize("of", ["an argument of a launcher", "another package", "our command line", "a class of ours"])
+def test_help_calls_no_code_that_is_not_allowed(of: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "conf", {"experiment/mine.yaml": GLOBAL + EXPERIMENTS[of][0]})
     assert inside(*DIR, "c=fit", "+experiment=mine", "--config-dir", folder, "--help").code in (0, 2)
 
 
