@@ -290,7 +290,7 @@ def test_slow_requests_and_too_many_at_once(tmp_path: Path, good: Path) -> None:
     repository = Repository(tmp_path / "models")
     repository.activate("things", repository.add("things", good, ID), ID)
     head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nAuthorization: {TOKEN}\r\nContent-Length: 100\r\n\r\n".encode()
-    with running(tmp_path / "models", tmp_path / "log", "--concurrency", "2", "--timeout", "3") as server:
+    with running(tmp_path / "models", tmp_path / "log", "--concurrency", "2", "--receive-timeout", "3") as server:
         assert server.call("POST", PREDICT, {"rows": ROWS})[0] == 200
         quiet, unfinished, *slow = (socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(4))
         unfinished.sendall(head[:20])

@@ -28,7 +28,7 @@ GRACE_SECONDS = 10  # from the signal to the end
 LINGER_SECONDS = 2
 KEEP_ALIVE_SECONDS = 65  # longer than connection pools of clients and proxies usually keep an idle connection
 SWITCH_SECONDS = 0.0005
-STUCK_SECONDS = 2  # after its time, a run should have ended
+STUCK_SECONDS = 0.5  # after its time, a run should have ended
 TICKS_PER_REPORT = 5
 RUNS, STUCK = b".", b"!"  # reports
 
@@ -109,16 +109,14 @@ class _Server(uvicorn.Server):
         os.set_blocking(reports.fileno(), False)
 
     async def on_tick(self, counter: int) -> bool:
-        if counter % TICKS_PER_REPORT == 0:
+        if counter % TICKS_PER_REPORT == 0 or _has_stuck_run():
             self._report()
         return await super().on_tick(counter)
 
     def _report(self) -> None:
         """Write a report; the supervisor reads it within a second, unless it is suspended or dead."""
-        from when_ml_pipeline_meets_hydra.serving.engine.deadlines import DEADLINES
-
         with suppress(OSError):
-            os.write(self._reports.fileno(), STUCK if DEADLINES.overdue() > STUCK_SECONDS else RUNS)
+            os.write(self._reports.fileno(), STUCK if _has_stuck_run() else RUNS)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no new connections, serve open ones for ``LINGER_SECONDS``, and have clients close them.
@@ -144,3 +142,9 @@ class _Server(uvicorn.Server):
         while self.server_state.connections and not self.force_exit and time.monotonic() < until:
             self._report()
             await asyncio.sleep(0.02)
+
+
+def _has_stuck_run() -> bool:
+    from when_ml_pipeline_meets_hydra.serving.engine.deadlines import DEADLINES
+
+    return DEADLINES.overdue() > STUCK_SECONDS

@@ -41,7 +41,9 @@ def serve(
     memory_limit: Annotated[int, typer.Option(min=1, help="Memory for predictions per worker, in MB")] = 2048,
     upload_limit: Annotated[int, typer.Option(min=1, help="Largest bundle that may be uploaded, in MB")] = 512,
     concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests per worker")] = 64,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Time limit of a request, in seconds")] = 30,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a prediction")] = 5,
+    receive_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to receive a request")] = 30,
+    load_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to load a version or check an upload")] = 30,
     failed_logins: Annotated[int, typer.Option(min=1, help="Failed logins allowed per address and minute")] = 10,
     registry: Annotated[str, typer.Option(help="URL of an MLflow server: serve its active versions")] = "",
     model: Annotated[list[str] | None, typer.Option(help="Model of the registry (may be repeated)")] = None,
@@ -77,6 +79,8 @@ def serve(
         upload_limit=upload_limit * MEGABYTE,
         concurrency=concurrency,
         timeout=timeout,
+        receive_timeout=receive_timeout,
+        load_timeout=load_timeout,
         failed_logins=failed_logins,
     )
     if repository is None:

@@ -25,7 +25,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, settings: Settings, **protocol: Any) -> None:
         super().__init__(**protocol)
-        self._seconds, self._limit = settings.timeout, settings.header_limit
+        self._seconds, self._limit = settings.receive_timeout, settings.header_limit
         self._head_due: asyncio.TimerHandle | None = None
         self._extra = 0  # bytes of this request that are no body
 

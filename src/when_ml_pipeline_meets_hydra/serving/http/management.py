@@ -93,7 +93,7 @@ def _add(body: IO[bytes], model: str, repository: Repository, user: str, run: st
     with tempfile.TemporaryDirectory(prefix="bundle-") as name:
         folder = Path(name)
         archive.unpack(body, folder)
-        checking.check(folder, settings.timeout, settings.memory_limit)
+        checking.check(folder, settings.load_timeout, settings.memory_limit)
         return repository.add(model, folder, user, run)
 
 

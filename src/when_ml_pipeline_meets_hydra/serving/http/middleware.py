@@ -20,6 +20,7 @@ HEALTH = "/v2/health/"
 MANAGEMENT, UPLOAD = "/v2/repository/", "/versions"
 CHANGES_AT_ONCE = 4
 UPLOAD_SECONDS = 600  # to receive a bundle
+BODILESS = ("GET", "HEAD")
 STDERR = 2
 CROSS_SITE = ErrorResponse(403, "cross-site requests are not allowed")
 OVERLOADED = ErrorResponse(503, "too many requests at once", {"retry-after": "1"})
@@ -84,6 +85,13 @@ class Limits:
             await OVERLOADED.send(send)
             return
         started = received = False
+        state = scope.setdefault("state", {})
+
+        def responds() -> None:
+            nonlocal received
+            received = True
+            state["until"] = time.monotonic() + self._settings.timeout
+            limit.reschedule(asyncio.get_running_loop().time() + self._settings.timeout)
 
         async def tracked_send(message: Message) -> None:
             nonlocal started
@@ -91,15 +99,16 @@ class Limits:
             await send(message)
 
         async def tracked_receive() -> Message:
-            nonlocal received
             message = await receive()
-            received = not message.get("more_body", False)
+            if not received and not message.get("more_body", False):
+                responds()
             return message
 
         self._requests += 1
-        scope.setdefault("state", {})["until"] = time.monotonic() + self._settings.timeout
         try:
-            async with asyncio.timeout(self._settings.timeout):
+            async with asyncio.timeout(self._settings.receive_timeout) as limit:
+                if scope["method"] in BODILESS:
+                    responds()
                 await self._app(scope, tracked_receive, tracked_send)
         except TimeoutError:
             if not started:
@@ -134,14 +143,14 @@ class Limits:
 
         async def timed_receive() -> Message:
             try:
-                return await asyncio.wait_for(receive(), min(self._settings.timeout, end - time.monotonic()))
+                return await asyncio.wait_for(receive(), min(self._settings.receive_timeout, end - time.monotonic()))
             except TimeoutError:
                 raise self._request_timeout().exception() from None
 
         return timed_receive
 
     def _request_timeout(self) -> ErrorResponse:
-        return ErrorResponse(408, f"no request within {self._settings.timeout:g} s", {"connection": "close"})
+        return ErrorResponse(408, f"no request within {self._settings.receive_timeout:g} s", {"connection": "close"})
 
 
 class AccessLog:

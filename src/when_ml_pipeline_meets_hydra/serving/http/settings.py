@@ -32,8 +32,10 @@ class Settings:
         memory_limit: memory that the models of a worker may use for predictions, in bytes; their weights do not count.
         upload_limit: largest body of an upload, in bytes.
         concurrency: concurrent requests of a worker; further ones get a 503 response.
-        timeout: seconds in which a request must be received and its response started; for changes of the repository,
-            seconds between two parts of the request's body, and in which an uploaded bundle has to be checked.
+        timeout: seconds for the response to a request that has been received.
+        receive_timeout: seconds in which a request must be received; for changes of the repository, seconds between two
+            parts of its body.
+        load_timeout: seconds in which an uploaded bundle has to be checked.
         failed_logins: failed logins that an address may have in a minute, for each worker.
     """
 
@@ -51,5 +53,7 @@ class Settings:
     memory_limit: int = 2048 * MEGABYTE
     upload_limit: int = 512 * MEGABYTE
     concurrency: int = 64
-    timeout: float = 30
+    timeout: float = 5
+    receive_timeout: float = 30
+    load_timeout: float = 30
     failed_logins: int = 10
