@@ -122,6 +122,10 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield started
 
 
+def right_price(_: int, row: int) -> float:
+    return tiny.price(tiny.ROWS[row])
+
+
 def seconds_of(server: Server, count: int) -> list[float]:
     """How long predictions of the good model take."""
     times = []
@@ -170,7 +174,7 @@ def test_a_worker_with_a_run_that_cannot_be_ended_is_replaced(server: Server) ->
     """Within 10 s of the request by default; its successor starts first, so that no request has to wait."""
     (worker,) = server.workers()
     end = time.monotonic() + 10
-    with traffic(server, "things", ROWS, lambda _, row: tiny.price(tiny.ROWS[row]), rate=25) as seen:
+    with traffic(server, "things", ROWS, right_price, rate=25) as seen:
         status, answer = server.call("POST", "/v2/models/stuck/predict", {"rows": [trigger(SIDE)]})
         assert (status, answer["error"]) == (503, "no response within 5 s")
         wait_until(lambda: worker not in server.workers(), end - time.monotonic())
@@ -228,16 +232,55 @@ def end_with_open_requests(models: Path, log: Path, at_most: float, rows: list[d
             connection.close()
 
 
-def test_a_model_that_hangs_when_it_is_loaded(models: Path, tmp_path: Path) -> None:
-    """Others are served; the reason is logged."""
+def test_models_that_hang_or_take_all_memory_when_they_are_loaded(models: Path, tmp_path: Path) -> None:
+    """Others are served, and health is answered; the reasons are logged, and told who activates them."""
     copy = shutil.copytree(models, tmp_path / "models")
     shutil.rmtree(copy / "looping/versions/2")
     with_seats(copy / "looping/versions/2", models / "looping/versions/2", 1e15)
-    Repository(copy).activate("looping", 2, ID)
-    with running(copy, tmp_path / "log") as server:
+    with_constants(copy / "stuck/versions/2", side=5000)
+    with_constants(copy / "greedy/versions/2", side=40_000)
+    for name in MODELS:
+        Repository(copy).activate(name, 2, ID)
+    with running(copy, tmp_path / "log", "--load-timeout", "6", "--timeout", "1", "--memory-limit", "500") as server:
         assert server.call("POST", "/v2/models/things/predict", {"rows": ROWS})[0] == 200
-        assert server.call("GET", "/v2/health/ready", auth=None)[0] == 503
-        assert "looping cannot be served: its first smoke row fails within 5 s" in server.log.read_text()
+        with ThreadPoolExecutor(2) as pool, traffic(server, "things", ROWS, right_price, rate=25) as seen:
+            activated = pool.submit(server.call, "POST", "/v2/repository/models/stuck/activate", {"version": 2})
+            hanging = pool.submit(server.call, "POST", "/v2/models/stuck/predict", {"rows": ROWS})
+            began = time.monotonic()
+            assert server.call("GET", "/v2/health/live", auth=None)[0] == 200
+            assert server.call("GET", "/v2/health/ready", auth=None)[0] == 503
+            assert server.call("POST", "/v2/repository/models/things/rollback")[0] == 409
+            assert time.monotonic() - began < 2
+            assert not activated.done()
+            assert hanging.result(30) == (503, {"error": "no response within 1 s"})
+            reason = "loading it and predicting its smoke rows takes longer than 6 s"
+            assert activated.result(30) == (422, {"error": reason})
+        assert seen.problems == []
+        wait_until(lambda: server.log.read_text().count(" cannot be served: ") == 3, 20)
+        log = server.log.read_text()
+        assert f"stuck cannot be served: {reason}" in log
+        assert "looping cannot be served: " in log  # its first row takes too long, or it took long to get there
+        assert "greedy cannot be served: " in log
+
+
+def with_constants(folder: Path, side: int) -> None:
+    """Have the graph of a bundle compute products of square matrices from constants alone."""
+    loaded = onnx.load(folder / "model.onnx")
+    graph = loaded.graph
+    for name, shape in (("column", (side, 1)), ("row", (1, side))):
+        graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), name))
+    graph.node.append(h.make_node("MatMul", ["column", "row"], ["power_0"]))
+    for k in range(8):
+        graph.node.append(h.make_node("MatMul", [f"power_{k}", f"power_{k}"], [f"power_{k + 1}"]))
+    graph.node.append(h.make_node("ReduceSum", ["power_8"], ["constant"], keepdims=0))
+    graph.node.append(h.make_node("Mul", ["constant", "zero_32"], ["nothing_32"]))
+    graph.node.append(h.make_node("Cast", ["nothing_32"], ["nothing"], to=T.DOUBLE))
+    graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.float32), "zero_32"))
+    last = next(node for node in graph.node if "prediction" in node.output)
+    last.output[:] = ["without"]
+    graph.node.append(h.make_node("Add", ["without", "nothing"], ["prediction"]))
+    onnx.save(loaded, folder / "model.onnx")
+    sign(folder)
 
 
 def with_seats(folder: Path, version: Path, seats: float) -> bytes:
@@ -253,7 +296,7 @@ def with_seats(folder: Path, version: Path, seats: float) -> bytes:
 def test_uploads_that_hang_or_take_all_memory(server: Server, models: Path, tmp_path: Path) -> None:
     """They are refused after a time; a rollback need not wait for them."""
     hanging = with_seats(tmp_path / "looping", models / "looping/versions/2", 1e15)
-    with traffic(server, "things", ROWS, lambda _, row: tiny.price(tiny.ROWS[row]), rate=25) as seen:
+    with traffic(server, "things", ROWS, right_price, rate=25) as seen:
         with ThreadPoolExecutor(2) as pool:
             uploads = [pool.submit(server.upload, "new", hanging) for _ in range(2)]
             time.sleep(0.5)

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from when_ml_pipeline_meets_hydra.serving.http import index, inference, management, metrics, responses
 from when_ml_pipeline_meets_hydra.serving.http.authentication import Logins
 from when_ml_pipeline_meets_hydra.serving.http.dependencies import describe_bodies
+from when_ml_pipeline_meets_hydra.serving.http.loading import LoadCheck, Loads
 from when_ml_pipeline_meets_hydra.serving.http.middleware import AccessLog, Authentication, Limits
 from when_ml_pipeline_meets_hydra.serving.http.models import LoadedVersions
 from when_ml_pipeline_meets_hydra.serving.http.prediction import Predictor
@@ -22,13 +23,13 @@ from when_ml_pipeline_meets_hydra.serving.repository.repository import Repositor
 def create_app(settings: Settings) -> ASGIApp:
     """Return the ASGI application that serves a repository; other processes may change the repository meanwhile."""
     version = importlib.metadata.version("when_ml_pipeline_meets_hydra")
-    loaded = LoadedVersions(Repository(settings.root))
+    loaded = LoadedVersions(Repository(settings.root), check=LoadCheck(settings))
     monitor = Monitor(loaded)
     app = FastAPI(
         title="Model server", version=version, docs_url=None, redoc_url=None, lifespan=lambda _: monitor.running()
     )
-    app.state.loaded, app.state.settings = loaded, settings
-    app.state.predictor = predictor = Predictor(loaded, settings)
+    app.state.loaded, app.state.loads, app.state.settings = loaded, Loads(), settings
+    app.state.predictor = predictor = Predictor(loaded, app.state.loads, settings)
     loaded.load_active_versions()
     for router in (inference.router, index.router, management.router, metrics.router):
         app.include_router(router)

@@ -34,7 +34,20 @@ def check(folder: Path, seconds: float, memory: int) -> None:
         BundleRefused: it is damaged, cannot be loaded, fails its smoke rows, or goes beyond a limit.
     """
     verified(folder)
-    words = [sys.executable, "-P", "-c", _PROGRAM, str(folder.absolute()), str(seconds), str(memory)]
+    _run("check", folder, seconds, memory)
+
+
+def check_load(folder: Path, seconds: float, memory: int) -> None:
+    """Load the bundle in ``folder`` and predict its first smoke row, in the same way.
+
+    Raises:
+        BundleRefused: it cannot be loaded, or goes beyond a limit.
+    """
+    _run("load_for_serving", folder, seconds, memory)
+
+
+def _run(function: str, folder: Path, seconds: float, memory: int) -> None:
+    words = [sys.executable, "-P", "-c", _PROGRAM, function, str(folder.absolute()), str(seconds), str(memory)]
     done = subprocess.run(
         words, env={**os.environ, **_THREADS}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -51,8 +64,8 @@ def check(folder: Path, seconds: float, memory: int) -> None:
 
 
 def main() -> None:
-    """Check the bundle named on the command line; the last line of the output is JSON."""
-    folder, seconds, memory = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
+    """Load or check the bundle named on the command line; the last line of the output is JSON."""
+    function, folder, seconds, memory = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     signal.setitimer(signal.ITIMER_REAL, seconds)  # the operating system ends the process, whatever it is doing
     os.nice(10)
     most = PROGRAM_MEMORY + memory + MODEL_MEMORY * (folder / MODEL).stat().st_size
@@ -63,7 +76,7 @@ def main() -> None:
     problem = ""
     try:
         scorer.limit_memory(memory)
-        scorer.check(folder)
+        getattr(scorer, function)(folder)
     except BundleRefused as refused:
         problem = refused.message
     except MemoryError:

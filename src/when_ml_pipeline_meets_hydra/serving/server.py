@@ -12,6 +12,7 @@ import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             announce("Warning: passwords travel unencrypted; give the server a --certificate and a --key.")
         os.environ[METRICS_DIRECTORY] = folder
         log_to_stderr()
-        workers.run(settings, listener)
+        workers.run(replace(settings, checks=_checks_folder(folder)), listener)
     announce("Stopped.")
 
 
@@ -64,6 +65,12 @@ def _metrics_folder() -> tempfile.TemporaryDirectory[str]:
         if re.fullmatch(r"\d{1,9}", number) and not is_running(int(number)):
             shutil.rmtree(left, ignore_errors=True)  # left by a killed server
     return tempfile.TemporaryDirectory(prefix=f"{METRICS}-{os.getpid()}-", dir=place)
+
+
+def _checks_folder(folder: str) -> Path:
+    checks = Path(folder) / "checks"
+    checks.mkdir()
+    return checks
 
 
 def _check_certificate(certificate: Path | None, key: Path | None) -> None:

@@ -23,7 +23,7 @@ TICK_SECONDS = 0.02  # runs end at most that much after their time
 
 
 LONG_SECONDS = 0.2
-LOWER_PRIORITY = 10
+NICER = 10
 MAIN_THREAD = threading.main_thread().native_id
 
 
@@ -100,12 +100,16 @@ class Deadlines:
         self._lowered.add(thread)
         if sys.platform == "linux":
             with suppress(OSError):  # it has ended
-                os.setpriority(os.PRIO_PROCESS, thread or 0, LOWER_PRIORITY)
+                os.setpriority(os.PRIO_PROCESS, thread or 0, _nice() + NICER)
 
     def _restore_priority(self, thread: int | None) -> None:
         with suppress(OSError):  # it may not: then the thread keeps it, until it has been idle for some seconds
-            os.setpriority(os.PRIO_PROCESS, thread or 0, 0)
+            os.setpriority(os.PRIO_PROCESS, thread or 0, _nice())
             self._lowered.discard(thread)
+
+
+def _nice() -> int:
+    return os.getpriority(os.PRIO_PROCESS, MAIN_THREAD or 0)
 
 
 DEADLINES = Deadlines()

@@ -33,7 +33,20 @@ _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
 def are_steady(content: bytes) -> bool:
     """Whether the time and the memory that a graph needs depend on the number of rows alone, not on their values."""
+    return _are_steady(parsed(content).graph)
+
+
+def load_quickly(content: bytes) -> bool:
+    """Whether loading a graph takes little beyond reading its weights.
+
+    onnxruntime computes whatever depends on constants alone when it loads a graph, without a limit of time or memory.
+    """
     graph = parsed(content).graph
+    constants = {tensor.name for tensor in graph.initializer} | {""}
+    return _are_steady(graph) and not any(constants.issuperset(node.input) for node in graph.node if node.input)
+
+
+def _are_steady(graph: Any) -> bool:
     return all(node.op_type in _STEADY and node.domain in _DOMAINS for node in graph.node)
 
 

@@ -150,14 +150,21 @@ def load(folder: Path) -> Scorer:
     return scorer
 
 
-def load_for_serving(folder: Path) -> Scorer:
+def load_for_serving(folder: Path, check: Callable[[Path], None] | None = None) -> Scorer:
     """Load the bundle in ``folder`` as ``load`` does, with a time limit for its first row, and look at its operators.
+
+    Args:
+        folder: the bundle.
+        check: called first with the folder of a graph that may take long, or much memory, to be loaded.
 
     Raises:
         BundleRefused: it is damaged, onnxruntime cannot load it, or it cannot predict its first smoke row in time.
     """
-    scorer = _scorer(folder, verified(folder))
-    scorer.steady = operators.are_steady((folder / MODEL).read_bytes())
+    manifest, content = verified(folder), (folder / MODEL).read_bytes()
+    if check is not None and not operators.load_quickly(content):
+        check(folder)
+    scorer = _scorer(folder, manifest)
+    scorer.steady = operators.are_steady(content)
     try:
         scorer.measure(read_smoke(folder).rows[0], FIRST_ROW_SECONDS)
     except (OutOfTime, OutOfMemory) as problem:

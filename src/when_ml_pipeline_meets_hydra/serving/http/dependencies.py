@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from when_ml_pipeline_meets_hydra.serving.formats.versions import NAME_PATTERN, RUN_HEADER, RUN_PATTERN
+from when_ml_pipeline_meets_hydra.serving.http.loading import Loads
 from when_ml_pipeline_meets_hydra.serving.http.models import LoadedVersions
 from when_ml_pipeline_meets_hydra.serving.http.users import Role
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
@@ -26,6 +27,12 @@ def loaded(request: Request) -> LoadedVersions:
     """Return the versions in memory."""
     versions: LoadedVersions = request.app.state.loaded
     return versions
+
+
+def loads(request: Request) -> Loads:
+    """Return the loads in progress."""
+    in_progress: Loads = request.app.state.loads
+    return in_progress
 
 
 async def model_path(model: Model) -> None:
@@ -81,6 +88,7 @@ def describe_bodies(app: FastAPI) -> None:
 _DESCRIBED: set[type[BaseModel]] = set()
 RepositoryDep = Annotated[Repository, Depends(repository)]
 LoadedDep = Annotated[LoadedVersions, Depends(loaded)]
+LoadsDep = Annotated[Loads, Depends(loads)]
 Deployer = Annotated[str, Depends(deployer)]
 Run = Annotated[
     Annotated[str, StringConstraints(pattern=RUN_PATTERN)] | None,

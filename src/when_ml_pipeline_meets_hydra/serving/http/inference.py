@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import re
 from collections.abc import Callable, Sequence
@@ -13,15 +14,26 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from when_ml_pipeline_meets_hydra.errors import Refused
 from when_ml_pipeline_meets_hydra.serving.http import protocol
-from when_ml_pipeline_meets_hydra.serving.http.dependencies import LoadedDep, described, model_path, version_path
+from when_ml_pipeline_meets_hydra.serving.http.dependencies import (
+    LoadedDep,
+    LoadsDep,
+    described,
+    model_path,
+    version_path,
+)
+from when_ml_pipeline_meets_hydra.serving.http.loading import Loads
+from when_ml_pipeline_meets_hydra.serving.http.models import LoadedVersions
 from when_ml_pipeline_meets_hydra.serving.http.prediction import Predictor, served_version
 from when_ml_pipeline_meets_hydra.serving.http.requests import HEADER_LENGTH, InferBody, PredictBody, ResponseBody
 from when_ml_pipeline_meets_hydra.serving.http.responses import documented, error_response
+from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound
 
 router = APIRouter(prefix="/v2", responses=documented(404))
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
+READY_SECONDS = 0.5  # to load versions that have become active
 _ACTIVE_OR_CANARY = "the active version or a canary"
 NO_AUTHENTICATION: dict[str, Any] = {"security": []}  # of routes without authentication
 _PATH = re.compile(r"/v2/models/([A-Za-z0-9._-]+)(?:/versions/([0-9]{1,9}))?/(predict|infer)")
@@ -34,10 +46,25 @@ async def live() -> JSONResponse:
 
 
 @router.get("/health/ready", openapi_extra=NO_AUTHENTICATION)
-def ready(loaded: LoadedDep) -> JSONResponse:
-    """Report whether every model with an active version is loaded; 503 if one cannot be."""
-    waits = loaded.not_ready()
-    return JSONResponse({"ready": not waits}, status_code=503 if waits else 200)
+async def ready(loaded: LoadedDep, loads: LoadsDep) -> JSONResponse:
+    """Report whether every model with an active version is loaded; 503 if one cannot be, or is still being loaded."""
+    names = await loads.shared(loaded.repository.models)
+    waiting = [asyncio.create_task(_is_ready(loaded, loads, name)) for name in names]
+    _, late = await asyncio.wait(waiting, timeout=READY_SECONDS) if waiting else (None, set())
+    for task in late:
+        task.cancel()
+    are_ready = not late and all(task.result() for task in waiting)
+    return JSONResponse({"ready": are_ready}, status_code=200 if are_ready else 503)
+
+
+async def _is_ready(loaded: LoadedVersions, loads: Loads, model: str) -> bool:
+    try:
+        await served_version(loaded, loads, model, None)
+    except NotFound:
+        return True  # no active version
+    except Refused:
+        return False
+    return True
 
 
 @router.get("")
@@ -74,16 +101,17 @@ def _versioned(
 
 
 @_versioned("GET", "")
-async def metadata(request: Request, loaded: LoadedDep) -> JSONResponse:
+async def metadata(request: Request, loaded: LoadedDep, loads: LoadsDep) -> JSONResponse:
     """Return the signature of a version."""
-    served = await served_version(loaded, *_model_and_version(request))
+    served = await served_version(loaded, loads, *_model_and_version(request))
     return JSONResponse(protocol.metadata(served, loaded.repository.numbers(served.model)))
 
 
 @_versioned("GET", "/ready")
-async def model_ready(request: Request, loaded: LoadedDep) -> JSONResponse:
+async def model_ready(request: Request, loaded: LoadedDep, loads: LoadsDep) -> JSONResponse:
     """Report that a version is loaded."""
-    return JSONResponse({"name": (await served_version(loaded, *_model_and_version(request))).model, "ready": True})
+    served = await served_version(loaded, loads, *_model_and_version(request))
+    return JSONResponse({"name": served.model, "ready": True})
 
 
 @_versioned("POST", "/predict", _ACTIVE_OR_CANARY, openapi_extra=described(PredictBody), responses=documented(400))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -18,7 +19,9 @@ from when_ml_pipeline_meets_hydra.serving.http.settings import UPLOADS_AT_ONCE, 
 
 HEALTH = "/v2/health/"
 MANAGEMENT, UPLOAD = "/v2/repository/", "/versions"
-CHANGES_AT_ONCE = 4
+LOADING = ("/activate", "/canary", "/load")  # changes that load a version first
+# Uploads and loads may take long: they are counted apart, so that they leave room for others, such as a rollback.
+AT_ONCE = {"uploads": UPLOADS_AT_ONCE, "loads": 2, "changes": 4}
 UPLOAD_SECONDS = 600  # to receive a bundle
 BODILESS = ("GET", "HEAD")
 STDERR = 2
@@ -58,7 +61,7 @@ class Limits:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app, self._settings = app, settings
-        self._requests = self._changes = self._uploads = 0
+        self._requests, self._changes = 0, Counter[str]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on requests within the limits."""
@@ -73,10 +76,9 @@ class Limits:
             await UNSUPPORTED_ENCODING.send(send)
         elif length.isdigit() and int(length[:20]) > limit:
             await _too_large(limit).send(send)
-        elif is_upload:
-            await self._upload(scope, _limited(receive, limit), send)
         elif is_change:
-            await self._change(scope, _limited(receive, limit), send)
+            kind = "uploads" if is_upload else "loads" if scope["path"].endswith(LOADING) else "changes"
+            await self._change(kind, scope, _limited(receive, limit), send)
         else:
             await self._request(scope, _limited(receive, limit), send)
 
@@ -116,26 +118,15 @@ class Limits:
         finally:
             self._requests -= 1
 
-    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count uploads by themselves, so that they leave room for other changes, such as a rollback."""
-        if self._uploads >= UPLOADS_AT_ONCE:
+    async def _change(self, kind: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._changes[kind] >= AT_ONCE[kind]:
             await OVERLOADED.send(send)
             return
-        self._uploads += 1
+        self._changes[kind] += 1
         try:
             await self._app(scope, self._timed(receive), send)
         finally:
-            self._uploads -= 1
-
-    async def _change(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._changes >= CHANGES_AT_ONCE:
-            await OVERLOADED.send(send)
-            return
-        self._changes += 1
-        try:
-            await self._app(scope, self._timed(receive), send)
-        finally:
-            self._changes -= 1
+            self._changes[kind] -= 1
 
     def _timed(self, receive: Receive) -> Receive:
         """Limit the time for the body and between two parts of it only: a change that has started is completed."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from random import random
 from typing import NamedTuple
 
@@ -20,6 +23,8 @@ from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound,
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 30
+START_SECONDS = 3  # a worker begins to serve without versions that take longer to be loaded
+LOADS_AT_START = 4
 
 _Key = tuple[str, int, int, int]
 
@@ -49,41 +54,41 @@ class LoadedVersions:
     A request keeps the version that it got: a switch affects later requests only.
     """
 
-    def __init__(self, repository: Repository, capacity: int = 16) -> None:
-        self.repository = repository
+    def __init__(self, repository: Repository, capacity: int = 16, check: Callable[[Path], None] | None = None) -> None:
+        self.repository, self._check = repository, check
         self._broken: dict[str, tuple[Canary, str]] = {}
         self._refused: dict[_Key, tuple[float, BundleRefused]] = {}  # until when, and why
         self._capacity = capacity
-        # One load at a time: a switch under load must not load the same version a hundred times.
-        self._loading = threading.Lock()
+        # One load of a model at a time: a switch under load must not load the same version a hundred times.
+        self._loading: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._versions: OrderedDict[_Key, ServedVersion] = OrderedDict()
         self._serving: dict[str, _TrafficSplit] = {}
 
     def load_active_versions(self) -> None:
-        """Load the versions that serve now, so that the first requests need not wait."""
-        for model in self.repository.models():
-            try:
-                self.active(model)
-            except NotFound:
-                continue  # no active version
-            except Refused as problem:
-                log.error("%s cannot be served: %s", model, problem.message)
+        """Load the versions that serve now, so that the first requests need not wait; slow ones load meanwhile."""
+        pool = ThreadPoolExecutor(LOADS_AT_START, thread_name_prefix="load")
+        wait([pool.submit(self._load_active, model) for model in self.repository.models()], START_SECONDS)
+        pool.shutdown(wait=False)
 
-    def not_ready(self) -> tuple[str, ...]:
-        """Return the models whose active version cannot be loaded."""
-        return tuple(name for name in self.repository.models() if self._cannot_serve(name))
+    def _load_active(self, model: str) -> None:
+        try:
+            self.active(model)
+        except NotFound:
+            return  # no active version
+        except Refused as problem:
+            log.error("%s cannot be served: %s", model, problem.message)
+        except Exception:
+            log.exception("%s cannot be served", model)
 
     def in_memory(self) -> tuple[ServedVersion, ...]:
-        """Return all loaded versions, each once; waits for one that is being loaded."""
-        with self._loading:
-            serving = [one for entry in self._serving.values() for one in (entry.active, entry.canary) if one]
-            return tuple({id(one.counters): one for one in (*serving, *self._versions.values())}.values())
+        """Return all loaded versions, each once."""
+        serving = [one for entry in list(self._serving.values()) for one in (entry.active, entry.canary) if one]
+        return tuple({id(one.counters): one for one in (*serving, *list(self._versions.values()))}.values())
 
     def canaries(self) -> dict[str, tuple[Canary, str] | None]:
         """Return the models with a canary; for one that cannot be loaded, the canary and the reason."""
-        with self._loading:
-            models = [model for model, entry in self._serving.items() if entry.canary]
-            return dict.fromkeys(models) | self._broken
+        models = [model for model, entry in list(self._serving.items()) if entry.canary]
+        return dict.fromkeys(models) | self._broken
 
     def active_in_memory(self, model: str) -> ServedVersion | None:
         """Return the active version, if it is loaded and still active. Costs one ``stat``."""
@@ -123,24 +128,15 @@ class LoadedVersions:
             NotFound: there is no such version.
             BundleRefused: it cannot be loaded.
         """
-        with self._loading:
+        with self._loading[model]:
             return self._load(model, number)
-
-    def _cannot_serve(self, model: str) -> bool:
-        try:
-            self.active(model)
-        except NotFound:
-            return False
-        except Refused:
-            return True
-        return False
 
     def _serving_in_memory(self, model: str) -> _TrafficSplit | None:
         serving = self._serving.get(model)
         return serving if serving is not None and serving.stamp == self.repository.stamp(model) else None
 
     def _serving_now(self, model: str) -> _TrafficSplit:
-        with self._loading:
+        with self._loading[model]:
             if serving := self._serving_in_memory(model):
                 return serving
             # Read the stamp first: if the pointer changes between the two, the next request reads it again.
@@ -195,7 +191,7 @@ class LoadedVersions:
         if refused is not None and time.monotonic() < until:
             raise refused
         try:
-            return scorer.load_for_serving(self.repository.folder(key[0], key[1]))
+            return scorer.load_for_serving(self.repository.folder(key[0], key[1]), self._check)
         except BundleRefused as problem:
             self._refused[key] = time.monotonic() + RETRY_SECONDS, problem
             raise

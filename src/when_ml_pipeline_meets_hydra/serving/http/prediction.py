@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
 from when_ml_pipeline_meets_hydra.serving.engine.deadlines import OutOfTime
+from when_ml_pipeline_meets_hydra.serving.http.loading import Loads
 from when_ml_pipeline_meets_hydra.serving.http.metrics import count_violations
 from when_ml_pipeline_meets_hydra.serving.http.models import LoadedVersions, ServedVersion
 from when_ml_pipeline_meets_hydra.serving.http.requests import (
@@ -46,8 +47,9 @@ INLINE_SECONDS = 0.05  # a run in the event loop that takes longer is ended, and
 class Predictor:
     """Answers inference requests with the versions in memory."""
 
-    def __init__(self, loaded: LoadedVersions, settings: Settings) -> None:
-        self._loaded, self._row_limit, self._timeout = loaded, settings.row_limit, settings.timeout
+    def __init__(self, loaded: LoadedVersions, loads: Loads, settings: Settings) -> None:
+        self._loaded, self._loads = loaded, loads
+        self._row_limit, self._timeout = settings.row_limit, settings.timeout
         self._threads = PredictionThreads(settings.concurrency)
 
     async def predict(
@@ -59,9 +61,14 @@ class Predictor:
             Exception: one that ``error_response`` turns into a response.
         """
         # Look up the model first: an unknown one is an error whatever the body is.
-        served = await served_version(self._loaded, model, version, routed=True)
+        loaded = self._loaded
+        served = loaded.routed_in_memory(model) if version is None else loaded.version_in_memory(model, version)
+        body = await _body(receive)
+        if served is None:
+            shared = self._loads.shared
+            served = await (shared(loaded.routed, model) if version is None else shared(loaded.version, model, version))
         json_length = next((value.decode("latin-1") for key, value in scope["headers"] if key == _HEADER_LENGTH), None)
-        request = _READERS[action](await _body(receive), json_length)
+        request = _READERS[action](body, json_length)
         if request.count > self._row_limit:
             raise ErrorResponse(413, f"{request.count} rows, but a request may have {self._row_limit}").exception()
         state = scope.setdefault("state", {})
@@ -94,18 +101,13 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-async def served_version(
-    loaded: LoadedVersions, model: str, version: int | None, *, routed: bool = False
-) -> ServedVersion:
-    """Return a version; without a number the active one or, if ``routed``, possibly the canary."""
-    load: Callable[[], ServedVersion]
-    if version is not None:
-        served, load = loaded.version_in_memory(model, version), partial(loaded.version, model, version)
-    elif routed:
-        served, load = loaded.routed_in_memory(model), partial(loaded.routed, model)
-    else:
-        served, load = loaded.active_in_memory(model), partial(loaded.active, model)
-    return served if served else await to_thread.run_sync(load)
+async def served_version(loaded: LoadedVersions, loads: Loads, model: str, version: int | None) -> ServedVersion:
+    """Return a version; without a number the active one."""
+    if version is None:
+        served = loaded.active_in_memory(model)
+        return served if served is not None else await loads.shared(loaded.active, model)
+    served = loaded.version_in_memory(model, version)
+    return served if served is not None else await loads.shared(loaded.version, model, version)
 
 
 def _run(served: ServedVersion, request: InferenceRequest, until: float, _: Passed = ()) -> ResponseBody:

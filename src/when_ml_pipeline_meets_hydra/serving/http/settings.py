@@ -35,8 +35,9 @@ class Settings:
         timeout: seconds for the response to a request that has been received.
         receive_timeout: seconds in which a request must be received; for changes of the repository, seconds between two
             parts of its body.
-        load_timeout: seconds in which an uploaded bundle has to be checked.
+        load_timeout: seconds in which an uploaded bundle has to be checked, or a version to be loaded.
         failed_logins: failed logins that an address may have in a minute, for each worker.
+        checks: directory for results of checks that the workers share; None: they are not shared.
     """
 
     root: Path
@@ -57,3 +58,4 @@ class Settings:
     receive_timeout: float = 30
     load_timeout: float = 30
     failed_logins: int = 10
+    checks: Path | None = None
