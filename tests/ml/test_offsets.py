@@ -62,7 +62,10 @@ def silent(done: float, total: float | None = None, message: str = "") -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    """Prepared data of 500 rows whose target or first feature, of spread 1, is moved by an offset; prepared once."""
+    """Prepared data of 500 rows whose target or first feature, of spread 1, is moved by an offset; prepared once.
+
+    A negative offset moves the numbers by it and back, which rounds them as the offset does.
+    """
     folder, made = tmp_path_factory.mktemp("offsets"), dict[tuple[str, float], PreparedData]()
     rng = np.random.default_rng(5)
     x, kind = rng.normal(size=(500, 3)), rng.integers(0, 3, 500)
@@ -73,7 +76,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
         if (column, offset) not in made:
             out = folder / f"{column} {offset:g}"
             out.mkdir()
-            pl.DataFrame({**columns, column: columns[column] + offset}).write_parquet(out.with_suffix(".parquet"))
+            numbers = columns[column] + offset if offset >= 0 else columns[column] - offset + offset
+            pl.DataFrame({**columns, column: numbers}).write_parquet(out.with_suffix(".parquet"))
             dataset = ParquetFile(path=out.with_suffix(".parquet"), target="y")
             made[column, offset] = prepare(dataset, PreparationParam(), out=out, progress=silent)
         return made[column, offset]
@@ -106,6 +110,10 @@ def test_an_offset_changes_nothing_and_what_is_reported_is_served(
         reported, served = reported_and_served(kind, data(column, offset), tmp_path / f"{offset:g}")
         assert served == pytest.approx(reported, abs=1e-6), offset
         assert reported == pytest.approx(near, abs=1e-3), offset
+    # The largest offset rounds the numbers themselves: a feature's makes no other difference. A target's also
+    # rounds the predictions: 64-bit floats near 1e12 are multiples of 0.0001.
+    rounded, _ = reported_and_served(kind, data(column, -offset), tmp_path / "rounded")
+    assert reported == pytest.approx(rounded, abs=1e-9 if column == "a" else 2e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS[:1])
