@@ -91,6 +91,7 @@ EVENT, CHILDREN = threading.Event(), []
 HOWS = {
     "nothing": lambda: None, "everything": everything, "seed": seed, "leave": leave, "exit": lambda: os._exit(3),
     "shout": lambda: stop(ValueError("x" * 5_000_000)), "odd": lambda: stop(Odd()),
+    "close": lambda: (os.close(1), print("closed"), os.environ.update(_RJEM_MALLOC_CONF="longer")),
     "fork": lambda: os.waitpid(os.fork() or os._exit(0), 0),
 }
 '''
@@ -134,6 +135,13 @@ def test_what_is_put_back_is_reported(conf: str) -> None:
         "signal handlers (SIGALRM, SIGUSR1, a timer), the umask (0o022), environment variables (HOME, SPOILT), "
         f"the working folder ({folder})\n"
     )
+
+
+def test_a_descriptor_that_a_step_closed_is_reported_once(conf: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log does not take the place; a variable that libraries set for each other is not mentioned."""
+    monkeypatch.setenv("_RJEM_MALLOC_CONF", "short")
+    done = inside("--config-dir", conf, "c=spoil", "+how=close")
+    assert done.out == "closed\nPut back after this step, which had changed it: file descriptor 1\n"
 
 
 def test_random_states_are_those_of_a_new_process(conf: str) -> None:

@@ -76,7 +76,9 @@ class StepOutput:
             return
         if self._log is None:
             self._task.log.parent.mkdir(parents=True, exist_ok=True)
-            self._log = self._task.log.open("a", encoding="utf-8", errors="backslashreplace")
+            self._log = open(  # noqa: SIM115 - closed by close
+                self._task.log, "a", encoding="utf-8", errors="backslashreplace", opener=_open_beyond_standard
+            )
         self._log.write(self._task.redactor.text(text))
         self._log.flush()
         self._is_passing_on = True
@@ -107,6 +109,16 @@ class StepOutput:
             for stream in (out, err):
                 stream.flush()
             self.close()
+
+
+def _open_beyond_standard(path: str, flags: int) -> int:
+    """Open a file, not as file descriptor 0, 1 or 2, which is free where a step has closed it, until it is put back."""
+    opened = [os.open(path, flags, 0o666)]
+    while opened[-1] <= 2:
+        opened.append(os.dup(opened[-1]))
+    for descriptor in opened[:-1]:
+        os.close(descriptor)
+    return opened[-1]
 
 
 class _Raw(io.RawIOBase):

@@ -17,7 +17,8 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 
-_OF_LIBRARIES = ("KMP_", "_")  # begin the variables that libraries set when they are loaded, for each other
+# Beginnings of variables that libraries set when they are loaded, for each other; some add to what is there already.
+_OF_LIBRARIES = ("_", "KMP_", "TF_CPP_", "DISABLE_CUPTI_LAZY_REINIT", "TEARDOWN_CUPTI", "ARROW_DEFAULT_MEMORY_POOL")
 _POOLS = (b"loky", b"resource_tracker", b"multiprocessing")  # in command lines of processes that libraries keep
 _SIGNALS = [
     number
@@ -98,7 +99,7 @@ def _environment(changed: list[str]) -> Callable[[], None]:
         if now == before:
             return
         names = {name for name in {*before, *now} if before.get(name) != now.get(name)}
-        names = {name for name in names if name in before or not name.startswith(_OF_LIBRARIES)}
+        names = {name for name in names if not name.startswith(_OF_LIBRARIES)}
         for name in names:
             if name in before:
                 os.environ[name] = before[name]
