@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -10,6 +10,7 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Image
+from when_ml_pipeline_meets_hydra.ml.datasets import number_marks
 from when_ml_pipeline_meets_hydra.ml.datasets.column_contracts import typed_limits, violations
 from when_ml_pipeline_meets_hydra.ml.datasets.guesses import Guess, guess
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
@@ -25,13 +26,16 @@ from when_ml_pipeline_meets_hydra.ml.datasets.table import (
     with_types,
 )
 from when_ml_pipeline_meets_hydra.ml.datasets.target_checks import target_problems
-from when_ml_pipeline_meets_hydra.ml.datasets.values import EXPECTED, convert, convertible, dtype_of
+from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, convertible, dtype_of, expected
 
 
-def problems(dataset: Dataset) -> list[Problem]:
-    """Return all problems of the rows of a data set; streams them, so that their number does not matter."""
+def problems(dataset: Dataset, of: Callable[[RawRows], Iterable[Problem]] | None = None) -> list[Problem]:
+    """Return all problems of the rows of a data set, or those that ``of`` finds, and what keeps them from being read.
+
+    Streams the rows, so that their number does not matter.
+    """
     try:
-        return problems_of(dataset.rows())
+        return list((of or problems_of)(dataset.rows()))
     except BadInput as error:
         return list(error.problems)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -52,7 +56,8 @@ def unreadable(rows: RawRows) -> Iterator[Problem]:
     yield from problems
     measured = _measure(rows, columns)
     for where in columns:
-        yield from _value_problems(rows, where, measured[where.position])
+        advice = number_marks.remedy(rows, columns, where) if measured[where.position]["bad"] else ""
+        yield from _value_problems(rows, where, measured[where.position], advice)
 
 
 def wrong_image(image: Image | None, columns: int) -> Iterator[Problem]:
@@ -64,11 +69,12 @@ def wrong_image(image: Image | None, columns: int) -> Iterator[Problem]:
 
 def _column_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Problem]:
     guesses = guess(rows, guessed(columns))
-    typed_columns = []
-    for where in with_types(columns, guesses):
+    typed_columns, all_columns = [], with_types(columns, guesses)
+    for where in all_columns:
         found = guesses.get(where.position)
         if rows.texts and where.listed is None and found and found.likely is not None:
-            yield _outlier(rows, where, found.likely, found)
+            advice = number_marks.remedy(rows, all_columns, where) if found.likely is DType.FLOAT else ""
+            yield _outlier(rows, where, found.likely, found, advice)
         elif not convertible(_physical_kind(where), where.column.dtype, where.column.format):
             yield _wrong_type(where)
         else:
@@ -76,11 +82,13 @@ def _column_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Prob
     measured = _measure(rows, typed_columns)
     clean = [where for where in typed_columns if not measured[where.position]["bad"]]
     for where in typed_columns:
-        yield from _value_problems(rows, where, measured[where.position])
+        advice = number_marks.remedy(rows, all_columns, where) if measured[where.position]["bad"] else ""
+        yield from _value_problems(rows, where, measured[where.position], advice)
     yield from _contract_problems(rows, clean)
     target = next((where for where in clean if where.column.name == rows.target), None)
     if target is not None:
-        yield from target_problems(rows, target)
+        is_text = target.guessed and target.column.dtype is DType.STRING
+        yield from target_problems(rows, target, number_marks.remedy(rows, all_columns, target) if is_text else "")
 
 
 def _physical_kind(where: Located) -> DType:
@@ -149,10 +157,11 @@ def _first_row(condition: pl.Expr) -> pl.Expr:
     return pl.when(condition).then(pl.col(ROW)).otherwise(None).min() + 1
 
 
-def _value_problems(rows: RawRows, where: Located, measured: Mapping[str, Any]) -> Iterator[Problem]:
+def _value_problems(rows: RawRows, where: Located, measured: Mapping[str, Any], advice: str = "") -> Iterator[Problem]:
+    """Problems of the values of a column; ``advice``: overrides with which they can be read."""
     name, is_target = where.column.name, where.column.name == rows.target
     if measured["bad"]:
-        yield _bad_value(rows, where, measured["bad"])
+        yield _bad_value(rows, where, measured["bad"], advice)
     if measured["infinite"]:
         message = f"row {measured['infinite']} of the column '{name}' is infinite; every number must be finite"
         yield Problem(key=_key(rows, where), message=message, remedy="Correct the value, or leave it empty")
@@ -170,7 +179,7 @@ def _key(rows: RawRows, where: Located) -> str:
     return "path" if where.listed is None else f"columns[{where.listed}]"
 
 
-def _outlier(rows: RawRows, where: Located, likely: DType, found: Guess) -> Problem:
+def _outlier(rows: RawRows, where: Located, likely: DType, found: Guess, advice: str) -> Problem:
     raw = nonmissing(rows, where)
     value = convert(raw, where.physical, likely, rows.reading, found.form)
     numbered = rows.frame.select(raw=raw, value=value).with_row_index(ROW)
@@ -181,18 +190,24 @@ def _outlier(rows: RawRows, where: Located, likely: DType, found: Guess) -> Prob
         key=_key(rows, where),
         message=f"row {row} of the column '{where.column.name}' is '{_value(rows, where, row)}', "
         f"but {found.counts[likely]:,} of its {found.counts[DType.STRING]:,} values are {kind}",
-        remedy="Correct the value, or add it to dataset.null_values if it means a missing one, "
+        remedy=f"Write {advice}"
+        if advice
+        else "Correct the value, or add it to dataset.null_values if it means a missing one, "
         "or list the columns in dataset.columns, this one with dtype string, or name it in dataset.exclude",
     )
 
 
-def _bad_value(rows: RawRows, where: Located, row: int) -> Problem:
+def _bad_value(rows: RawRows, where: Located, row: int, advice: str) -> Problem:
+    dtype, form = where.column.dtype, where.column.format
+    given = None if where.listed is None else rows.columns[where.listed].format
+    change = "correct the format" if given else f"change the dtype{', or write a format' if dtype.is_time else ''}"
+    correct = f"Correct the value, or add it to dataset.null_values if it means a missing one, or {change}"
     return Problem(
-        key=f"columns[{where.listed}].dtype",
-        value=where.column.dtype.value,
+        key=f"columns[{where.listed}].{'format' if given else 'dtype'}",
+        value=given or dtype.value,
         message=f"row {row} of the column '{where.column.name}' is '{_value(rows, where, row)}', "
-        f"which is not {EXPECTED[where.column.dtype]}",
-        remedy="Correct the value, or add it to dataset.null_values if it means a missing one, or change the dtype",
+        f"which is not {expected(dtype, form)}",
+        remedy=f"Write {advice}" if advice else correct,
     )
 
 

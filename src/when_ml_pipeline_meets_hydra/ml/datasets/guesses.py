@@ -12,7 +12,9 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.ml import dates
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Reading
+from when_ml_pipeline_meets_hydra.ml.datasets import number_marks
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
+from when_ml_pipeline_meets_hydra.ml.datasets.number_marks import Marks
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, null_if_missing, truth_word
 
 if TYPE_CHECKING:
@@ -29,18 +31,6 @@ _CURRENCY = "[$€£¥₹]"
 _LOOKS: tuple[tuple[str, str], ...] = (
     (rf"[+-]?{_CURRENCY} ?{_NUMBER}|{_NUMBER} ?{_CURRENCY}", "amounts of money"),
     (rf"{_NUMBER} ?%", "percentages"),
-    (
-        r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+|[+-]?[0-9]{1,3}",
-        "numbers with a comma: dataset.thousands=',' or dataset.decimal=','",
-    ),
-    (r"[+-]?[0-9]+(?:,[0-9]+)?", "numbers with a decimal comma: dataset.decimal=','"),
-    (r"[+-]?[0-9]{1,3}(?:,[0-9]{3})*(?:\.[0-9]+)?", "numbers with thousands: dataset.thousands=','"),
-    (
-        r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})*(?:,[0-9]+)?",
-        "numbers with thousands and a decimal comma: dataset.thousands='.' dataset.decimal=','",
-    ),
-    (r"[+-]?[0-9]{1,3}(?:'[0-9]{3})*(?:\.[0-9]+)?", 'numbers with thousands: dataset.thousands="\'"'),
-    (r"[+-]?[0-9]{1,3}(?: [0-9]{3})*(?:[.,][0-9]+)?", "numbers with thousands: dataset.thousands=' '"),
     (r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?", "times of day"),
 )
 # Texts that may differ although they are the same value: leading zeros, more digits than 64-bit floats have, and
@@ -53,12 +43,14 @@ class Guess:
     """What the texts of a column can be read as.
 
     ``counts``: how many as each type, STRING: all; ``form``: the format of the dates among them (None: ISO 8601);
-    ``looks``: what they look like if they remain texts; ``may_merge``: different texts may be the same value.
+    ``looks``: what they look like if they remain texts; ``marks``: those of numbers that they may be; ``may_merge``:
+    different texts may be the same value.
     """
 
     counts: Mapping[DType, int]
     form: str | None = None
     looks: str = ""
+    marks: tuple[Marks, ...] = ()
     may_merge: bool = False
 
     @property
@@ -134,7 +126,7 @@ def guess(rows: RawRows, columns: Iterable[Located]) -> dict[int, Guess]:
         by_position[candidate.where.position][candidate] = n
     return {
         at_first.where.position: replace(
-            _guess(by_position[at_first.where.position], at_first),
+            _guess(by_position[at_first.where.position], at_first, rows.reading),
             may_merge=at_first.where.position in may_merge or _is_merged(at_first.sample, rows.reading),
         )
         for at_first in looked
@@ -183,7 +175,7 @@ def _as(text: pl.Expr, candidate: _Candidate, rows: RawRows) -> pl.Expr:
     return convert(text, pl.String(), candidate.dtype, rows.reading, candidate.form)
 
 
-def _guess(counts: Mapping[_Candidate, int], first: _First) -> Guess:
+def _guess(counts: Mapping[_Candidate, int], first: _First, reading: Reading) -> Guess:
     best = {dtype: max((n for c, n in counts.items() if c.dtype is dtype), default=0) for dtype in _ORDER}
     fits = {c.form for c, n in counts.items() if c.dtype and c.dtype.is_time and n == best[DType.STRING] > 0}
     forms = [form for form in (first.forms or [None]) if form in fits]
@@ -195,14 +187,19 @@ def _guess(counts: Mapping[_Candidate, int], first: _First) -> Guess:
         most = max(best[DType.DATE], best[DType.DATETIME])
         forms = [c.form for c, n in counts.items() if c.dtype and c.dtype.is_time and n == most > 0]
     form = forms[0] if forms else None
-    return Guess(counts=best, form=form, looks=looks(first.sample))
+    found = Guess(counts=best, form=form)
+    if found.dtype is not DType.STRING:
+        return found
+    return replace(found, looks=looks(first.sample, reading), marks=number_marks.candidates(first.sample, reading))
 
 
-def looks(sample: Sequence[str]) -> str:
+def looks(sample: Sequence[str], reading: Reading) -> str:
     """Return what texts, all different, look like; "" if like nothing but texts."""
     for pattern, what in _LOOKS:
         if sum(re.fullmatch(pattern, text) is not None for text in sample) >= MOSTLY * len(sample) > 0:
             return what
+    if marks := number_marks.candidates(sample, reading, MOSTLY):
+        return number_marks.described(marks)
     forms = dates.formats(sample, MOSTLY) if len(sample[0] if sample else "") >= 6 else []
     return f"dates {' or '.join(form or 'YYYY-MM-DD' for form in forms)}" if forms else ""
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, ListedColumn, Reading, Task
+from when_ml_pipeline_meets_hydra.ml.datasets import number_marks
 from when_ml_pipeline_meets_hydra.ml.datasets.guesses import Guess, guess, merged
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import AS_IT_IS, RawRows, TaskChoice, no_column
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, null_if_missing
@@ -133,11 +134,7 @@ def _remarks(rows: RawRows, columns: Sequence[Located], guesses: Guesses, left_o
         merged=tuple(
             _merged(own[position], texts, values) for position, (texts, values) in merged(rows, suspect).items()
         ),
-        looks={
-            c.name: guesses[position].looks
-            for position, c in own.items()
-            if c.dtype is DType.STRING and guesses[position].looks
-        },
+        looks=_looks(rows, columns, guesses),
         formats={c.name: c.format for c in own.values() if c.format},
     )
 
@@ -145,6 +142,21 @@ def _remarks(rows: RawRows, columns: Sequence[Located], guesses: Guesses, left_o
 def _merged(column: Column, texts: int, values: int) -> str:
     what = "time" if column.dtype.is_time else "number"
     return f"{column.name} ({texts:,} different texts, {values:,} {what}{'' if values == 1 else 's'})"
+
+
+def _looks(rows: RawRows, columns: Sequence[Located], guesses: Guesses) -> dict[str, str]:
+    """By name: what columns of texts look like; of numbers with the overrides, or why they are of no use."""
+    texts = {w.position: w.column.name for w in columns if w.column.dtype is DType.STRING and w.position in guesses}
+    fitting = number_marks.fitting(rows, columns, {position: guesses[position].marks for position in texts})
+    found = {}
+    for position, name in texts.items():
+        kind, marks = guesses[position].looks, guesses[position].marks
+        if fits := fitting[position].marks:
+            kind = f"{number_marks.described(fits)}: {number_marks.advice(fits, rows.reading)}"
+        elif fitting[position].spoils:
+            kind = f"{number_marks.described(marks)}, unlike other columns"
+        found[name] = kind
+    return {name: kind for name, kind in found.items() if kind}
 
 
 def typed(rows: RawRows, where: Located) -> pl.Expr:

@@ -8,14 +8,17 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Task
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
 from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, Located, distinct_values, find_task, typed
 
 FEWEST_ROWS, MOST_CLASSES = 10, 1000
 
 
-def target_problems(rows: RawRows, target: Located) -> Iterator[Problem]:
-    """Yield all problems of the target's values, which all have its type."""
+def target_problems(rows: RawRows, target: Located, advice: str = "") -> Iterator[Problem]:
+    """Yield all problems of the target's values, which all have its type.
+
+    ``advice``: overrides with which its texts are numbers; they would be classes without.
+    """
     dtype = target.column.dtype
     frame = rows.frame.select(typed(rows, target).alias(TARGET))
     all_rows, known = frame.select(pl.len(), pl.col(TARGET).count().alias("known")).collect(engine="streaming").row(0)
@@ -28,11 +31,15 @@ def target_problems(rows: RawRows, target: Located) -> Iterator[Problem]:
     distinct = distinct_values(frame, MOST_CLASSES)
     if distinct == 1:
         yield _target(rows, "it has the same value in every row: there is nothing to predict", "Choose another column")
+    elif advice and rows.task is not TaskChoice.CLASSIFICATION:
+        example = frame.select(pl.col(TARGET).drop_nulls().first()).collect().item()
+        message = f"its texts, such as '{example}', look like numbers, and would be taken for classes"
+        yield _target(rows, message, f"Write {advice}, or dataset.task=classification if they are classes")
     elif find_task(rows.task, dtype, frame) is Task.CLASSIFICATION:
         yield from _class_problems(rows, frame, distinct)
     elif dtype is DType.STRING:
         message = "the target holds texts, and only numbers can be predicted by regression"
-        yield Problem(key="task", value=rows.task.value, message=message, remedy="Write task=classification")
+        yield Problem(key="task", value=rows.task.value, message=message, remedy="Write dataset.task=classification")
 
 
 def _class_problems(rows: RawRows, frame: pl.LazyFrame, distinct: int) -> Iterator[Problem]:

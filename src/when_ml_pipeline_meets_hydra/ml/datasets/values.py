@@ -48,6 +48,11 @@ _CONVERTIBLE = {
 _YEARS = (1, 9999)  # Python has no others
 
 
+def expected(dtype: DType, form: str | None = None) -> str:
+    """Return what a value has to be: ``a whole number``, or ``a date like %d/%m/%Y`` with the format ``form``."""
+    return f"{EXPECTED[dtype].partition(' like ')[0]} like '{form}'" if form else EXPECTED[dtype]
+
+
 def dtype_of(physical: pl.DataType) -> DType | None:
     """Return the type for a physical type of Polars, or None, as for a list."""
     if physical in (pl.UInt64, pl.Int128) or physical.is_float() or physical.is_decimal():
@@ -141,11 +146,16 @@ def _plain(text: pl.Expr, reading: Reading) -> pl.Expr:
     """The text of a number as programs write it; null unless its separators stand where they may."""
     if (reading.decimal, reading.thousands) == (".", ""):
         return text
-    decimal, thousands = (f"[{re.escape(c)}]" if c else "" for c in (reading.decimal, reading.thousands))
-    whole = rf"(\d+|\d{{1,3}}({thousands}\d{{3}})+)" if thousands else r"\d+"
-    is_number = text.str.contains(rf"^[+-]?({whole}({decimal}\d*)?|{decimal}\d+)([eE][+-]?\d+)?$")
-    plain = text.str.replace_all(reading.thousands, "", literal=True) if thousands else text
+    is_number = text.str.contains(number_pattern(reading.decimal, reading.thousands))
+    plain = text.str.replace_all(reading.thousands, "", literal=True) if reading.thousands else text
     return pl.when(is_number).then(plain.str.replace(reading.decimal, ".", literal=True))
+
+
+def number_pattern(decimal: str, thousands: str) -> str:
+    """Return the regular expression, for Python and Polars, of all numbers with such separators."""
+    decimal, thousands = (f"[{re.escape(c)}]" if c else "" for c in (decimal, thousands))
+    whole = rf"([0-9]+|[0-9]{{1,3}}({thousands}[0-9]{{3}})+)" if thousands else "[0-9]+"
+    return rf"^[+-]?({whole}({decimal}[0-9]*)?|{decimal}[0-9]+)([eE][+-]?[0-9]+)?$"
 
 
 def _truth(number: pl.Expr) -> pl.Expr:
