@@ -233,6 +233,24 @@ WRONG: dict[str, tuple[dict[str, list[Any]], Any, list[str]]] = {
             "dataset.columns[1].dtype=date: row 1 of the column 'size' is '0'",
         ],
     ),
+    "dates in another format than the one given": (
+        good(day=["2024-01-31", "31.01.2024", ""], late=["31.01.2024"]),
+        [
+            "dataset.columns=[{name:day,dtype:date,format:'%d.%m.%Y'},{name:size},{name:late,dtype:date,format:'%d/%m/%y'}]"
+        ],
+        [
+            "dataset.columns[0].format=%d.%m.%Y: row 1 of the column 'day' is '2024-01-31', which is not a date like "
+            "'%d.%m.%Y'",
+            "dataset.columns[2].format=%d/%m/%y: row 1 of the column 'late' is '31.01.2024', which is not a date like "
+            "'%d/%m/%y'",
+            "or correct the format",
+        ],
+    ),
+    "dates in no format": (
+        good(day=["soon"]),
+        ["dataset.columns=[{name:day,dtype:date}]"],
+        ["dataset.columns[0].dtype=date: row 1 of the column 'day' is 'soon', which is not a date like 2026-01-31"],
+    ),
     "constant target": (good(y=[7.5]), [], ["dataset.target=y: it has the same value in every row"]),
     "one class": (good(y=["a"]), [], ["dataset.target=y: it has the same value in every row"]),
     "all-null target": (good(y=[""]), [], ["dataset.target=y: the column to predict has no value at all"]),

@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.ml.connections.sql import quoted
 from when_ml_pipeline_meets_hydra.ml.datasets import checks
 from when_ml_pipeline_meets_hydra.ml.datasets.database_query import TableQuery
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
-from when_ml_pipeline_meets_hydra.ml.datasets.values import EXPECTED, POLARS, convert, null_if_missing
+from when_ml_pipeline_meets_hydra.ml.datasets.values import POLARS, convert, expected, null_if_missing
 
 READING = Reading()
 
@@ -94,12 +94,13 @@ def bad_value(dataset: TableQuery, invalid: InvalidValue) -> Problem:
     """Return the problem of a value that is not of the type in the schema."""
     key, column = list(dataset.schema.with_keys())[invalid.column]
     value = invalid.value if len(invalid.value) <= 40 else f"{invalid.value[:40]}…"
-    expected = "a finite number" if column.dtype is DType.FLOAT else EXPECTED[column.dtype]
+    wanted = "a finite number" if column.dtype is DType.FLOAT else expected(column.dtype, column.format)
+    fact = "format" if column.format else "dtype"
     return Problem(
-        key=f"{key}.dtype",
-        value=column.dtype.value,
-        message=f"the column '{column.name}' has the value '{value}', which is not {expected}",
-        remedy="Correct the value, leave such rows out by dataset.query, change the dtype, or leave the column out",
+        key=f"{key}.{fact}",
+        value=column.format or column.dtype.value,
+        message=f"the column '{column.name}' has the value '{value}', which is not {wanted}",
+        remedy=f"Correct the value, leave such rows out by dataset.query, change the {fact}, or leave the column out",
     )
 
 

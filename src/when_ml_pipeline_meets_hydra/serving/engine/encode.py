@@ -95,7 +95,7 @@ def _tensor(column: Column, values: Sequence[Any] | Array, reading: Reading, pla
 
 def _converted(column: Column, values: Sequence[Any], reading: Reading, place: str) -> list[Any]:
     """Read values as in training. Raises ``BadRow`` for one that cannot be read as the column's type."""
-    from when_ml_pipeline_meets_hydra.ml.datasets.values import EXPECTED, read
+    from when_ml_pipeline_meets_hydra.ml.datasets.values import expected, read
 
     def refuse(number: int, wrong: str) -> BadRow:
         shown = repr(values[number]) if len(repr(values[number])) <= 40 else repr(values[number])[:40] + "…"
@@ -106,8 +106,7 @@ def _converted(column: Column, values: Sequence[Any], reading: Reading, place: s
             raise refuse(number, "a text of valid Unicode")
     made, bad = read(values, column.dtype, reading, column.format)
     if bad is not None:
-        form = f", as '{column.format}'" if column.format else ""
-        raise refuse(bad, EXPECTED[column.dtype] + form)
+        raise refuse(bad, expected(column.dtype, column.format))
     found = made.to_list()
     if column.dtype.is_time:
         position: Callable[[Any], float] = dates.days if column.dtype is DType.DATE else dates.seconds
