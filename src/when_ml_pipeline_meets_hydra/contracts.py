@@ -197,6 +197,16 @@ def agreed(rule: Callable[..., Iterable[Problem]]) -> Callable[[F], F]:
     return mark
 
 
+def checked(rule: Callable[..., Iterable[Problem]]) -> Callable[[F], F]:
+    """Attach a rule like that of ``agreed``, which may read data: it runs only if the subcommand will be computed."""
+
+    def mark(function: F) -> F:
+        function.data_rule = rule  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
 class Claim(NamedTuple):
     """A place for one effect of a sweep, such as a name on a server: each further one would replace the one before.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 import pytest
 from sklearn import metrics
 
@@ -102,17 +103,40 @@ def test_a_file_with_some_targets_and_an_unknown_class() -> None:
     assert again.known == 0, "another content is predicted anew"
 
 
-def test_rows_that_do_not_fit() -> None:
-    pl.read_csv(CARS, infer_schema_length=None).drop("Horsepower").write_csv("new.csv")
-    words = ("c=prediction", *LINEAR, "prediction/rows=csv")
-    done = inside(*words, "new_rows.path=new.csv")
-    assert done.code == 2
-    assert "new_rows: the data have no column Horsepower, which the model needs" in done.err
-    done = inside(*words, "new_rows.path=none.csv")
-    assert (done.code, "new_rows.path=none.csv: there is no such file" in done.err) == (2, True)
-    assert "new_rows.path: a value is needed" in inside(*words).err
-    done = inside(*words, f"new_rows.path={CARS}", "rows.id=nothing")
-    assert (done.code, "rows.id=nothing: there is no such column" in done.err) == (2, True)
+def test_rows_that_do_not_fit_are_refused_before_anything_runs() -> None:
+    rows = pl.read_csv(CARS, infer_schema_length=None)
+    words = ("c=prediction", *LINEAR, "modeling/param=small", "prediction/rows=csv", "m_param.seed=77")
+
+    def refused(*more: str) -> str:
+        done = inside(*words, *more)
+        assert (done.code, "Nothing ran" in done.err) == (2, True), done.err
+        return done.err
+
+    rows.drop("Horsepower").write_csv("new.csv")
+    assert "new_rows: the data have no column Horsepower, which the model needs" in refused("new_rows.path=new.csv")
+    assert "new_rows.path=none.csv: there is no such file" in refused("new_rows.path=none.csv")
+    assert "new_rows.path: a value is needed" in refused()
+    assert "rows.id=nothing: there is no such column" in refused(f"new_rows.path={CARS}", "rows.id=nothing")
+    Path("new.csv").write_bytes("Größe\n".encode("latin-1"))
+    message = refused("new_rows.path=new.csv")
+    assert "new_rows.path=new.csv: the header (line 1) has the bytes f6" in message
+    assert "new_rows.encoding=latin-1" in message
+    assert "dataset." not in message
+    comma = pl.col("Acceleration").cast(pl.String).str.replace(".", ",", literal=True)
+    rows.with_columns(comma).write_csv("new.csv", separator=";")
+    message = refused("new_rows.path=new.csv", "new_rows.separator=';'")
+    assert "new_rows: row 1 of the column 'Acceleration' is '12,0', which is not a number" in message
+    assert "Correct it, or add what means a missing value to new_rows.null_values" in message, "others have points"
+    rows.with_columns(cs.float().round()).with_columns(comma).write_csv("new.csv", separator=";")
+    assert "Write new_rows.decimal=','" in refused("new_rows.path=new.csv", "new_rows.separator=';'")
+    Path("new.parquet").write_bytes(b"PAR1 no")
+    message = refused("prediction/rows=parquet", "new_rows.path=new.parquet")
+    assert "new_rows.path: the data cannot be read" in message
+    stored = ("c=prediction", "prediction/model=run", "stored_model.run=last", "prediction/rows=csv")
+    assert run(["c=modeling", *LINEAR]).exit_code == 0
+    rows.drop("Horsepower").write_csv("new.csv")
+    done = inside(*stored, "new_rows.path=new.csv")
+    assert (done.code, "Nothing ran" in done.err, "no column Horsepower" in done.err) == (2, True, True)
 
 
 class _Html(HTMLParser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +27,7 @@ def check(plan: Plan, bound: Bound, composed: Composed) -> None:
         *claim_problems(plan, bound.settings.objective),
         *_option_problems(plan, bound),
     ]
-    if problems:
+    if problems := problems or list(_data_problems(plan, bound)):
         raise BadInput(*merged(problems))
 
 
@@ -50,3 +51,14 @@ def _option_problems(plan: Plan, bound: Bound) -> Iterator[Problem]:
                 own, job = chosen_fields(kind), jobs[step.jobs[0]]
                 problems = (qualified_field(name, own, p, job) for p in value.check())
                 yield from (p.masked(partial(bound.redactor.at, p.key)) for p in problems)
+
+
+def _data_problems(plan: Plan, bound: Bound) -> Iterator[Problem]:
+    """Check the arguments of each step together, by the rule of its subcommand that reads data (``checked``)."""
+    jobs = {job.number: job for job, _ in bound.calls}
+    for step in plan.to_run:
+        if rule := getattr(step.call.function, "data_rule", None):
+            origin_of = jobs[step.jobs[0]].origins.of
+            for problem in rule(**step.call.known(rule)):
+                found = replace(problem, origin=problem.origin or origin_of(problem.key))
+                yield found.masked(partial(bound.redactor.at, problem.key))

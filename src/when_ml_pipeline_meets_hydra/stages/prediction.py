@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.contracts import Progress, checked
 from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import StoredModel
-from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, Remote
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted
+from when_ml_pipeline_meets_hydra.ml.inputs.data_set import DataSet
 from when_ml_pipeline_meets_hydra.ml.inputs.held_out import HeldOut
 from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, PredictionRows
 
@@ -20,6 +23,28 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Predictor
 
 
+def _fit_dataset(dataset: Dataset | None, rows: Any) -> Iterable[Problem]:
+    """Rows of another data set have the columns and types of the training data, as far as these are known by now."""
+    if not isinstance(rows, DataSet) or dataset is None or isinstance(dataset, Remote):
+        return ()
+    from when_ml_pipeline_meets_hydra.ml.datasets.table import table
+
+    trained = table(dataset.rows(), with_empty=False)
+    return rows.misfits(trained)
+
+
+def _fit_stored(stored_model: StoredModel, rows: Any) -> Iterable[Problem]:
+    """Rows of another data set have the columns and types of the stored model's training data."""
+    if not isinstance(rows, DataSet):
+        return ()
+    try:
+        prepared, _ = stored_model.artifacts()
+    except PipelineError:  # reported by the model itself
+        return ()
+    return rows.misfits(prepared)
+
+
+@checked(_fit_dataset)
 def predict(
     preprocessing: PreparedData, modeling: TrainedModel, rows: PredictionRows, *, out: Path, progress: Progress
 ) -> Predicted:
@@ -32,6 +57,7 @@ def predict(
     return _predict(preprocessing, modeling, rows, out, progress)
 
 
+@checked(_fit_stored)
 def predict_stored(stored_model: StoredModel, rows: PredictionRows, *, out: Path, progress: Progress) -> Predicted:
     """Predict rows with a model that was trained before; its training data are not needed.
 

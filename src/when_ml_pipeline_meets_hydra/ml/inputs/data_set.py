@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Chosen, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, OnViolation, PreparedData, Task
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, OnViolation, PreparedData, Reading, Task
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, Remote, TaskChoice, no_column
 from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, identifiers
 
 if TYPE_CHECKING:
@@ -20,6 +21,29 @@ if TYPE_CHECKING:
 
 KEY = "new_rows"
 _ROWS_AT_ONCE = 65_536
+_DATASET_KEY = re.compile(
+    r"\bdataset\.(path|encoding|separator|decimal|thousands|null_values|columns|exclude|query|limit)\b"
+)
+
+
+class Trained(Protocol):
+    """The columns that a model was trained on, and how their values are read: prepared data, or a table."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The features, before preprocessing."""
+
+    @property
+    def target(self) -> Column:
+        """The column to predict."""
+
+    @property
+    def task(self) -> Task:
+        """The kind of prediction."""
+
+    @property
+    def reading(self) -> Reading:
+        """How raw values are read."""
 
 
 @frozen
@@ -39,7 +63,27 @@ class DataSet:
         try:
             return self.new_rows.fingerprint()
         except BadInput as error:
-            raise BadInput(*(replace(p, key=f"{KEY}.{p.key}") for p in error.problems)) from error
+            raise BadInput(*map(_below_new_rows, error.problems)) from error
+
+    def check(self) -> Iterable[Problem]:
+        """Return the problems of files that cannot be read, and of a column ``id`` that does not exist."""
+        return self._problems(self._without_id)
+
+    def misfits(self, trained: Trained) -> Iterable[Problem]:
+        """Return what keeps a model with the columns of ``trained`` from predicting the rows: columns and values."""
+        return self._problems(lambda raw: _misfits(raw, trained))
+
+    def _problems(self, of: Callable[[RawRows], Iterable[Problem]]) -> Iterable[Problem]:
+        from when_ml_pipeline_meets_hydra.ml.datasets import checks
+
+        if isinstance(self.new_rows, Remote):  # read once, by the step
+            return ()
+        return map(_below_new_rows, checks.problems(self.new_rows, of))
+
+    def _without_id(self, raw: RawRows) -> Iterable[Problem]:
+        names = raw.frame.collect_schema().names()
+        if self.id is not None and self.id not in names:
+            yield no_column("id", self.id, names)
 
     def batches(self, data: PreparedData, folder: Path) -> Iterator[Batch]:
         """Yield raw rows, as a client of the deployed model would send them."""
@@ -54,8 +98,9 @@ class DataSet:
         is_number = data.task is Task.REGRESSION
         target = number(TARGET, data.target.dtype).cast(pl.Float64) if is_number else class_text()
         with fetched(self.new_rows, folder) as rows:
+            if problems := [_below_new_rows(p) for p in _misfits(rows, data)]:
+                raise BadInput(*problems)
             raw = _as_trained(rows, data)
-            _check_values(raw, data)
             ids = None if self.id is None else identifiers(raw, self.id)
             columns = [column(k) for k in range(len(data.columns))]
             frame = table(raw).frame.select(target.alias(TARGET), *columns).collect(engine="streaming")
@@ -69,31 +114,41 @@ class DataSet:
             )
 
 
-def _as_trained(raw: RawRows, data: PreparedData) -> RawRows:
+def _below_new_rows(problem: Problem) -> Problem:
+    """The problem of a data set, whose keys and advice are those of ``dataset``, with the keys at ``new_rows``."""
+    own = problem.key in (KEY, "id")
+    remedy = problem.remedy and _DATASET_KEY.sub(rf"{KEY}.\1", problem.remedy)
+    return replace(problem, key=problem.key if own else f"{KEY}.{problem.key}", remedy=remedy)
+
+
+def _misfits(raw: RawRows, trained: Trained) -> Iterator[Problem]:
+    """Yield columns that are missing, and values that cannot be read as the type of their column in training."""
+    from when_ml_pipeline_meets_hydra.ml.datasets import checks
+
+    names = raw.frame.collect_schema().names()
+    if missing := [c.name for c in trained.columns if c.name not in names]:
+        message = f"the data have no column {', '.join(missing)}, which the model needs"
+        yield Problem(key=KEY, message=message, remedy=did_you_mean(missing[0], names))
+        return
+    for problem in checks.unreadable(_as_trained(raw, trained)):
+        advised = problem.remedy if (problem.remedy or "").startswith("Write ") else None
+        correct = "Correct it, or add what means a missing value to new_rows.null_values"
+        yield replace(problem, key=KEY, value=None, remedy=advised or correct)
+
+
+def _as_trained(raw: RawRows, trained: Trained) -> RawRows:
     """The rows with the columns and types of the training data; the target is null where it is unknown."""
     import polars as pl
 
-    frame, names = raw.frame, raw.frame.collect_schema().names()
-    missing = [c.name for c in data.columns if c.name not in names]
-    if missing:
-        message = f"the data have no column {', '.join(missing)}, which the model needs"
-        raise BadInput(Problem(key=KEY, message=message, remedy=did_you_mean(missing[0], names)))
-    if data.target.name not in names:
-        frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(data.target.name))
-    task = TaskChoice(data.task.value)
-    reading = replace(data.reading, **raw.own)
-    columns = (*data.columns, data.target)
-    return replace(raw, frame=frame, target=data.target.name, columns=columns, task=task, reading=reading)
-
-
-def _check_values(raw: RawRows, data: PreparedData) -> None:
-    """Raise ``BadInput`` if a value cannot be read as the type of its column in the training data."""
-    from when_ml_pipeline_meets_hydra.ml.datasets import checks
-
-    remedy = "Correct it, or add what means a missing value to new_rows.null_values"
-    problems = [replace(p, key=KEY, value=None, remedy=remedy) for p in checks.unreadable(raw)]
-    if problems:
-        raise BadInput(*problems)
+    frame, target = raw.frame, trained.target
+    if target.name not in frame.collect_schema().names():
+        frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(target.name))
+    task = TaskChoice(trained.task.value)
+    reading = replace(trained.reading, **raw.own)
+    columns = (*trained.columns, target)
+    return replace(
+        raw, frame=frame, target=target.name, columns=columns, exclude=(), task=task, reading=reading
+    )
 
 
 def _check_contracts(frame: pl.LazyFrame, columns: Mapping[str, Column]) -> None:
