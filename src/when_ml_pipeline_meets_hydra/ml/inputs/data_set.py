@@ -146,9 +146,7 @@ def _as_trained(raw: RawRows, trained: Trained) -> RawRows:
     task = TaskChoice(trained.task.value)
     reading = replace(trained.reading, **raw.own)
     columns = (*trained.columns, target)
-    return replace(
-        raw, frame=frame, target=target.name, columns=columns, exclude=(), task=task, reading=reading
-    )
+    return replace(raw, frame=frame, target=target.name, columns=columns, exclude=(), task=task, reading=reading)
 
 
 def _check_contracts(frame: pl.LazyFrame, columns: Mapping[str, Column]) -> None:
