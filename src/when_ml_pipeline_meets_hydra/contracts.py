@@ -53,7 +53,8 @@ class Unkeyed:
     """
 
 
-def _named(path: Any) -> Any:
+def as_local_path(path: Any) -> Any:
+    """Return the path of this machine that a text means. Raises ``ValueError`` if it means none."""
     if not isinstance(path, str):
         return path
     try:
@@ -64,7 +65,7 @@ def _named(path: Any) -> Any:
 
 # The path of a file or folder of this machine; ``~`` is the home folder. Empty strings, which would mean the working
 # directory, and schemes such as ``s3://`` are rejected.
-NamedPath = Annotated[Path, BeforeValidator(_named)]
+NamedPath = Annotated[Path, BeforeValidator(as_local_path)]
 
 
 class Chosen:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import field
 from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from small_pipeline import forget, install, small_calls, small_jobs, write
 from when_ml_pipeline_meets_hydra.binding.bind import bind, describe
@@ -19,6 +21,7 @@ from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, insid
 from when_ml_pipeline_meets_hydra.binding.validation import allowed, schema, secret_keys, validate
 from when_ml_pipeline_meets_hydra.composing.compose import compose
 from when_ml_pipeline_meets_hydra.composing.environment import PACKAGES
+from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput
 
 
@@ -270,3 +273,43 @@ def test_a_whole_number_is_nothing_else(value: object) -> None:
 
     with pytest.raises(BadInput, match="whole number"):
         validate(Knobs, {"rate": 0.5, "rounds": value}, key="knobs", origin=lambda _: None)
+
+
+@frozen
+class Files:
+    """Paths in all places where an option of somebody's own may have them."""
+
+    plain: Path = Path()
+    optional: Path | None = None
+    several: tuple[Path, ...] = ()
+    named: Mapping[str, Path | None] = field(default_factory=dict)
+    described: Annotated[Path, Field(description="described")] = Path()
+    word_or_path: str | Path = ""
+    rounds: Annotated[int, Field(ge=1)] = 1
+
+
+def test_paths_are_those_of_this_machine_by_their_annotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+
+    def made(data: object, hint: object = Files) -> Any:
+        return validate(hint, data, key="files", origin=lambda key: f"origin of {key}")
+
+    there, here = "~/a.csv", Path("/home/me/a.csv")
+    texts = {"plain": there, "optional": there, "described": there, "several": [there, "b"], "named": {"x": there}}
+    assert made(texts) == Files(
+        plain=here, optional=here, described=here, several=(here, Path("b")), named={"x": here}, word_or_path=""
+    )
+    assert made({"word_or_path": there}).word_or_path == there, "a text where texts are wanted"
+    assert made(there, Path) == here
+    places = ("plain", "optional", "described", "several[1]", "named.x")
+    texts = dict.fromkeys(("plain", "optional", "described"), "s3://bucket/a.csv")
+    with pytest.raises(BadInput) as caught:
+        made({**texts, "several": ["a", "s3://b"], "named": {"x": "gs://b"}, "rounds": 0})
+    *paths, rounds = caught.value.problems
+    assert [p.key for p in paths] == [f"files.{place}" for place in places]
+    assert all("is not supported here: expected the path of a file or folder" in p.message for p in paths)
+    assert paths[0].value == "s3://bucket/a.csv"
+    assert paths[0].origin == "origin of files.plain"
+    assert rounds.key == "files.rounds"
+    with pytest.raises(BadInput, match="expected a path, not empty"):
+        made({"plain": ""})

@@ -52,6 +52,19 @@ def field_hints(cls: type) -> dict[str, Any]:
     return {name: hints[name] for name in names}
 
 
+def has_fields(hint: Any) -> bool:
+    """Return whether an annotation is a class of options."""
+    return isinstance(hint, type) and (dataclasses.is_dataclass(hint) or issubclass(hint, BaseModel))
+
+
+def option_hints(hint: Any) -> Mapping[str, Any]:
+    """Return the annotations of an option class's fields; none if it is no option or they cannot be resolved."""
+    try:
+        return field_hints(hint) if has_fields(hint) else {}
+    except NameError:
+        return {}
+
+
 def implements(value: Any, protocol: type) -> bool:
     """Return whether a value implements a protocol; cached by class."""
     kind: Any = type(value)

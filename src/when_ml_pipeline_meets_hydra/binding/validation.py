@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from when_ml_pipeline_meets_hydra.binding.keys import field_hints, is_secret
+from when_ml_pipeline_meets_hydra.binding.keys import has_fields, is_secret, option_hints
+from when_ml_pipeline_meets_hydra.binding.local_paths import local_paths
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.masking import MASK, is_secret_name
 
@@ -42,17 +43,23 @@ def validate(
     """
     if inspect.isabstract(hint):
         raise BadInput(_no_target(hint, key, origin))
+    wrong_paths: list[Problem] = []
+    data = local_paths(hint, data, key, wrong_paths)
+    problems = [replace(p, origin=origin(p.key)) for p in wrong_paths]
     try:
         data = {**dict.fromkeys(chosen), **data} if chosen and isinstance(data, dict) else data
         try:
-            return adapter(hint).validate_json(json.dumps(data), strict=True, context=chosen)
+            value = adapter(hint).validate_json(json.dumps(data), strict=True, context=chosen)
         except ValidationError as error:
             data = _reread(error, data, key, reread)
-            return adapter(hint).validate_json(json.dumps(data), strict=True, context=chosen)
+            value = adapter(hint).validate_json(json.dumps(data), strict=True, context=chosen)
     except ValidationError as error:
-        raise BadInput(*dict.fromkeys(_problems(error, hint, data, key, origin))) from None
+        raise BadInput(*problems, *dict.fromkeys(_problems(error, hint, data, key, origin))) from None
     except (PydanticSchemaGenerationError, PydanticUserError, NameError):
         raise BadInput(_no_target(hint, key, origin)) from None
+    if problems:
+        raise BadInput(*problems)
+    return value
 
 
 def _reread(error: ValidationError, data: Any, key: str, reread: Reread) -> Any:
@@ -251,22 +258,14 @@ def secret_keys(hint: Any, key: str, data: Any = None) -> Iterator[str]:
     values = data if isinstance(data, dict) else {}
     if is_secret(hint):
         yield key
-    elif hints := _hints(hint):
+    elif hints := option_hints(hint):
         found = [k for name, inner in hints.items() for k in secret_keys(inner, f"{key}.{name}", values.get(name))]
         yield from found
         yield from (f"{key}.{name}" for name in values if found and name not in hints and name != "_target_")
     elif get_origin(hint) is not None:
-        inside = [h for h in get_args(hint) if _has_fields(h) or get_origin(h) is not None]
+        inside = [h for h in get_args(hint) if has_fields(h) or get_origin(h) is not None]
         for place, value in _members(hint, key, data):
             yield from (k for h in inside for k in secret_keys(h, place, value))
-
-
-def _hints(hint: Any) -> Mapping[str, Any]:
-    """Return the field annotations of an option class; none if it is no option or they cannot be resolved."""
-    try:
-        return field_hints(hint) if _has_fields(hint) else {}
-    except NameError:
-        return {}
 
 
 def _members(hint: Any, key: str, data: Any) -> Iterator[tuple[str, Any]]:
@@ -276,7 +275,3 @@ def _members(hint: Any, key: str, data: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"{key}.{name}", value) for name, value in data.items())
     else:
         yield from ((key, value) for value in (data if isinstance(data, list) else [data]))
-
-
-def _has_fields(hint: Any) -> bool:
-    return inspect.isclass(hint) and (dataclasses.is_dataclass(hint) or issubclass(hint, BaseModel))
