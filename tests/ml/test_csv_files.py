@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 
 from conftest import Finished
 from small_pipeline import inside
+from when_ml_pipeline_meets_hydra.composing.compose import compose
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType
 from when_ml_pipeline_meets_hydra.ml.datasets import csv_scan
 from when_ml_pipeline_meets_hydra.ml.datasets.csv_file import CsvFile
 from when_ml_pipeline_meets_hydra.ml.datasets.csv_reading import open_records
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
+from when_ml_pipeline_meets_hydra.ml.datasets.parquet_file import ParquetFile
 from when_ml_pipeline_meets_hydra.ml.datasets.table import table
 
 Rows = list[tuple[str, ...]]
@@ -75,8 +77,14 @@ def test_one_right_reading(content: bytes | str, expected: Rows) -> None:
 def test_other_encodings_and_separators() -> None:
     assert rows_of("a,b\n1,Größe\n".encode("latin-1"), encoding="latin-1") == (("a", "b"), [("1", "Größe")])
     assert rows_of("a\tb\n1\tx,y\n", separator="\t") == (("a", "b"), [("1", "x,y")])
-    message = refused(b"a,b\n1,\x81\n", encoding="cp1252")
-    assert "are not cp1252" in message
+    assert "are not cp1252" in refused(b"a,b\n1,\x81\n", encoding="cp1252")
+    assert "are not ascii" in refused("a,b\n1,ä\n", encoding="ascii")
+    marked = "a,b\n1,ä\n".encode("utf-16")
+    assert rows_of(marked, encoding="utf-16-le")[1] == [("1", "ä")]
+    assert rows_of("\ufeffa,b\n1,ä\n", encoding="utf8")[1] == [("1", "ä")]
+    for other in ("utf-8", "latin-1", "ascii"):
+        message = f"the file begins with the mark of utf-16, so that it is not {other} | Write dataset.encoding=utf-16"
+        assert message in refused(marked, encoding=other)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +182,6 @@ def column_of(values: list[Any], **more: list[Any]) -> str:
 )
 def test_how_values_are_written(values: list[Any], words: list[str], dtype: DType) -> None:
     from when_ml_pipeline_meets_hydra.binding.bind import bind
-    from when_ml_pipeline_meets_hydra.composing.compose import compose
 
     written(column_of(values))
     base = ["c=preprocessing", "preprocessing/dataset=csv", "dataset.path=data.csv", "dataset.target=y"]
@@ -274,7 +281,13 @@ def test_nothing_is_said_where_nothing_is_left_out() -> None:
         (["dataset.exclude=[X]"], "dataset.exclude[0]=X: there is no such column"),
         (["dataset.exclude=[y]"], "dataset.exclude[0]=y: this is the column to predict"),
         (["dataset.exclude=[x]", "dataset.columns=[{name: x}]"], "this column is in dataset.exclude, too"),
-        (["dataset.encoding=klingon"], "expected the name of an encoding"),
+        *(
+            (
+                [f"dataset.encoding={name}"],
+                f"dataset.encoding={name}: expected the name of an encoding, such as latin-1",
+            )
+            for name in ("klingon", "idna", "punycode", "rot13", "base64", "unicode_escape", "undefined")
+        ),
         (["dataset.decimal=','", "dataset.thousands=','"], "decimal and thousands are the same"),
         (["dataset.thousands='5'"], "dataset.thousands=5: expected a mark"),
         (["dataset.decimal=x"], "dataset.decimal=x: expected a mark"),
@@ -306,8 +319,76 @@ def test_parts_of_a_table() -> None:
     written("x,zz,y\n1,2,3\n", "parts/4.csv")
     done = prepare(path="parts")
     assert done.code == 2
-    assert "parts/4.csv: its columns are not those of 0.csv: it lacks z and has zz besides" in done.err
+    assert "parts/4.csv: its columns are not those of parts/0.csv: it lacks z and has zz besides" in done.err
     assert "no file has a name of this pattern" in prepare(path="parts/*.txt").err
+
+
+FRAME = pl.DataFrame(
+    {"x": [k % 5 for k in range(30)], "z": [k % 7 for k in range(30)], "y": [k * 3 for k in range(30)]}
+)
+
+
+def test_values_in_the_names_of_folders_are_a_column() -> None:
+    for kind, option in ((".csv", CsvFile), (".parquet", ParquetFile)):
+        for year, rows in (("2020", FRAME.head(10)), ("2021", FRAME.tail(20))):
+            folder = Path(f"all{kind}/year={year}/place=B%C3%A2le")
+            folder.mkdir(parents=True)
+            rows.write_csv(folder / "part.csv") if kind == ".csv" else rows.write_parquet(folder / "part.parquet")
+        for path in (f"all{kind}", f"all{kind}/*/*/*{kind}", f"all{kind}/**/part*"):
+            dataset = option(path=Path(path), target="y")
+            made = table(dataset.rows())
+            assert [(c.name, c.dtype) for c in made.columns[2:]] == [("year", DType.INT), ("place", DType.STRING)]
+            assert made.frame.collect()["c2"].to_list() == [2020] * 10 + [2021] * 20
+            assert set(made.frame.collect()["c3"]) == {"Bâle"}
+        before = dataset.fingerprint()
+        Path(f"all{kind}/year=2021").rename(f"all{kind}/year=2022")
+        assert dataset.fingerprint() != before
+        assert Path(f"all{kind}") in dataset.files()
+        Path(f"all{kind}/year=2022").rename(f"all{kind}/month=2022")
+        (problem,) = dataset.check()
+        assert problem.value == f"all{kind}/year=2020/place=B%C3%A2le/part{kind}"
+        assert "the names of its folders have values of year, place, those of all" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (FRAME.select("y", "x", "z"), ""),
+        (FRAME.rename({"z": "w"}), "its columns are not those of data/a.parquet: it lacks z and has w besides"),
+        (
+            FRAME.with_columns(pl.col("z").cast(pl.String)),
+            "the column 'z' has the type String, and in data/a.parquet Int",
+        ),
+        (FRAME.with_columns(w=1), "it has w besides"),
+        (None, "this is no Parquet file that can be read"),
+    ],
+)
+def test_parts_of_parquet(other: pl.DataFrame | None, message: str) -> None:
+    Path("data").mkdir()
+    FRAME.write_parquet("data/a.parquet")
+    written(b"PAR1") if other is None else other.write_parquet("data/b.parquet")
+    if other is None:
+        Path("data.csv").rename("data/b.parquet")
+    for path in ("data", "data/*.parquet"):
+        dataset = ParquetFile(path=Path(path), target="y")
+        problems = list(dataset.check())
+        assert [(p.key, p.value, message in p.message) for p in problems] == (
+            [("path", "data/b.parquet", True)] if message else []
+        )
+        if not message:
+            columns = ("x", "z", "y")
+            assert table(dataset.rows()).frame.drop("row").collect().rows() == FRAME.select(columns).rows() * 2
+
+
+def test_the_name_of_a_pattern_is_that_of_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("sales").mkdir()
+    for path in ("sales/*.csv", "sales/", "../sales/*/part-[0-9].csv", "sales.csv.gz", "sales.parquet"):
+        words = ["c=preprocessing", "preprocessing/dataset=csv", f"dataset.path='{path}'", "dataset.target=y"]
+        assert compose(words).jobs[0].config["dataset"]["name"] == "sales"
+    monkeypatch.chdir("sales")
+    for path in ("*.csv", ".", "./part-?.csv"):
+        words = ["c=preprocessing", "preprocessing/dataset=csv", f"dataset.path='{path}'", "dataset.target=y"]
+        assert compose(words).jobs[0].config["dataset"]["name"] == "sales"
 
 
 def test_the_index_of_a_data_frame_is_left_out_with_a_word() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from glob import has_magic
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,21 @@ def register() -> None:
     # (OmegaConf 2.4 wants `register_resolver`, which in 2.3 is another, older function.)
     has_new = "replace" in signature(OmegaConf.register_resolver).parameters
     add: Any = OmegaConf.register_resolver if has_new else OmegaConf.register_new_resolver
-    # ${stem:${dataset.path}}: the name of a file without folder and extension.
-    add("stem", lambda path: Path(str(path)).stem, replace=True)
+    # ${stem:${dataset.path}}: the name of a file without folder and extension; of a pattern that of its folder.
+    add("stem", lambda path: _stem(Path(str(path))), replace=True)
     # ${run_folder:}: the folder of the run's record; the run gets its id when it starts.
     add("run_folder", lambda *, _root_: f"{_root_.home}/runs/<id>", replace=True)
     add("output_dir_of_running_job", _output_dir_of_running_job, replace=True)
     # ${oc.env:NAME,default}: as OmegaConf's own, and from the file .env as well.
     add("oc.env", _variable, replace=True)
+
+
+def _stem(path: Path) -> str:
+    name = path.name.removesuffix(".gz")
+    if not has_magic(str(path)) and name not in ("", ".."):
+        return Path(name).stem
+    folder = next((f for f in (path, *path.parents) if not has_magic(str(f))), path).absolute()
+    return Path(os.path.normpath(folder)).name or "data"
 
 
 _REQUIRED = object()

@@ -2,43 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.storage.durable_files import sha256
-
-
-def parts(path: Path, kinds: Sequence[str]) -> tuple[Path, ...]:
-    """Return the files of a data set, in the order of their names: one, those of a folder, or those of a pattern.
-
-    ``kinds`` are the endings of files that count in a folder. Raises ``BadInput`` if there is none, or if
-    ``path`` cannot be read.
-    """
-    try:
-        is_folder = path.is_dir()
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise BadInput(unreadable(path, error)) from None
-    if is_folder:
-        found = [f for f in path.iterdir() if f.is_file() and f.name.endswith(tuple(kinds)) and f.name[0] not in "._"]
-        message = f"this is a directory without a file of the kind {', '.join(kinds)}"
-    elif glob.has_magic(str(path)) and not path.exists():
-        found = [Path(f) for f in glob.glob(str(path), recursive=True) if Path(f).is_file()]  # noqa: PTH207 - any path
-        message = "no file has a name of this pattern"
-    else:
-        check_readable(path)
-        return (path,)
-    if not found:
-        raise BadInput(Problem(key="path", value=str(path), message=message))
-    return tuple(sorted(found))
-
-
-def watched(path: Path, files: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the files of a data set, and the folders in which more of them may appear."""
-    files = tuple(files)
-    return files if files == (path,) else (*files, *sorted({file.parent for file in files}))
 
 
 def digest(*files: Path) -> str:

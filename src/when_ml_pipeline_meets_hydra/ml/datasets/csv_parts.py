@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.datasets.contents import check_readable
 from when_ml_pipeline_meets_hydra.ml.datasets.csv_reading import Records, columns, open_records
+from when_ml_pipeline_meets_hydra.ml.datasets.parts import Part, joined
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def read(files: Sequence[Path], separator: str, encoding: str | None) -> tuple[pl.LazyFrame, tuple[str, ...]]:
+def read(found: Sequence[Part], separator: str, encoding: str | None) -> tuple[pl.LazyFrame, tuple[str, ...]]:
     """Return all rows, every value as text, and the columns without a name, which are left out.
 
     Raises:
         BadInput: a file cannot be read, has no single right reading, or has other columns than the first one.
     """
-    import polars as pl
-
+    files = [part.file for part in found]
     for file in files:
         check_readable(file)
     parts = [open_records(file, separator, encoding) for file in files]
@@ -32,8 +32,8 @@ def read(files: Sequence[Path], separator: str, encoding: str | None) -> tuple[p
     named = [name for name in first.names if name]
     unnamed = tuple(f"{made} (no name in the header)" for made, name in _with_columns(first) if not name)
     if unnamed or len(parts) > 1:
-        return pl.concat([part.frame().select(_places(part, named)) for part in parts]), unnamed
-    return first.frame(), unnamed
+        return joined([part.frame().select(_places(part, named)) for part in parts], found, texts=True), unnamed
+    return joined([first.frame()], found, texts=True), unnamed
 
 
 def _with_columns(part: Records) -> list[tuple[str, str]]:
@@ -52,5 +52,5 @@ def other_columns(file: Path, first: Path, names: Sequence[str], expected: Seque
     lacks = [name for name in expected if name not in names]
     more = [name for name in names if name not in expected]
     differs = [f"lacks {', '.join(lacks)}" if lacks else "", f"has {', '.join(more)} besides" if more else ""]
-    message = f"its columns are not those of {first.name}: it {' and '.join(filter(None, differs)) or 'differs'}"
+    message = f"its columns are not those of {first}: it {' and '.join(filter(None, differs)) or 'differs'}"
     return Problem(key="path", value=str(file), message=message, remedy="All parts need the same columns")

@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import zlib
-from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE, lookup
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,9 +122,13 @@ def _as_utf8(file: Path, encoding: str | None) -> Path:
     if start[:2] == b"\x1f\x8b":
         return _as_utf8(_unpacked(file), encoding)
     marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
-    encoding = marked or encoding or "utf-8"
-    if encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig", "ascii", "us-ascii"):
+    given = encoding and lookup(encoding).name
+    if marked and given and not given.startswith(marked):
+        message = f"the file begins with the mark of {marked}, so that it is not {encoding}"
+        raise BadInput(_refused(file, message, f"Write dataset.encoding={marked}, or leave it out"))
+    if (marked or given or "utf-8").startswith("utf-8"):
         return file
+    encoding = marked or encoding
     copy = _new_file()
     line = 1
     with file.open(encoding=encoding, newline="") as read, copy.open("w", encoding="utf-8", newline="") as write:
