@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -389,6 +390,31 @@ def test_the_name_of_a_pattern_is_that_of_its_folder(monkeypatch: pytest.MonkeyP
     for path in ("*.csv", ".", "./part-?.csv"):
         words = ["c=preprocessing", "preprocessing/dataset=csv", f"dataset.path='{path}'", "dataset.target=y"]
         assert compose(words).jobs[0].config["dataset"]["name"] == "sales"
+
+
+def test_more_columns_need_no_more_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        original = getattr(pl.LazyFrame, name)
+
+        def counted(frame: pl.LazyFrame, *args: Any, **kwargs: Any) -> Any:
+            queries[name] += 1
+            return original(frame, *args, **kwargs)
+
+        monkeypatch.setattr(pl.LazyFrame, name, counted)
+
+    for name in ("collect", "collect_schema", "sink_parquet"):
+        count(name)
+
+    def needed(columns: int) -> Counter[str]:
+        queries.clear()
+        texts = [f"t{k % 5}" for k in range(40)]
+        written(column_of([k % 5 for k in range(40)], **{f"c{c}": texts for c in range(columns)}))
+        assert prepare().code == 0
+        return queries.copy()
+
+    assert needed(4) == needed(40)
 
 
 def test_the_index_of_a_data_frame_is_left_out_with_a_word() -> None:

@@ -169,7 +169,7 @@ def _counted(rows: RawRows, texts: pl.LazyFrame, candidates: Sequence[_Candidate
 def _as(text: pl.Expr, candidate: _Candidate, rows: RawRows) -> pl.Expr:
     """The values of a type; of truth values only words, since 0 and 1 are numbers unless the config says more."""
     if candidate.dtype is None:
-        return text.filter(text.str.contains(_MERGED))
+        return pl.when(text.str.contains(_MERGED)).then(text)
     if candidate.dtype is DType.BOOL:
         return truth_word(text)
     return convert(text, pl.String(), candidate.dtype, rows.reading, candidate.form)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
@@ -25,10 +26,15 @@ class Marks(NamedTuple):
 
     def number(self, text: str) -> float | None:
         """Return the number in a text, or None."""
-        if re.match(number_pattern(*self), text) is None:
+        if _pattern(self).match(text) is None:
             return None
         plain = text.replace(self.thousands, "") if self.thousands else text
         return float(plain.replace(self.decimal, "."))
+
+
+@cache
+def _pattern(marks: Marks) -> re.Pattern[str]:
+    return re.compile(number_pattern(*marks))
 
 
 # The usual ones, the simplest first. French and Swiss numbers have blanks that do not break, and two apostrophes.
@@ -36,12 +42,15 @@ _USUAL = (
     *(Marks(".", ""), Marks(",", ""), Marks(".", ","), Marks(",", ".")),
     *(Marks(decimal, thousands) for thousands in "' ’\u00a0\u202f" for decimal in ".,"),
 )
+_LIKE_A_NUMBER = re.compile(r"[-+0-9eE.,'’ \u00a0\u202f]+")
 _QUOTED = {"'": '"dataset.{key}=\\"\'\\""', ",": "dataset.{key}=','", ".": "dataset.{key}='.'"}
 
 
 def candidates(sample: Sequence[str], reading: Reading, share: float = 1.0) -> tuple[Marks, ...]:
     """Return the marks with which at least ``share`` of the texts are numbers: of equal ones the simplest."""
     found: dict[tuple[float | None, ...], Marks] = {}
+    if not any(map(_LIKE_A_NUMBER.fullmatch, sample[:3])):  # most texts, of many columns
+        return ()
     for marks in _USUAL:
         if marks != (reading.decimal, reading.thousands) and any(marks.number(text) is not None for text in sample[:3]):
             numbers = tuple(map(marks.number, sample))

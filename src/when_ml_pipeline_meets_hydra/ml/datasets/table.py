@@ -175,7 +175,8 @@ def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
     places = {name: place for place, (name, _) in enumerate(schema)}
     problems = list(_absent(rows, places))
     listed = {c.name: k for k, c in enumerate(rows.columns)}
-    names = [name for name in places if name not in {*rows.exclude, *_indices(rows)}]
+    without = {*rows.exclude, *_indices(rows)}
+    names = [name for name in places if name not in without]
     features = [name for name in (listed or names) if name != rows.target and name in places]
     located = []
     for name in [*features, *([rows.target] if rows.target in places else [])]:
