@@ -14,6 +14,9 @@ predict. Then the programs run in turn, each in a process of its own:
   LightGBM, metrics on the held-out rows. It checks, compares and keeps nothing.
 * least: what LightGBM asks for at least: categories as pandas has them, numbers as they are.
 
+Afterwards it prepares CSV files of 200 rows with more and more columns of texts (``--columns``), in empty homes, too:
+what a column costs must not grow with their number.
+
 Time is wall-clock time of the whole process, and CPU time (user and system) beside it, since others may use the machine
 too; memory is the most that was resident at once in the largest of its processes.
 """
@@ -23,6 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -209,8 +213,24 @@ class Programs:
 
     def run(self, name: str) -> Cost:
         """Run a program; ours with nothing stored."""
+        wall, used, output = self._measured(self.commands[name])
+        found = self._stored() if name == "ours" else json.loads(output.splitlines()[-1])
+        return Cost(wall=wall, cpu=used.ru_utime + used.ru_stime, memory=used.ru_maxrss * 1024 / 1e9, **found)
+
+    def prepare(self, columns: int) -> float:
+        """Return the CPU seconds of preparing a CSV file with so many columns of texts."""
+        file = self.folder / "wide.csv"
+        names = ",".join([*(f"c{k}" for k in range(columns)), "y"])
+        rows = (",".join([*(f"text {(7 * row + k) % 5}" for k in range(columns)), str(row)]) for row in range(200))
+        file.write_text("\n".join([names, *rows]))
+        words = ("c=preprocessing", "preprocessing/dataset=csv", f"dataset.path={file}", "dataset.target=y")
+        _, used, _ = self._measured([*OURS, *words])
+        return used.ru_utime + used.ru_stime
+
+    def _measured(self, command: Sequence[str]) -> tuple[float, resource.struct_rusage, str]:
+        """Run a command with nothing stored: wall-clock seconds, what it used, and its output."""
         shutil.rmtree(self.home, ignore_errors=True)
-        command, began = self.commands[name], time.perf_counter()
+        began = time.perf_counter()
         with tempfile.TemporaryFile("w+") as said:
             process = subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=said, stderr=said)
             # Of the process and of those that it started and waited for: the largest of all.
@@ -221,9 +241,7 @@ class Programs:
             output = said.read()
         if process.returncode:
             raise SystemExit(f"{' '.join(command)}\nexit code {process.returncode}\n{output}")
-        found = self._stored() if name == "ours" else json.loads(output.splitlines()[-1])
-        cpu = used.ru_utime + used.ru_stime
-        return Cost(wall=wall, cpu=cpu, memory=used.ru_maxrss * 1024 / 1e9, **found)
+        return wall, used, output
 
     def _stored(self) -> dict[str, float]:
         """The metrics of the only model in the store."""
@@ -240,6 +258,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the data are kept, and found the next time")
     parser.add_argument("--threads", type=int, default=2, help="threads of LightGBM, in all programs (default: 2)")
     parser.add_argument("--param", default="medium", help="option of modeling/param (default: medium)")
+    parser.add_argument("--columns", type=int, nargs="*", default=[250, 2000], help="of wide CSV files (250 2000)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tables-") as temporary:
         folder = (args.keep or Path(temporary)).absolute()
@@ -253,9 +272,22 @@ def main() -> None:
             for name, measured in costs.items():
                 measured.append(programs.run(name))
                 print(f"{name}: {json.dumps(asdict(measured[-1]))}", file=sys.stderr, flush=True)
+        wide = {
+            columns: statistics.median(programs.prepare(columns) for _ in range(args.n)) for columns in args.columns
+        }
         size = f"{args.rows:,} rows × 10 columns, {data.stat().st_size / 1e9:.2f} GB of Parquet"
     print(f"{size}; modeling/param={args.param}, {args.threads} threads; medians of {args.n} rounds; {machine()}\n")
     report(costs)
+    if wide:
+        report_wide(wide)
+
+
+def report_wide(cpu: dict[int, float]) -> None:
+    """The CPU seconds of files with more and more columns, and how often the first one's they are."""
+    first = next(iter(cpu.values()))
+    print("\n| columns of texts | CPU s | of the first |\n|---:|---:|---:|")
+    for columns, seconds in cpu.items():
+        print(f"| {columns:,} | {seconds:.1f} | {seconds / first:.1f} |")
 
 
 def report(costs: dict[str, list[Cost]]) -> None:

@@ -59,13 +59,16 @@ def test_tables_compares_ours_with_plain_scripts(tmp_path: Path) -> None:
         str(tmp_path / "kept"),
         "--param",
         "small",
+        "--columns",
+        "5",
+        "10",
     ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
-    assert [row[0] for row in rows[1:]] == ["ours", "same", "least"]
-    assert all(float(number) > 0 for row in rows[1:] for number in row[1:])
-    assert done.stdout.rstrip().endswith("which is no worse")
+    assert [row[0] for row in rows[1:]] == ["ours", "same", "least", "columns of texts", "5", "10"]
+    assert all(float(number) > 0 for row in (*rows[1:4], *rows[5:]) for number in row[1:])
+    assert "which is no worse" in done.stdout
     assert [file.name for file in (tmp_path / "kept").iterdir()] == ["houses-30000.parquet"]
 
 
