@@ -87,6 +87,9 @@ def _open(file: Path, separator: str, encoding: str | None, state: tuple[int, ..
     try:
         readable = _as_utf8(file, encoding)
         header = _header(readable, separator)
+        if len(header) == 1 and (other := _other_separator(readable, separator)):
+            message = f"there is a single column, '{header[0]}', if '{separator}' separates the values"
+            raise BadInput(_refused(file, message, f"Write dataset.separator={other}"))
         names = _names(file, header)
         for quotes in Quotes:
             if is_regular(readable, separator, len(header), quotes):
@@ -179,6 +182,19 @@ def _header(file: Path, separator: str) -> list[str]:
     return first
 
 
+def _other_separator(file: Path, separator: str) -> str | None:
+    """The separator, as in a shell, with which header and first row have the same number of fields, more than one."""
+    for other, written in {";": "';'", "\t": "'\\t'", "|": "'|'", ",": "','"}.items():
+        with _records(file, other) as found:
+            try:
+                sizes = [len(record) for record in islice((r for r in found if not _is_empty(r)), 2)]
+            except csv.Error:
+                continue
+        if other != separator and len(sizes) == 2 and sizes[0] == sizes[1] > 1:
+            return written
+    return None
+
+
 def _not_unicode(record: list[str]) -> bytes:
     """The first bytes of a record that are not UTF-8."""
     escaped = re.search("[\udc80-\udcff]+", "".join(record))
@@ -222,7 +238,7 @@ def _copied(source: Path, file: Path, separator: str, fields: int) -> Path:
                     continue
                 number += 1
                 if len(record) != fields:
-                    raise BadInput(_wrong_length(source, number, line + 1, record, fields))
+                    raise BadInput(_wrong_length(source, number, line + 1, record, fields, separator))
                 write(record)
                 line = found.line_num
         except csv.Error as error:
@@ -232,8 +248,8 @@ def _copied(source: Path, file: Path, separator: str, fields: int) -> Path:
     return copy
 
 
-def _wrong_length(file: Path, number: int, line: int, record: list[str], fields: int) -> Problem:
-    shown = ", ".join(record)
+def _wrong_length(file: Path, number: int, line: int, record: list[str], fields: int, separator: str) -> Problem:
+    shown = separator.join(record)
     shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
     count = f"{len(record)} field{'' if len(record) == 1 else 's'}"
     return _refused(
