@@ -26,7 +26,8 @@ def target_problems(rows: RawRows, target: Located, advice: str = "") -> Iterato
         yield _target(rows, "the column to predict has no value at all", "Choose another column")
         return
     if known < FEWEST_ROWS:
-        yield _target(rows, f"only {known} row{' has' if known == 1 else 's have'} a value of it; at least {FEWEST_ROWS} are needed")
+        have = "row has" if known == 1 else "rows have"
+        yield _target(rows, f"only {known} {have} a value of it; at least {FEWEST_ROWS} are needed")
         return
     distinct = distinct_values(frame, MOST_CLASSES)
     if distinct == 1:
