@@ -201,7 +201,7 @@ def test_files_without_a_single_right_reading_at_the_terminal() -> None:
     good = column_of([k % 5 for k in range(60)])
     refusals: dict[bytes | str, str] = {
         good + '"7\\" x",1,2\n': "row 61 (line 62) has text after a closing quote; a backslash",
-        good + "1,2\n": "row 61 (line 62) has 2 fields, and the header 3: '1, 2'",
+        good + "1,2\n": "row 61 (line 62) has 2 fields, and the header 3: '1,2'",
         good + "1,2,3,4\n": "row 61 (line 62) has 4 fields, and the header 3",
         good + '"1,2,3\n': "row 61 (line 62) has a quote that is never closed",
         good.replace("x,z", "x,x"): "the name 'x' stands more than once in the header: in the columns 1, 2",

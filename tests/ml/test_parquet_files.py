@@ -86,4 +86,4 @@ def test_parts_of_a_table() -> None:
     whole.with_columns(pl.col("a").cast(pl.String)).write_parquet("parts/2.parquet")
     done = prepare(None, path="parts")
     assert done.code == 2
-    assert "parts/2.parquet: the column 'a' has the type String, and in 0.parquet Float64" in done.err
+    assert "parts/2.parquet: the column 'a' has the type String, and in parts/0.parquet Float64" in done.err
