@@ -21,6 +21,7 @@ from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, folder_of
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Job
 
+_KEY_BYTES = 32
 _CODE = (".py", ".pyc", ".so", ".html")
 MOST_ENTRIES = 5_000  # in a folder of option files or of code, with its subfolders
 _VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
@@ -33,12 +34,14 @@ def file_of(folder: Path, *command: object) -> Path:
 
 def make_key(folder: Path) -> None:
     """Create the folder's key for digests, since these are computed from data that may include passwords."""
-    if (folder / "key").exists():
-        return
+    if (file := folder / "key").exists():
+        if file.stat().st_size == _KEY_BYTES:
+            return
+        file.unlink()  # damaged; what was cached with it is not found any more
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".key.{os.getpid()}"
     temporary.touch(mode=0o600)
-    temporary.write_bytes(os.urandom(32))
+    temporary.write_bytes(os.urandom(_KEY_BYTES))
     with suppress(FileExistsError):
         os.link(temporary, folder / "key")  # the first process wins
     temporary.unlink()

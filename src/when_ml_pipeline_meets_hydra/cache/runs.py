@@ -76,7 +76,7 @@ def find_cached_run(arguments: Sequence[str]) -> CachedRun | None:
         outcomes = tuple(map(_outcome, prepared.plan.steps, cached["steps"]))
         recorder = Recorder.of_cached_run(original, Redactor())
         _copy_hydra_files(original.folder, recorder.folder)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, BadInput):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, BadInput):
         return None
     return CachedRun(prepared, outcomes, recorder)
 

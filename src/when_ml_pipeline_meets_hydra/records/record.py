@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 from when_ml_pipeline_meets_hydra.binding.call import DATA
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.records import record_files
 from when_ml_pipeline_meets_hydra.records.job_lines import CONFIG, JobLines, encode
+from when_ml_pipeline_meets_hydra.records.record_files import HEAD, JOBS, STEPS
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.home import make_home
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.masking import Redactor
 
+_MOST_NAMED = 10  # runs in a message
 _LIBRARIES = ("hydra-core", "omegaconf", "pydantic", "polars", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
-_HEAD, _JOBS, _STEPS = "run.json", "jobs.jsonl", "steps.jsonl"
 
 
 class RunStatus(StrEnum):
@@ -56,7 +58,7 @@ class Recorder:
         self._folder, self._redactor, self._started = folder, redactor, time.time()
         self._counts: Counter[str] = Counter()
         self._metrics: dict[str, float] = {}
-        self._steps = folder / _STEPS
+        self._steps = folder / STEPS
         self._steps.touch()
         self._head: dict[str, Any] = {
             **head,
@@ -80,7 +82,7 @@ class Recorder:
         folder = _new_folder(home / "runs")
         lines = JobLines(bound.redactor, bound.secret_keys, requested)
         # The head is written last: if it exists, the jobs do as well.
-        durable_files.write_parts(folder / _JOBS, (lines.line(job) for job, _ in bound.calls))
+        durable_files.write_parts(folder / JOBS, (lines.line(job) for job, _ in bound.calls))
         head = {
             "overrides": [lines.override(o) for o in request.overrides],
             "multirun": request.multirun,
@@ -97,8 +99,10 @@ class Recorder:
     @classmethod
     def of_cached_run(cls, before: Record, redactor: Redactor) -> Recorder:
         """Return the recorder of a replayed run, with the overrides, jobs and versions of the cached one."""
+        if (jobs := (before.folder / JOBS).read_bytes()).count(b"\n") != before.head["job_count"]:
+            raise record_files.damaged(before.folder, JOBS)
         folder = _new_folder(before.folder.parent)
-        durable_files.write_parts(folder / _JOBS, [(before.folder / _JOBS).read_bytes()])
+        durable_files.write_parts(folder / JOBS, [jobs])
         return cls(folder, redactor, before.head)
 
     @property
@@ -145,7 +149,7 @@ class Recorder:
         self._write()
 
     def _write(self) -> None:
-        durable_files.write(self._folder / _HEAD, json.dumps(self._head, indent=2, ensure_ascii=False).encode())
+        durable_files.write(self._folder / HEAD, json.dumps(self._head, indent=2, ensure_ascii=False).encode())
 
 
 @dataclass(frozen=True)
@@ -157,12 +161,10 @@ class Record:
     @cached_property
     def head(self) -> dict[str, Any]:
         """The content of ``run.json``. Raises ``BadInput`` if it is damaged."""
-        with suppress(ValueError):
-            content = json.loads((self.folder / _HEAD).read_bytes())
-            if isinstance(content, dict) and {"status", "process"} <= content.keys():
-                return content
-        remedy = f"Remove the folder {self.folder}; stored results are not in it"
-        raise BadInput(Problem(key=str(self.folder / _HEAD), message="this record is damaged", remedy=remedy))
+        head = record_files.read_head(self.folder)
+        if head["status"] not in list(RunStatus):
+            raise record_files.damaged(self.folder, HEAD)
+        return head
 
     @property
     def content(self) -> dict[str, Any]:
@@ -193,24 +195,41 @@ class Record:
 
     @cached_property
     def steps(self) -> list[dict[str, Any]]:
-        """The outcomes of the steps as JSON values, in the order in which they ended."""
-        return [json.loads(line) for line in _whole_lines(self.folder / _STEPS)]
+        """The outcomes of the steps as JSON values, in the order in which they ended. Raises ``BadInput``."""
+        steps = [step for step, _ in record_files.read_lines(self.folder, STEPS)]
+        if len(steps) < sum(self.head.get("counts", {}).values()):
+            raise record_files.damaged(self.folder, STEPS)
+        return steps
 
     def jobs(self) -> Iterator[dict[str, Any]]:
         """Yield the jobs as JSON values, without their configs.
 
         ``overrides``; ``choices`` (group → option); ``combination``, the same number for jobs that differ in their
-        stage only; ``key`` of the job's own step; ``variables``, the environment variables of secrets by key.
+        stage only; ``key`` of the job's own step; ``variables``, the environment variables of secrets by key. Raises
+        ``BadInput`` where they are damaged.
         """
-        for line in _whole_lines(self.folder / _JOBS):
-            yield json.loads(line.partition(CONFIG)[0] + "}")
+        yield from (job for job, _ in self._job_lines())
 
     def configs(self, jobs: Collection[int] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield number and resolved config of each job, or of some ``jobs``; secrets masked."""
-        for line in _whole_lines(self.folder / _JOBS):
-            number = int(line[len('{"number": ') : line.index(",")])
-            if jobs is None or number in jobs:
-                yield number, json.loads(line)["config"]
+        for job, config in self._job_lines():
+            if jobs is None or job["number"] in jobs:
+                yield job["number"], self._config(config)
+
+    def _config(self, text: str) -> dict[str, Any]:
+        with suppress(ValueError, RecursionError):
+            if isinstance(config := json.loads(text), dict):
+                return config
+        raise record_files.damaged(self.folder, JOBS)
+
+    def _job_lines(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """Yield each job with the text of its config."""
+        count = 0
+        for job, line in record_files.read_lines(self.folder, JOBS, CONFIG):
+            count += 1
+            yield job, line[:-1]
+        if count != self.head["job_count"]:
+            raise record_files.damaged(self.folder, JOBS)
 
     def config(self, job: int) -> dict[str, Any]:
         """Return the resolved config of a job, secrets masked. Raises ``KeyError`` if there is no such job."""
@@ -228,7 +247,7 @@ class Record:
 def read_records(home: Path) -> Iterator[Record]:
     """Yield all records, the newest last."""
     for folder in sorted((home / "runs").glob("*")):
-        if (folder / _HEAD).is_file():
+        if (folder / HEAD).is_file():
             yield Record(folder)
 
 
@@ -243,8 +262,12 @@ def find_record(home: Path, name: str) -> Record:
     if len(found) == 1:
         found[0].head  # noqa: B018 - read before anything else of a record that may be damaged
         return found[0]
-    message = f"several runs match: {', '.join(r.id for r in found)}" if found else f"there is no such run in {home}"
-    raise BadInput(Problem(key=name, message=message, remedy=did_you_mean(name, [r.id for r in records[-20:]])))
+    if found:
+        more = f" and {len(found) - _MOST_NAMED} earlier ones" if len(found) > _MOST_NAMED else ""
+        message = f"several runs match: {', '.join(r.id for r in found[-_MOST_NAMED:])}{more}"
+        raise BadInput(Problem(key=name, message=message, remedy="Give more of the id"))
+    remedy = did_you_mean(name, [r.id for r in records[-_MOST_NAMED:]])
+    raise BadInput(Problem(key=name, message=f"there is no such run in {home}", remedy=remedy))
 
 
 def _new_folder(runs: Path) -> Path:
@@ -304,9 +327,3 @@ def data_of(inputs: Mapping[str, Any]) -> dict[str, str]:
 
 def _stage_metrics(stage: str, metrics: Mapping[str, float] | None) -> dict[str, float]:
     return {f"{stage}.{name}": value for name, value in (metrics or {}).items()}
-
-
-def _whole_lines(path: Path) -> Iterator[str]:
-    """Yield the complete lines of a file, without a last one that a killed process left unfinished."""
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-        yield from (line for line in file if line.endswith("\n"))

@@ -31,12 +31,16 @@ def write_verdict(store: Path, judged: Collection[str], by: str, refusal: str | 
 
 
 def refusal_of(store: Path, used: Collection[str]) -> Refusal | None:
-    """Return the newest verdict on artifacts that are used together, if it is a refusal."""
+    """Return the newest verdict on artifacts that are used together, if it is a refusal, or damaged."""
     for key in used:
+        file = store / _FOLDER / key
         try:
-            verdict = json.loads((store / _FOLDER / key).read_bytes())
+            verdict = json.loads(file.read_bytes())
+            by, refusal, judged = str(verdict["by"]), verdict["refusal"], set(verdict["judged"])
         except FileNotFoundError:
             continue
-        if verdict["refusal"] is not None and set(used) <= set(verdict["judged"]):
-            return Refusal(verdict["by"], verdict["refusal"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return Refusal("exptests", f"{file} is damaged, and what it said is unknown")
+        if refusal is not None and set(used) <= judged:
+            return Refusal(by, refusal)
     return None

@@ -69,5 +69,5 @@ def held_keys(root: Path) -> set[str]:
                 file.unlink(missing_ok=True)
         except LockHeld:
             with suppress(FileNotFoundError):  # the run has just ended
-                keys |= set(file.read_text(encoding="utf-8").split())
+                keys |= set(file.read_text(encoding="ascii", errors="replace").split())
     return keys

@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -81,7 +82,8 @@ class Store:
         return tuple(inputs for inputs in found if inputs and {"arguments", "artifacts", "code"} <= inputs.keys())
 
     def _latest(self, file: Path) -> list[str]:
-        return file.read_text().split() if file.is_file() else []
+        keys = file.read_text(encoding="ascii", errors="replace").split() if file.is_file() else []
+        return [key for key in keys if _KEY.fullmatch(key)]
 
     def load(self, key: str, inputs: Mapping[str, Any], kind: type[Artifact]) -> Artifact:
         """Load a stored artifact. Raises ``StoreError`` if it is damaged or was made from other ``inputs``."""
@@ -235,6 +237,7 @@ class Store:
             shutil.rmtree(away, ignore_errors=True)
 
 
+_KEY = re.compile("[0-9a-f]+")
 _HOST = os.uname().nodename
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby, islice
 from typing import Annotated, Any
 
@@ -25,21 +25,25 @@ def list_runs(
     last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many")] = 20, as_json: AsJson = False
 ) -> None:
     """List the runs, the newest last."""
-    records = list(_readable(read_records(home())))[-last:]
+    newest_first = reversed(list(read_records(home())))
+    shown: Callable[[Record], Any] = _content if as_json else _row
+    rows = list(islice(_readable(newest_first, shown), last))[::-1]
     if as_json:
-        print_json([{**r.content, "status": r.status} for r in records])
-        return
-    print_rows(("id", "status", "seconds", "stages", "metrics"), map(_row, records))
+        print_json(rows)
+    else:
+        print_rows(("id", "status", "seconds", "stages", "metrics"), rows)
 
 
-def _readable(records: Iterable[Record]) -> Iterator[Record]:
+def _readable(records: Iterable[Record], shown: Callable[[Record], Any]) -> Iterator[Any]:
     for record in records:
         try:
-            record.head  # noqa: B018 - read once
+            yield shown(record)
         except BadInput as error:
             print(f"Left out: {error}", file=sys.stderr)
-        else:
-            yield record
+
+
+def _content(record: Record) -> dict[str, Any]:
+    return {**record.content, "status": record.status}
 
 
 def show(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +47,7 @@ class OfRun(InStore):
     def _folder(self) -> Path:
         folders = sorted(f for f in (self.home.absolute() / "runs").glob("*") if (f / "run.json").is_file())
         if self.run == "last":
-            found = [f for f in folders if any(step["stage"] == "modeling" for step in _steps(f))][-1:]
+            found = [f for f in reversed(folders) if any(step["stage"] == "modeling" for step in _steps(f))][:1]
         else:
             found = [f for f in folders if f.name == self.run]
             found = found or [f for f in folders if f.name.startswith(self.run) or f.name.endswith(self.run)]
@@ -68,7 +68,16 @@ def _why_not(run: str, trained: Mapping[str, Any], models: Mapping[str, list[int
     return f"run {run} has no model", "Name a run with the stage modeling"
 
 
-def _steps(folder: Path) -> Iterator[dict[str, Any]]:
-    for line in (folder / "steps.jsonl").read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        if line.endswith("\n"):  # a killed run may have left half a line
-            yield json.loads(line)
+def _steps(folder: Path) -> list[dict[str, Any]]:
+    """Return stage, key and jobs of a record's steps. Raises ``BadInput`` if it is damaged."""
+    file = folder / "steps.jsonl"
+    try:
+        ended = json.loads((folder / "run.json").read_bytes()).get("counts", {})  # none in that of a killed run,
+        lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        steps = [json.loads(line) for line in lines]  # which may also have left half a line
+        if len(steps) < sum(ended.values()):
+            raise ValueError
+        return [{name: step[name] for name in ("stage", "key", "jobs")} for step in steps]
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        remedy = f"Remove the folder {folder}, or name another run; stored results are not in it"
+        raise BadInput(Problem(key=str(file), message="this record is damaged", remedy=remedy)) from None

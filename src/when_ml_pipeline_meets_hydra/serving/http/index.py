@@ -20,7 +20,8 @@ from when_ml_pipeline_meets_hydra.serving.http.dependencies import (
     described,
 )
 from when_ml_pipeline_meets_hydra.serving.http.responses import documented
-from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound
+from when_ml_pipeline_meets_hydra.serving.repository.active_version import Damaged
+from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound, Repository
 
 router = APIRouter(prefix="/v2/repository", responses=documented(400))
 
@@ -53,7 +54,7 @@ Change = Annotated[ChangeBody, Depends(body_of(ChangeBody))]
 @router.post("/index", openapi_extra=described(IndexBody))
 def index(body: Index, repository: RepositoryDep) -> JSONResponse:
     """List every version of every model; those that serve are READY."""
-    entries = [entry for model in repository.models() for entry in _entries(repository.status(model))]
+    entries = [entry for model in repository.models() for entry in _entries_of(repository, model)]
     return JSONResponse([entry for entry in entries if entry["state"] == "READY" or not body.ready])
 
 
@@ -75,6 +76,14 @@ def unload(model: Model, _: Change, repository: RepositoryDep, user: Deployer, r
     """Deactivate a model."""
     repository.undeploy(model, user, run)
     return JSONResponse({"name": model})
+
+
+def _entries_of(repository: Repository, model: str) -> Iterator[dict[str, Any]]:
+    try:
+        yield from _entries(repository.status(model))
+    except Damaged as problem:  # the other models are listed
+        for number in repository.numbers(model):
+            yield {"name": model, "version": str(number), "state": "UNAVAILABLE", "reason": problem.message}
 
 
 def _entries(status: Status) -> Iterator[dict[str, Any]]:

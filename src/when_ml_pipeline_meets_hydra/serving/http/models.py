@@ -146,11 +146,11 @@ class LoadedVersions:
         return serving
 
     def _load_serving(self, model: str) -> _TrafficSplit:
-        pointer = self.repository.pointer(model)
-        if pointer and pointer.active is None:
-            self._serving.pop(model, None)
-            raise NotFound("model_name", f"no version of '{model}' is active")
+        pointer = None
         try:
+            pointer = self.repository.pointer(model)
+            if pointer and pointer.active is None:
+                self._serving.pop(model, None)
             active = self._with_counters(model, self.repository.active(model))
         except Refused as problem:
             if model not in self._serving:

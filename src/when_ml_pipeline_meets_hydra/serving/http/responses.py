@@ -21,12 +21,13 @@ from when_ml_pipeline_meets_hydra.serving.engine.encode import BadRow
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import OutOfMemory
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused
 from when_ml_pipeline_meets_hydra.serving.http.requests import BadBody
+from when_ml_pipeline_meets_hydra.serving.repository.active_version import Damaged
 from when_ml_pipeline_meets_hydra.serving.repository.repository import NotFound
 
 log = logging.getLogger(__name__)
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-CODES: dict[type[PipelineError], int] = {NotFound: 404, BundleRefused: 422, BadRow: 422, BadInput: 422}
+CODES: dict[type[PipelineError], int] = {NotFound: 404, BundleRefused: 422, BadRow: 422, BadInput: 422, Damaged: 500}
 DESCRIPTIONS = {
     400: "The body is not JSON, or cannot be split into JSON and binary tensors",
     401: "Missing or wrong id and password",

@@ -92,7 +92,8 @@ class Users:
             # Pydantic's own message would show the hashes.
             first = problem.errors(include_url=False, include_input=False)[0]
             message = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
-            raise BadInput(Problem(key=str(self._file), message=message)) from None
+            remedy = "Restore it, or remove it and add the users again: cluster user add"
+            raise BadInput(Problem(key=str(self._file), message=message, remedy=remedy)) from None
 
     def add(self, name: str, role: Role, password: str, *, replace: bool = False) -> None:
         """Add a user, or replace one.

@@ -6,18 +6,27 @@ atomically, before the line in the history: an event that a killed writer did no
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.errors import Refused
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Action, Canary, Event
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
+log = logging.getLogger(__name__)
+
 POINTER, HISTORY, EVENT = "active.json", "history.jsonl", "event.json"
+
+
+class Damaged(Refused):
+    """The pointer of a model cannot be read, so it is unknown which version is active."""
 
 
 @frozen
@@ -35,11 +44,14 @@ _events = TypeAdapter(Event)
 
 
 def read_pointer(folder: Path) -> Pointer | None:
-    """Return the pointer of the model in ``folder``; None if no version was ever active."""
+    """Return the pointer of the model in ``folder``; None if no version was ever active. Raises ``Damaged``."""
     try:
         return _pointers.validate_json((folder / POINTER).read_bytes())
     except FileNotFoundError:
         return None
+    except (ValidationError, IsADirectoryError):
+        remedy = "Restore it, or remove it and deploy again; the versions beside it stay"
+        raise Damaged("model_name", f"{folder / POINTER} is damaged. {remedy}") from None
 
 
 def write_pointer(folder: Path, pointer: Pointer) -> None:
@@ -82,11 +94,20 @@ def append(folder: Path, event: Event) -> None:
 
 
 def _written(folder: Path) -> tuple[Event, ...]:
-    return tuple(map(_events.validate_json, durable_files.read_lines(folder / HISTORY)))
+    return tuple(_readable(folder / HISTORY, durable_files.read_lines(folder / HISTORY)))
 
 
 def _unwritten(folder: Path, written: tuple[Event, ...]) -> list[Event]:
-    done = [_events.validate_json(path.read_bytes()) for path in folder.glob(f"versions/*/{EVENT}")]
+    done = [event for path in folder.glob(f"versions/*/{EVENT}") for event in _readable(path, [path.read_bytes()])]
     if pointer := read_pointer(folder):
         done.append(pointer.event)
     return sorted(set(done) - set(written), key=lambda event: event.when)
+
+
+def _readable(file: Path, texts: Iterable[bytes]) -> Iterator[Event]:
+    """Yield the events in a file; no version depends on them, so one that is damaged is left out with a warning."""
+    for text in texts:
+        try:
+            yield _events.validate_json(text)
+        except ValidationError:
+            log.warning("%s is damaged: an event in it cannot be read", file)

@@ -1,0 +1,58 @@
+"""Reads the files of a run's record; one that is damaged is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+
+HEAD, JOBS, STEPS = "run.json", "jobs.jsonl", "steps.jsonl"
+# What an object in a file has at least.
+_TYPES: dict[str, dict[str, type | tuple[type, ...]]] = {
+    HEAD: {
+        **{"id": str, "status": str, "folder": str, "started": str, "process": dict, "versions": dict},
+        **{"overrides": list, "multirun": bool, "config_dirs": list, "stages": list, "job_count": int},
+    },
+    JOBS: {"number": int, "stage": str, "combination": int, "overrides": list, "choices": dict},
+    STEPS: {"stage": str, "subcommand": str, "key": str, "jobs": list, "status": str, "seconds": (int, float)},
+}
+
+
+def damaged(folder: Path, name: str) -> BadInput:
+    """Return the error of a damaged file of a record."""
+    remedy = f"Remove the folder {folder}; stored results are not in it"
+    return BadInput(Problem(key=str(folder / name), message="this record is damaged", remedy=remedy))
+
+
+def read_head(folder: Path) -> dict[str, Any]:
+    """Return the content of ``run.json``. Raises ``BadInput`` if it is damaged."""
+    with suppress(OSError, ValueError, RecursionError):
+        if _is_whole(content := json.loads((folder / HEAD).read_bytes()), HEAD):
+            return dict(content)
+    raise damaged(folder, HEAD)
+
+
+def read_lines(folder: Path, name: str, end: str = "\0") -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield each line of a file as an object without what follows ``end``, and the text that does.
+
+    A last line that a killed process left unfinished is left out. Raises ``BadInput`` at a damaged one.
+    """
+    try:
+        with (folder / name).open(encoding="utf-8", errors="replace", newline="\n") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    head, separator, rest = line[:-1].partition(end)
+                    if not _is_whole(content := json.loads(head + "}" if separator else head), name):
+                        raise damaged(folder, name)
+                    yield content, rest
+    except (OSError, ValueError, RecursionError):
+        raise damaged(folder, name) from None
+
+
+def _is_whole(content: Any, name: str) -> bool:
+    types: Mapping[str, type | tuple[type, ...]] = _TYPES[name]
+    return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in types.items())
