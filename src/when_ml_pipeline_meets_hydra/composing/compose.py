@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
@@ -126,7 +127,8 @@ def _sweeper_params(hydra: Mapping[str, Any], problems: list[Problem]) -> list[s
     if wrong := [key for key in params if str(key).lstrip("+~").partition(".")[0] == "packages"]:
         message, remedy = "only the command line allows packages", "Write packages=[…] there"
         problems.append(Problem(key=f"hydra.sweeper.params.{wrong[0]}", message=message, remedy=remedy))
-    return [f"{key}={value}" for key, value in params.items() if key not in wrong]
+    texts = {key: json.dumps(value) if isinstance(value, bool | None) else value for key, value in params.items()}
+    return [f"{key}={value}" for key, value in texts.items() if key not in wrong]
 
 
 def _is_constant(hydra: Mapping[str, Any]) -> bool:
@@ -293,5 +295,11 @@ def _jobs(
 
 def _group_in_error(error: BaseException, groups: Sequence[Override]) -> str:
     text = " ".join(str(e) for e in chain_of(error))
-    named = ((o.key_or_group, (f"{o.key_or_group}/{o.value()}", o.get_key_element().lstrip("+~"))) for o in groups)
+    named = (
+        (
+            o.key_or_group,
+            (f"{o.key_or_group}/{o.value()}", o.get_key_element().lstrip("+~"), str(o.input_line).lstrip("+~")),
+        )
+        for o in groups
+    )
     return next((key for key, names in named if any(f"'{name}'" in text for name in names)), "config")

@@ -79,23 +79,78 @@ def naming_options(override: Override) -> Override:
         numbers = ChoiceSweep(list=names, tags=value.tags, shuffle=value.shuffle)
         return replace(override, _value=numbers, value_type=ValueType.CHOICE_SWEEP)
     if isinstance(value, ChoiceSweep):
-        written = str(override.input_line).partition("=")[2].split(",")
-        is_exact = value.simple_form and len(written) == len(value.list)
-        texts = written if is_exact else map(Override._get_value_element_as_str, value.list)
-        names = [
-            t.strip() if isinstance(v, bool | int | float) else v for v, t in zip(value.list, texts, strict=True)
-        ]
+        texts = _as_written(override, value.list)
+        names = [t if isinstance(v, bool | int | float) else v for v, t in zip(value.list, texts, strict=True)]
         return replace(override, _value=replace(value, list=names))
     return override
 
 
 def elements(override: Override) -> list[Override]:
-    """One override for each value of a sweep, as Hydra would parse it; any other override as it is."""
+    """One override for each value of a sweep, with its text as it was written; any other override as it is."""
     if not override.is_sweep_override():
         return [override]
     key, make = override.get_key_element(), partial(replace, override, value_type=ValueType.ELEMENT)
-    values: Any = override.sweep_iterator()
-    return [make(_value=v, input_line=f"{key}={Override._get_value_element_as_str(v)}") for v in values]
+    values: Any = list(override.sweep_iterator())
+    texts = _as_written(override, values)
+    return [make(_value=v, input_line=f"{key}={text}") for v, text in zip(values, texts, strict=True)]
+
+
+def _as_written(override: Override, values: Sequence[Any]) -> list[str]:
+    """The texts of the values of a sweep: ``1e2``, not ``100.0``, in whatever order they are."""
+    texts = list(map(Override._get_value_element_as_str, values))
+    if not isinstance(override.value(), ChoiceSweep):
+        return texts
+    written = _listed(str(override.input_line).partition("=")[2])
+    if len(written) == len(texts) and all(map(_is_text_of, written, values, texts)):
+        return written
+    for place, (value, text) in enumerate(zip(values, texts, strict=True)):  # sorted, shuffled, or cast
+        exact = text if text in written else None
+        if found := exact or next((piece for piece in written if _is_text_of(piece, value, text)), None):
+            written.remove(found)
+            texts[place] = found
+    return texts
+
+
+def _is_text_of(piece: str, value: Any, text: str) -> bool:
+    """Whether a piece of an override is the text of a value, which Hydra would write as ``text``."""
+    if piece == text:
+        return True
+    try:
+        if isinstance(value, bool):
+            return piece.lower() == text.lower()
+        if isinstance(value, int | float):
+            return str(type(value)(piece)) == text
+        parsed: Any = parse(f"key={piece}")._value
+    except (ValueError, HydraException):
+        return False
+    return type(parsed) is type(value) and parsed == value
+
+
+_CALL = re.compile(r"\s*(?:choice|shuffle|sort|tag)\s*\((.*)\)\s*", re.DOTALL)
+_NAMED = re.compile(r"[a-z]+\s*=")
+_PARTS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\\.|.""", re.DOTALL)
+
+
+def _listed(text: str) -> list[str]:
+    """The pieces of a list of values, also inside of ``choice(…)``, ``tag(…)``, ``sort(…)`` or ``shuffle(…)``."""
+    while call := _CALL.fullmatch(text):
+        pieces = [piece for piece in _pieces(call[1]) if not _NAMED.match(piece)]
+        if not (pieces and _CALL.fullmatch(pieces[-1])):
+            return pieces
+        text = pieces[-1]
+    return _pieces(text)
+
+
+def _pieces(text: str) -> list[str]:
+    """Split a text at the commas that are neither in quotes nor in brackets."""
+    pieces, depth = [""], 0
+    for part in _PARTS.findall(text):
+        depth += (part in "([{") - (part in ")]}")
+        if part == "," and not depth:
+            pieces.append("")
+        else:
+            pieces[-1] += part
+    return [piece.strip() for piece in pieces]
 
 
 def size(override: Override, most: int) -> int:
