@@ -212,12 +212,13 @@ class Claim(NamedTuple):
     """A place for one effect of a sweep, such as a name on a server: each further one would replace the one before.
 
     ``place`` identifies it, ``text`` names it in messages (``the name 'cars' on local``). The best is chosen among the
-    claims with equal ``among``, such as those of one data set.
+    claims with equal ``among``, such as those of one data set; ``remedy`` says how the others get places of their own.
     """
 
     place: str
     text: str
     among: str
+    remedy: str | None = None
 
 
 def claims(rule: Callable[..., Claim]) -> Callable[[F], F]:

@@ -132,6 +132,22 @@ def test_the_best_is_chosen_for_each_data_set_and_place() -> None:
     assert ends(apart) == [("3", "not chosen"), ("3", "not chosen"), ("1", "done"), ("1", "done")]
 
 
+def test_one_name_for_several_data_sets_is_refused_and_their_own_names_are_not() -> None:
+    words = ["c=deployment", "preprocessing/dataset=cars,planes", "modeling/model=linear,random_forest"]
+    words.append("objective.metric=rmse")
+    with pytest.raises(BadInput) as caught:
+        prepare([*words, "model_name=mine"], multirun=True)
+    (problem,) = caught.value.problems
+    assert str(problem).startswith(
+        "objective: the best of each data set would take the name 'mine' on local, each in place of the one before"
+    )
+    assert "Leave model_name out" in str(problem)
+    assert "model_name='…-${dataset.name}'" in str(problem)
+    for name in ((), ("model_name='mine-${dataset.name}'",)):
+        pushes = [s for s in prepare([*words, *name], multirun=True).plan.steps if s.call.stage == "deployment"]
+        assert [str(s.reason) for s in pushes] == ["smallest rmse of 2 combinations"] * 4
+
+
 def test_all_turns_the_choice_off_and_what_claims_nothing_is_never_refused() -> None:
     assert Counter(status for _, status in ends(raced("+value=3,1,2", *NAMED, "objective.then=all"))) == {"done": 3}
     shown = raced("+value=3,1,2", *NAMED, "c/put_sub=show", "objective.metric=error")

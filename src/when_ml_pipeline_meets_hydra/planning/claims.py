@@ -26,20 +26,21 @@ def claim_problems(plan: Plan, objective: Objective) -> Iterator[Problem]:
             places.setdefault(claim.place, []).append((claim, step))
     for claimed in places.values():
         if len(claimed) > 1:
-            text, kinds = claimed[0][0].text, {claim.among for claim, _ in claimed}
-            yield from _problems(text, [step for _, step in claimed], len(kinds), plan, objective)
+            yield from _problems([claim for claim, _ in claimed], [step for _, step in claimed], plan, objective)
 
 
-def _problems(text: str, steps: Sequence[Step], kinds: int, plan: Plan, objective: Objective) -> Iterator[Problem]:
+def _problems(claims: Sequence[Claim], steps: Sequence[Step], plan: Plan, objective: Objective) -> Iterator[Problem]:
+    text = claims[0].text
     jobs = tuple(sorted({number for step in steps for number in step.jobs if plan.requested[number] == step.key}))
     if objective.metric is None:
         message = f"{len(steps)} combinations would take {text}, each in place of the one before"
         metrics = "|".join(_metrics(plan.steps)) or "…"
         remedy = f"Name the metric by which the best is chosen ({METRIC}={metrics}), or {ALL}"
         yield Problem(key=METRIC, message=message, remedy=remedy, jobs=jobs)
-    elif kinds > 1:
+    elif len({claim.among for claim in claims}) > 1:
         message = f"the best of each data set would take {text}, each in place of the one before"
-        remedy = f"Metrics of different data sets cannot be compared: give each its own name, or {ALL}"
+        own = claims[0].remedy or "Give each its own"
+        remedy = f"Metrics of different data sets cannot be compared. {own}; or {ALL}"
         yield Problem(key="objective", message=message, remedy=remedy, jobs=jobs)
     elif any(step.action is not Action.IF_BEST for step in steps):
         stage = objective.metric.rpartition(".")[0]

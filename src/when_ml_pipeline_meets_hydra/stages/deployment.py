@@ -28,6 +28,7 @@ def _name_on(cluster: Cluster, model_name: ModelName, dataset: Any) -> Claim:
         place=f"{model_name} on {type(cluster).__name__} {place}",
         text=f"the name '{model_name}' on {cluster.name}",
         among="\n".join(map(str, data)),
+        remedy="Leave model_name out, then it is that of the data set, or put it in: model_name='…-${dataset.name}'",
     )
 
 
