@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -322,6 +323,22 @@ def test_a_tree_is_masked_by_key_and_where_a_secret_is_taken_over() -> None:
         "secret": "???",
     }
     assert Redactor(["hunter22"]).tree(tree, free=True)["name"] == MASK
+
+
+def test_other_spellings_of_a_secret_are_masked_and_words_are_not() -> None:
+    secret = "Anna/Karenina+1&x"
+    masks = Redactor([secret, "Gradient_Boosting"], words=["gradient_boosting"])
+    url = quote(secret, safe="")
+    for text in (
+        secret.upper(),
+        secret.lower(),
+        secret.encode().hex(),
+        secret.encode().hex().upper(),
+        url,
+        url.lower(),
+    ):
+        assert masks.text(f"<{text}>") == f"<{MASK}>", text
+    assert masks.text("gradient_boosting") == "gradient_boosting"
 
 
 LETTERS = st.text("ab. -_$()[]é0", min_size=1, max_size=12)

@@ -48,17 +48,22 @@ def _fingerprint(secret: str) -> str:
 
 
 def _spellings(value: str) -> set[str]:
-    """Return how programs write a text and its lines: escaped for Python, JSON, HTML, YAML and shells, in URLs."""
+    """Return how programs write a text and its lines: escaped for Python, JSON, HTML, YAML, shells or URLs, in hex."""
     import html
     from urllib.parse import quote, quote_plus
 
     lines = [line.strip() for line in value.splitlines()] if "\n" in value else []
-    found = {value}
+    digits = value.encode("utf-8", "surrogatepass").hex()
+    found = {value, digits, digits.upper()}
     for text in (value, *(line for line in lines if len(line) >= SHORTEST)):
         escaped = _escaped(text)
         found |= escaped.union(*(_escaped(again) for again in escaped if again != text))
         urls = {quote(text), quote(text, safe=""), quote_plus(text)}
-        found |= urls | {re.sub("%[0-9A-F]{2}", lambda m: m[0].lower(), url) for url in urls}
+        found |= (
+            urls
+            | {re.sub("%[0-9A-F]{2}", lambda m: m[0].lower(), url) for url in urls}
+            | {u.lower() for u in urls if "%" in u}
+        )
         found |= {html.escape(text), text.replace("'", "''"), text.replace("'", "'\"'\"'"), text.replace("'", r"'\''")}
     return found
 
@@ -121,7 +126,8 @@ class Redactor:
     ) -> None:
         self._values = sorted({v for v in values if v and v != MASK}, key=len, reverse=True)
         self._derived = frozenset(derived)
-        common = {v for v in self._values if _WORDS.fullmatch(v)} & {*_COMMON, *words}
+        self._words = {*_COMMON, *words}
+        common = {v for v in self._values if _WORDS.fullmatch(v)} & self._words
         self._names = frozenset(names)
         self._searched = [v for v in self._values if len(v) >= SHORTEST and v not in common]
 
@@ -134,6 +140,8 @@ class Redactor:
     def _free(self) -> re.Pattern[str] | None:
         """Matches the secrets in free text, longer ones first."""
         found = {spelling for value in self._searched for spelling in _spellings(value)}
+        cases = {case for value in self._searched for case in (value.lower(), value.upper())}
+        found |= {case for case in cases if case.lower() not in self._words}
         encoded = {pattern for value in self._searched for pattern in _base64_patterns(value)}
         patterns = [*map(re.escape, sorted(found, key=len, reverse=True)), *sorted(encoded, key=len, reverse=True)]
         return re.compile("|".join(patterns)) if patterns else None
