@@ -69,6 +69,7 @@ def test_combinations_of_a_run_in_the_order_of_a_metric() -> None:
     assert [r[1] for r in rows_of(inside("runs", "compare", "last", "--metric", "fit.height", "--minimize").out)] == [
         *("rate", "0.1", "0.2", "0.3")
     ]
+    assert "--minimize: there is no metric to sort by" in inside("runs", "compare", "last", "--minimize").err
 
 
 def test_the_objective_of_the_run_is_the_order_unless_another_is_asked_for() -> None:

@@ -63,6 +63,9 @@ def _sorted(
     """Sort by ``--metric``, otherwise by the objective of the run; returns a note if the run has no such metric."""
     recorded = objective_of(records[0])
     if metric is None:
+        if given and recorded.metric is None:
+            message = "there is no metric to sort by"
+            raise BadInput(Problem(key=f"--{given}", message=message, remedy="Name it: --metric NAME"))
         direction = _direction(recorded.metric or "", records, given) or recorded.direction
         return sort_combinations(comparison, Objective(metric=recorded.metric, direction=direction))
     try:
