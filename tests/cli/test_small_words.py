@@ -14,6 +14,7 @@ import pytest
 
 from conftest import PROGRAM, Cli
 from small_pipeline import DIR, inside, install, small_plan, write
+from when_ml_pipeline_meets_hydra.composing import override_grammar
 from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
 from when_ml_pipeline_meets_hydra.pipeline import prepare, run
@@ -74,6 +75,34 @@ def test_a_range_of_options_and_one_in_a_defaults_list(tmp_path: Path) -> None:
 def test_a_text_that_looks_like_a_number_is_a_text(words: Sequence[str], target: str, name: str) -> None:
     found = dataset(*words)
     assert (found.target, found.name) == (target, name)
+
+
+def test_in_a_sweep_it_is_the_text_that_was_written() -> None:
+    def written(values: str) -> list[str]:
+        calls = prepare(["c=deployment", f"model_name={values}"], multirun=True).bound.calls
+        names = [call.arguments["model_name"] for _, call in calls]
+        assert [job.overrides[-1] for job, _ in calls] == [f"model_name={name}" for name in names]
+        return names
+
+    for values in ("1e2,true", "choice(1e2,true)", "tag(a,choice(1e2,true))"):
+        assert written(values) == ["1e2", "true"], values
+    assert written("2024,1_0,0x1,NaN,null.") == ["2024", "1_0", "0x1", "NaN", "null."]
+    assert written("sort(1e1,2,reverse=true)") == ["1e1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("line", "texts"),
+    [
+        ("k='1,2',[1e2,True],{a: 1e1},null", ["'1,2'", "[1e2,True]", "{a: 1e1}", "null"]),
+        ("k=a b,${oc.env:A,b},x\\,y", ["a b", "${oc.env:A,b}", "x\\,y"]),
+        ("k=int(1.5,2.5)", ["1", "2"]),
+        ("k=sort(1e2,100.0,1)", ["1", "100.0", "1e2"]),
+    ],
+)
+def test_each_value_of_a_sweep_keeps_its_text(line: str, texts: list[str]) -> None:
+    assert [str(o.input_line) for o in override_grammar.elements(override_grammar.parse(line))] == [
+        f"k={text}" for text in texts
+    ]
 
 
 def test_in_a_file_and_by_reference_it_is_the_text_that_was_written(tmp_path: Path) -> None:
@@ -224,6 +253,26 @@ def test_errors_list_the_options_and_the_keys_and_say_who_has_a_key() -> None:
     text = refused("c=modeling", "modeling/model=cnn", "model.hidden_dim=5")
     assert "Did you mean 'model.hidden_dims'? Allowed: model.activation, model.channels," in text
     assert "(modeling/model=cnn); model.hidden_dim is a key of modeling/model=fcn" in text
+    owners = "new_rows.path is a key of prediction/rows=csv and prediction/rows=data_set and prediction/rows=parquet"
+    words = ("c=prediction", "prediction/rows=csv,held_out", "new_rows.path=x.csv", "--multirun")
+    assert f"in job 1\n      {owners}" in inside(*words).err
+    assert "stored_model.run is a key of prediction/model=run" in refused("c=prediction", "stored_model.run=last")
+    assert "Did you mean 'new_rows.path'?" in refused("c=prediction", "prediction/rows=csv", "new_rows.pth=x")
+
+
+def test_what_is_deleted_or_added_by_mistake_is_explained() -> None:
+    text = refused("c=modeling", "~modeling/param")
+    assert "modeling/param: a choice is needed: modeling reads m_param (from the override ~modeling/param)" in text
+    assert "Leave out ~modeling/param: the default is modeling/param=medium" in text
+    assert "modeling/model: Could not delete" in refused("c=modeling", "~modeling/model=linear")
+    text = refused("c=modeling", "hydra.callbacks={mine: {_target_: os.getcwd}}")
+    assert "hydra.callbacks.mine: there is no such key. Add it: +hydra.callbacks.mine={_target_: …}" in text
+    assert "a package that packages=[…] allows" in text
+    text = refused("c=modeling", "objective.metric=zzz")
+    assert "roc_auc. For a metric of your own, add objective.direction" in text
+    marks = ("preprocessing/dataset=csv", "dataset.path=d.csv", "dataset.target=a", "dataset.decimal=,")
+    text = refused("c=preprocessing", *marks, "dataset.thousands=,")
+    assert "(from the override dataset.decimal=, and the override dataset.thousands=,)" in text
 
 
 def test_foo_prints_what_it_receives_whatever_the_cluster_is() -> None:

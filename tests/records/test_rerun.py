@@ -210,6 +210,13 @@ def test_a_secret_of_the_environment_is_read_there_again(own_home: Path) -> None
     assert not [f for f in own_home.rglob("*") if f.is_file() and b"correct horse" in f.read_bytes()]
 
 
+def test_a_run_without_metrics_says_so() -> None:
+    first = small("c=gather")
+    found = inside("runs", "rerun", "last").err
+    assert "metrics are those" not in found
+    assert ("No metric to compare with run" in found) == (not first.metrics), found
+
+
 def test_a_failed_run_goes_on() -> None:
     small("c=fit", "knobs.strict=true")
     assert inside("runs", "rerun", "last").code == ExitCode.STEP_FAILED

@@ -265,6 +265,10 @@ class _Binder:
                         prints[content_of(name)] = arguments[name].fingerprint()
                 elif name not in signature.defaults and self.job.origins.of(name):
                     self._wrong(name, f"a value is needed: {stage} reads it")
+                elif name not in signature.defaults and (deleted := self.job.origins.deletion(name)):
+                    group, default = deleted
+                    remedy = f"Leave out ~{group}" + (f": the default is {group}={default}" if default else "")
+                    self._wrong(group, f"a choice is needed: {stage} reads {name}", remedy)
                 elif name not in signature.defaults:
                     remedy = self.job.origins.header_fix(name) or did_you_mean(name, [*self.job.config, *self.stages])
                     self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)

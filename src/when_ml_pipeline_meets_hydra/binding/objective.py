@@ -38,7 +38,8 @@ def complete(objective: Objective, calls: Sequence[Call]) -> tuple[Objective, li
     if measures and not own and not objective.direction and not problems:
         known = {name for whole in declared for name in (whole, whole.partition(".")[2])}
         own_metric = f"For a metric of your own, add {DIRECTION}=maximize or minimize"
-        remedy = " ".join(filter(None, [did_you_mean(objective.metric, known), own_metric]))
+        near = did_you_mean(objective.metric, known) or ""
+        remedy = f"{near}{'' if near.endswith('?') else '.'} {own_metric}" if near else own_metric
         message = "no step of this run says which way it is better"
         problems.append(Problem(key=METRIC, value=objective.metric, message=message, remedy=remedy))
     return replace(objective, metric=metric, direction=objective.direction or own), problems

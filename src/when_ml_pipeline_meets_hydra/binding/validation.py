@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -98,12 +99,15 @@ def _problems(error: ValidationError, hint: Any, data: Any, key: str, origin: Or
         field = field_schema(hint, loc)
         inner = tuple(secret_keys(hint, key))
         secret = is_secret_name(path) or field.get("format") == "password" or any(_below(s, path) for s in inner)
-        kind, properties = found["type"], field.get("properties", ())
+        kind, message = found["type"], _message(found, field)
+        properties = field.get("properties", ())
+        named = [name for name in properties if kind == "value_error" and re.search(rf"\b{name}\b", message)]
         yield Problem(
             key=path,
             value=None if kind in _UNKNOWN else _shown(found, secret=secret),
-            message=_message(found, field),
-            origin=_origin(found["input"], properties, path, origin, shows_value=kind not in _UNKNOWN),
+            message=message,
+            origin=" and ".join(_named(named if len(named) > 1 else (), path, origin))
+            or _origin(found["input"], properties, path, origin, shows_value=kind not in _UNKNOWN),
             remedy=_remedy(kind, hint, loc, key),
         )
 
@@ -128,6 +132,11 @@ def _origin(value: Any, fields: Iterable[str], key: str, origin: OriginOf, *, sh
     inner = (o for name in fields for o in _overrides(None, f"{key}.{name}", origin))
     found = dict.fromkeys([*_overrides(value, key, origin), *inner])
     return " and ".join(o if shows_value else o.partition("=")[0] for o in found) or origin(key)
+
+
+def _named(fields: Iterable[str], key: str, origin: OriginOf) -> dict[str, None]:
+    """Return the origins of the fields that a message names."""
+    return dict.fromkeys(found for name in fields if (found := origin(f"{key}.{name}")))
 
 
 def _overrides(value: Any, key: str, origin: OriginOf) -> Iterator[str]:

@@ -255,6 +255,12 @@ class Loader:
         primary = self.read(CONFIG_NAME)
         return frozenset(str(getattr(d, "group", "")) for d in (primary.defaults_list if primary else None) or ())
 
+    def default_option(self, group: str) -> str | None:
+        """The option of a group in the primary config's defaults list."""
+        primary = self.read(CONFIG_NAME)
+        defaults: Any = (primary.defaults_list if primary else None) or ()
+        return next((str(d.value) for d in defaults if getattr(d, "group", None) == group), None)
+
     def read(self, config_path: str) -> ConfigResult | None:
         """Read an option file (``modeling/param/small``) as Hydra does; returns a copy that may be modified."""
         return self._repository.load_config(config_path)

@@ -46,6 +46,14 @@ class Origins:
                 return str(node[0].value) if isinstance(node[0].value, str) and not node[0].style else None
         return None
 
+    def deletion(self, key: str) -> tuple[str, str | None] | None:
+        """The group at ``key`` that an override deletes (``~modeling/param``), and its default option."""
+        for line in self._overrides:
+            group = line.removeprefix("~").partition("=")[0]
+            if line.startswith("~") and self._loader.is_group(group) and self._loader.package(group) == key:
+                return group, self._loader.default_option(group)
+        return None
+
     def misplaced(self) -> Iterator[Problem]:
         """The problems of option files without the ``# @package`` header that the other options of their group have."""
         for path, package, file in self._option_files:

@@ -16,6 +16,7 @@ from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 
 MISSING = "???"
+_CALLBACKS = "hydra.callbacks."
 _NO_VARIABLE = re.compile(r".*Environment variable '([^']*)' not found.*")
 # Interpolations whose value can be cached: of other keys, and of resolvers that are constant.
 _REFERENCE = re.compile(r"\$\{\s*(?:\.*([A-Za-z_]\w*)[\w.\[\]]*\s*\}|(?:oc\.env|oc\.create|oc\.decode|stem)\s*:)")
@@ -84,7 +85,7 @@ def _named_keys(key: str, value: Any, node: Any) -> Iterator[str]:
 
 
 def _inner_keys(key: str, value: Any, node: Any) -> Iterator[str]:
-    if isinstance(value, dict) and value and isinstance(node, DictConfig) and _keys(node):
+    if isinstance(value, dict) and value and isinstance(node, DictConfig) and (_keys(node) or f"{key}." == _CALLBACKS):
         for name, inner in value.items():
             yield from _inner_keys(f"{key}.{name}", inner, node._get_node(name, validate_access=False))
     else:
@@ -108,6 +109,8 @@ def _unknown(key: str, cfg: DictConfig) -> Problem | None:
 
 
 def _remedy(wrong: str, known: list[str]) -> str | None:
+    if wrong.startswith(_CALLBACKS):
+        return f"Add it: +{wrong}={{_target_: …}}, with a class of a package that packages=[…] allows"
     shown = [k for k in known if k != "hydra" and not k.endswith("._target_") and not k.endswith("_sub")]
     return did_you_mean(wrong, shown)
 

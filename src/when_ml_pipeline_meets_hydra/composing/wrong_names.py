@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing import override_grammar
@@ -52,8 +53,11 @@ def with_owners(problem: Problem, chosen: Mapping[str, str], loader: Loader) -> 
     top, _, rest = problem.key.partition(".")
     groups = [g for g in chosen if "@" not in g and not g.startswith(("hydra", f"{STAGES}/"))]
     group = next((g for g in groups if rest and loader.package(f"{g}/{chosen[g]}") == top), None)
-    if problem.message != NO_SUCH_KEY or group is None:
+    if problem.message != NO_SUCH_KEY:
         return problem
+    if group is None:
+        owners = _global_owners(problem.key, tuple(groups), loader)
+        return replace(problem, remedy=f"{problem.key} is a key of {' and '.join(owners)}") if owners else problem
     owners = [
         o for o in loader.options(group) if o != chosen[group] and _has(loader.file_content(f"{group}/{o}"), rest)
     ]
@@ -63,6 +67,26 @@ def with_owners(problem: Problem, chosen: Mapping[str, str], loader: Loader) -> 
     others = f"{problem.key} is a key of {' and '.join(f'{group}={o}' for o in owners)}" if owners else None
     text = "; ".join(part for part in (known, others) if part)
     return replace(problem, remedy=" ".join(part for part in (close, text) if part) or None)
+
+
+@lru_cache(maxsize=16)  # the same for each job of a sweep
+def _global_owners(key: str, groups: tuple[str, ...], loader: Loader) -> list[str]:
+    return [f"{g}={o}" for g in groups for o in loader.options(g) if _gives(f"{g}/{o}", key, loader)]
+
+
+def _gives(path: str, key: str, loader: Loader) -> bool:
+    """Whether an option with the package ``_global_``, or one that it includes, has a key."""
+    read = loader.read(path) if loader.package(path) == "_global_" else None
+    if read is None or _has(loader.file_content(path), key):
+        return read is not None
+    included: Any = read.defaults_list or ()
+    return any(
+        _has(loader.file_content(f"{group}/{name}"), key.removeprefix(f"{d.package}."))
+        for d in included
+        if getattr(d, "package", None) and key.startswith(f"{d.package}.")
+        for group in [d.group.removeprefix("/")]
+        for name in ([d.value] if d.value in loader.options(group) else loader.options(group))
+    )
 
 
 def _has(content: Any, key: str) -> bool:

@@ -34,6 +34,9 @@ class Reproduction:
 
     def lines(self) -> Iterator[str]:
         """Yield what a person reads."""
+        if not self.compared:
+            yield f"No metric to compare with run {self.run}"
+            return
         if not self.differing:
             yield f"All {self.compared} metrics are those of run {self.run}"
             return
