@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import sys
 from collections import Counter
@@ -20,6 +21,7 @@ from when_ml_pipeline_meets_hydra.composing.compose import compose
 from when_ml_pipeline_meets_hydra.composing.job import Composed
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.pipeline import prepare, run
+from when_ml_pipeline_meets_hydra.records.record import Record
 from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -60,6 +62,14 @@ def inside(*words: str, env: Mapping[str, str] | None = None) -> Finished:
 def small(*overrides: str, multirun: bool = False, observer: RunObserver | None = None) -> Run:
     """A run of the small pipeline through the API."""
     return run(overrides, multirun=multirun, config_dirs=[CONF], observer=observer)
+
+
+def as_killed(record: Record) -> Path:
+    """Make a record that of a run whose process was killed; returns its ``steps.jsonl``."""
+    head = {k: v for k, v in record.head.items() if k not in ("counts", "metrics")}
+    ended = {"status": "running", "exit_code": None, "seconds": None}
+    (record.folder / "run.json").write_text(json.dumps({**head, **ended}))
+    return record.folder / "steps.jsonl"
 
 
 def small_plan(*overrides: str, multirun: bool = False) -> Prepared:

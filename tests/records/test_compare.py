@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from small_pipeline import CONF, inside, install, small, write
+from small_pipeline import CONF, as_killed, inside, install, small, write
 from when_ml_pipeline_meets_hydra.binding.settings import Objective, hints
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
@@ -134,9 +134,8 @@ def test_a_run_of_one_combination_is_one_row() -> None:
 
 
 def test_what_did_not_run_is_said() -> None:
-    record = small("c=fit", "knobs.rate=0.1,0.2", multirun=True).record
-    steps = record.folder / "steps.jsonl"
-    steps.write_text("".join(steps.read_text().splitlines(keepends=True)[:-1]))  # as a kill leaves it
+    steps = as_killed(small("c=fit", "knobs.rate=0.1,0.2", multirun=True).record)
+    steps.write_text("".join(steps.read_text().splitlines(keepends=True)[:-1]))
     told = json.loads(inside("runs", "compare", "last", "--json").out)
     assert [c["status"] for c in told["combinations"]] == ["done", "not run"]
 

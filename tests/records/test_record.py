@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from conftest import PROGRAM
-from small_pipeline import DIR, inside, install, small, steps_run
+from small_pipeline import DIR, as_killed, inside, install, small, steps_run
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
 from when_ml_pipeline_meets_hydra.records.record import Record, _new_folder, find_record, read_records
@@ -170,9 +170,9 @@ def test_steps_that_ended_outlive_a_kill(own_home: Path) -> None:
     assert len(list(record.jobs())) == 4, "all jobs are noted before anything runs"
 
 
-def test_a_line_that_a_kill_has_cut_is_passed_over(own_home: Path) -> None:
+def test_a_line_that_a_kill_has_cut_is_passed_over() -> None:
     record = small("c=fit").record
-    steps = own_home / "runs" / record.id / "steps.jsonl"
+    steps = as_killed(record)
     whole = steps.read_bytes()
     steps.write_bytes(whole[:-1])
     assert [s["stage"] for s in Record(record.folder).steps] == ["gather"]
