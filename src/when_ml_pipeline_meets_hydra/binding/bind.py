@@ -267,8 +267,8 @@ class _Binder:
                     self._wrong(name, f"a value is needed: {stage} reads it")
                 elif name not in signature.defaults and (deleted := self.job.origins.deletion(name)):
                     group, default = deleted
-                    remedy = f"Leave out ~{group}" + (f": the default is {group}={default}" if default else "")
-                    self._wrong(group, f"a choice is needed: {stage} reads {name}", remedy)
+                    leave_out = f"Leave out ~{group}" + (f": the default is {group}={default}" if default else "")
+                    self._wrong(group, f"a choice is needed: {stage} reads {name}", leave_out)
                 elif name not in signature.defaults:
                     remedy = self.job.origins.header_fix(name) or did_you_mean(name, [*self.job.config, *self.stages])
                     self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)
