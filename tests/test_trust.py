@@ -44,6 +44,44 @@ class Loose:
     def __init__(self, path): called()
     def read(self) -> tuple[int, ...]: return ()
 """
+LIBRARY = """
+class Estimator:
+    def __init__(self, alpha=1.0, deep=None): self.alpha, self.deep = alpha, deep
+class Ridge(Estimator): pass
+class Splitter:
+    def __init__(self, alpha=1.0): from evil import call
+"""
+ASKS = """
+from __future__ import annotations
+from collections.abc import Mapping
+from typing import Annotated
+from library import Estimator
+from pydantic import SecretStr
+from when_ml_pipeline_meets_hydra import Artifact, Chosen, Several, effect, frozen
+
+@frozen
+class Model:
+    estimator: Annotated[Estimator, Chosen()]
+    others: Annotated[Mapping[str, Estimator], Several()]
+
+class Login:
+    def __init__(self, user: str, tries: int, phrase: SecretStr) -> None:
+        self.user, self.tries, self.phrase = user, tries, phrase
+
+@effect
+def learn(maker: Model, login: Login) -> None:
+    found = [f"{type(e).__name__}({e.alpha})" for e in (maker.estimator, *maker.others.values())]
+    print(*found, login.user, login.tries + 1, len(login.phrase.get_secret_value()), login.phrase.get_secret_value())
+"""
+ASKING = {
+    "c/learn.yaml": "# d\nsubcommand: it\n",
+    "c/learn_sub/it.yaml": "# @package learn_sub\n# d\n_target_: asks.learn\n",
+    "learn/maker/wide.yaml": (
+        "# @package _global_\n# d\nmaker: {_target_: asks.Model, others: {b: {_target_: library.Ridge, alpha: 3}}}\n"
+        "login: {_target_: asks.Login, user: bob, tries: 2, phrase: hunter22hunter}\n"
+        "estimator: {_target_: library.Ridge, alpha: 2}\n"
+    ),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +198,32 @@ def test_help_calls_no_code_that_is_not_allowed(of: str, tmp_path: Path) -> None
     assert inside(*DIR, "c=fit", "+experiment=mine", "--config-dir", folder, "--help").code in (0, 2)
 
 
+def test_a_class_of_another_library_is_made_where_an_option_asks_for_a_subclass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain class of a package that is allowed is an option, if it is annotated."""
+    write(tmp_path / "py", {"library.py": LIBRARY, "asks.py": ASKS})
+    folder = write(tmp_path / "conf", ASKING)
+    words = ("c=learn", "+learn/maker=wide", "--config-dir", folder)
+    monkeypatch.setenv(PACKAGES, "asks library")
+    done = inside(*words)
+    assert (done.code, done.out) == (0, "Ridge(2) Ridge(3) bob 3 14 **********\n"), done.err
+    assert "estimator.alpa: there is no such key" in inside(*words, "+estimator.alpa=1").err
+    assert "login.tries=x: expected a whole number" in inside(*words, "login.tries=x").err
+    for wrong_class in ("Splitter", "Nothing"):
+        assert inside(*words, f"estimator._target_=library.{wrong_class}").code == ExitCode.BAD_INPUT
+    refused = inside(*words, "estimator._target_=library.Splitter").err
+    assert "estimator._target_=library.Splitter: Splitter is no Estimator" in refused
+    bare = inside(*words, "login._target_=library.Ridge").err
+    assert "login._target_=library.Ridge: the parameter 'alpha' of its __init__ has no annotation" in bare
+    monkeypatch.setenv(PACKAGES, "asks")
+    assert (
+        "estimator._target_=library.Ridge: only when_ml_pipeline_meets_hydra, asks may be named" in inside(*words).err
+    )
+    forget("asks")
+    forget("library")
+
+
 def test_a_sweep_of_an_option_file_allows_no_package(tmp_path: Path) -> None:
     sweep = GLOBAL + "hydra:\n  sweeper:\n    params: {packages: '[evil]', knobs.rounds: '1,2'}\n"
     folder = write(tmp_path / "conf", {"experiment/mine.yaml": sweep})
@@ -234,6 +298,25 @@ def test_a_file_that_grows_ends_in_a_message(content: str, message: str, tmp_pat
     assert message in "\n".join(wrong("c=fit", "fit/knobs=bomb", dirs=[folder]).values())
     assert inside("--help", "--config-dir", folder).code == 0
     assert time.monotonic() - started < 30
+
+
+RERUN_BOMBS = {name: bomb for name, bomb in BOMBS.items() if name not in ("many short keys", "great depth")}
+
+
+@pytest.mark.parametrize(("content", "message"), RERUN_BOMBS.values(), ids=RERUN_BOMBS)
+def test_a_config_that_is_rerun_has_the_same_limits(content: str, message: str) -> None:
+    if "${" in content:
+        content = "c: {name: fit}\nknobs:\n  " + content.replace("\n", "\n  ")
+    Path("logged.yaml").write_text(content)
+    started = time.monotonic()
+    done = inside("runs", "rerun", "logged.yaml")
+    assert (done.code, message in done.err) == (ExitCode.BAD_INPUT, True), done.err
+    assert time.monotonic() - started < 10
+
+
+def test_what_is_no_file_is_not_rerun() -> None:
+    os.mkfifo("logged.yaml")
+    assert "it is not a regular file" in inside("runs", "rerun", "logged.yaml").err
 
 
 def test_defaults_lists_that_fan_out_end_in_a_message(tmp_path: Path) -> None:

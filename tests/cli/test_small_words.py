@@ -15,7 +15,6 @@ import pytest
 from conftest import PROGRAM, Cli
 from small_pipeline import DIR, inside, install, small_plan, write
 from when_ml_pipeline_meets_hydra.composing import override_grammar
-from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
 from when_ml_pipeline_meets_hydra.pipeline import prepare, run
 
@@ -222,9 +221,10 @@ def test_a_file_of_variables_serves_configs_and_passwords_and_nothing_else(tmp_p
     real = inside(*words, env={"RATE": "0.5"})
     assert "Note" not in real.err, "the real environment wins"
     assert "fit run: stored" in real.err
-    for name in ("WMH_PACKAGES", "PYTHONPATH", "LD_PRELOAD"):
-        dotenv.write_text(f"{name}=/x\n")
-        assert variable(name) == os.environ.get(name)
+    for name in ("WMH_CONFIG_STORE", "PYTHONHOME", "LD_LIBRARY_PATH", "LD_PRELOAD"):
+        dotenv.write_text(f"{name}=0.5\n")
+        read = inside("plan", *DIR, "c=fit", f"knobs.rate=${{oc.env:{name}}}")
+        assert f"knobs.rate: the environment variable {name} is not set" in read.err
     assert "RATE" not in os.environ
     dotenv.write_text("RATE=0.5\nnot a line\n")
     assert ".env: line 2 cannot be read: expected NAME=value" in inside(*words).err

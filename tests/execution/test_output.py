@@ -80,13 +80,12 @@ def tell(vault: Vault, *, out: Path, progress: Progress) -> Told:
         os.write(1, f"descriptor {s}\\n".encode())
         os.write(2, b"in "); os.write(2, s.encode()[:5]); os.write(2, s.encode()[5:] + b"\\n")
         progress(1, 2, s)
-        if s in secrets[:2] + secrets[-1:]:
-            child = "import sys; s = sys.stdin.read(); print('child', s); print('child', s, file=sys.stderr)"
-            subprocess.run([sys.executable, "-c", child], input=s, text=True, check=True, stdout=sys.stdout)
-    subprocess.run("printf 'shell %s\\n' \\"$S\\"", shell=True, env={"S": secrets[0]}, check=True)
+        child = "printf 'child %s\\n' \\"$S\\"; printf 'error of a child %s\\n' \\"$S\\" >&2"
+        subprocess.run(child, shell=True, env={"S": s}, check=True)
+        subprocess.run(["printf", "of a child's stream %s\\n", s], check=True, stdout=sys.stdout, stderr=sys.stderr)
     print("no newline at the end", secrets[0], end="")
-    metrics = {f"acc_{secrets[1]}": 1.0, "plain": 2.0}
-    return Told(path=out, note=f"knows {secrets[0]}", inner=tuple(secrets), metrics=metrics)
+    metrics = {f"acc_{s}": 1.0 for s in secrets} | {"plain": 2.0}
+    return Told(path=out, note=f"knows {secrets} {vault.note}", inner=tuple(secrets), metrics=metrics)
 
 @effect
 def fail(vault: Vault) -> None:
@@ -100,8 +99,10 @@ def fail(vault: Vault) -> None:
     raise error
 
 def name(vault: Vault, *, out: Path) -> Told:
-    """Name a file."""
-    (out / f"of {vault.keys[0].get_secret_value()}.txt").write_text("x")
+    """Name files."""
+    for key in vault.keys:
+        if "/" not in key.get_secret_value():
+            (out / f"of {key.get_secret_value()}.txt").write_text("x")
     return Told(path=out, note="", inner=(), metrics={})
 '''
 
@@ -118,7 +119,8 @@ def leaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
     for number, secret in enumerate(SECRETS):
         monkeypatch.setenv(f"LEAKY_{number}", secret)
         keys.append(f"  - ${{oc.env:LEAKY_{number}}}")
-    vault = "# @package vault\n# d\n_target_: leaky.Vault\nkeys:\n" + "\n".join(keys) + "\nnote: at ${.keys[0]}\n"
+    vault = "# @package vault\n# d\n_target_: leaky.Vault\nkeys:\n" + "\n".join(keys)
+    vault += "\nnote: at " + " and ".join(f"${{.keys[{n}]}}" for n in range(len(SECRETS))) + "\n"
     subs = {
         f"c/leak_sub/{n}.yaml": f"# @package leak_sub\n# d\n_target_: leaky.{n}\n" for n in ("tell", "fail", "name")
     }
@@ -156,7 +158,7 @@ def test_a_step_that_leaks_in_every_way_leaks_nothing(leaky: list[str], tmp_path
     done = cli(*leaky, f"hydra.launcher.n_jobs={n_jobs}", "+extra.x=1,2", "--multirun")
     assert done.code == 0, done.err
     assert traces(tmp_path, done.out, done.err) == []
-    for text in ("bytes", "logged", "descriptor", "in", "child", "shell", "line", "no newline at the end"):
+    for text in ("bytes", "logged", "descriptor", "in", "child", "error of a child", "line", "no newline at the end"):
         assert f"{text} {MASK}" in done.out, text
     assert f"acc_{MASK}=1" in done.err
     again = cli(*leaky, "--json")
@@ -172,21 +174,22 @@ def test_an_error_and_its_causes_leak_nothing(leaky: list[str], tmp_path: Path, 
     assert traces(tmp_path, done.out, done.err) == []
 
 
-def test_a_file_is_not_named_after_a_secret(leaky: list[str], tmp_path: Path) -> None:
-    done = inside(*leaky, "c/leak_sub=name")
+@pytest.mark.parametrize("n_jobs", [1, 2], ids=["in process", "in a worker"])
+def test_a_file_is_not_named_after_a_secret(leaky: list[str], tmp_path: Path, n_jobs: int) -> None:
+    done = inside(*leaky, "c/leak_sub=name", f"hydra.launcher.n_jobs={n_jobs}")
     assert done.code == ExitCode.STEP_FAILED
-    assert f"the name of a file that it wrote contains a secret: of {MASK}.txt. Give it another name" in done.err
+    assert f"of a file that it wrote contains a secret: of {MASK}.txt. Give it another name" in done.err
     assert traces(tmp_path, done.out, done.err) == []
 
 
 @pytest.mark.parametrize("what", ["job", "hydra", "all"])
 def test_configs_are_shown_without_them(leaky: list[str], tmp_path: Path, what: str) -> None:
-    plain = [s for s in SECRETS if s.isascii() and "\n" not in s]
-    quoted = [f"++cluster.of_{n}.pw={json.dumps(s, ensure_ascii=False)}" for n, s in enumerate(plain)]
+    """From the command line, quoted, beside those of the environment."""
+    lines = [f'++globals.p{n}.pw="{s}"'.replace('"both"', '\\"both\\"') for n, s in enumerate(SECRETS)]
     for words in ([], ["--resolve"] if what == "job" else []):
-        done = inside(*leaky, *quoted, "--cfg", what, *words)
-        assert (done.code, traces(tmp_path, done.out, done.err)) == (0, [])
-        assert done.out.count(MASK) >= (what != "hydra") * len(quoted)
+        done = inside(*leaky, *lines, "--cfg", what, *words)
+        assert (done.code, traces(tmp_path, done.out, done.err)) == (0, []), done.err
+    assert done.out.count(MASK) >= len(SECRETS)
 
 
 def test_show_secrets_shows_what_a_descriptor_receives_on_the_terminal_only(leaky: list[str], tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from when_ml_pipeline_meets_hydra.ml.preparation.param import Imputation, Prepar
 from when_ml_pipeline_meets_hydra.ml.preparation.quantiles import quantiles
 from when_ml_pipeline_meets_hydra.ml.preparation.split import Split, split
 from when_ml_pipeline_meets_hydra.ml.preparation.write import compare
+from when_ml_pipeline_meets_hydra.pipeline import run
 from when_ml_pipeline_meets_hydra.stages.preprocessing import prepare
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -442,3 +443,22 @@ def test_a_timestamp_has_the_day_of_its_time_zone(tmp_path: Path) -> None:
     days = InMemory(zoned).rows()
     listed = replace(days, columns=(Column(name="when", dtype=DType.DATE),))
     assert table(listed).frame.collect()["c0"].to_list() == [at.date() for at in local]
+
+
+def test_the_passes_over_the_data_do_not_grow_with_the_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    collect = pl.LazyFrame.collect
+
+    def counted(frame: pl.LazyFrame, *args: Any, **named: Any) -> Any:
+        passes[-1] += 1
+        return collect(frame, *args, **named)
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", counted)
+    for columns in (3, 60):
+        names = [f"t{n}" for n in range(columns)]
+        rows = "".join(f"{','.join(f'v{(k + n) % 4}' for n in range(columns))},{k % 9}\n" for k in range(60))
+        Path(f"{columns}.csv").write_text(f"{','.join(names)},y\n{rows}")
+        passes.append(0)
+        words = ("preprocessing/dataset=csv", f"dataset.path={columns}.csv", "dataset.target=y")
+        assert run(["c=preprocessing", *words]).exit_code == 0
+    assert passes[0] == passes[1] > 0

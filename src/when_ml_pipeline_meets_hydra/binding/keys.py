@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, get_args, get_type_hints
 
-from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from when_ml_pipeline_meets_hydra.contracts import Chosen, Several, Unkeyed
 from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
@@ -41,6 +43,9 @@ def keyed(value: Any, key: str = "", mark: Callable[[str, Any], Any] = _as_it_is
         return value.value
     if value is None or isinstance(value, str | int | float | bool):
         return mark(key, value)
+    if not isinstance(value, PurePath) and hasattr(value, "__dict__") and not callable(value):  # of a plain class
+        cls = type(value)
+        return {"type": f"{cls.__module__}.{cls.__qualname__}", **keyed(vars(value), key, mark)}
     return mark(key, str(value) if isinstance(value, PurePath) else repr(value))
 
 
@@ -60,9 +65,33 @@ def has_fields(hint: Any) -> bool:
 def option_hints(hint: Any) -> Mapping[str, Any]:
     """Return the annotations of an option class's fields; none if it is no option or they cannot be resolved."""
     try:
-        return field_hints(hint) if has_fields(hint) else {}
+        return field_hints(hint) if has_fields(hint) else plain_hints(hint) if is_plain_class(hint) else {}
     except NameError:
         return {}
+
+
+def is_plain_class(hint: Any) -> bool:
+    """Return whether an annotation is a class with an ``__init__`` of its own, which pydantic knows nothing of."""
+    return isinstance(hint, type) and _is_plain(hint)
+
+
+@lru_cache(maxsize=1024)
+def _is_plain(cls: Any) -> bool:
+    is_other = inspect.isabstract(cls) or has_fields(cls) or getattr(cls, "_is_protocol", False)
+    if is_other or not inspect.isfunction(cls.__init__):
+        return False
+    try:
+        return not TypeAdapter(cls)
+    except PydanticSchemaGenerationError:
+        return True
+    except (PydanticUserError, NameError):
+        return False
+
+
+@lru_cache(maxsize=1024)
+def plain_hints(cls: Any) -> dict[str, Any]:
+    """Return the annotations of the parameters of a plain class."""
+    return {name: hint for name, hint in get_type_hints(cls.__init__, include_extras=True).items() if name != "return"}
 
 
 def implements(value: Any, protocol: type) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, several_fields
 from when_ml_pipeline_meets_hydra.binding.reading import read_again
-from when_ml_pipeline_meets_hydra.binding.targets import is_kind, locate_class
+from when_ml_pipeline_meets_hydra.binding.targets import OWN, is_kind, locate_class
 from when_ml_pipeline_meets_hydra.binding.validation import validate
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
@@ -20,17 +21,21 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
 
-def value_of(name: str, hint: Any, job: Job, allowed: Iterable[str]) -> Any:
-    """Return the config key ``name`` of a job as an instance of ``hint``. Raises ``BadInput``."""
-    return _value(name, job.config[name], hint, job, allowed)
+def value_of(name: str, hint: Any, job: Job, allowed: Iterable[str], owner: type | None = None) -> Any:
+    """Return the config key ``name`` of a job as an instance of ``hint``, for a field of ``owner``.
+
+    Raises ``BadInput``.
+    """
+    return _value(name, job.config[name], hint, job, allowed, owner)
 
 
-def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str]) -> Any:
+def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str], owner: type | None = None) -> Any:
     problems = faults_of(name, job)
     faulty = {p.key for p in problems}
     wanted = hint
     if isinstance(data, dict) and "_target_" in data:
-        wanted = locate_class(data["_target_"], allowed, key=name, origin=job.origins.of)
+        base = hint if owner and _is_of_another_package(hint, owner) else None
+        wanted = locate_class(data["_target_"], allowed, key=name, origin=job.origins.of, base=base)
         if not is_kind(wanted, hint):
             message = f"{wanted.__name__} is no {getattr(hint, '__name__', hint)}"
             raise BadInput(Problem(key=f"{name}._target_", message=message, origin=job.origins.of(name)))
@@ -40,7 +45,7 @@ def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str]) ->
     faulty |= {f"{name}.{field}" for field in chosen_fields(wanted).keys() - chosen.keys()}
     if isinstance(data, dict) and (fields := several_fields(wanted)):
         for field, inner in fields.items():
-            chosen[field] = _members(f"{name}.{field}", data.get(field), inner, job, allowed, problems)
+            chosen[field] = _members(f"{name}.{field}", data.get(field), inner, job, allowed, problems, wanted)
         data = {k: v for k, v in data.items() if k not in fields}
     try:
         value = validate(
@@ -57,6 +62,13 @@ def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str]) ->
     if problems:
         raise BadInput(*problems)
     return value
+
+
+def _is_of_another_package(hint: Any, owner: type) -> bool:
+    """Return whether the annotation of a field is a class (no Protocol) of another package than the field's owner."""
+    is_class = inspect.isclass(hint) and not getattr(hint, "_is_protocol", False)
+    own, other = (getattr(cls, "__module__", "").partition(".")[0] for cls in (owner, hint))
+    return is_class and other not in (own, OWN, "builtins")
 
 
 def unused_choices(composed: Composed, received: Collection[str]) -> Iterator[Problem]:
@@ -96,7 +108,7 @@ def _chosen(hint: Any, job: Job, allowed: Iterable[str]) -> tuple[dict[str, Any]
             problems.append(Problem(key=name, message=message, origin=job.origins.of(name)))
             continue
         try:
-            chosen[name] = value_of(name, inner, job, allowed)
+            chosen[name] = value_of(name, inner, job, allowed, hint)
         except BadInput as error:
             problems += error.problems
     return chosen, problems
@@ -116,14 +128,14 @@ def qualified_field(name: str, own: Collection[str], problem: Problem, job: Job)
 
 
 def _members(
-    key: str, data: Any, hint: Any, job: Job, allowed: Iterable[str], problems: list[Problem]
+    key: str, data: Any, hint: Any, job: Job, allowed: Iterable[str], problems: list[Problem], owner: type
 ) -> dict[str, Any]:
     """Return the named options of a field marked ``Several``; errors are appended to ``problems``."""
     found: dict[str, Any] = {}
     for name, part in data.items() if isinstance(data, dict) else ():
         try:
             if part is not None:
-                found[name] = _value(f"{key}.{name}", part, hint, job, allowed)
+                found[name] = _value(f"{key}.{name}", part, hint, job, allowed, owner)
         except BadInput as error:
             problems += error.problems
     if data is not None and not isinstance(data, dict):

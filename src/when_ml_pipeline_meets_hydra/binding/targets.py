@@ -60,9 +60,12 @@ def locate_function(
     return found
 
 
-def locate_class(target: Any, allowed: Iterable[str], *, key: str, origin: Callable[[str], str | None]) -> type:
+def locate_class(
+    target: Any, allowed: Iterable[str], *, key: str, origin: Callable[[str], str | None], base: Any = None
+) -> type:
     """Return the class of an option that ``target`` names.
 
+    ``base`` is a class of another library that an option asks for: its subclasses need no annotations.
     Raises ``BadInput`` if it is outside the allowed packages, cannot be imported, or cannot be an option.
     """
     name = _Name(target, tuple(allowed), key, origin)
@@ -75,7 +78,9 @@ def locate_class(target: Any, allowed: Iterable[str], *, key: str, origin: Calla
         raise name.wrong(f"neither a class nor a function of {', '.join(name.allowed)}")
     if inside(found.__module__, [OWN]) and not _is_own_option(found):
         raise name.wrong(_NO_OPTION)
-    if parameter := _not_annotated(found):
+    if base is not None and not issubclass(found, base):
+        raise name.wrong(f"{found.__name__} is no {base.__name__}")
+    if base is None and (parameter := _not_annotated(found)):
         raise name.wrong(f"the parameter '{parameter}' of its __init__ has no annotation", "Make it a @frozen class")
     return found
 

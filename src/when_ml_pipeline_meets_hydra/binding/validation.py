@@ -13,7 +13,7 @@ from typing import Any, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from when_ml_pipeline_meets_hydra.binding.keys import has_fields, is_secret, option_hints
+from when_ml_pipeline_meets_hydra.binding.keys import has_fields, is_plain_class, is_secret, option_hints, plain_hints
 from when_ml_pipeline_meets_hydra.binding.local_paths import local_paths
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.masking import MASK, is_secret_name
@@ -24,8 +24,19 @@ Reread = Callable[[str, Any, str], Any]
 
 @lru_cache(maxsize=1024)
 def adapter(hint: Any) -> TypeAdapter[Any]:
-    """Return pydantic's validator for an annotation."""
-    return TypeAdapter(hint)
+    """Return pydantic's validator for an annotation; that of a plain class creates an instance of it."""
+    return TypeAdapter(_constructor(hint)) if is_plain_class(hint) else TypeAdapter(hint)
+
+
+def _constructor(cls: type) -> Any:
+    """Return a function with the parameters of a class, which pydantic checks."""
+
+    def create(*args: Any, **named: Any) -> Any:
+        return cls(*args, **named)
+
+    create.__signature__ = inspect.signature(cls)  # type: ignore[attr-defined]
+    create.__annotations__ = plain_hints(cls)
+    return create
 
 
 def validate(

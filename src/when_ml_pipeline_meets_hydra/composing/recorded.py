@@ -16,7 +16,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from when_ml_pipeline_meets_hydra.composing import resolvers
+from when_ml_pipeline_meets_hydra.composing import interpolations, limits, resolvers
 from when_ml_pipeline_meets_hydra.composing.compose import compose_with_problems
 from when_ml_pipeline_meets_hydra.composing.config_loader import CompositionError, Loader
 from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
@@ -87,16 +87,24 @@ def read_logged(file: Path) -> RecordedJob:
     Interpolations are resolved. Raises ``BadInput`` if the file is none, such as the ``multirun.yaml`` of a sweep.
     """
     try:
+        limits.check_file(file)
         content = OmegaConf.load(file)
     except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
         raise BadInput(broken_file(str(file), file, error)) from error
+    except RecursionError as error:
+        raise BadInput(broken_file(str(file), file, ValueError("it is nested too deeply"))) from error
     if not isinstance(content, DictConfig) or not isinstance(OmegaConf.select(content, f"{STAGES}.name"), str):
         raise BadInput(_no_job(file, "is not the config of a job: it has no c.name"))
     if str(OmegaConf.select(content, "hydra.mode")).endswith("MULTIRUN") and _has_no_number(content):
         raise BadInput(_no_job(file, "is the config that the jobs of a sweep share, not that of one job"))
     resolvers.register()
+    interpolations.install()
     faults: dict[str, str] = {}
-    config = {str(top): plain(content, top, str(top), faults) for top in content if top != "hydra"}
+    config = {}
+    for top in map(str, content):
+        if top != "hydra":
+            with interpolations.limited_interpolations(top):
+                config[top] = plain(content, top, top, faults)
     return RecordedJob(number=0, stage=config[STAGES]["name"], config=config)
 
 
