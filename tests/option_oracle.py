@@ -41,7 +41,7 @@ BY_FUNCTION: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "inside": (("model.onnx", "a/b.json"), ("", "/etc/passwd", "../x", "a/../../x")),
     "model_name": (("cars", "A-1_b.c", "9"), ("", "a b", "é", ".a", "a/b", "a" * 101)),
     # Whether there is such a file, types do not say.
-    "named": ((), ("", "s3://bucket/rows.csv", "file:/rows.csv", "~no-such-user-here/x")),
+    "as_local_path": ((), ("", "s3://bucket/rows.csv", "file:/rows.csv", "~no-such-user-here/x")),
 }
 # What the validators of whole classes say: the class's name → whether its values, as a config has them, may be.
 RULES: Mapping[str, Callable[[Mapping[str, Any]], bool | None]] = {

@@ -214,7 +214,7 @@ def _concerns(problem: Problem, key: str) -> bool:
 def _lacks(problem: Problem, *, needs_origin: bool) -> Iterator[str]:
     """What a person would miss in a problem."""
     text = str(problem)
-    if needs_origin and problem.key != STAGES and not (problem.origin or "").startswith("the override"):
+    if needs_origin and problem.key != STAGES and "the override" not in (problem.origin or ""):
         yield "no origin"
     if len(problem.message) < 5 or "\n" in problem.message or "Traceback" in text or "pydantic" in text:
         yield "no message"

@@ -118,8 +118,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("log") / "log"
-    with running(models, log, "--load-timeout", "3", "--memory-limit", "500") as started:
+    with running(models, log, "--load-timeout", "5", "--memory-limit", "500") as started:
+        wait_until_ready(started)
         yield started
+
+
+def wait_until_ready(server: Server) -> None:
+    """All models are loaded: on a busy machine that takes longer than a request waits."""
+    wait_until(lambda: server.call("GET", "/v2/health/ready", auth=None)[0] == 200, 60)
 
 
 def right_price(_: int, row: int) -> float:
@@ -215,6 +221,7 @@ def test_the_end_of_a_server(models: Path, tmp_path: Path) -> None:
 def end_with_open_requests(models: Path, log: Path, at_most: float, rows: list[dict[str, Any]]) -> None:
     """End a server while requests are not complete, and a prediction of ``rows`` runs, in ``at_most`` seconds."""
     with running(models, log, "--workers", "2", "--memory-limit", "500") as server:
+        wait_until_ready(server)
         assert server.call("POST", "/v2/models/stuck/predict", {"rows": ROWS})[0] == 200
         open_ones = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
         open_ones[0].sendall(b"GET /v2/health/live HT")
@@ -304,8 +311,8 @@ def test_uploads_that_hang_or_take_all_memory(server: Server, models: Path, tmp_
             assert server.call("POST", "/v2/repository/models/stuck/rollback")[0] == 200
             assert not any(upload.done() for upload in uploads)
             for upload in uploads:
-                status, answer = upload.result(30)
-                assert (status, "takes longer than 3 s" in answer["error"]) == (422, True), answer
+                status, answer = upload.result(60)
+                assert (status, "takes longer than 5 s" in answer["error"]) == (422, True), answer
         greedy = with_seats(tmp_path / "greedy", models / "greedy/versions/2", 1e9)
         status, answer = server.upload("new", greedy)
         assert (status, "more memory for this request than it may use" in answer["error"]) == (422, True), answer

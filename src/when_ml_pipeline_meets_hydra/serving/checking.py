@@ -66,13 +66,14 @@ def _run(function: str, folder: Path, seconds: float, memory: int) -> None:
 def main() -> None:
     """Load or check the bundle named on the command line; the last line of the output is JSON."""
     function, folder, seconds, memory = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-    signal.setitimer(signal.ITIMER_REAL, seconds)  # the operating system ends the process, whatever it is doing
     os.nice(10)
     most = PROGRAM_MEMORY + memory + MODEL_MEMORY * (folder / MODEL).stat().st_size
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from when_ml_pipeline_meets_hydra.serving.engine import scorer
 
+    # From here on the operating system ends the process, whatever it is doing; on a busy machine, to start takes seconds.
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     problem = ""
     try:
         scorer.limit_memory(memory)
