@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -171,7 +172,9 @@ def test_a_shipped_file_has_no_place_of_this_machine_in_its_config() -> None:
 @pytest.mark.parametrize("kind", [CsvFile, ParquetFile])
 def test_a_missing_file_and_a_directory(kind: Any) -> None:
     written(good(), "cars.data")
+    os.mkfifo("pipe")
     for path, message, remedy in (
+        ("pipe", "this is a pipe or a device", None),
         ("card.data", "no such file", "Did you mean 'cars.data'?"),
         ("nowhere/x.csv", "no such file", "no directory nowhere either"),
         (".", "a directory", None),

@@ -16,6 +16,7 @@ def digest(*files: Path) -> str:
 
 
 def _digest(file: Path) -> str:
+    check_readable(file)
     try:
         return sha256(file)
     except OSError as error:
@@ -42,6 +43,9 @@ def _neighbours(file: Path) -> str | None:
 def check_readable(file: Path) -> None:
     """Raise ``BadInput`` unless ``file`` can be opened: a lazy reader would fail late, with a message of its own."""
     try:
+        if file.exists() and not file.is_file() and not file.is_dir():
+            message = "this is a pipe or a device; a file is needed, since it is read several times"
+            raise BadInput(Problem(key="path", value=str(file), message=message))
         file.open("rb").close()
     except OSError as error:
         raise BadInput(unreadable(file, error)) from None
