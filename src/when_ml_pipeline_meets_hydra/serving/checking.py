@@ -72,7 +72,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from when_ml_pipeline_meets_hydra.serving.engine import scorer
 
-    # From here on the operating system ends the process, whatever it is doing; on a busy machine, to start takes seconds.
+    # From here on the operating system ends the process, whatever it is doing. To start may take seconds.
     signal.setitimer(signal.ITIMER_REAL, seconds)
     problem = ""
     try:
