@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.contracts import Several as Several
     from when_ml_pipeline_meets_hydra.contracts import Unkeyed as Unkeyed
     from when_ml_pipeline_meets_hydra.contracts import agreed as agreed
+    from when_ml_pipeline_meets_hydra.contracts import agreed_with_data as agreed_with_data
     from when_ml_pipeline_meets_hydra.contracts import claims as claims
     from when_ml_pipeline_meets_hydra.contracts import effect as effect
     from when_ml_pipeline_meets_hydra.contracts import frozen as frozen
@@ -88,7 +89,7 @@ _EXPORTS = {
     "analyses.interface": ("Analysis", "Case", "Finding", "Picture", "Table"),
     "contracts": (
         *("Artifact", "Checked", "Chosen", "Claim", "Fingerprinted", "FromFiles", "NamedPath", "Progress", "Several"),
-        *("Unkeyed", "agreed", "claims", "effect", "frozen"),
+        *("Unkeyed", "agreed", "agreed_with_data", "claims", "effect", "frozen"),
     ),
     "deploy.clusters.interface": ("Cluster",),
     "deploy.gates.interface": ("Candidate", "Gate", "GateResult"),

@@ -198,7 +198,7 @@ def agreed(rule: Callable[..., Iterable[Problem]]) -> Callable[[F], F]:
     return mark
 
 
-def checked(rule: Callable[..., Iterable[Problem]]) -> Callable[[F], F]:
+def agreed_with_data(rule: Callable[..., Iterable[Problem]]) -> Callable[[F], F]:
     """Attach a rule like that of ``agreed``, which may read data: it runs only if the subcommand will be computed."""
 
     def mark(function: F) -> F:

@@ -189,7 +189,7 @@ def test_a_reader_that_goes_away_stops_nothing(own_home: Path) -> None:
     assert "Traceback" not in process.stderr.read()
 
 
-@pytest.mark.parametrize("words", ["--help", "plan c=modeling", "c=modeling --cfg job", "runs list", "store list"])
+@pytest.mark.parametrize("words", ["c=modeling --help", "plan c=modeling", "c=modeling --cfg job", "runs list"])
 def test_a_reader_that_reads_nothing_is_no_error(words: str) -> None:
     command = f"{PROGRAM} {words} | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)

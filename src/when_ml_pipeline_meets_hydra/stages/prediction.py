@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.contracts import Progress, checked
+from when_ml_pipeline_meets_hydra.contracts import Progress, agreed_with_data
 from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import StoredModel
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
@@ -44,7 +44,7 @@ def _fit_stored(stored_model: StoredModel, rows: Any) -> Iterable[Problem]:
     return rows.misfits(prepared)
 
 
-@checked(_fit_dataset)
+@agreed_with_data(_fit_dataset)
 def predict(
     preprocessing: PreparedData, modeling: TrainedModel, rows: PredictionRows, *, out: Path, progress: Progress
 ) -> Predicted:
@@ -57,7 +57,7 @@ def predict(
     return _predict(preprocessing, modeling, rows, out, progress)
 
 
-@checked(_fit_stored)
+@agreed_with_data(_fit_stored)
 def predict_stored(stored_model: StoredModel, rows: PredictionRows, *, out: Path, progress: Progress) -> Predicted:
     """Predict rows with a model that was trained before; its training data are not needed.
 

@@ -33,6 +33,10 @@ class _Console(Console):
         width = found.width if "COLUMNS" in os.environ else columns
         return ConsoleDimensions(max(width, _NARROWEST), lines or found.height)
 
+    def on_broken_pipe(self) -> None:
+        """Leave it to the program, which ends with 0; Rich would exit with 1."""
+        raise
+
 
 def console(*, stderr: bool = False, soft_wrap: bool = False, file: TextIO | None = None) -> Console:
     """Return a console as wide as the window; in a pipe nothing is cut or wrapped, unless $COLUMNS sets a width.
