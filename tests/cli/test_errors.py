@@ -182,6 +182,27 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "hydra's own": (["c=fit", "hydra.run.dri=x"], ["hydra.run.dri: there is no such key. Did you mean"]),
     "hydra's own groups": (["c=fit", "hydra/sweeper=basic"], ["hydra/sweeper: sweeps are planned as a whole"]),
     "bad grammar": (["c=fit", "knobs.rate={"], ["knobs.rate: this does not follow Hydra's grammar. Quote values"]),
+    "a letter that needs quotes": (["c=fit", "knobs.rate=ä"], ["also letters such as ä: 'knobs.rate=\"…\"'"]),
+    "an option without its group": (
+        ["c=fit", "knobs=gentle"],
+        ["knobs=gentle: holds the keys of an option, which is chosen by its group. Write fit/knobs=gentle"],
+    ),
+    "what is no option, without its group": (
+        ["c=fit", "knobs=gentel"],
+        ["knobs: holds the keys of an option, which is chosen by its group. Write fit/knobs=…. Did you mean 'gentle'?"],
+    ),
+    "a file in place of an option": (
+        ["c=modeling", "preprocessing/dataset=my/own.csv"],
+        ["there is no such option", "For a file write preprocessing/dataset=csv dataset.path=my/own.csv"],
+    ),
+    "a file that is not shipped": (
+        ["c=preprocessing", "dataset.path=own.csv"],
+        ["dataset.path=own.csv: no such file is shipped", "For a file of your own add preprocessing/dataset=csv"],
+    ),
+    "a name of a model with an umlaut": (
+        ["c=deployment", "model_name='Umsätze 2025'"],
+        ["model_name=Umsätze 2025: only ASCII letters", "'Umsatze-2025' for example"],
+    ),
     "no key": (["c=fit", "=3"], ["this does not follow Hydra's grammar"]),
     "no value": (["c=fit", "rate"], ["rate: neither a command nor key=value. See --help"]),
     "something that is there already": (["c=fit", "+knobs.rate=0.1"], ["knobs.rate: Could not append to config"]),

@@ -258,7 +258,7 @@ WRONG: dict[str, tuple[dict[str, list[Any]], Any, list[str]]] = {
     "one class": (good(y=["a"]), [], ["dataset.target=y: it has the same value in every row"]),
     "all-null target": (good(y=[""]), [], ["dataset.target=y: the column to predict has no value at all"]),
     "too few rows": ({"x": [1, 2, 3], "y": [1.5, 2.5, 3]}, [], ["only 3 rows have a value of it; at least 10"]),
-    "rare class": (good(y=["a"] * 58 + ["b", "c"]), [], ["two rows or more", "'b', 'c' has only one"]),
+    "rare class": (good(y=["a"] * 58 + ["b", "c"]), [], ["two rows or more", "'b', 'c' have only one"]),
     "too many classes": (good(y=list(range(1500))), ["dataset.task=classification"], ["1,500 different values"]),
     "infinite": (good(size=[1.5] * 59 + ["-inf"]), [], ["row 60 of the column 'size' is infinite"]),
     "a value far from all others": (

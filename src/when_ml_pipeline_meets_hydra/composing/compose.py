@@ -25,7 +25,7 @@ from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.sweep import SweepComposer
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, folder_of
 from when_ml_pipeline_meets_hydra.composing.values import chain_of, first_line
-from when_ml_pipeline_meets_hydra.composing.wrong_names import with_owners, wrong_options
+from when_ml_pipeline_meets_hydra.composing.wrong_names import option_without_group, with_owners, wrong_options
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
 from when_ml_pipeline_meets_hydra.masking import Redactor
 
@@ -169,15 +169,17 @@ def _parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) ->
                 Problem(
                     key=key.lstrip("+~") or key,
                     message="this does not follow Hydra's grammar" if equals else "neither a command nor key=value",
-                    remedy=_how_to_write(value) if equals else "See --help",
+                    remedy=_how_to_write(key, value) if equals else "See --help",
                 )
             )
 
 
-def _how_to_write(value: str) -> str:
+def _how_to_write(key: str, value: str) -> str:
     """The remedy for a value that does not follow the grammar, without the value: it may be a secret."""
     sweep = _SWEEP_SIGNATURES.get(value.partition("(")[0].strip())
-    return f"Write {sweep}" if sweep else "Quote values with special characters: key='\"a b\"'"
+    if sweep:
+        return f"Write {sweep}"
+    return f"Quote values with special characters, also letters such as ä: '{key}=\"…\"'"
 
 
 def _no_folder(path: str, config_dirs: Sequence[str]) -> Problem:
@@ -227,6 +229,8 @@ def _is_illegal(override: Override, loader: Loader, problems: list[Problem]) -> 
     elif "/" in key or override.package is not None:
         message = "there is no such config group"
         problems.append(Problem(key=key, message=message, remedy=did_you_mean(key, _filled_groups(loader))))
+    elif unchosen := option_without_group(override, loader):
+        problems.append(unchosen)
     return len(problems) > before
 
 

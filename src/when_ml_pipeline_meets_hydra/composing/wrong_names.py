@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing import override_grammar
-from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
+from when_ml_pipeline_meets_hydra.composing.config_loader import CONFIG_NAME, Loader
 from when_ml_pipeline_meets_hydra.composing.job import NO_SUCH_KEY
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES
@@ -31,10 +31,39 @@ def wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
             value=name,
             message="there is no such option",
             origin=f"the override {override.input_line}",
-            remedy=_options_remedy(name, allowed) if allowed else "The group has no options",
+            remedy=(_file_remedy(name, group, loader) or _options_remedy(name, allowed))
+            if allowed
+            else "The group has no options",
         )
     if more := len(wrong[MOST_SHOWN:]):
         yield Problem(key=group, message=f"{more} more of its values are not options either")
+
+
+def option_without_group(override: Override, loader: Loader) -> Problem | None:
+    """The problem of ``model=linear``, in which ``model`` is where the keys of an option land, and no group."""
+    key = override.key_or_group
+    if "." in key or loader.is_group(key) or override.is_delete() or isinstance(override.value(), dict | None):
+        return None
+    if key in loader.file_content(CONFIG_NAME):
+        return None
+    groups = (g for g in loader.groups() if not g.startswith(("hydra", f"{STAGES}/")))
+    group = next((g for g in groups if loader.options(g) and loader.package(g) == key), None)
+    if group is None:
+        return None
+    shown, allowed = str(override.input_line).partition("=")[2], loader.options(group)
+    wrong = [name for name in override_grammar.names(override) if name not in allowed]
+    remedy = f"Write {group}=…. {_options_remedy(wrong[0], allowed)}" if wrong else f"Write {group}={shown}"
+    message = "holds the keys of an option, which is chosen by its group"
+    return Problem(key=key, value=None if wrong else shown, message=message, remedy=remedy)
+
+
+def _file_remedy(name: str, group: str, loader: Loader) -> str | None:
+    """The option that reads a file of the user's, where its name was given as that of an option."""
+    option = name.rpartition(".")[2]
+    path = f"{group}/{option}"
+    if option == name or option not in loader.options(group) or "path" not in loader.file_content(path):
+        return None
+    return f"For a file write {group}={option} {loader.package(path)}.path={name}"
 
 
 def _options_remedy(name: str, options: Sequence[str]) -> str:

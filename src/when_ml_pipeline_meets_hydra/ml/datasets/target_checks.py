@@ -51,7 +51,8 @@ def _class_problems(rows: RawRows, frame: pl.LazyFrame, distinct: int) -> Iterat
     counted = frame.drop_nulls().group_by(TARGET).len().filter(pl.col("len") < 2).collect(engine="streaming")
     if rare := sorted(map(str, counted[TARGET].to_list())):
         shown = ", ".join(f"'{name}'" for name in rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
-        message = f"every class needs two rows or more, one to train on and one held out; {shown} has only one"
+        have = "has" if len(rare) == 1 else "have"
+        message = f"every class needs two rows or more, one to train on and one held out; {shown} {have} only one"
         yield _target(rows, message, "Leave such rows out, or give them another class")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -26,7 +27,10 @@ def model_name(name: str) -> str:
         ValueError: it is not valid.
     """
     if not _NAME.fullmatch(name):
-        raise ValueError("only letters, digits, '.', '_' and '-', at most 100, the first a letter or digit")
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+        like = re.sub(r"[^A-Za-z0-9._-]+", "-", plain).lstrip("._-")[:100]
+        message = "only ASCII letters, digits, '.', '_' and '-', at most 100, the first a letter or digit"
+        raise ValueError(f"{message}: '{like}' for example" if like else message)
     if name == USERS:
         raise ValueError("is the name of the file of the server's users")
     return name
