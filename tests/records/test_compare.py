@@ -77,6 +77,11 @@ def test_the_objective_of_the_run_is_the_order_unless_another_is_asked_for() -> 
     for words in ([], ["--metric", "height"], ["--metric", "fit.height"]):
         assert [r[0] for r in rows_of(inside("runs", "compare", "last", *words).out)] == ["jobs", "1", "0", "2"]
     assert [r[0] for r in rows_of(inside("runs", "compare", "last", "--metric", "rest").out)] == ["jobs", *"012"]
+    listed = inside("runs", "list").out.splitlines()[-1]
+    assert "best: fit.height=" in listed
+    steps = json.loads(inside("runs", "show", "last", "--json").out)["steps"]
+    lowest = min(step["metrics"]["height"] for step in steps if step["stage"] == "fit")
+    assert f"fit.height={lowest:g}" in listed
 
 
 def test_several_runs_at_once(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -361,6 +362,10 @@ def test_the_commands_of_the_store(own_home: Path) -> None:
 
     listed = inside("store", "list")
     assert key[:12] in listed.out
+    pattern = listed.out.splitlines()[-1].removeprefix(f"The files of {old[:12]} are in ")
+    assert glob(pattern) == [  # noqa: PTH207 - as the shell does
+        str(folder(store, old) / "files")
+    ]
     assert [r["key"] for r in json.loads(inside("store", "list", "--json").out)] == [key, old]
     assert "2 results, 0 problems" in inside("store", "verify").out
     assert "1 unfinished" in inside("store", "verify").out

@@ -83,7 +83,8 @@ class Selection:
         """Return the selected jobs, with ``stage`` in place of their own. Raises ``BadInput`` for an unknown job."""
         found = [job for job in jobs if self.job is None or job.number == self.job]
         if not found:
-            message = f"the run has the jobs 0 to {record.head['job_count'] - 1}"
+            last = record.head["job_count"] - 1
+            message = f"the run has the jobs 0 to {last}" if last else "the run has only the job 0"
             raise BadInput(Problem(key="--job", value=str(self.job), message=message))
         if stage is None:
             return found

@@ -130,9 +130,24 @@ def _keys(record: Record) -> dict[str, str]:
 def _row(record: Record) -> tuple[str, ...]:
     head = record.head
     seconds = "" if head["seconds"] is None else f"{head['seconds']:.1f}"
-    stages = groupby(record.metrics.items(), key=lambda metric: metric[0].partition(".")[0])
+    best = _of_best(record)
+    stages = groupby((best or record.metrics).items(), key=lambda metric: metric[0].partition(".")[0])
     first = dict(metric for _, metrics in stages for metric in islice(metrics, 3))
-    return record.id, record.status, seconds, ", ".join(head["stages"]), metrics_text(first)
+    metrics = f"best: {metrics_text(first)}" if best else metrics_text(first)
+    return record.id, record.status, seconds, ", ".join(head["stages"]), metrics
+
+
+def _of_best(record: Record) -> dict[str, float]:
+    """The metrics of the best combination of a sweep by its objective; empty if there is none."""
+    objective = record.head["objective"]
+    stage, _, name = (objective["metric"] or "").partition(".")
+    measured = [s for s in record.steps if s["stage"] == stage and name in (s["metrics"] or {})] if name else []
+    if len(measured) < 2:
+        return {}
+    sign = -1 if objective["direction"] == "minimize" else 1
+    best = max(measured, key=lambda step: sign * step["metrics"][name])
+    own = (s for s in record.steps if s is best or (s["stage"] != stage and set(s["jobs"]) & set(best["jobs"])))
+    return {f"{s['stage']}.{metric}": value for s in own for metric, value in (s["metrics"] or {}).items()}
 
 
 def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:

@@ -22,6 +22,9 @@ def list_results(as_json: Annotated[bool, typer.Option("--json", help="For machi
         print_json([asdict(r) for r in results])
         return
     print_rows(("key", "function", "size", "created", "last used"), map(_row, results))
+    if results:
+        key = results[-1].key
+        print(f"The files of {key[:12]} are in {_store().root}/{key[:2]}/{key[:12]}*/files")
 
 
 def verify() -> None:
