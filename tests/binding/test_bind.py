@@ -19,6 +19,7 @@ from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate_class
 from when_ml_pipeline_meets_hydra.binding.validation import allowed, schema, secret_keys, validate
+from when_ml_pipeline_meets_hydra.cli.help.stage import show_stage_help
 from when_ml_pipeline_meets_hydra.composing.compose import compose
 from when_ml_pipeline_meets_hydra.composing.environment import PACKAGES
 from when_ml_pipeline_meets_hydra.contracts import frozen
@@ -154,10 +155,12 @@ def own_call(own: str, *overrides: str) -> Call:
     return found
 
 
-def test_a_protocol_is_met_by_the_target(own: str) -> None:
+def test_a_protocol_is_met_by_the_target(own: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = own_call(own, "c/own_sub=defaults", "own/animal=dog")
     assert found.arguments["animal"].speak() == "wuff"
     assert "extra" not in found.arguments, "the function's own default stays"
+    show_stage_help(["c=own", "c/own_sub=defaults", "own/animal=dog"], [own], multirun=False)
+    assert capsys.readouterr().out.startswith("own defaults: d\n"), "its option file's, as it has no docstring"
 
 
 def test_an_option_of_a_class_is_no_mapping(own: str) -> None:

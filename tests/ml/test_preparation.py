@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.errors import BadInput, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, PreparedData, Task
 from when_ml_pipeline_meets_hydra.ml.datasets.csv_file import CsvFile
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
@@ -400,7 +400,7 @@ def test_too_few_rows_and_no_feature_at_all_are_said(tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="too few"):
         prepared(InMemory(pl.DataFrame({"x": [1.0], "y": [0.5]})), tmp_path / "a")
     unique = pl.DataFrame({"x": [f"id {k}" for k in range(100)], "y": [k / 7 for k in range(100)]})
-    with pytest.raises(StepFailed, match="No column gives a feature"):
+    with pytest.raises(BadInput, match=r"no column gives a feature.*x \(all different\).*p_param.min_frequency"):
         prepared(InMemory(unique), tmp_path / "b", min_frequency=0.1)
 
 

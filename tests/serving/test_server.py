@@ -194,7 +194,7 @@ def test_open_inference_protocol(server: Server) -> None:
         ("/v2/models/nothing/predict", {"rows": []}, 404, "no version of 'nothing' is active"),
         ("/v2/models/things/versions/9/predict", {"rows": []}, 404, "'things' has no version 9"),
         ("/v2/models/..%2f..%2fetc/predict", {"rows": []}, 404, "Not Found"),
-        ("/v2/models/%2e%2e/predict", {"rows": []}, 422, "only letters, digits"),
+        ("/v2/models/%2e%2e/predict", {"rows": []}, 422, "only ASCII letters, digits"),
         ("/v2/repository/models/things/activate", {"version": 9}, 404, "no version 9"),
         ("/v2/repository/models/things/activate", {"version": "2"}, 422, "version: Input should be a valid integer"),
         ("/v2/repository/models/things/rollback", b"", 409, "no earlier version"),
@@ -208,7 +208,9 @@ def test_invalid_bodies(server: Server, path: str, body: Any, status: int, messa
 @pytest.mark.parametrize("auth", [None, f"{ID}:wrong", f"bob:{PASSWORD}", ID, ":", f"{ID}:{PASSWORD} ", f":{PASSWORD}"])
 def test_wrong_credentials(server: Server, auth: str | None) -> None:
     for method, path in (("GET", "/v2"), ("POST", PREDICT), ("GET", "/openapi.json"), ("GET", "/nowhere")):
-        assert server.call(method, path, auth=auth)[0] == 401
+        found, answer = server.call(method, path, auth=auth)
+        message = "wrong id or password" if auth else "an id and a password are needed"
+        assert (found, answer["error"]) == (401, message)
     assert server.call("POST", "/v2/repository/models/things/versions", b"x", auth=auth)[0] == 401
     assert server.call("GET", "/v2/health/live", auth=auth)[0] == 200
     assert server.call("GET", "/v2/health/ready", auth=auth)[0] == 200

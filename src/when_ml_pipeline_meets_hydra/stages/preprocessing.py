@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
-from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import Image, PreparedData
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
@@ -20,8 +20,8 @@ def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress:
     """Prepare a data set for training; see ``PreparedData`` for the files.
 
     Raises:
-        BadInput: a column is not there.
-        StepFailed: nothing to learn from, numbers that 32-bit floats do not tell apart, or an ONNX graph that disagrees
+        BadInput: a column is not there, or none gives a feature.
+        StepFailed: too few rows, numbers that 32-bit floats do not tell apart, or an ONNX graph that disagrees
             with the matrices.
     """
     from when_ml_pipeline_meets_hydra.ml.datasets.table import table as read
@@ -50,10 +50,9 @@ def _prepare(
     fitted = fit(parts.train(), table.columns, rows_train, p_param, image)
     features = fitted.features([write.TARGET_FEATURE])
     if not features:
-        raise StepFailed(
-            "No column gives a feature: no numbers, and no text occurs often enough (p_param.min_frequency): "
-            + left_out(table, fitted)
-        )
+        message = "no column gives a feature: there are no numbers, and no text occurs often enough to be a category"
+        remedy = f"Derive columns from such texts, or lower p_param.min_frequency (now {p_param.min_frequency:g})"
+        raise BadInput(Problem(key="dataset", message=f"{message}; {left_out(table, fitted)}", remedy=remedy))
     if image and len(features) != prod(image.shape):
         raise StepFailed(
             f"{name} gives {len(features):,} features, and its images of {image} have {prod(image.shape):,} pixels: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
@@ -16,6 +17,7 @@ from when_ml_pipeline_meets_hydra.binding.validation import allowed, field_schem
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console
 from when_ml_pipeline_meets_hydra.composing.compose import compose
 from when_ml_pipeline_meets_hydra.composing.job import Job
+from when_ml_pipeline_meets_hydra.composing.tree import Option
 from when_ml_pipeline_meets_hydra.masking import Redactor
 
 _LONG = 80  # characters of a value
@@ -30,9 +32,11 @@ def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, mul
     out = console()
     for job in composed.jobs:
         described = describe(job, composed.stages)
-        name = f"{job.stage} {job.chosen.get(composed.stages[job.stage].group, '')}"
-        out.print(Text.assemble((name, "bold"), f": {described.summary}"))
         group = composed.stages[job.stage].group
+        chosen = job.chosen.get(group, "")
+        file = composed.loader().source_file(f"{group}/{chosen}")
+        summary = described.summary or (Option(group=group, name=chosen, file=Path(file)).description if file else "")
+        out.print(Text.assemble((f"{job.stage} {chosen}", "bold"), f": {summary}" if summary else ""))
         out.print(f"c={job.stage} {group}={'|'.join(composed.loader().options(group))}", style="dim")
         for stage, kind in described.artifacts.items():
             out.print(Text.assemble(("  receives ", "dim"), (stage, "cyan"), f"'s {kind}"))

@@ -42,8 +42,9 @@ class NotWorseThanDeployed:
             return GateResult(passed=False, why=f"{whose} has no metric {self.metric}")
         worse = found - before if self.metric in LESS_IS_BETTER else before - found
         allowed = f" (tolerance {self.tolerance:g})" if self.tolerance else ""
-        theirs = f"that of version {active.number} on {self.cluster.name} {before:.4g} on its own"
-        why = f"{self.metric} is {found:.4g} on {rows}, {theirs}{allowed}"
+        digits = next((n for n in range(4, 17) if f"{found:.{n}g}" != f"{before:.{n}g}"), 17 if worse else 4)
+        theirs = f"that of version {active.number} on {self.cluster.name} is {before:.{digits}g} on its own"
+        why = f"{self.metric} is {found:.{digits}g} on {rows}, {theirs}{allowed}"
         return GateResult(passed=worse <= self.tolerance, why=why, found=found, rows=rows)
 
 

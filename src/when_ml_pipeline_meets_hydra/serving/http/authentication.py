@@ -23,7 +23,8 @@ from when_ml_pipeline_meets_hydra.serving.http.users import Account, Users, is_p
 log = logging.getLogger(__name__)
 
 REALM = 'Basic realm="models", charset="UTF-8"'
-UNAUTHORIZED = ErrorResponse(401, "an id and a password are needed", {"www-authenticate": REALM})
+NOT_GIVEN = ErrorResponse(401, "an id and a password are needed", {"www-authenticate": REALM})
+UNAUTHORIZED = ErrorResponse(401, "wrong id or password", {"www-authenticate": REALM})
 TOO_MANY_LOGINS = ErrorResponse(503, "too many logins at once", {"retry-after": "1"})
 MAX_WAITING = 50  # logins in the queue
 CACHE_SIZE = 1000
@@ -56,7 +57,7 @@ class Logins:
     async def check(self, authorization: bytes, address: str) -> Account | ErrorResponse:
         """Return the account of these credentials, or the error response."""
         if not authorization:
-            return UNAUTHORIZED
+            return NOT_GIVEN
         if refusal := self._too_many_failures(address):
             return refusal
         if self._waiting >= MAX_WAITING:
