@@ -92,7 +92,10 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["target.name: expected a text, not empty (from the override target.name='')"],
     ),
     "a text of another form": (["c=ship", "target.mode=shout"], ["target.mode=shout: expected a text like ^(say|"]),
-    "a value for a group": (["c=fit", "knobs=5"], ["knobs=5: expected a group of keys (from the override knobs=5)"]),
+    "a value for a group": (
+        ["c=fit", "knobs=5"],
+        ["knobs: holds the keys of an option, which is chosen by its group. Write fit/knobs=…. Allowed: gentle"],
+    ),
     "a list for a group": (["c=fit", "knobs=[1]"], ["knobs"]),
     "across fields": (
         ["c=fit", "knobs.shape=parabola", "knobs.rounds=1"],
