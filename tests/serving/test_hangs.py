@@ -177,7 +177,7 @@ def test_a_row_that_hangs(server: Server, name: str, size: float, expected: tupl
 
 
 def test_a_worker_with_a_run_that_cannot_be_ended_is_replaced(server: Server) -> None:
-    """Its successor starts first, so that no request has to wait. On a machine that is not busy it takes 7 s by default."""
+    """Its successor starts first, so that no request waits. It takes 7 s by default if the machine is not busy."""
     (worker,) = server.workers()
     with traffic(server, "things", ROWS, right_price, rate=25) as seen:
         status, answer = server.call("POST", "/v2/models/stuck/predict", {"rows": [trigger(SIDE)]})
