@@ -93,6 +93,9 @@ HOWS = {
     "shout": lambda: stop(ValueError("x" * 5_000_000)), "odd": lambda: stop(Odd()),
     "close": lambda: (os.close(1), print("closed"), os.environ.update(_RJEM_MALLOC_CONF="longer")),
     "fork": lambda: os.waitpid(os.fork() or os._exit(0), 0),
+    "copy": lambda: (child := os.fork()) and os.waitpid(child, 0),
+    "raise in a copy": lambda: (os.fork() and os.wait()) or stop(ValueError("in the copy")),
+    "bytes": lambda: stop(FileNotFoundError(2, "is not there", os.fsdecode(b"\\xff.csv"))),
 }
 '''
 CONF = {
@@ -196,6 +199,31 @@ def test_a_huge_message_is_shortened_everywhere(conf: str, own_home: Path) -> No
 
 def test_an_exception_that_cannot_be_shown(conf: str) -> None:
     assert "Odd, which cannot be shown" in inside("--config-dir", conf, "c=spoil", "+how=odd").err
+
+
+def test_a_copy_of_the_process_that_comes_back_ends(conf: str) -> None:
+    """It neither stores the result nor writes the record, both of which its parent does."""
+    done = inside("--config-dir", conf, "c=spoil", "+how=copy,raise in a copy", "--multirun")
+    assert done.code == 0, done.err
+    assert "A process that this step forked came back from its function as well: it ends" in done.out
+    assert "ValueError: in the copy" in done.out
+    assert done.err.count("2 done") == 1
+    assert "Left running" not in done.out
+
+
+def test_names_that_are_not_utf_8(conf: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the message of an exception, and of the folder in which the program starts."""
+    done = inside("--config-dir", conf, "c=spoil", "+how=bytes")
+    assert done.code == ExitCode.STEP_FAILED
+    assert "FileNotFoundError: [Errno 2] is not there: '\\udcff.csv'" in done.err
+    assert "status: failed" in inside("runs", "show", "last").out
+    (odd := tmp_path / os.fsdecode(b"\xff")).mkdir()
+    monkeypatch.chdir(odd)
+    monkeypatch.delenv("WMH_HOME", raising=False)
+    refused = inside("--config-dir", conf, "c=spoil", "+how=nothing")
+    assert refused.code == ExitCode.BAD_INPUT
+    assert "nothing can be written there (a folder's name is not UTF-8: start in another)" in refused.err
+    assert not list(odd.iterdir())
 
 
 def test_in_a_thread_there_are_no_signal_handlers_to_put_back(conf: str) -> None:

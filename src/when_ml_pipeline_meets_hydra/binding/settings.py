@@ -112,9 +112,11 @@ def _home(given: Path | None, composed: Composed, problems: list[Problem]) -> Pa
     if given is None:
         return None
     try:
+        str(given.absolute()).encode()
         (given / "store").is_dir()
-    except OSError as error:  # a name that is too long, a folder that may not be entered
-        message, origin = f"nothing can be written there ({error.strerror})", composed.jobs[0].origins.of("home")
+    except (OSError, UnicodeEncodeError) as error:  # a name that is too long, a folder that may not be entered
+        reason = error.strerror if isinstance(error, OSError) else "a folder's name is not UTF-8: start in another"
+        message, origin = f"nothing can be written there ({reason})", composed.jobs[0].origins.of("home")
         problems.append(Problem(key="home", value=str(given), message=message, origin=origin))
     return given.absolute()
 

@@ -90,12 +90,14 @@ def state(dependencies: Mapping[str, list[str]], folder: Path) -> dict[str, Any]
     found += [((path, os.stat(path)) for path in dependencies["data"])]  # noqa: PTH116 - follows links
     try:
         for path, at in chain.from_iterable(found):
-            digest.update(f"{path} {at.st_ino} {at.st_size} {at.st_mtime_ns} {at.st_ctime_ns}\n".encode())
+            digest.update(
+                f"{path} {at.st_ino} {at.st_size} {at.st_mtime_ns} {at.st_ctime_ns}\n".encode(errors="surrogateescape")
+            )
             newest = max(newest, at.st_mtime, at.st_ctime)
     except _TooManyFiles:
         return None
     for place in sys.path:
-        digest.update(f"{place}\n".encode())
+        digest.update(f"{place}\n".encode(errors="surrogateescape"))
         if place.endswith(("site-packages", "dist-packages")):
             with suppress(OSError):
                 digest.update(f"{os.stat(place).st_mtime_ns}\n".encode())  # noqa: PTH116

@@ -112,7 +112,7 @@ def _write_traceback(error: Exception, arguments: Sequence[str]) -> Path:
             make_home(folder.parent)
             folder.mkdir(exist_ok=True)
             file = folder / f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-            file.write_text(shortened(text, 100_000), encoding="utf-8")
+            file.write_text(shortened(text, 100_000), encoding="utf-8", errors="backslashreplace")
         except OSError:
             continue
         return file

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from when_ml_pipeline_meets_hydra.binding.bind import content_of
 from when_ml_pipeline_meets_hydra.binding.call import Call
@@ -122,7 +124,7 @@ def append_to_log(task: Task, text: str) -> None:
     """Append masked text, at most 100,000 characters, to the log of a task; errors of the file system are ignored."""
     with suppress(OSError):
         task.log.parent.mkdir(parents=True, exist_ok=True)
-        with task.log.open("a", encoding="utf-8") as stream:
+        with task.log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
             stream.write(shortened(task.redactor.text(text), MOST_OF_LOG))
 
 
@@ -227,7 +229,36 @@ def _call(task: Task, observer: Observer, out: Path) -> Any:
     printed = StepOutput(task, observer)
     with printed.redirected(), restored(printed.write), task.context:
         arguments = call.arguments if str(Path.cwd()) == task.started_in else anchored(call.arguments, task.started_in)
-        return call.function(**arguments, **task.received, **named)
+        return _called_here(call.function, {**arguments, **task.received, **named})
+
+
+def _called_here(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call a function; a process that it forks, and that comes back from it as well, ends here."""
+    process, error, result = os.getpid(), None, None
+    try:
+        result = function(**arguments)
+    except BaseException as found:
+        if os.getpid() == process:
+            raise
+        error = found
+    if os.getpid() != process:
+        _end_copy(error)
+    return result
+
+
+def _end_copy(error: BaseException | None) -> NoReturn:
+    """End a forked copy of this process, which would otherwise store a result and write the record a second time."""
+    code = int(error is not None)
+    with suppress(BaseException):
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        elif error is not None:
+            traceback.print_exception(error)
+        else:
+            print("A process that this step forked came back from its function as well: it ends", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _metrics(artifact: Any) -> Mapping[str, float] | None:

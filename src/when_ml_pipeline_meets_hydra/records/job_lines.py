@@ -43,7 +43,7 @@ class JobLines:
         if variables := {path: name for part in parts for path, name in part.variables}:
             head["variables"] = variables
         config = ", ".join(f"{encode(key)}: {part.text}" for key, part in zip(job.config, parts, strict=True))
-        return f"{encode(head)[:-1]}{CONFIG}{{{config}}}}}\n".encode()
+        return f"{encode(head)[:-1]}{CONFIG}{{{config}}}}}\n".encode(errors="backslashreplace")
 
     def _part(self, key: str, value: Any, raw: Any) -> _Part:
         state = key, id(value), id(raw)

@@ -130,7 +130,7 @@ class Recorder:
         self._counts[outcome.status] += 1
         self._metrics |= _stage_metrics(step.call.stage, metrics)
         with self._steps.open("ab") as file:
-            file.write(f"{encode(line)}\n".encode())
+            file.write(f"{encode(line)}\n".encode(errors="backslashreplace"))
 
     def discard(self) -> None:
         """Remove the record of a run that could not start."""
@@ -149,7 +149,8 @@ class Recorder:
         self._write()
 
     def _write(self) -> None:
-        durable_files.write(self._folder / HEAD, json.dumps(self._head, indent=2, ensure_ascii=False).encode())
+        content = json.dumps(self._head, indent=2, ensure_ascii=False)
+        durable_files.write(self._folder / HEAD, content.encode(errors="backslashreplace"))
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ class Refusal(NamedTuple):
 
 def write_verdict(store: Path, judged: Collection[str], by: str, refusal: str | None) -> None:
     """Keep the verdict of the step ``by`` on the artifacts with the keys ``judged``, in place of earlier ones."""
-    content = json.dumps({"by": by, "refusal": refusal, "judged": sorted(judged)}, ensure_ascii=False).encode()
+    content = json.dumps({"by": by, "refusal": refusal, "judged": sorted(judged)})
     for key in judged:
-        durable_files.write(store / _FOLDER / key, content)
+        durable_files.write(store / _FOLDER / key, content.encode())
 
 
 def refusal_of(store: Path, used: Collection[str]) -> Refusal | None:

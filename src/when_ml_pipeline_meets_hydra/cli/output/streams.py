@@ -21,13 +21,17 @@ def has_unicode(stream: TextIO) -> bool:
     return (getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-").startswith("utf")
 
 
+_FAILING = ("strict", "surrogateescape")  # the second one is Python's in the locale C
 _SPELT = {"≤": "<=", "≥": ">=", "→": "->", "…": "...", "×": "x", "├": "|", "│": "|", "└": "`", "─": "-"}
 
 
 def replace_what_cannot_be_shown(*streams: TextIO | None) -> None:
-    """Let streams of a narrow encoding, such as ASCII, write ``<=`` for ``≤``, otherwise ``?``, instead of failing."""
+    """Let streams of a narrow encoding, such as ASCII, write ``<=`` for ``≤``, otherwise ``?``, instead of failing.
+
+    In UTF-8, ``?`` stands for bytes that are not UTF-8, as names of files may have them.
+    """
     for stream in streams:
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict" and not has_unicode(stream):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in _FAILING:
             codecs.register_error("spelt", _spelt)
             stream.reconfigure(errors="spelt")
 
