@@ -246,6 +246,7 @@ def test_the_time_of_one_row_is_measured() -> None:
         (["+gates.tests.own.min=1"], "gates.tests.own: a Gate is needed, but the chosen option names no _target_"),
         (["+gates.tests.own._target_=os.system"], "only when_ml_pipeline_meets_hydra may be named here"),
         (["exptests/gates=strict"], "exptests/gates=strict: there is no such option"),
+        (["gates.tests=null"], "gates.tests: no gate is left, so nothing would be judged"),
     ],
 )
 def test_everything_is_validated_before_anything_runs(words: list[str], message: str, own_home: Path) -> None:

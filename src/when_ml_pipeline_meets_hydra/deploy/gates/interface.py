@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Protocol, runtime_checkable
 
 from when_ml_pipeline_meets_hydra.contracts import Fingerprinted, Several, frozen
-from when_ml_pipeline_meets_hydra.errors import PipelineError
+from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted
 
@@ -64,6 +64,12 @@ class Gates:
     """All gates that a model has to pass, by name."""
 
     tests: Annotated[Mapping[str, Gate], Several()]
+
+    def check(self) -> Iterator[Problem]:
+        """Yield the problem that no gate is left: a verdict on nothing would be in place of a refusal."""
+        if not self.tests:
+            remedy = "Keep one of them, or leave out the stage exptests"
+            yield Problem(key="tests", message="no gate is left, so nothing would be judged", remedy=remedy)
 
     def fingerprint(self) -> str:
         """A digest of the outside data of the gates: they are evaluated again when it changes."""
