@@ -113,6 +113,13 @@ def test_types_of_a_parquet_file() -> None:
     assert found.task is Task.CLASSIFICATION
 
 
+def test_a_column_of_a_parquet_file_without_a_name_is_left_out() -> None:
+    pl.DataFrame({"a": [1, 2], "": [3, 4], "y": [5.5, 6.5]}).write_parquet("x.parquet")
+    rows = ParquetFile(path=Path("x.parquet"), target="y").rows()
+    assert rows.left_out == ("column 2 (it has no name)",)
+    assert table(rows).frame.collect().rows() == [(0, 1, 5.5), (1, 2, 6.5)]
+
+
 @pytest.mark.parametrize(
     ("values", "task"),
     [

@@ -24,8 +24,13 @@ class ParquetFile(TableFile):
 
     def rows(self) -> RawRows:
         """Return the rows, with the file's own types."""
-        own = self._own()
-        return RawRows(frame=self._frame(), reading=Reading(**own), own=own, **self._common())
+        import polars as pl
+
+        own, frame = self._own(), self._frame()
+        names = frame.collect_schema().names()
+        unnamed = (f"column {names.index('') + 1} (it has no name)",) if "" in names else ()
+        frame = frame.select(pl.nth(n) for n, name in enumerate(names) if name) if unnamed else frame
+        return RawRows(frame=frame, left_out=unnamed, reading=Reading(**own), own=own, **self._common())
 
     def _frame(self) -> pl.LazyFrame:
         import polars as pl
