@@ -76,6 +76,13 @@ def test_what_is_not_imported_does_not_count(version_after: Change) -> None:
     assert version_after("stranger") == version_after()
 
 
+def test_a_module_that_is_imported_by_its_name_counts(version_after: Change) -> None:
+    stage = "from importlib import import_module\n\ndef go():\n    return import_module('.stranger', 'crate')\n"
+    assert version_after("stranger", stage=stage) != version_after(stage=stage)
+    stage = stage.replace("'.stranger', 'crate'", '"crate.stranger"')
+    assert version_after("stranger", stage=stage) != version_after(stage=stage)
+
+
 def test_a_source_that_cannot_be_parsed_is_followed_all_the_same(version_after: Change) -> None:
     one = version_after(stage="from crate.broken import x\n")
     assert version_after("broken", stage="from crate.broken import x\n") != one

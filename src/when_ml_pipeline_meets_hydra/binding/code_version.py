@@ -23,6 +23,7 @@ _PACKAGE = __name__.partition(".")[0]
 _CONTRACT = {f"{_PACKAGE}.contracts", f"{_PACKAGE}.errors"}
 _FROM = re.compile(r"^[ \t]*from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]+(?:\(([^)]*)\)|((?:\\\n|[^\n#])+))", re.MULTILINE)
 _IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w., \t]+)", re.MULTILINE)
+_CALLED = re.compile(r"""\b(?:import_module|__import__)\(\s*(["'])([.\w]+)\1""")
 _NAME = re.compile(r"\w+")
 _BYTECODE_HEADER = 16  # bytes: the time of the source among them
 _THIS_PROCESS = os.urandom(16).hex()
@@ -104,6 +105,8 @@ def _written_imports(source: str) -> Iterator[Import]:
         yield found[1], tuple(_NAME.findall(found[2] or found[3]))
     for found in _IMPORT.finditer(source):
         yield from ((name, ()) for name in re.findall(r"[\w.]+", found[1]))
+    for found in _CALLED.finditer(source):
+        yield found[2], ()
 
 
 def _compiled_imports(code: CodeType) -> Iterator[Import]:
