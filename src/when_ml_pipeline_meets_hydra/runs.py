@@ -28,8 +28,8 @@ class Prepared:
 
     ``hydra`` is Hydra's own config, unresolved; ``search_path`` the folders and packages of the option files.
     ``is_constant``: the same request composes the same configs as long as files and environment variables do not
-    change. ``unused`` are the overrides without effect, because no step of any job receives their key; ``notes`` are
-    sentences for the user.
+    change. ``unused`` are the overrides, and keys of a user's option files, without effect: no step of
+    any job receives them; ``notes`` are sentences for the user.
     """
 
     request: Request

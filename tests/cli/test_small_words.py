@@ -187,6 +187,7 @@ def test_a_byte_order_mark_in_an_option_file(tmp_path: Path) -> None:
 def test_a_terminal_without_unicode(cli: Cli) -> None:
     narrow = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     assert cli("--help", env=narrow).code == 0
+    assert cli("--help", env={"LC_ALL": "C", "PYTHONUTF8": "0"}).code == 0
     wrong = cli("c=modeling", "m_param.learning_rate=7", env=narrow)
     assert wrong.code == ExitCode.BAD_INPUT
     assert "expected a number, 0 < x < 1" in wrong.err
@@ -305,6 +306,32 @@ def test_a_note_follows_interpolations(tmp_path: Path) -> None:
     assert "changes nothing here" not in used.err
     unused = inside(*DIR, *conf, "c=gather", "+experiment=mine", "shared.rate=0.3")
     assert "Note: shared.rate=0.3 changes nothing here" in unused.err
+
+
+def test_keys_of_option_files_that_nothing_reads_are_named(tmp_path: Path) -> None:
+    """A misspelt key beside those of the program, and a header with another package than the group's."""
+    files = {
+        "experiment/typed.yaml": "# @package _global_\nknops:\n  rate: 0.1\ncluster: {name: x}\n",
+        "modeling/param/mine.yaml": "# @package m_parm\ndefaults: [small, _self_]\nn_estimators: 5\n",
+    }
+    conf = ("--config-dir", write(tmp_path / "mine", files))
+    typed = inside("plan", *DIR, *conf, "c=fit", "+experiment=typed")
+    place = f"{tmp_path}/mine/experiment/typed.yaml, line 2"
+    assert typed.err == f"Note: knops ({place}) changes nothing here, no step of this run receives it\n"
+    for _ in range(2):  # composed, and replayed
+        assert "Note: m_parm (" in inside("plan", *conf, "c=modeling", "modeling/param=mine").err
+
+
+def test_options_in_a_defaults_list_are_read_as_they_are_written(tmp_path: Path) -> None:
+    header = "# @package _global_\ndefaults:\n  - override /modeling/param: "
+    files = {
+        f"modeling/param/{n}.yaml": "# @package m_param\ndefaults: [small, _self_]\n" for n in ("007", "1e3", "on")
+    }
+    files |= {f"experiment/of_{n}.yaml": f"{header}{n}\n" for n in ("007", "1e3", "on")}
+    conf = write(tmp_path / "mine", files)
+    for name in ("007", "1e3", "on"):
+        found = prepare(["c=modeling", f"+experiment=of_{name}"], config_dirs=[str(conf)])
+        assert found.bound.calls[0][0].chosen["modeling/param"] == name
 
 
 def test_a_description_is_no_part_of_a_key() -> None:

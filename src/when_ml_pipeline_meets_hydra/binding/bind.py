@@ -58,7 +58,7 @@ def bind(composed: Composed) -> Bound:
         raise BadInput(*merged((p.masked(partial(redactor.at, p.key)) for p in found), len(composed.jobs)))
     assert settings is not None, "problems with the settings were raised"
     calls = tuple((job, call) for job, call in bound if call)
-    result = Bound(calls=calls, settings=settings, secret_keys=keys, redactor=redactor)
+    result = Bound(calls=calls, settings=settings, secret_keys=keys, redactor=redactor, foreign=composed.foreign)
     if unused := list(unused_choices(composed, result.received)):
         raise BadInput(*unused)
     objective, wrong_objective = complete(settings.objective, result.all_calls)

@@ -84,12 +84,13 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
-    """The call of each job, the settings of the run, and the secret keys of the configs."""
+    """The call of each job, the settings of the run, and the secret and foreign keys of the configs."""
 
     calls: tuple[tuple[Job, Call], ...]
     settings: Settings
     secret_keys: frozenset[str] = frozenset()
     redactor: Redactor = field(default_factory=Redactor)
+    foreign: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def all_calls(self) -> tuple[Call, ...]:
@@ -110,10 +111,11 @@ class Bound:
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """The overrides without effect, because no call receives their key."""
+        """The overrides, and keys of a user's option files, without effect: no call receives them."""
         received = self.received | {*SETTINGS}
         lines = dict.fromkeys(line for job, _ in self.calls for line in job.values)
         tops = {line: re.split(r"[.=]", line.lstrip("+~"), maxsplit=1)[0] for line in lines}
+        tops |= {f"{key} ({origin})": key for key, origin in self.foreign.items()}
         if any(top not in received for top in tops.values()):
             received |= {
                 key for raw in {id(j.raw): j.raw for j, _ in self.calls}.values() for key in _named(raw, received)

@@ -29,7 +29,7 @@ from when_ml_pipeline_meets_hydra.storage import durable_files
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
-FORMAT = 3
+FORMAT = 4
 MOST_JOBS = 200
 MOST_CACHED = 500
 # The packages whose code affects a composition: this program, and Hydra's plugins.
@@ -155,6 +155,7 @@ def _content(composed: Composed, secret_keys: Collection[str]) -> dict[str, Any]
         "folders": [*composed.folders],
         "search path": [*composed.search_path],
         "notes": [*composed.notes],
+        "foreign": dict(composed.foreign),
     }
     return None if _contains_secret(content, {name for _, name in from_variables}, secret_keys) else content
 
@@ -239,6 +240,7 @@ def _composed(cached: Mapping[str, Any]) -> Composed:
         search_path=tuple(cached["search path"]),
         is_constant=True,
         notes=tuple(cached["notes"]),
+        foreign=cached["foreign"],
     )
 
 

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from when_ml_pipeline_meets_hydra.composing import config_loader, override_grammar, plugins
 from when_ml_pipeline_meets_hydra.composing.config_loader import HydraException, Loader
+from when_ml_pipeline_meets_hydra.composing.foreign_keys import foreign_keys
 from when_ml_pipeline_meets_hydra.composing.job import (
     JOB_NUMBER,
     LOCAL_LAUNCHER,
@@ -91,6 +92,7 @@ def compose_with_problems(
         search_path=loader.search_path,
         is_constant=composer.is_constant and _is_constant(hydra) and not any(map(override_grammar.is_shuffled, legal)),
         notes=plugins.left_out(),
+        foreign=foreign_keys(jobs, loader),
         problems=merged(reported),
         invalid_choices=invalid,
     )

@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra.composing import hydra_patches, interpolations, limits, plugins, resolvers
 from when_ml_pipeline_meets_hydra.composing.hydra_patches import DefaultsList, libyaml, without_reparenting
+from when_ml_pipeline_meets_hydra.composing.origins import written_option
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, naming_options, parse_with
 from when_ml_pipeline_meets_hydra.composing.tree import (
     PRIMARY,
@@ -83,12 +84,13 @@ class _Repository(ConfigRepository):
         return result
 
     def _create_defaults_list(self, config_path: str, defaults: ListConfig) -> list[InputDefault]:
-        """Take numbers and truth values for the names of options: ``modeling/param: 1``."""
-        for item in defaults._iter_ex(resolve=False):
+        """Take numbers and truth values for the names of options, as they are written: ``modeling/param: 1e3``."""
+        for number, item in enumerate(defaults._iter_ex(resolve=False)):
             for key in item if isinstance(item, DictConfig) else ():
                 node: Any = item._get_node(key)
                 if isinstance(value := node._value(), bool | int | float):
-                    item[key] = str(value).lower()
+                    file = self.file_of(config_path)
+                    item[key] = (file and written_option(file, number, str(key))) or str(value).lower()
         return super()._create_defaults_list(config_path, defaults)
 
     def get_group_options(self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG) -> list[str]:

@@ -71,7 +71,8 @@ class Composed:
     values can be reported at the same time. ``invalid_choices`` are the keys for which an invalid option was requested.
     ``folders`` are the requested additions to the search path, ``search_path`` is the whole of it. ``is_constant`` is
     True where the same overrides always give the same configs, unless files or environment variables change. ``notes``
-    are sentences for the user.
+    are sentences for the user. ``foreign`` are the top-level keys that option files of the user's add beside those of
+    the program, with the file and line of each.
     """
 
     jobs: tuple[Job, ...]
@@ -82,6 +83,7 @@ class Composed:
     search_path: tuple[str, ...] = ()
     is_constant: bool = False
     notes: tuple[str, ...] = ()
+    foreign: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     invalid_choices: frozenset[str] = frozenset()
 

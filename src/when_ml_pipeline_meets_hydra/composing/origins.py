@@ -102,8 +102,8 @@ class Origins:
             rest = key if not package else key.removeprefix(f"{package}.") if key != package else ""
             if package and rest == key:
                 continue
-            if file and (line := _line_of(Path(file), rest)):
-                return f"{_short(Path(file))}, line {line}"
+            if file and (line := line_of(Path(file), rest)):
+                return f"{shortened_path(Path(file))}, line {line}"
         return None
 
     @cached_property
@@ -167,10 +167,17 @@ def _usual_package(group: str) -> str | None:
     return Option(group=group, name=own.stem, file=own).package if own else None
 
 
-def _line_of(file: Path, key: str) -> int | None:
+def line_of(file: Path, key: str) -> int | None:
     """The line in ``file`` that sets ``key`` (1 for the file itself)."""
     found = _node_of(file, key.partition("[")[0])
     return found[1] if found else None
+
+
+def written_option(file: Path, number: int, key: str) -> str | None:
+    """The option in an item of a file's defaults list, as it is written: ``007``, ``1e3``."""
+    found = _node_of(file, f"defaults.{number}")
+    pairs = found[0].value if found else ()
+    return next((str(value.value) for name, value in pairs if name.value == key), None)
 
 
 def _node_of(file: Path, key: str) -> tuple[Any, int] | None:
@@ -211,7 +218,7 @@ def _word(value: str) -> str | None:
     return value.strip() if value.strip() and not re.search(r"[\[\]{}()'\"\\$,]", value) else None
 
 
-def _short(file: Path) -> str:
+def shortened_path(file: Path) -> str:
     """Shorten a path: relative to the program's config folder or to the current directory."""
     for base, shown in ((PRIMARY.parent, ""), (Path.cwd(), "")):
         if file.is_relative_to(base):

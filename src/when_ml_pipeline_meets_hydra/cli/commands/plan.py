@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -16,10 +17,12 @@ def plan(
     """Show each step with its action and the reason for it; run nothing."""
     from when_ml_pipeline_meets_hydra.cli.output.consoles import print_json, print_rows
     from when_ml_pipeline_meets_hydra.cli.output.formatting import counts_text
+    from when_ml_pipeline_meets_hydra.cli.output.plain_lines import notes
     from when_ml_pipeline_meets_hydra.cli.output.tables import plan_json
     from when_ml_pipeline_meets_hydra.pipeline import prepare
 
     prepared = prepare(overrides or [], multirun=multirun, config_dirs=config_dir or [])
+    sys.stderr.writelines(f"{note}\n" for note in notes(prepared))
     if as_json:
         print_json(plan_json(prepared.plan))
     else:
