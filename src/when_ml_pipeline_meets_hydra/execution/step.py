@@ -255,7 +255,7 @@ def _end_copy(error: BaseException | None) -> NoReturn:
         elif error is not None:
             traceback.print_exception(error)
         else:
-            print("A process that this step forked came back from its function as well: it ends", file=sys.stderr)
+            sys.stderr.write("A process that this step forked came back from its function as well: it ends\n")
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
