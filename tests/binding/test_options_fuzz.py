@@ -241,6 +241,8 @@ def _limits(bench: Bench, words: list[str], key: str, hints: Mapping[str, Any]) 
     of_name = chain.from_iterable(BY_FIELD.get(key.rpartition(".")[2], ()))
     tried = [*(written(v) for v in (*edges(hints[key]), *STRANGE, *of_name)), *VARIABLES]
     came = bench(*words, f"{key}={','.join(tried)}", multirun=True)
+    if any("chosen by its group" in problem.message for problem in came.problems):
+        return  # nothing but a group of keys may stand there
     assert len(came.jobs) == len(tried)
     for job in came.jobs:
         yield from judged(job, came, hints, key)

@@ -270,8 +270,8 @@ def test_different_texts_that_become_one_value_are_reported() -> None:
     )
     written("a,y\n" + "\n".join(f"{k % 24}:{k:02d},{k}" for k in rows))
     done = prepare()
-    assert (done.code, "data: no feature" not in done.out) == (1, True)
-    assert "(p_param.min_frequency): no feature from: a (text; looks like times of day)" in done.err
+    assert (done.code, "data: no feature" not in done.out) == (2, True)
+    assert "no feature from: a (text; looks like times of day)" in done.err
 
 
 def test_nothing_is_said_where_nothing_is_left_out() -> None:
