@@ -98,7 +98,7 @@ COMMA = [f"{k % 7},5" for k in range(40)]
         (COMMA, COMMA, [], "Write dataset.decimal=',', or dataset.task=classification if they are classes"),
         ([*map(str, range(38)), "3,5", "4,5"], COMMA, [], "Write dataset.decimal=','\n"),
         (COMMA, COMMA, ["dataset.columns=[{name: x, dtype: float}]"], "Write dataset.decimal=','\n"),
-        (["1.5"] * 40, COMMA, ["dataset.task=regression"], "the target holds texts"),
+        (["1.500"] * 40, COMMA, ["dataset.task=regression"], "the target holds texts"),
     ],
 )
 def test_messages_about_such_numbers(x: list[str], y: list[str], words: list[str], message: str) -> None:
@@ -108,5 +108,10 @@ def test_messages_about_such_numbers(x: list[str], y: list[str], words: list[str
 
 
 def test_other_columns_that_have_a_decimal_point() -> None:
+    """12.34 has one reading beside a decimal comma, and 1.500 two."""
     written(COMMA, [f"{k}.5" for k in range(40)])
+    assert "x (looks like numbers with a decimal comma: dataset.decimal=',')" in inside(*WORDS, "dataset.target=y").out
+    done = inside(*WORDS, "dataset.target=y", "dataset.decimal=','")
+    assert "d: 32 rows to train on, 8 held out, 2 features" in done.out, done.out + done.err
+    written(COMMA, [f"{k + 1}.500" for k in range(40)])
     assert "x (looks like numbers with a decimal comma, unlike other columns)" in inside(*WORDS, "dataset.target=y").out

@@ -175,7 +175,8 @@ def test_how_values_are_read(entrances: Entrances, column: str, value: Any, expe
     ("reading", "text", "expected"),
     [
         (Reading(decimal=","), "3,5", 3.5),
-        (Reading(decimal=","), "3.5", None),
+        (Reading(decimal=","), "3.5", 3.5),  # the point can be nothing else
+        (Reading(decimal=","), "3.500", None),
         (Reading(thousands=","), "1,204.5", 1204.5),
         (Reading(thousands=","), "1,2,3", None),
         (Reading(decimal=",", thousands="."), "-1.204,5e1", -12045.0),

@@ -45,6 +45,8 @@ _CONVERTIBLE = {
     (DType.INT, DType.BOOL),  # 0 and 1
     (DType.FLOAT, DType.BOOL),
 }
+# With a decimal comma 1.500 may be a number of thousands; 12.34 and 0.500 can only have a decimal point.
+_PERHAPS_THOUSANDS = r"^[+-]?[1-9][0-9]{0,2}([.][0-9]{3})+$"
 _YEARS = (1, 9999)  # Python has no others
 
 
@@ -147,6 +149,8 @@ def _plain(text: pl.Expr, reading: Reading) -> pl.Expr:
     if (reading.decimal, reading.thousands) == (".", ""):
         return text
     is_number = text.str.contains(number_pattern(reading.decimal, reading.thousands))
+    if (reading.decimal, reading.thousands) == (",", ""):
+        is_number |= text.str.contains(number_pattern(".", "")) & ~text.str.contains(_PERHAPS_THOUSANDS)
     plain = text.str.replace_all(reading.thousands, "", literal=True) if reading.thousands else text
     return pl.when(is_number).then(plain.str.replace(reading.decimal, ".", literal=True))
 
