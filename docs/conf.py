@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from sphinx.application import Sphinx
 
-from when_ml_pipeline_meets_hydra.binding.bind import signature_of
+from when_ml_pipeline_meets_hydra.binding.signature import signature_of
 from when_ml_pipeline_meets_hydra.binding.validation import allowed, field_schema
 from when_ml_pipeline_meets_hydra.cli.help.overview import stages_of
 from when_ml_pipeline_meets_hydra.composing.tree import Option, default_choices, read_options

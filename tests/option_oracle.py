@@ -59,6 +59,7 @@ RULES: Mapping[str, Callable[[Mapping[str, Any]], bool | None]] = {
     "ListedColumn": lambda v: _column(v),
     "Column": lambda v: _column(v),
     "Schema": lambda v: len({c["name"] for c in [*v["features"], v["target"]]}) == len(v["features"]) + 1,
+    "PredefinedSplit": lambda v: (v.get("column") is None) != (v.get("path") is None),
     "DatabaseTable": lambda v: v.get("table") is not None or v.get("query") is not None,
 }
 
@@ -178,7 +179,8 @@ class Place(NamedTuple):
 
 def places(call: Call) -> dict[str, Place]:
     """Every config key that a call and those that it needs read."""
-    upstream = {key: place for needed in call.needs.values() for key, place in places(needed).items()}
+    before = [*(needed for needed in call.needs.values() if not needed.element), *call.preceding]
+    upstream = {key: place for needed in before for key, place in places(needed).items()}
     hints = signature_of(call.function).parameters
     tops = [Place(n, type(v) if dataclasses.is_dataclass(v) else hints[n], v) for n, v in call.arguments.items()]
     target = f"{call.function.__module__}.{call.function.__qualname__}"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.contracts import Checked as Checked
     from when_ml_pipeline_meets_hydra.contracts import Chosen as Chosen
     from when_ml_pipeline_meets_hydra.contracts import Claim as Claim
+    from when_ml_pipeline_meets_hydra.contracts import Each as Each
     from when_ml_pipeline_meets_hydra.contracts import Fingerprinted as Fingerprinted
     from when_ml_pipeline_meets_hydra.contracts import FromFiles as FromFiles
     from when_ml_pipeline_meets_hydra.contracts import NamedPath as NamedPath
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.contracts import claims as claims
     from when_ml_pipeline_meets_hydra.contracts import effect as effect
     from when_ml_pipeline_meets_hydra.contracts import frozen as frozen
+    from when_ml_pipeline_meets_hydra.contracts import preceded_by as preceded_by
     from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster as Cluster
     from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate as Candidate
     from when_ml_pipeline_meets_hydra.deploy.gates.interface import Gate as Gate
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.connections.interface import Session as Session
     from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset as Dataset
     from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows as RawRows
+    from when_ml_pipeline_meets_hydra.ml.evaluation import Validated as Validated
     from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch as Batch
     from when_ml_pipeline_meets_hydra.ml.inputs.interface import PredictionRows as PredictionRows
     from when_ml_pipeline_meets_hydra.ml.models.interface import Estimator as Estimator
@@ -72,8 +75,13 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.network import InDim as InDim
     from when_ml_pipeline_meets_hydra.ml.models.network import Network as Network
     from when_ml_pipeline_meets_hydra.ml.models.sklearn_export import SklearnModel as SklearnModel
+    from when_ml_pipeline_meets_hydra.ml.splits.folds import Fold as Fold
+    from when_ml_pipeline_meets_hydra.ml.splits.interface import RowSplit as RowSplit
+    from when_ml_pipeline_meets_hydra.ml.splits.interface import Separated as Separated
+    from when_ml_pipeline_meets_hydra.ml.splits.interface import SplitRows as SplitRows
     from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam as NetworkParam
     from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam as TrainingParam
+    from when_ml_pipeline_meets_hydra.ml.validation.interface import Validation as Validation
     from when_ml_pipeline_meets_hydra.pipeline import prepare as prepare
     from when_ml_pipeline_meets_hydra.pipeline import run as run
     from when_ml_pipeline_meets_hydra.planning.plan import Action as Action
@@ -88,8 +96,8 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "analyses.interface": ("Analysis", "Case", "Finding", "Picture", "Table"),
     "contracts": (
-        *("Artifact", "Checked", "Chosen", "Claim", "Fingerprinted", "FromFiles", "NamedPath", "Progress", "Several"),
-        *("Unkeyed", "agreed", "agreed_with_data", "claims", "effect", "frozen"),
+        *("Artifact", "Checked", "Chosen", "Claim", "Each", "Fingerprinted", "FromFiles", "NamedPath", "Progress"),
+        *("Several", "Unkeyed", "agreed", "agreed_with_data", "claims", "effect", "frozen", "preceded_by"),
     ),
     "deploy.clusters.interface": ("Cluster",),
     "deploy.gates.interface": ("Candidate", "Gate", "GateResult"),
@@ -100,12 +108,16 @@ _EXPORTS = {
     "ml.connections.cursors": ("CursorSession",),
     "ml.connections.interface": ("Connection", "Session"),
     "ml.datasets.interface": ("Dataset", "RawRows"),
+    "ml.evaluation": ("Validated",),
     "ml.inputs.interface": ("Batch", "PredictionRows"),
     "ml.models.interface": ("Estimator", "FeatureRows", "Model"),
     "ml.models.network": ("InDim", "Network"),
     "ml.models.sklearn_export": ("SklearnModel",),
+    "ml.splits.folds": ("Fold",),
+    "ml.splits.interface": ("RowSplit", "Separated", "SplitRows"),
     "ml.training.network_param": ("NetworkParam",),
     "ml.training.param": ("TrainingParam",),
+    "ml.validation.interface": ("Validation",),
     "pipeline": ("prepare", "run"),
     "planning.plan": ("Action", "Plan", "Step"),
     "records.record": ("Record",),

@@ -12,7 +12,7 @@ next attempt with the same key can resume), and ``run_id`` (the id of the run, f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import (
     Annotated,
@@ -112,6 +112,20 @@ class Several:
         return {"chosen": True}
 
 
+class Each(NamedTuple):
+    """Mark a parameter that receives several artifacts of a stage: one for each element of a list.
+
+    ``describe: Annotated[tuple[Description, ...], Each("column", of="schema.features")]`` receives the artifacts of
+    ``describe``, for which the config key ``column`` is each element in turn, as it is for the stages that it needs.
+    ``of`` is the key of a list in the config, or a function whose parameters are config keys and that returns the
+    elements. In plans and reports an element has the name of its attribute or key ``name``; texts and numbers are
+    their own names.
+    """
+
+    key: str
+    of: str | Callable[..., Sequence[Any]]
+
+
 Direction = Literal["maximize", "minimize"]  # which way a metric is better
 
 
@@ -120,11 +134,14 @@ class Artifact:
     """The result of a step: a directory of ordinary files (``path``) and a typed manifest.
 
     Subclasses are ``@frozen`` and add fields of JSON-serializable types; a field ``metrics`` (name → number) is shown
-    in the run's record, and ``directions`` says of each which way is better. Example:
+    in the run's record, with the standard deviations in a field ``deviations`` (likewise), if it has one;
+    ``directions`` says of each metric which way is better, and ``scored_on``, if given, what tables call the metrics in
+    place of the stage (``test.r2``). Example:
     ``return TrainedModel(path=out, metrics={"r2": 0.87}, …)``.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = {}
+    scored_on: ClassVar[str | None] = None
 
     path: Path
 
@@ -209,26 +226,49 @@ def agreed_with_data(rule: Callable[..., Iterable[Problem]]) -> Callable[[F], F]
 
 
 class Claim(NamedTuple):
-    """A place for one effect of a sweep, such as a name on a server: each further one would replace the one before.
+    """A place for one step of a sweep, such as a name on a server: each further one would replace the one before.
 
     ``place`` identifies it, ``text`` names it in messages (``the name 'cars' on local``). The best is chosen among the
     claims with equal ``among``, such as those of one data set; ``remedy`` says how the others get places of their own.
+    If it is not ``exclusive``, all may stay unless there is an objective, and it does not count beside one that is.
     """
 
     place: str
     text: str
     among: str
     remedy: str | None = None
+    exclusive: bool = True
 
 
 def claims(rule: Callable[..., Claim]) -> Callable[[F], F]:
-    """Attach a rule that returns what an effect claims; its parameters are config keys, as for ``agreed``.
+    """Attach a rule that returns what a step claims; its parameters are config keys, as for ``agreed``.
 
     Where several combinations of a sweep claim one place, the best by ``objective.metric`` is chosen.
     """
 
     def mark(function: F) -> F:
         function.claim = rule  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+class Preceding(NamedTuple):
+    """The ``stage`` that precedes a subcommand if ``when``, called with config keys, returns True."""
+
+    stage: str
+    when: Callable[..., bool]
+
+
+def preceded_by(stage: str, when: Callable[..., bool]) -> Callable[[F], F]:
+    """Run another stage before a subcommand, in every combination for which ``when`` returns True.
+
+    The parameters of ``when`` are config keys. Nothing is handed over, so the result and its key stay the same; but by
+    a metric of that stage the best combination can be chosen before the subcommand runs.
+    """
+
+    def mark(function: F) -> F:
+        function.preceding = Preceding(stage, when)  # type: ignore[attr-defined]
         return function
 
     return mark

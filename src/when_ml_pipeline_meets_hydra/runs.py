@@ -90,7 +90,8 @@ class Run:
     def artifact(self, stage: str) -> Artifact:
         """Return the artifact of the last step of ``stage``. Raises ``KeyError`` if there is none."""
         for outcome in reversed(self.outcomes):
-            if outcome.step.call.stage == stage and outcome.artifact:
+            call = outcome.step.call
+            if call.stage == stage and call.element is None and outcome.artifact:
                 return outcome.artifact
         raise KeyError(stage)
 

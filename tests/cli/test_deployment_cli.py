@@ -74,7 +74,7 @@ def test_to_a_server_elsewhere_and_no_secret_anywhere(cli: Cli, own_home: Path, 
     with running(tmp_path / "there" / "models", tmp_path / "there" / "log") as server:
         words = ["c=deployment", SMALL, "preprocessing/dataset=wine", "modeling/model=linear"]
         words += ["deployment/cluster=http", f"cluster.id={ID}", f"cluster.url={server.url}"]
-        other = [*words, "p_param.seed=1", "--multirun"]
+        other = [*words, "split.seed=1", "--multirun"]
         done = [cli(*words, f"cluster.pw={PASSWORD}"), cli(*other, f"cluster.pw={WRONG}")]
         assert [run.code for run in done] == [0, 3], done
         assert "wine version 1 is active on http" in done[0].out

@@ -171,7 +171,7 @@ def test_the_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_relative_paths_survive_another_working_folder() -> None:
     done = run([*CSV, "dataset.target='3'", "hydra.job.chdir=true"])
     assert done.exit_code == ExitCode.DONE
-    swept = run([*CSV, "dataset.target='3'", "p_param.seed=1,2", "hydra.job.chdir=true"], multirun=True)
+    swept = run([*CSV, "dataset.target='3'", "split.seed=1,2", "hydra.job.chdir=true"], multirun=True)
     assert swept.exit_code == ExitCode.DONE
 
 

@@ -167,7 +167,7 @@ def test_the_whole_chain_and_a_gate_that_refuses(cli: Cli, own_home: Path) -> No
         "gates.tests.latency.p99_ms=1e-6",
     )
     words += ("gates.tests.deployed.tolerance=1",)
-    refused = inside(CHAIN, *words, "p_param.seed=7", "--multirun")
+    refused = inside(CHAIN, *words, "split.seed=7", "--multirun")
     assert refused.code == 3
     for name in ("accuracy", "latency"):
         assert any(line.startswith(f"FAILED  {name}") for line in refused.out.splitlines())
@@ -180,14 +180,14 @@ def test_the_whole_chain_and_a_gate_that_refuses(cli: Cli, own_home: Path) -> No
     assert Local(path=own_home / "models").status("wine").active == 1, "the version that was active goes on"
     assert len(Local(path=own_home / "models").status("wine").versions) == 1
 
-    later = inside("c=deployment", *words, "p_param.seed=7")
+    later = inside("c=deployment", *words, "split.seed=7")
     assert later.code == 3, "also in a later run"
     assert "exptests: the newest verdict on this model is a refusal: 2 of 6 gates failed: latency: " in later.err
     assert find_record(own_home, "last").status == "failed"
-    assert inside("c=deployment", *words, "p_param.seed=8").code == 0, "another model was never refused"
-    assert inside("c=exptests", *words, "p_param.seed=7").code == 3, "a stored verdict is the same"
-    assert inside("c=exptests", *WINE, "gates.tests.latency=null", "p_param.seed=7").code == 0
-    again = inside("c=deployment", *words, "p_param.seed=7")
+    assert inside("c=deployment", *words, "split.seed=8").code == 0, "another model was never refused"
+    assert inside("c=exptests", *words, "split.seed=7").code == 3, "a stored verdict is the same"
+    assert inside("c=exptests", *WINE, "gates.tests.latency=null", "split.seed=7").code == 0
+    again = inside("c=deployment", *words, "split.seed=7")
     assert again.code == 0, "of several verdicts the newest counts"
     assert "wine version 3 is active" in again.out
 

@@ -31,6 +31,7 @@ from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM
 from when_ml_pipeline_meets_hydra.ml.models.linear import Linear
 from when_ml_pipeline_meets_hydra.ml.models.random_forest import RandomForest
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
+from when_ml_pipeline_meets_hydra.ml.splits.random import RandomSplit
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.engine import scorer
@@ -259,7 +260,7 @@ def test_lightgbm_has_nothing_to_complain_about_where_it_is_installed() -> None:
 def test_rare_classes_do_not_make_boosting_diverge() -> None:
     """A row with a predicted probability of 0 would cause an unbounded step, which ONNX cannot store."""
     values = ["m_param.learning_rate=0.1", "m_param.max_depth=4", "m_param.min_samples_split=5"]
-    done = run(["c=modeling", "preprocessing/dataset=planes", "p_param.seed=1", *values])
+    done = run(["c=modeling", "preprocessing/dataset=planes", "split.seed=1", *values])
     model = done.artifact("modeling")
     assert isinstance(model, TrainedModel)
     assert model.metrics["log_loss"] < model.baseline["log_loss"]
@@ -289,7 +290,7 @@ def test_operators_for_trees_of_other_exporters_are_bundled_too(tmp_path: Path) 
     frame.write_parquet(tmp_path / "rows.parquet")
     (tmp_path / "data").mkdir()
     dataset = ParquetFile(path=tmp_path / "rows.parquet", target="y")
-    data = prepare(dataset, PreparationParam(), out=tmp_path / "data", progress=silent)
+    data = prepare(dataset, PreparationParam(), RandomSplit(), out=tmp_path / "data", progress=silent)
     result = trained(Bagged(), data, tmp_path / "out")
     (tmp_path / "bundle").mkdir()
     bundling.build(data, result, tmp_path / "bundle")

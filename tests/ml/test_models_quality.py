@@ -16,7 +16,7 @@ def quality(dataset: str, metric: str, *overrides: str) -> float:
     """The mean of a metric over the split seeds 0 to 4."""
     found = []
     for seed in SEEDS:
-        done = run(["c=modeling", f"preprocessing/dataset={dataset}", f"p_param.seed={seed}", *overrides])
+        done = run(["c=modeling", f"preprocessing/dataset={dataset}", f"split.seed={seed}", *overrides])
         assert done.exit_code is ExitCode.DONE
         found.append(done.metrics[f"modeling.{metric}"])
     return mean(found)

@@ -406,7 +406,7 @@ def quality(metric: str, *words: str) -> list[float]:
     """A metric over three splits, each with another seed of training."""
     found = []
     for seed in range(3):
-        done = run(["c=modeling", "modeling/param=adamw", f"p_param.seed={seed}", f"m_param.seed={seed}", *words])
+        done = run(["c=modeling", "modeling/param=adamw", f"split.seed={seed}", f"m_param.seed={seed}", *words])
         found.append(done.metrics[f"modeling.{metric}"])
     return found
 

@@ -23,6 +23,7 @@ from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM
 from when_ml_pipeline_meets_hydra.ml.models.linear import Linear
 from when_ml_pipeline_meets_hydra.ml.models.random_forest import RandomForest
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
+from when_ml_pipeline_meets_hydra.ml.splits.random import RandomSplit
 from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam
 from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
 from when_ml_pipeline_meets_hydra.serving import bundling
@@ -79,7 +80,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
             numbers = columns[column] + offset if offset >= 0 else columns[column] - offset + offset
             pl.DataFrame({**columns, column: numbers}).write_parquet(out.with_suffix(".parquet"))
             dataset = ParquetFile(path=out.with_suffix(".parquet"), target="y")
-            made[column, offset] = prepare(dataset, PreparationParam(), out=out, progress=silent)
+            made[column, offset] = prepare(dataset, PreparationParam(), RandomSplit(), out=out, progress=silent)
         return made[column, offset]
 
     return moved

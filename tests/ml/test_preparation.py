@@ -28,8 +28,9 @@ from when_ml_pipeline_meets_hydra.ml.preparation.fit import Category, Fitted, Nu
 from when_ml_pipeline_meets_hydra.ml.preparation.graph import build
 from when_ml_pipeline_meets_hydra.ml.preparation.param import Imputation, PreparationParam, Scaling
 from when_ml_pipeline_meets_hydra.ml.preparation.quantiles import quantiles
-from when_ml_pipeline_meets_hydra.ml.preparation.split import Split, split
 from when_ml_pipeline_meets_hydra.ml.preparation.write import compare
+from when_ml_pipeline_meets_hydra.ml.splits.random import RandomSplit
+from when_ml_pipeline_meets_hydra.ml.splits.sides import Split, split
 from when_ml_pipeline_meets_hydra.pipeline import run
 from when_ml_pipeline_meets_hydra.stages.preprocessing import prepare
 
@@ -63,11 +64,11 @@ def silent(done: float, total: float | None = None, message: str = "") -> None:
 
 def prepared(dataset: Dataset, out: Path, **param: Any) -> PreparedData:
     out.mkdir(parents=True, exist_ok=True)
-    return prepare(dataset, PreparationParam(**param), out=out, progress=silent)
+    return prepare(dataset, PreparationParam(**param), RandomSplit(), out=out, progress=silent)
 
 
 def split_of(frame: pl.DataFrame, fraction: float = 0.2, seed: int = 0, task: TaskChoice = TaskChoice.AUTO) -> Split:
-    return split(table(InMemory(frame, task=task).rows()), fraction, seed)
+    return split(table(InMemory(frame, task=task).rows()), RandomSplit(test_fraction=fraction, seed=seed))
 
 
 def numbers(rows: pl.LazyFrame) -> list[int]:
@@ -383,7 +384,7 @@ def session_of(model: Path) -> Any:
 def test_a_graph_that_lies_fails_the_step(tmp_path: Path) -> None:
     data = prepared(InMemory(things()), tmp_path)
     raw_table = table(InMemory(things()).rows())
-    parts = split(raw_table, 0.2, 0)
+    parts = split(raw_table, RandomSplit())
     fitted = fit(parts.train(), raw_table.columns, data.rows_train, PreparationParam())
     raw = parts.test().select("c0", "c1", "c2", "c3").collect()
     model = onnx.load(tmp_path / "preprocessing.onnx")

@@ -24,12 +24,19 @@ UNKNOWN_CODE = "unknown "  # begins the version of code that is in no file
 DATA = " (content)"  # how the fingerprint of an option's data is named in the inputs of a step, after the option
 
 
+def content_of(name: str) -> str:
+    """Return the name under which the fingerprint of an option's data stands in the inputs of a step."""
+    return f"{name}{DATA}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """One call of a subcommand: function, validated arguments, and the calls whose artifacts it receives (``needs``).
 
     ``keyed`` are the arguments as they enter the step's key, ``code`` the version of the function's source, ``after``
-    the stages that come before this one.
+    the stages that come before this one. ``element`` is the name of the element for which a mapped subcommand is
+    called; ``preceding`` are calls that come before it without handing anything over; ``consulted`` are the config keys
+    that decided about these and about elements.
     """
 
     stage: str
@@ -42,6 +49,9 @@ class Call:
     after: tuple[str, ...]
     returns: type[Artifact] | None
     is_effect: bool
+    element: str | None = None
+    preceding: tuple[Call, ...] = ()
+    consulted: frozenset[str] = frozenset()
 
     @property
     def specials(self) -> frozenset[str]:
@@ -53,10 +63,7 @@ class Call:
     @property
     def received(self) -> frozenset[str]:
         """The config keys of its arguments."""
-        from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, nested_options
-
-        options: Iterable[Any] = (type(part) for value in self.arguments.values() for part in nested_options(value))
-        return frozenset(chain(self.arguments, *(chosen_fields(option) for option in options)))
+        return received_keys(self.arguments) | self.consulted
 
     def known(self, rule: Callable[..., Any]) -> dict[str, Any]:
         """The values for the parameters of a rule: arguments of this call or of one that it needs; otherwise None."""
@@ -81,6 +88,40 @@ class Call:
         """Stage and subcommand: ``modeling train``."""
         return f"{self.stage} {self.subcommand}"
 
+    @property
+    def title(self) -> str:
+        """Its name with the element: ``modeling train [fold 1/5]``."""
+        return title_of(self.stage, self.subcommand, self.element)
+
+
+def received_keys(arguments: Mapping[str, Any]) -> frozenset[str]:
+    """Return the config keys of arguments, with those of the options inside them."""
+    from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, nested_options
+
+    options: Iterable[Any] = (type(part) for value in arguments.values() for part in nested_options(value))
+    return frozenset(chain(arguments, *(chosen_fields(option) for option in options)))
+
+
+def title_of(stage: str, subcommand: str, element: str | None) -> str:
+    """Return the name of a step: ``modeling train``, or ``modeling train [fold 1/5]`` for an element."""
+    return f"{stage} {subcommand} [{element}]" if element else f"{stage} {subcommand}"
+
+
+def element_name(parameter: str, number: int) -> str:
+    """Return the name under which a parameter's artifact for an element stands in ``needs``: ``modeling[0]``."""
+    return f"{parameter}[{number}]"
+
+
+def gathered(function: Callable[..., Any], received: Mapping[str, Any]) -> dict[str, Any]:
+    """Return artifacts by parameter of a function, with those of elements (``modeling[0]``, …) as one tuple."""
+    from when_ml_pipeline_meets_hydra.binding.signature import each_of, signature_of
+
+    found: dict[str, Any] = {n: () for n, hint in signature_of(function).parameters.items() if each_of(hint)}
+    for name, artifact in received.items():
+        parameter, is_element, _ = name.partition("[")
+        found[parameter] = (*found.get(parameter, ()), artifact) if is_element else artifact
+    return found
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
@@ -101,7 +142,7 @@ class Bound:
             call = todo.pop()
             if id(call) not in found:
                 found[id(call)] = call
-                todo += call.needs.values()
+                todo += (*call.needs.values(), *call.preceding)
         return tuple(found.values())
 
     @property

@@ -28,7 +28,7 @@ def complete(objective: Objective, calls: Sequence[Call]) -> tuple[Objective, li
     if objective.metric is None:
         return objective, []
     problems: list[Problem] = []
-    metric = _whole_name(objective.metric, declared, calls, problems)
+    metric = _before(_whole_name(objective.metric, declared, calls, problems), calls)
     own = declared.get(metric)
     if own and objective.direction and objective.direction != own:
         message = f"{objective.metric} is better the {'larger' if own == 'maximize' else 'smaller'} it is"
@@ -58,6 +58,13 @@ def _whole_name(metric: str, declared: Mapping[str, str], calls: Sequence[Call],
         message = f"no step declares it, and several measure something: write {whole}"
         problems.append(Problem(key=METRIC, value=metric, message=message, remedy=remedy))
     return f"{stages[0]}.{metric}" if len(stages) == 1 else metric
+
+
+def _before(metric: str, calls: Iterable[Call]) -> str:
+    """Return a metric as it is known before its step runs, by a stage that precedes it: ``validation.r2``."""
+    stage, _, name = metric.rpartition(".")
+    preceding = (other for call in calls if call.stage == stage for other in call.preceding)
+    return next((f"{p.stage}.{name}" for p in preceding if p.returns and name in p.returns.directions), metric)
 
 
 def _measures(call: Call) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ def value_of(name: str, hint: Any, job: Job, allowed: Iterable[str], owner: type
 
 
 def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str], owner: type | None = None) -> Any:
+    if is_dataclass(data):  # an element of a list, as a function returned it
+        return _instance(name, data, hint)
     problems = faults_of(name, job)
     faulty = {p.key for p in problems}
     wanted = hint
@@ -69,6 +71,14 @@ def _is_of_another_package(hint: Any, owner: type) -> bool:
     is_class = inspect.isclass(hint) and not getattr(hint, "_is_protocol", False)
     own, other = (getattr(cls, "__module__", "").partition(".")[0] for cls in (owner, hint))
     return is_class and other not in (own, OWN, "builtins")
+
+
+def _instance(name: str, data: Any, hint: Any) -> Any:
+    kind: Any = type(data)
+    if not is_kind(kind, hint):
+        message = f"{kind.__name__} is no {getattr(hint, '__name__', hint)}"
+        raise BadInput(Problem(key=name, message=message))
+    return data
 
 
 def unused_choices(composed: Composed, received: Collection[str]) -> Iterator[Problem]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, get_args, get_type_hints
 
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Each
+
 SPECIAL = frozenset({"out", "progress", "checkpoints", "run_id"})
 
 
@@ -46,5 +48,18 @@ def signature_of(function: Callable[..., Any]) -> Signature:
 
 
 def artifact_kind(hint: Any) -> Any:
-    """Return the artifact class of an annotation, also of ``X | None``."""
-    return next((kind for kind in get_args(hint) if kind is not type(None)), hint)
+    """Return the artifact class of an annotation, also of ``X | None`` and of one marked ``Each``."""
+    if each_of(hint):
+        hint = get_args(hint)[0]
+    return next((kind for kind in get_args(hint) if kind not in (type(None), ...)), hint)
+
+
+def each_of(hint: Any) -> Each | None:
+    """Return the mark ``Each`` of an annotation."""
+    return next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Each)), None)
+
+
+def is_artifact(hint: Any) -> bool:
+    """Return whether an annotation is that of an artifact; ``Any`` may be one."""
+    kind = artifact_kind(hint)
+    return kind is Any or (inspect.isclass(kind) and issubclass(kind, Artifact))

@@ -32,7 +32,7 @@ from when_ml_pipeline_meets_hydra.storage import durable_files
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
-FORMAT = 6
+FORMAT = 7
 FOLDER = "cache"
 REASON = "nothing changed"
 MOST_JOBS = 200
@@ -189,16 +189,19 @@ def _jobs_json(prepared: Prepared) -> list[dict[str, Any]]:
 
 
 def _step_json(outcome: Outcome, home: Path) -> dict[str, Any]:
-    step = outcome.step
+    step, is_not_chosen = outcome.step, outcome.status is Status.NOT_CHOSEN
     return {
         "stage": step.call.stage,
         "subcommand": step.call.subcommand,
+        "element": step.call.element,
         "key": step.key,
         "code": step.inputs["code"],
         "data": data_of(step.inputs),
         "jobs": list(step.jobs),
         "metrics": dict(outcome.metrics) if outcome.metrics else None,
-        "stored": _stored(step.key, home),
+        "deviations": dict(outcome.deviations) if outcome.deviations else None,
+        "not_chosen": outcome.reason if is_not_chosen else None,
+        "stored": None if is_not_chosen else _stored(step.key, home),
     }
 
 
@@ -214,6 +217,8 @@ def _stored(key: str, home: Path) -> str:
 
 def _is_stored(steps: Sequence[Mapping[str, Any]], home: Path) -> bool:
     for step in steps:
+        if step["not_chosen"]:
+            continue
         if _stored(step["key"], home) != step["stored"]:
             return False
         with suppress(OSError):  # mark it as used, so that 'store gc' keeps it
@@ -261,6 +266,7 @@ def _step(cached: Mapping[str, Any]) -> Step:
     call = Call(
         stage=cached["stage"],
         subcommand=cached["subcommand"],
+        element=cached["element"],
         function=_not_called,
         arguments={},
         needs={},
@@ -284,7 +290,10 @@ def _step(cached: Mapping[str, Any]) -> Step:
 
 
 def _outcome(step: Step, cached: Mapping[str, Any]) -> Outcome:
-    return Outcome(step=step, status=Status.STORED, reason=REASON, metrics=cached["metrics"])
+    if cached["not_chosen"]:
+        return Outcome(step=step, status=Status.NOT_CHOSEN, reason=cached["not_chosen"])
+    metrics, deviations = cached["metrics"], cached["deviations"]
+    return Outcome(step=step, status=Status.STORED, reason=REASON, metrics=metrics, deviations=deviations)
 
 
 def _not_called() -> None:

@@ -34,7 +34,8 @@ class Status(StrEnum):
 class Outcome:
     """Outcome of one step; ``error`` is a message, the traceback is in ``log`` (None: nothing was written).
 
-    ``seconds`` is the wall time, ``metrics`` maps names to values, ``reason`` is that of the plan or of a skip.
+    ``seconds`` is the wall time, ``metrics`` maps names to values, and ``deviations`` to their standard deviations if
+    these are the means of several values; ``reason`` is that of the plan or of a skip.
     """
 
     step: Step
@@ -42,6 +43,7 @@ class Outcome:
     reason: str
     seconds: float = 0.0
     metrics: Mapping[str, float] | None = None
+    deviations: Mapping[str, float] | None = None
     error: str | None = None
     exit_code: ExitCode = ExitCode.DONE
     log: Path | None = None
@@ -55,6 +57,6 @@ def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
     return next((code for code in order if code in codes), ExitCode.DONE)
 
 
-def format_metric(value: float) -> str:
-    """Return a metric with four significant digits: ``0.868``."""
-    return f"{value:.4g}"
+def format_metric(value: float, deviation: float | None = None) -> str:
+    """Return a metric with four significant digits, ``0.868``, and its standard deviation: ``0.8612 ± 0.021``."""
+    return f"{value:.4g}" if deviation is None else f"{value:.4g} ± {deviation:.2g}"

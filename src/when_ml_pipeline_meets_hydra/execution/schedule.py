@@ -69,7 +69,7 @@ class Schedule:
             self._before[key] -= 1
             if outcome.status not in (*_GOOD, Status.NOT_CHOSEN) and step.key in self._steps[key].after:
                 stops = outcome.reason == STOPS
-                self._reasons.setdefault(key, STOPS if stops else f"{step.call.name} {outcome.status}")
+                self._reasons.setdefault(key, STOPS if stops else f"{step.call.title} {outcome.status}")
             self._release(key)  # also a skipped one: effects must not overtake each other
         for key in self._verdicts.ended(outcome):
             self._before[key] -= 1

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from when_ml_pipeline_meets_hydra.binding.bind import content_of
-from when_ml_pipeline_meets_hydra.binding.call import Call
+from when_ml_pipeline_meets_hydra.binding.call import Call, content_of, gathered
 from when_ml_pipeline_meets_hydra.binding.keys import implements
 from when_ml_pipeline_meets_hydra.contracts import Approval, Artifact, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, Refused, StepFailed, shortened
@@ -176,7 +175,8 @@ def _ended(task: Task, status: Status, reason: str, started: float, artifact: An
         status=Status.FAILED if refusal else status,
         reason=reason,
         seconds=0.0 if status is Status.STORED else time.perf_counter() - started,
-        metrics=_metrics(artifact),
+        metrics=_numbers(artifact, "metrics"),
+        deviations=_numbers(artifact, "deviations"),
         error=task.redactor.text(refusal) if refusal else None,
         exit_code=ExitCode.REFUSED if refusal else ExitCode.DONE,
         log=task.written_log,
@@ -229,7 +229,7 @@ def _call(task: Task, observer: Observer, out: Path) -> Any:
     printed = StepOutput(task, observer)
     with printed.redirected(), restored(printed.write), task.context:
         arguments = call.arguments if str(Path.cwd()) == task.started_in else anchored(call.arguments, task.started_in)
-        return _called_here(call.function, {**arguments, **task.received, **named})
+        return _called_here(call.function, {**arguments, **gathered(call.function, task.received), **named})
 
 
 def _called_here(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
@@ -261,6 +261,6 @@ def _end_copy(error: BaseException | None) -> NoReturn:
     os._exit(code)
 
 
-def _metrics(artifact: Any) -> Mapping[str, float] | None:
-    found = getattr(artifact, "metrics", None)
+def _numbers(artifact: Any, name: str) -> Mapping[str, float] | None:
+    found = getattr(artifact, name, None)
     return dict(found) if isinstance(found, Mapping) else None

@@ -208,13 +208,15 @@ class PreparedData(Artifact):
     is 0 or 1, then ``__target__``: Float64 for regression, Int64 index into ``classes`` for classification);
     ``holdout.parquet`` (the raw columns of the first rows, at most 1,000, of ``test.parquet``, in the same order);
     ``rows.parquet`` (``row``: the number in the data set, from 0, of each row of ``test.parquet``);
+    ``separated.parquet``, if the split keeps the values of a column apart (``value``, and ``held_out``, for each row);
     ``summary.json`` (the distribution of each raw column over at most about 100,000 training rows);
     ``preprocessing.onnx`` (one input per raw column, named as the column, shape [N, 1]: double for float, int, date and
     datetime (NaN: missing), string for string ("": missing) and bool ("true", "false"); one output, float32 [N, F]:
     ``features``, unless a column has that name).
     ``reading`` is how raw values become those of the columns; ``fingerprint`` is that of the data set. If the rows are
     images, ``features`` are their pixels in the order of ``image``. ``one_hot`` has the range of features of each text
-    column: the index of the first one, and the end. At most one of them is 1 in a row.
+    column: the index of the first one, and the end. At most one of them is 1 in a row. ``separated`` is the column of
+    which no value is in both splits or, if ``in_time``, no later one in the training split.
     """
 
     dataset: str
@@ -227,6 +229,8 @@ class PreparedData(Artifact):
     one_hot: tuple[tuple[int, int], ...] = ()
     image: Image | None = None
     remarks: str = ""
+    separated: str | None = None
+    in_time: bool = False
     rows_train: int
     rows_test: int
     fingerprint: str = ""
@@ -245,6 +249,7 @@ class TrainedModel(Artifact):
     """
 
     directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
+    scored_on: ClassVar[str | None] = "test"
 
     model: str
     task: Task

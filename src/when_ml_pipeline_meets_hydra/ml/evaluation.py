@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -35,6 +36,55 @@ class Predicted(Artifact):
     def metrics(self) -> Mapping[str, float]:
         """The scores on other rows than the held-out ones, whose metrics are those of the model already."""
         return {} if self.held_out else self.scores
+
+
+@frozen
+class FoldScore:
+    """The metrics on the held-out ``rows`` of a fold (from 1), of a model trained on ``rows_train`` others."""
+
+    fold: int
+    rows_train: int
+    rows: int
+    metrics: Mapping[str, float]
+
+
+@frozen
+class Validated(Artifact):
+    """The validation scores of a model: the mean of each metric over the folds, and the standard deviation.
+
+    Files: ``predictions.parquet``, the out-of-fold predictions, a row for each row and repeat: ``row`` (its number in
+    the data set, from 0), ``fold`` (from 1), ``target``, ``prediction`` (numbers, or names of classes), and for
+    classification ``probability_<class>``; ``scores.json``, the metrics of each fold. A metric that is undefined in
+    some folds is the mean over the others. Of one fold there are no ``deviations``.
+    """
+
+    directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
+    scored_on: ClassVar[str | None] = "validation"
+
+    model: str
+    task: Task
+    metrics: Mapping[str, float]
+    deviations: Mapping[str, float]
+    baseline: Mapping[str, float]
+    folds: tuple[FoldScore, ...]
+
+    @property
+    def summary(self) -> str:
+        """The scores in a line."""
+        count = f"{len(self.folds)} folds" if len(self.folds) > 1 else "one part"
+        spread = {name: f" ± {value:.2g}" for name, value in self.deviations.items()}
+        shown = (
+            f"{name} {value:.4g}{spread.get(name, '')} (naive {self.baseline[name]:.4g})"
+            for name, value in self.metrics.items()
+        )
+        return f"{self.model} on {count} of the training rows: {', '.join(shown)}"
+
+
+def mean_and_deviation(scores: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the mean of each metric, and its standard deviation where there are at least two values."""
+    values = {name: [s[name] for s in scores if name in s] for name in dict.fromkeys(n for s in scores for n in s)}
+    means = {name: fmean(found) for name, found in values.items()}
+    return means, {name: stdev(found) for name, found in values.items() if len(found) > 1}
 
 
 @frozen

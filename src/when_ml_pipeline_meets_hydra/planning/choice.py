@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
@@ -11,6 +11,7 @@ from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.binding.call import Call
     from when_ml_pipeline_meets_hydra.binding.settings import Objective
+    from when_ml_pipeline_meets_hydra.contracts import Claim
 
 Metrics = Mapping[str, float]
 
@@ -68,29 +69,59 @@ def candidacies(
     if objective.metric is None or objective.then == "all":
         return {}
     stage, _, metric = objective.metric.rpartition(".")
+    of_job = {number: place for place, combination in enumerate(combinations) for number in combination.jobs}
+    places_of = {key: dict.fromkeys(of_job[number] for number in jobs) for key, (_, _, jobs) in steps.items()}
+    behind = _behind(combinations, steps, stage, places_of)
     of_combination, claiming = _choices(
-        combinations, steps, stage, metric, is_maximized=objective.direction != "minimize"
+        combinations, steps, behind, stage, metric, is_maximized=objective.direction != "minimize"
     )
     if not of_combination:
         return {}
-    of_job = {number: place for place, combination in enumerate(combinations) for number in combination.jobs}
-    behind: set[tuple[str, int]] = set()
     found: dict[str, Candidacies] = {}
-    for key, (_, before, jobs) in steps.items():
-        places = dict.fromkeys(of_job[number] for number in jobs)
-        for place in places:
-            first = combinations[place].keys.get(stage)
-            if any(b == first or (b, place) in behind for b in before):
-                behind.add((key, place))
+    for key, places in places_of.items():
         if all(place in of_combination and (key, place) in behind for place in places):
             entries = [entry for place in places for entry in of_combination[place]]
             found[key] = tuple((c, n) for c, n, claimed in entries if key not in claiming or claimed == key)
     return {key: entries for key, entries in found.items() if entries}
 
 
+def _behind(
+    combinations: Sequence[Combination],
+    steps: Mapping[str, tuple[Call, Iterable[str], Iterable[int]]],
+    stage: str,
+    places_of: Mapping[str, Iterable[int]],
+) -> set[tuple[str, int]]:
+    """Return the steps, each with the place of a combination, that come after the combination's step of a stage."""
+    behind: set[tuple[str, int]] = set()
+    for key, (_, before, _) in steps.items():
+        for place in places_of[key]:
+            first = combinations[place].keys.get(stage)
+            if any(b == first or (b, place) in behind for b in before):
+                behind.add((key, place))
+    return behind
+
+
+def _claims(
+    place: int,
+    combination: Combination,
+    steps: Mapping[str, tuple[Call, Iterable[str], Iterable[int]]],
+    behind: Collection[tuple[str, int]],
+) -> Iterator[tuple[Claim, str]]:
+    """Yield what the steps of a combination claim, with their keys.
+
+    What is not exclusive counts only where nothing is, and if the metric is known before it is claimed.
+    """
+    claimed = [(claim, key) for key in combination.keys.values() if (claim := steps[key][0].claim)]
+    is_exclusive = any(claim.exclusive for claim, _ in claimed)
+    for claim, key in claimed:
+        if claim.exclusive or (not is_exclusive and (key, place) in behind):
+            yield claim, key
+
+
 def _choices(
     combinations: Sequence[Combination],
     steps: Mapping[str, tuple[Call, Iterable[str], Iterable[int]]],
+    behind: Collection[tuple[str, int]],
     stage: str,
     metric: str,
     *,
@@ -99,9 +130,8 @@ def _choices(
     """Return the choices of each combination, with its place in them and the step that claims, and all such steps."""
     claims: dict[tuple[str, str], dict[int, str]] = {}
     for place, combination in enumerate(combinations):
-        for key in combination.keys.values():
-            if claim := steps[key][0].claim:
-                claims.setdefault((claim.place, claim.among), {})[place] = key
+        for claim, key in _claims(place, combination, steps, behind):
+            claims.setdefault((claim.place, claim.among), {})[place] = key
     found: dict[int, list[tuple[Choice, int, str]]] = {}
     for claimed in claims.values():
         members = [combinations[place] for place in claimed]

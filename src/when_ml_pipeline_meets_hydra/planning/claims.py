@@ -22,7 +22,7 @@ def claim_problems(plan: Plan, objective: Objective) -> Iterator[Problem]:
         return
     places: dict[str, list[tuple[Claim, Step]]] = {}
     for step in plan.steps:
-        if claim := step.call.claim:
+        if (claim := step.call.claim) and claim.exclusive:
             places.setdefault(claim.place, []).append((claim, step))
     for claimed in places.values():
         if len(claimed) > 1:

@@ -95,7 +95,8 @@ def make_plan(
     found = {key for key, draft in drafts.items() if storable(draft.call) and is_stored(key)}
     damages = {key: wrong for key in found if (wrong := damage(key))}
     is_stored = (found - damages.keys()).__contains__
-    needed = _needed(drafts, is_stored, force, {*damages, *candidates})
+    preceding = {key for key, draft in drafts.items() if draft.precedes}
+    needed = _needed(drafts, is_stored, force, {*damages, *candidates, *preceding})
     steps: dict[str, Step] = {}
     effects: dict[tuple[Callable[..., Any], bool], str] = {}
     for key, draft in drafts.items():
@@ -162,6 +163,7 @@ class _Draft:
         self.after: dict[str, None] = dict.fromkeys(needs.values())
         self.jobs: dict[int, None] = {}
         self.requested_by: list[int] = []
+        self.precedes = False
 
 
 def _drafts(calls: Iterable[tuple[Job, Call]]) -> tuple[dict[str, _Draft], list[Combination]]:
@@ -186,7 +188,7 @@ def _in_stage_order(members: list[tuple[Job, Call]]) -> list[tuple[Job, Call]]:
 
     def place(stage: str) -> None:
         if member := todo.pop(stage, None):
-            for before in [*member[1].after, *(c.stage for c in member[1].needs.values())]:
+            for before in [*member[1].after, *(c.stage for n, c in member[1].needs.items() if not _is_element(n))]:
                 place(before)
             done.append(member)
 
@@ -210,13 +212,22 @@ def _in_dependency_order(drafts: Mapping[str, _Draft]) -> dict[str, _Draft]:
 
 
 def _add(call: Call, job: int, drafts: dict[str, _Draft], stage_keys: dict[str, str]) -> str:
-    needs = {name: _add(upstream, job, drafts, stage_keys) for name, upstream in call.needs.items()}
+    # What is made for an element belongs to it, and not to the stages of the combination.
+    needs = {n: _add(other, job, drafts, {} if _is_element(n) else stage_keys) for n, other in call.needs.items()}
+    preceding = [_add(other, job, drafts, stage_keys) for other in call.preceding]
     key, inputs = _distinct(call, inputs_of(call, needs), drafts)
     draft = drafts.setdefault(key, _Draft(call, inputs, needs))
     draft.jobs[job] = None
-    draft.after |= dict.fromkeys(k for k in _before(call, stage_keys) if not _waits_for(k, key, drafts))
+    before = [*preceding, *_before(call, stage_keys)]
+    draft.after |= dict.fromkeys(k for k in before if not _waits_for(k, key, drafts))
+    for other in preceding:
+        drafts[other].precedes = True
     stage_keys[call.stage] = key
     return key
+
+
+def _is_element(parameter: str) -> bool:
+    return parameter.endswith("]")  # see ``element_name``
 
 
 def _waits_for(one: str, other: str, drafts: Mapping[str, _Draft]) -> bool:
@@ -294,7 +305,8 @@ def _reason(inputs: Inputs, earlier: Sequence[Inputs], upstream: Sequence[Step])
     last = min(earlier, key=lambda e: _distance(e, inputs))
     changes = list(differences(last["arguments"], inputs["arguments"]))
     if last["artifacts"] != inputs["artifacts"]:
-        changes += [f"{s.call.stage} changed" for s in upstream if s.key not in last["artifacts"].values()]
+        changed = (f"{s.call.stage} changed" for s in upstream if s.key not in last["artifacts"].values())
+        changes += dict.fromkeys(changed)
     if last["code"] != inputs["code"]:
         changes.append("its code changed")
     shown = changes if len(changes) <= 4 else [*changes[:3], f"{len(changes) - 3} more changes"]

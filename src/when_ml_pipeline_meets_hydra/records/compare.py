@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.binding.call import title_of
 from when_ml_pipeline_meets_hydra.binding.settings import NAMES, Objective
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status, format_metric
@@ -42,7 +43,8 @@ class Combination:
     """The jobs of a run that differ in their stage only, with status and metrics.
 
     ``values`` maps the overridden groups (``modeling/model``) to their options, and overridden keys to resolved values.
-    ``stages`` maps stages to the status of their steps, ``metrics`` maps ``<stage>.<metric>`` to its value.
+    ``stages`` maps stages to the status of their steps, ``metrics`` maps ``<stage>.<metric>`` to its value, and
+    ``deviations`` to its standard deviation, if it is a mean.
     """
 
     run: str
@@ -51,6 +53,7 @@ class Combination:
     stages: Mapping[str, Status]
     metrics: Mapping[str, float]
     status: Status
+    deviations: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the combination as JSON values."""
@@ -61,12 +64,16 @@ class Combination:
             "status": self.status,
             "stages": dict(self.stages),
             "metrics": dict(self.metrics),
+            **({"deviations": dict(self.deviations)} if self.deviations else {}),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Combinations of one or several runs; ``keys`` are those in which they differ, ``metrics`` those of any step."""
+    """Combinations of one or several runs; ``keys`` are those in which they differ, ``metrics`` those of any step.
+
+    ``scores`` maps stages to what their metrics are called in tables.
+    """
 
     rows: tuple[Combination, ...]
     keys: tuple[str, ...]
@@ -74,14 +81,22 @@ class Comparison:
     metrics: tuple[str, ...]
     objective: Objective = field(default_factory=Objective)
     failures: tuple[Failure, ...] = ()
+    scores: Mapping[str, str] = field(default_factory=dict)
+
+    def shown(self, metric: str) -> str:
+        """Return the name of a metric in tables: ``test.r2`` of ``modeling.r2``."""
+        stage, _, name = metric.rpartition(".")
+        return f"{self.scores.get(stage, stage)}.{name}"
 
     def metric(self, name: str) -> str:
         """Return the full name of a metric (``modeling.r2`` of ``r2``). Raises ``BadInput`` unless one matches."""
-        found = [m for m in self.metrics if m == name] or [m for m in self.metrics if m.endswith(f".{name}")]
+        found = [m for m in self.metrics if name in (m, self.shown(m))]
+        found = found or [m for m in self.metrics if m.endswith(f".{name}")]
         if len(found) == 1:
             return found[0]
         if found:
-            message, remedy = f"several metrics have this name: {', '.join(found)}", "Give the whole name"
+            names = ", ".join(map(self.shown, found))
+            message, remedy = f"several metrics have this name: {names}", "Give the whole name"
         else:
             message = "there is no such metric" if self.metrics else "no step measured anything"
             remedy = did_you_mean(name, [*self.metrics, *_short(self.metrics).values()]) or ""
@@ -89,7 +104,8 @@ class Comparison:
 
     def heading(self, name: str) -> str:
         """Return the shortest unique name of a metric, as in the heading of a table."""
-        return _short((*self.keys, *self.metrics))[self.metric(name)]
+        metric = self.shown(self.metric(name))
+        return _short((*self.keys, *map(self.shown, self.metrics)))[metric]
 
     def sorted(self, objective: Objective) -> Comparison:
         """Return a copy sorted from best to worst, missing values last. Raises ``BadInput`` for an unknown metric."""
@@ -115,20 +131,23 @@ class Comparison:
     def _table(self, rows: Sequence[Combination], stages: Sequence[str] | None) -> Cells:
         several = len({r.run for r in self.rows}) > 1
         statuses = ("status",) if stages is None else tuple(stages)
-        short = _short((*self.keys, *self.metrics), taken=(*statuses, "run", "jobs"))
+        metrics = [self.shown(m) for m in self.metrics]
+        short = _short((*self.keys, *metrics), taken=(*statuses, "run", "jobs"))
         names = *(("run",) if several else ()), "jobs", *(short[k] for k in self.keys), *statuses
         cells = [(*((row.run,) if several else ()), *self._cells(row, stages)) for row in rows]
-        return (*names, *(short[m] for m in self.metrics)), cells
+        return (*names, *(short[m] for m in metrics)), cells
 
     def _cells(self, row: Combination, stages: Sequence[str] | None) -> Iterator[str]:
         yield _span(row.jobs)
         yield from (format_value(row.values.get(key)) for key in self.keys)
         yield from [row.status] if stages is None else (row.stages.get(stage, "") for stage in stages)
-        yield from (format_metric(row.metrics[m]) if m in row.metrics else "" for m in self.metrics)
+        values, deviations = row.metrics, row.deviations
+        yield from (format_metric(values[m], deviations.get(m)) if m in values else "" for m in self.metrics)
 
 
 def compare(records: Iterable[Record]) -> Comparison:
     """Return the combinations of some runs, in the order of their jobs."""
+    records = list(records)
     drafts = [draft for record in records for draft in _drafts(record)]
     overridden = dict.fromkeys(key for draft in drafts for key in draft.overrides)
     keys = [key for key in overridden if len({draft.overrides.get(key) for draft in drafts}) > 1]
@@ -141,6 +160,7 @@ def compare(records: Iterable[Record]) -> Comparison:
         stages=tuple(dict.fromkeys(stage for row in rows for stage in row.stages)),
         metrics=tuple(dict.fromkeys(metric for row in rows for metric in row.metrics)),
         failures=tuple(dict.fromkeys(failure for draft in drafts for failure in draft.failures)),
+        scores={stage: name for record in records for stage, name in record.head.get("scores", {}).items()},
     )
 
 
@@ -163,26 +183,35 @@ class _Draft:
         self.ended: set[str] = set()
         self.stages: dict[str, Status] = {}
         self.metrics: dict[str, float] = {}
+        self.deviations: dict[str, float] = {}
+        self.elements: set[Status] = set()
         self.failures: list[Failure] = []
         self.config: Mapping[str, Any] = {}
 
     def add(self, step: Mapping[str, Any]) -> None:
         self.ended.add(step["key"])
-        self.stages[step["stage"]] = Status(step["status"])
-        self.metrics |= {f"{step['stage']}.{name}": value for name, value in (step["metrics"] or {}).items()}
+        status = Status(step["status"])
+        if step.get("element"):  # a part of what another step gathers
+            self.elements |= {status} & {Status.FAILED, Status.INTERRUPTED}
+        else:
+            self.stages[step["stage"]] = status
+            for known, name in ((self.metrics, "metrics"), (self.deviations, "deviations")):
+                known |= {f"{step['stage']}.{metric}": value for metric, value in (step.get(name) or {}).items()}
         if step["error"]:
             log = str(self.record.folder / step["log"]) if step["log"] else None
-            name = f"{step['stage']} {step['subcommand']}"
-            self.failures.append(Failure(step=name, status=Status(step["status"]), error=step["error"], log=log))
+            name = title_of(step["stage"], step["subcommand"], step.get("element"))
+            self.failures.append(Failure(step=name, status=status, error=step["error"], log=log))
 
     def combination(self, keys: Iterable[str]) -> Combination:
-        found = {*self.stages.values(), *([Status.NOT_RUN] if set(self.jobs.values()) - self.ended else [])}
+        not_run = {Status.NOT_RUN} if set(self.jobs.values()) - self.ended else set()
+        found = {*self.stages.values(), *self.elements, *not_run}
         return Combination(
             run=self.record.id,
             jobs=tuple(self.jobs),
             values={key: self._value(key) for key in keys},
             stages=self.stages,
             metrics=self.metrics,
+            deviations=self.deviations,
             status=next((s for s in _STATUSES if s in found), Status.NOT_RUN),
         )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.records.compare import Comparison, format_value
+from when_ml_pipeline_meets_hydra.records.compare import Combination, Comparison, format_value
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,6 +31,8 @@ def parquet_of(comparison: Comparison) -> bytes:
 def frame(comparison: Comparison) -> pl.DataFrame:
     """Return a row per combination: ``run``, ``jobs``, differing keys, ``status``, ``<stage>.status``, metrics.
 
+    A metric that is a mean has its standard deviation in a further column, ``<metric>.deviation``.
+
     Columns of config keys are Boolean, Int64 or Float64 if all values fit, otherwise strings in the notation of
     overrides.
     """
@@ -44,9 +46,15 @@ def frame(comparison: Comparison) -> pl.DataFrame:
         *(_column(f"config.{k}" if k in taken else k, [r.values.get(k) for r in rows]) for k in comparison.keys),
         pl.Series("status", [r.status for r in rows], pl.String),
         *(pl.Series(f"{s}.status", [r.stages.get(s) for r in rows], pl.String) for s in comparison.stages),
-        *(_column(m, [r.metrics.get(m) for r in rows]) for m in comparison.metrics),
+        *(column for m in comparison.metrics for column in _measured(m, rows)),
     ]
     return pl.DataFrame(columns)
+
+
+def _measured(metric: str, rows: Sequence[Combination]) -> Iterator[pl.Series]:
+    yield _column(metric, [row.metrics.get(metric) for row in rows])
+    if any(metric in row.deviations for row in rows):
+        yield _column(f"{metric}.deviation", [row.deviations.get(metric) for row in rows])
 
 
 def _column(name: str, values: Sequence[Any]) -> pl.Series:

@@ -93,6 +93,7 @@ class Recorder:
             "job_count": len(bound.calls),
             "objective": _objective(bound),
             "directions": directions_of(bound.all_calls),
+            "scores": {c.stage: c.returns.scored_on for c in bound.all_calls if c.returns and c.returns.scored_on},
         }
         return cls(folder, bound.redactor, head)
 
@@ -116,6 +117,7 @@ class Recorder:
         line = {
             "stage": step.call.stage,
             "subcommand": step.call.subcommand,
+            "element": step.call.element,
             "key": step.key,
             "code": step.inputs.get("code"),
             "data": data_of(step.inputs),
@@ -124,11 +126,13 @@ class Recorder:
             "reason": self._redactor.text(outcome.reason),
             "seconds": round(outcome.seconds, 3),
             "metrics": dict(metrics) if metrics else None,
+            **({"deviations": dict(outcome.deviations)} if outcome.deviations else {}),
             "error": outcome.error,
             "log": str(outcome.log.relative_to(self._folder)) if outcome.log and outcome.log.is_file() else None,
         }
         self._counts[outcome.status] += 1
-        self._metrics |= _stage_metrics(step.call.stage, metrics)
+        if step.call.element is None:
+            self._metrics |= _stage_metrics(step.call.stage, metrics)
         with self._steps.open("ab") as file:
             file.write(f"{encode(line)}\n".encode(errors="backslashreplace"))
 
@@ -192,7 +196,8 @@ class Record:
         """The metrics, ``<stage>.<metric>`` → value; with several jobs, those of the last one."""
         if "metrics" in self.head:
             return dict(self.head["metrics"])
-        return {f"{s['stage']}.{name}": value for s in self.steps for name, value in (s["metrics"] or {}).items()}
+        whole = (step for step in self.steps if not step.get("element"))
+        return {name: value for s in whole for name, value in _stage_metrics(s["stage"], s["metrics"]).items()}
 
     @cached_property
     def steps(self) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-9  # relative; absolute around 0
 _UNEXPLAINED = "no code, data or package of the two runs differs: a step is random, or reads something undeclared"
-_Steps = dict[tuple[int, str], Mapping[str, Any]]  # by job and stage
+_Steps = dict[tuple[int, str, str | None], Mapping[str, Any]]  # by job, stage and element
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,10 @@ class Reproduction:
 def reproduction(before: Record, after: Record) -> Reproduction:
     """Compare the metrics of two runs job by job, to ``TOLERANCE``."""
     old, new = _steps(before), _steps(after)
-    several = len({job for job, _ in old}) > 1
+    several = len({job for job, *_ in old}) > 1
     compared, differing = 0, dict[str, None]()
-    for (job, stage), step in old.items():
-        other = new.get((job, stage), {}).get("metrics") or {}
+    for (job, stage, element), step in old.items():
+        other = new.get((job, stage, element), {}).get("metrics") or {}
         for name, value in (step["metrics"] or {}).items():
             if name in other:
                 compared += 1
@@ -79,7 +79,7 @@ def _reasons(before: Record, after: Record, old: _Steps, new: _Steps) -> Iterato
             if (one.get("data") or {}).get(name) != value:
                 found[f"the data of {name}"] = None
     yield from sorted(found)
-    jobs = {job for job, _ in new}
+    jobs = {job for job, *_ in new}
     configs = dict(before.configs(jobs))
     changes = dict.fromkeys(
         change
@@ -96,7 +96,7 @@ def _values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _steps(record: Record) -> _Steps:
-    return {(job, step["stage"]): step for step in record.steps for job in step["jobs"]}
+    return {(job, step["stage"], step.get("element")): step for step in record.steps for job in step["jobs"]}
 
 
 def _equal(one: float, other: float) -> bool:

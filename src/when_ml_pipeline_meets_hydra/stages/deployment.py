@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.contracts import Claim, FromFiles, Progress, agreed, claims, effect
+from when_ml_pipeline_meets_hydra.contracts import Claim, Progress, agreed, claims, effect
 from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster
 from when_ml_pipeline_meets_hydra.deploy.strategies.interface import Strategy
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import data_of
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Smoke
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Event, ModelName, Status
 
@@ -22,12 +23,10 @@ def _possible(cluster: Cluster, strategy: Strategy) -> Iterable[Problem]:
 def _name_on(cluster: Cluster, model_name: ModelName, dataset: Any) -> Claim:
     """The served name on the cluster; metrics are compared between models of one target of one data set."""
     place = getattr(cluster, "place", cluster.name)
-    files = map(str, dataset.files()) if isinstance(dataset, FromFiles) else ()
-    data = (getattr(dataset, "name", ""), getattr(dataset, "target", ""), *files)
     return Claim(
         place=f"{model_name} on {type(cluster).__name__} {place}",
         text=f"the name '{model_name}' on {cluster.name}",
-        among="\n".join(map(str, data)),
+        among=data_of(dataset),
         remedy="Leave model_name out, then it is that of the data set, or put it in: model_name='…-${dataset.name}'",
     )
 

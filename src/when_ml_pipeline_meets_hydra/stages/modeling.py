@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.contracts import Progress, agreed
+from when_ml_pipeline_meets_hydra.contracts import Claim, Progress, agreed, claims, preceded_by
 from when_ml_pipeline_meets_hydra.errors import Problem, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import data_of
 from when_ml_pipeline_meets_hydra.ml.models.interface import Model
 from when_ml_pipeline_meets_hydra.ml.training.param import Hyperparameters, TrainingParam
+from when_ml_pipeline_meets_hydra.ml.validation.interface import Validation
 
 
 def _suits(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Problem]:
@@ -27,6 +29,19 @@ def _suits(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Pro
         yield from model.misfit(dataset.image)
 
 
+def _is_validated(validation: Validation) -> bool:
+    return validation.is_wanted
+
+
+def _kept(dataset: Any) -> Claim:
+    """Of all models of a data set one is kept, if there is an objective."""
+    data = data_of(dataset)
+    text = f"the model of {getattr(dataset, 'name', '')}"
+    return Claim(place=f"the model of {data}", text=text, among=data, exclusive=False)
+
+
+@preceded_by("validation", when=_is_validated)
+@claims(_kept)
 @agreed(_suits)
 def train(
     model: Model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,43 +10,73 @@ from typing import TYPE_CHECKING
 from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import Image, PreparedData
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
+from when_ml_pipeline_meets_hydra.ml.splits.interface import (
+    RowSplit,
+    all_rows,
+    columns_of,
+    left_out_by,
+    separated_by,
+)
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.datasets.table import Table
 
 
-def prepare(dataset: Dataset, p_param: PreparationParam, *, out: Path, progress: Progress) -> PreparedData:
+def prepare(
+    dataset: Dataset, p_param: PreparationParam, split: RowSplit, *, out: Path, progress: Progress
+) -> PreparedData:
     """Prepare a data set for training; see ``PreparedData`` for the files.
 
     Raises:
         BadInput: a column is not there, or none gives a feature.
-        StepFailed: too few rows, numbers that 32-bit floats do not tell apart, or an ONNX graph that disagrees
-            with the matrices.
+        StepFailed: rows that cannot be split, numbers that 32-bit floats do not tell apart, or an ONNX graph that
+            disagrees with the matrices.
     """
     from when_ml_pipeline_meets_hydra.ml.datasets.table import table as read
     from when_ml_pipeline_meets_hydra.ml.preparation import write
 
     progress(0, 4, "reading")
-    with write.fetched(dataset, out) as rows, write.read_once(read(rows, with_empty=False), rows.texts, out) as table:
-        return _prepare(dataset, table, rows.image, p_param, out, progress)
+    with write.fetched(dataset, out) as fetched:
+        rows = _rows(fetched, split)
+        known = read(rows, with_empty=False, further=columns_of(split))
+        with write.read_once(known, rows.texts, out) as table:
+            return _prepare(dataset, table, rows.image, p_param, split, out, progress)
+
+
+def _rows(fetched: RawRows, split: RowSplit) -> RawRows:
+    """The rows of the data set, with those that the split adds, without the columns that only split them."""
+    rows = all_rows(split, fetched)
+    names = [name for name in left_out_by(split) if name not in rows.exclude and name != rows.target]
+    reasons = (f"{name} (the rows are split by it)" for name in names)
+    return replace(
+        rows,
+        columns=tuple(c for c in rows.columns if c.name not in names),
+        exclude=(*rows.exclude, *names),
+        left_out=(*rows.left_out, *reasons),
+    )
 
 
 def _prepare(
-    dataset: Dataset, table: Table, image: Image | None, p_param: PreparationParam, out: Path, progress: Progress
+    dataset: Dataset,
+    table: Table,
+    image: Image | None,
+    p_param: PreparationParam,
+    how: RowSplit,
+    out: Path,
+    progress: Progress,
 ) -> PreparedData:
     from when_ml_pipeline_meets_hydra.ml.preparation import matrix, write
     from when_ml_pipeline_meets_hydra.ml.preparation.fit import fit
     from when_ml_pipeline_meets_hydra.ml.preparation.left_out import left_out
-    from when_ml_pipeline_meets_hydra.ml.preparation.split import split
+    from when_ml_pipeline_meets_hydra.ml.splits.sides import split
 
     name = dataset.name
-    parts = split(table, p_param.test_fraction, p_param.seed)
-    rows_test = sum(parts.held_out)
-    rows_train = sum(parts.rows) - rows_test
+    parts = split(table, how)
+    rows_train, rows_test, separated = parts.rows_train, parts.rows_test, separated_by(how)
     if not (rows_train and rows_test):
-        raise StepFailed(f"{name} has {sum(parts.rows)} rows with a target: too few to hold some out")
+        raise StepFailed(f"{name} has {rows_train + rows_test} rows with a target: too few to hold some out")
     progress(1, 4, "fitting")
     fitted = fit(parts.train(), table.columns, rows_train, p_param, image)
     features = fitted.features([write.TARGET_FEATURE])
@@ -61,6 +92,8 @@ def _prepare(
     for line in matrix.check_resolution(parts.train(), rows_train, fitted, p_param.scaling):
         print(line)
     write.write_files(table, parts, fitted, features, out, progress)
+    if separated:
+        write.write_separated(parts, table, separated, out / "separated.parquet")
     progress(4, 4, "prepared")
     print(f"{name}: {rows_train:,} rows to train on, {rows_test:,} held out, {len(features)} features")
     remarks = left_out(table, fitted)
@@ -78,6 +111,8 @@ def _prepare(
         one_hot=fitted.one_hot,
         image=image,
         remarks=remarks,
+        separated=separated.column if separated else None,
+        in_time=bool(separated and separated.in_time),
         rows_train=rows_train,
         rows_test=rows_test,
         fingerprint=dataset.fingerprint(),

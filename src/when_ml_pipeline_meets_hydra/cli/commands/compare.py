@@ -68,8 +68,10 @@ def _sorted(
             raise BadInput(Problem(key=f"--{given}", message=message, remedy="Name it: --metric NAME"))
         direction = _direction(recorded.metric or "", records, given) or recorded.direction
         return sort_combinations(comparison, Objective(metric=recorded.metric, direction=direction))
+    stage = (recorded.metric or "").rpartition(".")[0]
+    own = f"{stage}.{metric}"  # of two of one name, that by which the run has chosen
     try:
-        whole = comparison.metric(metric)
+        whole = own if own in comparison.metrics else comparison.metric(metric)
     except BadInput as error:
         (problem,) = error.problems
         raise BadInput(Problem(key="--metric", value=metric, message=problem.message, remedy=problem.remedy)) from None

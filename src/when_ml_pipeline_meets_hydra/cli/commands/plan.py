@@ -27,6 +27,6 @@ def plan(
         print_json(plan_json(prepared.plan))
     else:
         steps = prepared.plan.steps
-        rows = ((s.call.name, s.key[:12], s.action, s.reason) for s in steps)
+        rows = ((s.call.title, s.key[:12], s.action, s.reason) for s in steps)
         print_rows(("step", "key", "action", "why"), rows)
         print(f"{counts_text(s.action for s in steps)}; nothing was run")

@@ -154,7 +154,7 @@ def _check_deployments(request: Request) -> None:
     from when_ml_pipeline_meets_hydra.pipeline import run_request
 
     plan = run_request(request).plan
-    if not any(step.call.claim for step in plan.steps):
+    if not any((claim := step.call.claim) and claim.exclusive for step in plan.steps):
         raise BadInput(Problem(key="--best", message="none of these jobs deploys anything", remedy="Add c=deployment"))
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from when_ml_pipeline_meets_hydra.binding.call import title_of
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json, print_rows
 from when_ml_pipeline_meets_hydra.cli.output.formatting import metrics_text
 from when_ml_pipeline_meets_hydra.composing.environment import home
@@ -68,7 +69,7 @@ def show(
     print_rows(("step", "status", "seconds", "why", "metrics"), map(_step_row, record.steps))
     for step in record.steps:
         if step["error"]:
-            out.print(f"{step['stage']} {step['subcommand']}: {step['error']}", style="red", markup=False)
+            out.print(f"{_title(step)}: {step['error']}", style="red", markup=False)
             out.print(f"  log: {record.folder / (step['log'] or 'logs')}", markup=False)
     count = record.head["job_count"]
     pairs = zip(record.jobs(), record.configs(), strict=True)
@@ -124,7 +125,11 @@ def _show_config(config: Mapping[str, Any], *, as_json: bool = False) -> None:
 
 
 def _keys(record: Record) -> dict[str, str]:
-    return {f"{s['stage']} {s['subcommand']}": s["key"][:12] for s in record.steps}
+    return {_title(step): step["key"][:12] for step in record.steps}
+
+
+def _title(step: Mapping[str, Any]) -> str:
+    return title_of(step["stage"], step["subcommand"], step.get("element"))
 
 
 def _row(record: Record) -> tuple[str, ...]:
@@ -151,8 +156,8 @@ def _of_best(record: Record) -> dict[str, float]:
 
 
 def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:
-    name, metrics = f"{step['stage']} {step['subcommand']}", metrics_text(step["metrics"] or {})
-    return name, step["status"], f"{step['seconds']:.1f}", step["reason"], metrics
+    metrics = metrics_text(step["metrics"] or {}, step.get("deviations"))
+    return _title(step), step["status"], f"{step['seconds']:.1f}", step["reason"], metrics
 
 
 def _arguments(record: Record) -> list[str]:

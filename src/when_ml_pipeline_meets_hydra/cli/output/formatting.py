@@ -31,17 +31,18 @@ def outcome_parts(outcome: Outcome) -> Parts:
     """Format an outcome as ``modeling train: done in 1.3 s (new)  r2=0.87``, its error on a second line."""
     status, seconds = outcome.status, outcome.seconds
     took = f" in {seconds:.1f} s" if seconds >= 0.05 else ""
-    metrics = f"  {metrics_text(outcome.metrics)}" if outcome.metrics else ""
+    metrics = f"  {metrics_text(outcome.metrics, outcome.deviations)}" if outcome.metrics else ""
     error = (f"\n  {outcome.error}", "red") if outcome.error else ("", "")
-    head = ((outcome.step.call.name, "bold"), (": ", ""), (status, STYLES[status]), (took, ""))
+    head = ((outcome.step.call.title, "bold"), (": ", ""), (status, STYLES[status]), (took, ""))
     return *head, (f" ({outcome.reason})", "dim"), (metrics, ""), error
 
 
-def metrics_text(metrics: Mapping[str, float]) -> str:
-    """Format metrics as ``r2=0.868 mae=1.92``."""
+def metrics_text(metrics: Mapping[str, float], deviations: Mapping[str, float] | None = None) -> str:
+    """Format metrics as ``r2=0.868 mae=1.92``, means with their standard deviations as ``r2=0.868 ± 0.02``."""
     from when_ml_pipeline_meets_hydra.execution.outcomes import format_metric  # not needed for --help
 
-    return " ".join(f"{name}={format_metric(value)}" for name, value in metrics.items())
+    spread = deviations or {}
+    return " ".join(f"{name}={format_metric(value, spread.get(name))}" for name, value in metrics.items())
 
 
 def counts_text(values: Iterable[str]) -> str:

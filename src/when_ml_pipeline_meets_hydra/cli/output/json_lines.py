@@ -85,6 +85,7 @@ class JsonLines(OutputObserver):
             reason=self._masks.text(outcome.reason),
             seconds=round(outcome.seconds, 3),
             metrics=outcome.metrics,
+            **({"deviations": outcome.deviations} if outcome.deviations else {}),
             error=outcome.error and self._masks.text(outcome.error),
             log=outcome.log and str(outcome.log),
             jobs=outcome.step.jobs,
@@ -117,4 +118,6 @@ def write_problems(problems: Iterable[Problem]) -> None:
 
 
 def _named(step: Step) -> Mapping[str, Any]:
-    return {"key": step.key, "stage": step.call.stage, "subcommand": step.call.subcommand}
+    call = step.call
+    element = {"element": call.element} if call.element else {}
+    return {"key": step.key, "stage": call.stage, "subcommand": call.subcommand, **element}

@@ -174,7 +174,7 @@ class LiveView(PlainLines):
             self._live.stop()
 
     def _label(self, step: Step) -> str:
-        return f"#{step.jobs[0]} {step.call.name}" if self._numbered else step.call.name
+        return f"#{step.jobs[0]} {step.call.title}" if self._numbered else step.call.title
 
     def _buffer(self, text: Text) -> None:
         with self._lock:

@@ -75,7 +75,7 @@ class PlainLines(OutputObserver):
 
     def step_waits(self, step: Step, holder: str) -> None:
         """Print which run computes the same step."""
-        self.message(((f"{step.call.name}: waiting for {holder}, which computes the same step", "yellow"),))
+        self.message(((f"{step.call.title}: waiting for {holder}, which computes the same step", "yellow"),))
 
     def step_printed(self, step: Step, text: str) -> None:
         """Print the output of the step."""
@@ -101,7 +101,7 @@ class PlainLines(OutputObserver):
             self._compare(run)
         for o in () if self._is_sweep else run.outcomes:
             if o.error and o.log and o.status is not Status.INTERRUPTED:
-                self.message((("  ", ""), (o.step.call.name, "bold"), (f" {o.status}, log: {o.log}", "")))
+                self.message((("  ", ""), (o.step.call.title, "bold"), (f" {o.status}, log: {o.log}", "")))
         if any(o.status is Status.INTERRUPTED for o in run.outcomes):
             self.message(((f"Interrupted. {RESUME_HINT}", "yellow"),))
 
@@ -151,7 +151,7 @@ def notes(prepared: Prepared) -> Iterator[str]:
         yield f"Note: {dotenv_file.FILE} was read for {', '.join(names)}"
     for step in prepared.plan.steps:
         if step.damage:
-            yield f"Note: the stored result of {step.call.name} is damaged and computed again ({step.damage})"
+            yield f"Note: the stored result of {step.call.title} is damaged and computed again ({step.damage})"
     for line in prepared.unused:
         key = prepared.bound.redactor.override(line, prepared.bound.secret_keys)
         yield f"Note: {key} changes nothing here, no step of this run receives it"

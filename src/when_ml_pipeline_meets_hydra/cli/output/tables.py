@@ -50,6 +50,7 @@ def _step_json(step: Step) -> dict[str, Any]:
         "key": step.key,
         "stage": step.call.stage,
         "subcommand": step.call.subcommand,
+        "element": step.call.element,
         "action": step.action,
         "reason": step.reason,
         "jobs": list(step.jobs),

@@ -36,7 +36,7 @@ class OfRun(InStore):
         """Return the keys of its prepared data and of the model. Raises ``BadInput`` if it is not in the store."""
         folder, store = self._folder(), store_of(self.home)
         steps = [step for step in _steps(folder) if self.job is None or self.job in step["jobs"]]
-        trained = {step["key"]: step["jobs"] for step in steps if step["stage"] == "modeling"}
+        trained = {step["key"]: step["jobs"] for step in steps if _trains(step)}
         models = {key: jobs for key, jobs in trained.items() if is_model(store, key)}
         if len(models) == 1:
             return both_keys(store, next(iter(models)), place="run")
@@ -47,7 +47,7 @@ class OfRun(InStore):
     def _folder(self) -> Path:
         folders = sorted(f for f in (self.home.absolute() / "runs").glob("*") if (f / "run.json").is_file())
         if self.run == "last":
-            found = [f for f in reversed(folders) if any(step["stage"] == "modeling" for step in _steps(f))][:1]
+            found = [f for f in reversed(folders) if any(map(_trains, _steps(f)))][:1]
         else:
             found = [f for f in folders if f.name == self.run]
             found = found or [f for f in folders if f.name.startswith(self.run) or f.name.endswith(self.run)]
@@ -68,6 +68,10 @@ def _why_not(run: str, trained: Mapping[str, Any], models: Mapping[str, list[int
     return f"run {run} has no model", "Name a run with the stage modeling"
 
 
+def _trains(step: Mapping[str, Any]) -> bool:
+    return step["stage"] == "modeling" and not step.get("element")  # such as a fold
+
+
 def _steps(folder: Path) -> list[dict[str, Any]]:
     """Return stage, key and jobs of a record's steps. Raises ``BadInput`` if it is damaged."""
     file = folder / "steps.jsonl"
@@ -77,7 +81,8 @@ def _steps(folder: Path) -> list[dict[str, Any]]:
         steps = [json.loads(line) for line in lines]  # which may also have left half a line
         if len(steps) < sum(ended.values()):
             raise ValueError
-        return [{name: step[name] for name in ("stage", "key", "jobs")} for step in steps]
+        names = ("stage", "key", "jobs")
+        return [{"element": step.get("element"), **{name: step[name] for name in names}} for step in steps]
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         remedy = f"Remove the folder {folder}, or name another run; stored results are not in it"
         raise BadInput(Problem(key=str(file), message="this record is damaged", remedy=remedy)) from None

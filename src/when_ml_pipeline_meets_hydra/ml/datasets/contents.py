@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.storage.durable_files import sha256
+
+_CHUNK = 1 << 20  # bytes
 
 
 def digest(*files: Path) -> str:
@@ -21,6 +25,21 @@ def _digest(file: Path) -> str:
         return sha256(file)
     except OSError as error:
         raise BadInput(unreadable(file, error)) from None
+
+
+def has_more_lines(files: Iterable[Path], number: int) -> bool:
+    """Return whether files, also compressed ones (``.gz``), have more lines than ``number`` in all."""
+    for file in files:
+        opened = gzip.open if file.suffix == ".gz" else open
+        try:
+            with opened(file, "rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    number -= chunk.count(b"\n")
+                    if number < 0:
+                        return True
+        except OSError as error:
+            raise BadInput(unreadable(file, error)) from None
+    return False
 
 
 def unreadable(file: Path, error: OSError) -> Problem:

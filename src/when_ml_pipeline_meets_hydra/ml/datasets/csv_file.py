@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.ml.artifacts import Reading
+from when_ml_pipeline_meets_hydra.ml.datasets.contents import has_more_lines
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
 from when_ml_pipeline_meets_hydra.ml.datasets.table_file import TableFile
 
@@ -78,3 +79,8 @@ class CsvFile(TableFile):
         own = self._own(decimal=self.decimal, thousands=self.thousands)
         reading = replace(_READING, **own)
         return RawRows(frame=frame, left_out=unnamed, texts=True, reading=reading, own=own, **self._common())
+
+    def is_longer_than(self, rows: int) -> bool:
+        """Return whether the files have more rows than that, as far as line ends tell; no more is read than needed."""
+        files = [part.file for part in self.parts()]
+        return has_more_lines(files, rows + len(files))

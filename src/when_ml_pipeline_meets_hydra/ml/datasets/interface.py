@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from when_ml_pipeline_meets_hydra.contracts import FromFiles
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.ml.artifacts import Image, ListedColumn, Reading
 
@@ -21,6 +22,12 @@ def no_column(key: str, name: str, known: Iterable[str]) -> Problem:
     """Return the problem of a column that the data do not have."""
     message = "there is no such column in the data"
     return Problem(key=key, value=name, message=message, remedy=did_you_mean(name, known))
+
+
+def data_of(dataset: Any) -> str:
+    """Return what identifies the target of a data set; metrics are comparable between models of the same one."""
+    files = map(str, dataset.files()) if isinstance(dataset, FromFiles) else ()
+    return "\n".join(map(str, (getattr(dataset, "name", ""), getattr(dataset, "target", ""), *files)))
 
 
 class TaskChoice(StrEnum):
@@ -65,6 +72,10 @@ class Remote(Protocol):
 @runtime_checkable
 class Dataset(Protocol):
     """A table of rows with a target to predict.
+
+    Two further methods are optional: ``at(path)`` returns another file that is read in the same way (for
+    ``split.path``); ``is_longer_than(rows)`` says, without reading more than needed, whether there are more rows
+    (for the number of folds).
 
     Example of its first method::
 

@@ -32,6 +32,13 @@ class ParquetFile(TableFile):
         frame = frame.select(pl.nth(n) for n, name in enumerate(names) if name) if unnamed else frame
         return RawRows(frame=frame, left_out=unnamed, reading=Reading(**own), own=own, **self._common())
 
+    def is_longer_than(self, rows: int) -> bool:
+        """Return whether the files have more rows than that."""
+        import polars as pl
+
+        counts = (pl.scan_parquet(p.file, glob=False).select(pl.len()).collect().item() for p in self.parts())
+        return sum(counts) > rows
+
     def _frame(self) -> pl.LazyFrame:
         import polars as pl
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import polars as pl
@@ -41,7 +41,8 @@ class Table:
 
     ``frame`` has the number of the raw row as ``row``, the k-th of ``columns`` as ``c<k>`` (so that a name such as
     ``*`` or ``^a$`` is never taken for a pattern) and, of the type of ``target``, the target as ``target``. Missing
-    values are null; rows without a target are still there.
+    values are null; rows without a target are still there. ``further`` maps columns by which rows are split, also those
+    that are no features, to their names in ``frame``.
     """
 
     frame: pl.LazyFrame
@@ -50,6 +51,7 @@ class Table:
     task: Task
     reading: Reading = AS_IT_IS
     remarks: Remarks = Remarks()
+    further: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +75,10 @@ def column(index: int) -> str:
     return f"c{index}"
 
 
-def table(rows: RawRows, *, with_empty: bool = True) -> Table:
+def table(rows: RawRows, *, with_empty: bool = True, further: Mapping[str, str] | None = None) -> Table:
     """Find the columns, their types and the task; ``with_empty``: columns without any value are kept.
+
+    ``further`` maps columns that are to be there, features or not, to the config keys that name them.
 
     Raises ``BadInput`` if a column does not exist.
     """
@@ -85,7 +89,11 @@ def table(rows: RawRows, *, with_empty: bool = True) -> Table:
     *columns, target = with_types(located, guesses)
     empty = frozenset() if with_empty else empty_columns(rows, columns)
     columns = [where for where in columns if where.position not in empty]
+    places = {where.column.name: column(k) for k, where in enumerate(columns)}
+    own = {f"x{k}": where for k, where in enumerate(_further(rows, further or {}, places))}
+    places |= {where.column.name: name for name, where in own.items()}
     values = {column(k): typed(rows, where) for k, where in enumerate(columns)} | {TARGET: typed(rows, target)}
+    values |= {name: typed(rows, where) for name, where in own.items()}
     frame = rows.frame.select(**values).with_row_index(ROW)
     left_out = [f"{where.column.name} (empty)" for where in located if where.position in empty]
     left_out += [f"{name} (the index of a data frame)" for name in _indices(rows)]
@@ -96,7 +104,27 @@ def table(rows: RawRows, *, with_empty: bool = True) -> Table:
         task=find_task(rows.task, target.column.dtype, frame),
         reading=rows.reading,
         remarks=_remarks(rows, [*columns, target], guesses, (*rows.left_out, *left_out)),
+        further={name: places[name] for name in further or {}},
     )
+
+
+def _further(rows: RawRows, wanted: Mapping[str, str], known: Collection[str]) -> list[Located]:
+    """Return the wanted columns that are not among the ``known`` ones. Raises ``BadInput`` if one does not exist."""
+    schema = list(rows.frame.collect_schema().items())
+    positions = {name: place for place, (name, _) in enumerate(schema)}
+    found, problems = [], []
+    for name in wanted.keys() - known:
+        if name not in positions:
+            problems.append(no_column(wanted[name], name, positions))
+            continue
+        physical = schema[positions[name]][1]
+        if (kind := dtype_of(physical)) is None:
+            problems.append(Problem(key=wanted[name], value=name, message=f"its values are of type {physical}"))
+        else:
+            found.append(_located(rows, ListedColumn(name=name), positions[name], physical, kind, None))
+    if problems:
+        raise BadInput(*problems)
+    return with_types(found, guess(rows, guessed(found)))
 
 
 def _indices(rows: RawRows) -> list[str]:

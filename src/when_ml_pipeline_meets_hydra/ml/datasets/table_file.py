@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -48,6 +49,12 @@ class TableFile:
     def parts(self) -> tuple[Part, ...]:
         """Return the files. Raises ``BadInput`` if there is none, or if the names of their folders differ in kind."""
         return find_parts(self.file(), self.endings)
+
+    def at(self, path: Path) -> TableFile:
+        """Return another file that is read in the same way."""
+        kind = next(cls for cls in type(self).__mro__ if "endings" in vars(cls))  # not that of a file in this package
+        own = {f.name: getattr(self, f.name) for f in fields(kind)}
+        return kind(**{**own, "path": path})  # type: ignore[no-any-return]
 
     def rows(self) -> RawRows:
         """Return the rows. Raises ``BadInput`` if a file cannot be read."""

@@ -92,8 +92,8 @@ class DataSet:
         from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, column, table
         from when_ml_pipeline_meets_hydra.ml.preparation import matrix
         from when_ml_pipeline_meets_hydra.ml.preparation.fit import number
-        from when_ml_pipeline_meets_hydra.ml.preparation.split import class_text
         from when_ml_pipeline_meets_hydra.ml.preparation.write import fetched
+        from when_ml_pipeline_meets_hydra.ml.splits.sides import class_text
 
         is_number = data.task is Task.REGRESSION
         target = number(TARGET, data.target.dtype).cast(pl.Float64) if is_number else class_text()

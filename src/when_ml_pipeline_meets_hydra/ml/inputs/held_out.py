@@ -13,6 +13,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, Remote, no_column
 from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, identifiers
+from when_ml_pipeline_meets_hydra.ml.splits.interface import RowSplit, all_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,6 +26,7 @@ class HeldOut:
     name: Annotated[str, Field(min_length=1, description="Name of the rows in reports")] = "held-out rows"
     id: Annotated[str | None, Field(min_length=1, description="Column that identifies rows, copied as it is")] = None
     dataset: Annotated[Dataset, Chosen()]
+    split: Annotated[RowSplit, Chosen()]
 
     def check(self) -> Iterable[Problem]:
         """Return the problem of a column ``id`` that does not exist, unless only a server knows."""
@@ -59,4 +61,4 @@ class HeldOut:
             message = "the rows are those of another data set than the one at the config key 'dataset'"
             raise BadInput(Problem(key="rows.id", value=name, message=message, remedy=f"Choose {data.dataset} there"))
         with fetched(self.dataset, folder) as raw:
-            return identifiers(raw, name)
+            return identifiers(all_rows(self.split, raw), name)

@@ -41,8 +41,11 @@ class Network(ABC):
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")]
     device: Annotated[
-        str,
-        Field(pattern=r"^(auto|cpu|(cuda|mps|xpu)(:\d+)?)$", description="Where to train; auto: GPU or CPU"),
+        str | None,
+        Field(
+            pattern=r"^(auto|cpu|\d{1,3}|(cuda|mps|xpu)(:\d+)?)$",
+            description="Where to train; auto: GPU or CPU; a number: that GPU; null: CPU",
+        ),
         Unkeyed(),
     ] = "auto"
     n_jobs: Annotated[int, Field(ge=1, le=1024, description="Processor cores to train on"), Unkeyed()] = 1
@@ -67,7 +70,7 @@ class Network(ABC):
         """Yield a problem for missing packages, or a missing device."""
         if problems := list(missing(self.name, _PACKAGES, "torch")):
             yield from problems
-        elif self.device not in ("auto", "cpu") and (problem := _no_device(self.device)):
+        elif self.device not in ("auto", "cpu", None) and (problem := _no_device(self.device)):
             yield Problem(key="device", value=self.device, message=problem, remedy="Choose auto or cpu")
 
     def fit(
@@ -121,15 +124,18 @@ def _no_device(name: str) -> str | None:
     import torch
 
     try:
-        torch.empty(1, device=name)
+        torch.empty(1, device=_device(name))
     except (RuntimeError, AssertionError) as problem:
         return f"this machine, or this build of PyTorch, has none ({str(problem).splitlines()[0]})"
     return None
 
 
-def _device(name: str) -> Any:
+def _device(name: str | None) -> Any:
     import torch
 
+    if name and name.isdigit():
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return torch.device(found.type if found else "cuda", int(name))
     if name != "auto":
-        return torch.device(name)
+        return torch.device(name or "cpu")
     return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")

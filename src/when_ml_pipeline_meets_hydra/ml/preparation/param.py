@@ -1,4 +1,4 @@
-"""The parameters of the split and of preprocessing."""
+"""The parameters of preprocessing."""
 
 from __future__ import annotations
 
@@ -30,10 +30,6 @@ class Imputation(StrEnum):
 class PreparationParam:
     """The parameters of preprocessing, which is fitted on the training rows only."""
 
-    test_fraction: Annotated[
-        float, Field(gt=0, lt=1, description="Share of the rows held out for evaluation, exact within each class")
-    ] = 0.2
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of the choice of held-out rows")] = 0
     scaling: Annotated[
         Scaling, Field(description="Scaling of numbers; none: only of those that 32-bit floats cannot tell apart")
     ] = Scaling.STANDARD

@@ -20,8 +20,9 @@ from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows,
 from when_ml_pipeline_meets_hydra.ml.datasets.table import ROW, TARGET, Table, column
 from when_ml_pipeline_meets_hydra.ml.preparation import graph, matrix
 from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, number
-from when_ml_pipeline_meets_hydra.ml.preparation.split import LABEL, Split
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Summary, of_numbers, of_texts
+from when_ml_pipeline_meets_hydra.ml.splits.interface import HELD_OUT, Separated
+from when_ml_pipeline_meets_hydra.ml.splits.sides import LABEL, Split
 
 TARGET_FEATURE = "__target__"
 HOLDOUT_ROWS = 1000
@@ -71,6 +72,13 @@ def write_files(
     write_raw(raw, table, out / "holdout.parquet")
     parts.test().select(pl.col(ROW).cast(pl.Int64)).sink_parquet(out / "rows.parquet", engine="streaming")
     write_summary(parts, table, out / "summary.json")
+
+
+def write_separated(parts: Split, table: Table, separated: Separated, file: Path) -> None:
+    """Write the column that a split keeps apart, for every row, with the part in which the row is."""
+    value = pl.col(table.further[separated.column]).alias("value")
+    rows = parts.labelled.filter(pl.col(HELD_OUT).is_not_null()).select(value, HELD_OUT)
+    rows.sink_parquet(file, compression="lz4", engine="streaming")
 
 
 def write_matrix(rows: pl.LazyFrame, table: Table, fitted: Fitted, names: tuple[str, ...], file: Path) -> None:

@@ -1,0 +1,322 @@
+"""Binds the stages of one job to calls, with the calls that these need."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.binding.call import Call, content_of, element_name, received_keys
+from when_ml_pipeline_meets_hydra.binding.code_version import code_version
+from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, implements, keyed, nested_options, several_fields
+from when_ml_pipeline_meets_hydra.binding.mapping import Element, consulted, elements_of, job_for, of_element, unmapped
+from when_ml_pipeline_meets_hydra.binding.options import qualified, qualified_field, value_of
+from when_ml_pipeline_meets_hydra.binding.secret_keys import named_packages, try_locate
+from when_ml_pipeline_meets_hydra.binding.signature import (
+    Signature,
+    artifact_kind,
+    each_of,
+    is_artifact,
+    signature_of,
+)
+from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate_function
+from when_ml_pipeline_meets_hydra.composing.job import Job
+from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, all_before, misplaced
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Each, Fingerprinted
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.masking import Redactor
+
+_BindResult = tuple["Call | None", tuple[Problem, ...]]
+
+
+@dataclass(frozen=True)
+class BindCache:
+    """Results of earlier jobs, and the elements of their lists by digest.
+
+    ``calls``: stage, the stages requested in its combination and the element → the config keys that were read → their
+    values → the call and its problems.
+    """
+
+    calls: dict[tuple[Any, ...], dict[tuple[str, ...], dict[tuple[Any, ...], _BindResult]]] = field(
+        default_factory=dict
+    )
+    elements: dict[str, Any] = field(default_factory=dict)
+
+
+class _TrackedConfig(Mapping[str, Any]):
+    """A job's config that records which of its keys are read."""
+
+    def __init__(self, config: Mapping[str, Any], at: set[str]) -> None:
+        self._config, self._at = config, at
+
+    def __getitem__(self, key: str) -> Any:
+        self._at.add(key)
+        return self._config[key]
+
+    def __contains__(self, key: object) -> bool:
+        self._at.add(str(key))
+        return key in self._config
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._config)
+
+    def __len__(self) -> int:
+        return len(self._config)
+
+
+class Binder:
+    """Binds the stages of one job, each once; collects problems instead of raising them.
+
+    The call of another job is reused if all config keys that were read for it have identical values.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        stages: Mapping[str, Stage],
+        problems: list[Problem],
+        redactor: Redactor | None = None,
+        cache: BindCache | None = None,
+        requested: frozenset[str] = frozenset(),
+        elements: tuple[Element, ...] = (),
+    ) -> None:
+        self.job, self.stages, self.problems, self.redactor = job, stages, problems, redactor or Redactor()
+        self.allowed = allowed_packages(named_packages(job))
+        self.cache = cache or BindCache()
+        self.requested, self.elements = requested, elements
+        self.mapped: dict[tuple[str, str], Binder] = {}
+        self.preceding: set[str] = set()  # stages that are being bound because they precede another one
+        self.keys_read: set[str] = set()
+        self.calls: dict[str, tuple[Call | None, tuple[str, ...]]] = {}  # with the keys that were read
+
+    def call(self, stage: str, path: tuple[str, ...] = ()) -> Call | None:
+        """Return the call of ``stage``, with the calls that it needs; None if there was a problem."""
+        if stage not in self.calls:
+            if stage in path:
+                self._wrong(f"{stage}_sub", f"needs its own result: {' → '.join([*path, stage])}")
+                return None
+            self.calls[stage] = self._cached_call(stage, (*path, stage))
+        call, names = self.calls[stage]
+        self.keys_read |= set(names)  # also for a cached call: the dependent stage depends on them as well
+        return call
+
+    def _cached_call(self, stage: str, path: tuple[str, ...]) -> tuple[Call | None, tuple[str, ...]]:
+        cached = self.cache.calls.setdefault((stage, self.requested, *(e.id for e in self.elements)), {})
+        for names, calls in cached.items():
+            if found := calls.get(self._state(names)):
+                self.problems += found[1]
+                return found[0], names
+        outside, job, before = self.keys_read, self.job, len(self.problems)
+        self.keys_read = set()
+        self.job = replace(job, config=_TrackedConfig(job.config, self.keys_read))
+        call = self._bind(stage, path)
+        names, self.job = tuple(sorted(self.keys_read)), job
+        cached.setdefault(names, {})[self._state(names)] = call, tuple(self.problems[before:])
+        self.keys_read = outside
+        return call, names
+
+    def _state(self, names: Iterable[str]) -> tuple[Any, ...]:
+        config, faults = self.job.config, self.job.faults
+        state = [id(config.get(name)) for name in names]
+        wrong = tuple(item for item in faults.items() if re.split(r"[.\[]", item[0])[0] in names) if faults else ()
+        return (*state, wrong, *(self.job.chosen.get(f"{STAGES}/{n}") for n in names if n.endswith("_sub")))
+
+    def _wrong(self, key: str, message: str, remedy: str | None = None) -> None:
+        origin = self.job.origins.of(f"{key}._target_") or self.job.origins.of(key)
+        self.problems.append(Problem(key=key, message=message, origin=origin, remedy=remedy))
+
+    def wanted(self, name: str, hint: Any) -> Any:
+        """Return the type of a config key: its ``_target_``, otherwise the annotation."""
+        return try_locate(self.job.config.get(name), self.allowed) or hint
+
+    def members(self, name: str, hint: Any) -> Iterator[tuple[str, Any]]:
+        """Yield the named options inside a config key, each with its type."""
+        node: Any = self.job.config.get(name) or {}
+        for inside_of, inner in several_fields(hint).items():
+            for member, part in (node.get(inside_of) or {}).items():
+                yield f"{name}.{inside_of}.{member}", try_locate(part, self.allowed) or inner
+
+    def function(self, stage: str) -> tuple[Callable[..., Any], Signature] | None:
+        """Return the function of a stage's subcommand with its signature; None if there was a problem."""
+        if stage == HELP:
+            stages = ", ".join(self.stages)
+            self.problems.append(Problem(key="c", message="no stage is chosen", remedy=f"Add c=… with one of {stages}"))
+            return None
+        if stage not in self.stages:
+            self._wrong("c", f"'{stage}' is no stage that can run", did_you_mean(stage, self.stages))
+            return None
+        key = f"{stage}_sub"
+        node = self.job.config.get(key)
+        if not isinstance(node, dict) or "_target_" not in node:
+            group = self.stages[stage].group
+            if group in self.job.chosen:
+                self._wrong(key, "the subcommand's file names no function", "Add _target_: package.module.function")
+            else:
+                remedy = f"Choose one ({group}=…), or name the default in the stage's file (subcommand: …)"
+                self._wrong(group, "no subcommand is chosen, and the stage has no default", remedy)
+            return None
+        try:
+            function = locate_function(node["_target_"], self.allowed, key=key, origin=self.job.origins.of)
+            return function, signature_of(function)
+        except BadInput as error:
+            self.problems.extend(error.problems)
+        return None
+
+    def _bind(self, stage: str, path: tuple[str, ...]) -> Call | None:
+        if (found := self.function(stage)) is None:
+            return None
+        function, signature = found
+        before = len(self.problems)
+        wrong = misplaced(self.stages[stage], self.stages)
+        self.problems += (replace(p, origin=self.job.origins.stage_file(stage)) for p in wrong)
+        arguments, needs, prints = self._arguments(stage, signature, path)
+        if len(self.problems) == before:
+            self.problems += _disagreements(function, arguments, needs, self.job)
+        preceding, consulted_keys = self._preceding(stage, function)
+        if len(self.problems) > before:
+            return None
+        returns = signature.returns if inspect.isclass(signature.returns) else None
+        return Call(
+            stage=stage,
+            subcommand=self.job.chosen.get(self.stages[stage].group, function.__name__),
+            function=function,
+            arguments=arguments,
+            needs=needs,
+            keyed={**{n: keyed(v, n, self.redactor.fingerprinted) for n, v in arguments.items()}, **prints},
+            code=code_version({function.__module__, *self._modules(arguments.values())}, function),
+            after=all_before(stage, self.stages),
+            returns=returns if returns and issubclass(returns, Artifact) else None,
+            is_effect=bool(getattr(function, "is_effect", False)),
+            element=self._element(arguments, needs),
+            preceding=preceding,
+            consulted=consulted_keys | self._consulted_by(signature),
+        )
+
+    def is_stage(self, name: str, hint: Any) -> bool:
+        """Return whether a parameter receives the artifact of a stage; of two things of one name its type decides."""
+        return name in self.stages and (is_artifact(hint) or name not in self.job.config)
+
+    def _element(self, arguments: Mapping[str, Any], needs: Mapping[str, Call]) -> str | None:
+        """Return the name of the element on which a call depends."""
+        keys = received_keys(arguments)
+        names = [e.name for e in self.elements if e.key in keys]
+        below = (call.element for name, call in needs.items() if not name.endswith("]"))
+        return ", ".join(names) or next(filter(None, below), None)
+
+    @staticmethod
+    def _consulted_by(signature: Signature) -> frozenset[str]:
+        lists = (each.of for hint in signature.parameters.values() if (each := each_of(hint)))
+        return frozenset(chain(*([of.partition(".")[0]] if isinstance(of, str) else _keys_of(of) for of in lists)))
+
+    def _preceding(self, stage: str, function: Callable[..., Any]) -> tuple[tuple[Call, ...], frozenset[str]]:
+        """Return the call that precedes a subcommand in its combination, and the config keys that decide about it."""
+        rule = getattr(function, "preceding", None)
+        if rule is None or self.elements:
+            return (), frozenset()
+        if stage in self.preceding:
+            self._wrong(f"{stage}_sub", f"{stage} is preceded by {rule.stage}, which needs {stage} itself")
+            return (), frozenset()
+        call = None
+        try:
+            if rule.when(**consulted(rule.when, self.job, self.allowed)):
+                self.preceding.add(stage)
+                call = self.call(rule.stage)
+                self.preceding.discard(stage)
+        except BadInput as error:
+            self.problems.extend(error.problems)
+        return ((call,) if call else ()), _keys_of(rule.when)
+
+    def _mapped(self, stage: str, hint: Any, each: Each, path: tuple[str, ...]) -> dict[str, Call]:
+        """Return the calls of a stage for the elements of a list."""
+        calls: dict[str, Call] = {}
+        elements = elements_of(each, self.job, self.allowed, self.cache.elements)
+        before = len(self.problems)
+        for number, element in enumerate(elements):
+            binder = self.mapped.get((element.key, element.id)) or self._for(element)
+            if call := binder._artifact(stage, hint, path):
+                calls[element_name(stage, number)] = call
+            self.problems += [of_element(p, element, self.job) for p in binder.problems]
+            binder.problems.clear()
+            self.keys_read |= binder.keys_read
+        if calls and len(self.problems) == before and not any(call.element for call in calls.values()):
+            raise BadInput(unmapped(stage, each))
+        return calls
+
+    def _for(self, element: Element) -> Binder:
+        elements = (*self.elements, element)
+        job = job_for(self.job, element)
+        binder = Binder(job, self.stages, [], self.redactor, self.cache, elements=elements)
+        self.mapped[element.key, element.id] = binder
+        return binder
+
+    def _arguments(
+        self, stage: str, signature: Signature, path: tuple[str, ...]
+    ) -> tuple[dict[str, Any], dict[str, Call], dict[str, str]]:
+        arguments: dict[str, Any] = {}
+        needs: dict[str, Call] = {}
+        prints: dict[str, str] = {}
+        for name, hint in signature.parameters.items():
+            try:
+                if self.is_stage(name, hint):
+                    if name in signature.defaults and name not in self.requested:
+                        continue
+                    if each := each_of(hint):
+                        needs |= self._mapped(name, hint, each, path)
+                    elif upstream := self._artifact(name, hint, path):
+                        needs[name] = upstream
+                elif name in self.job.config:
+                    arguments[name] = value_of(name, hint, self.job, self.allowed)
+                    if implements(arguments[name], Fingerprinted):
+                        prints[content_of(name)] = arguments[name].fingerprint()
+                elif name not in signature.defaults and self.job.origins.of(name):
+                    self._wrong(name, f"a value is needed: {stage} reads it")
+                elif name not in signature.defaults and (deleted := self.job.origins.deletion(name)):
+                    group, default = deleted
+                    leave_out = f"Leave out ~{group}" + (f": the default is {group}={default}" if default else "")
+                    self._wrong(group, f"a choice is needed: {stage} reads {name}", leave_out)
+                elif name not in signature.defaults:
+                    remedy = self.job.origins.header_fix(name) or did_you_mean(name, [*self.job.config, *self.stages])
+                    self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)
+            except BadInput as error:
+                kind: Any = type(arguments.get(name))
+                own, known = chosen_fields(kind), name in arguments
+                self.problems.extend(qualified_field(name, own, p, self.job) if known else p for p in error.problems)
+            except OSError as error:
+                self.problems.append(qualified(name, Problem(key="", message=f"cannot be read ({error})"), self.job))
+        return arguments, needs, prints
+
+    def _modules(self, options: Iterable[Any]) -> Iterator[str]:
+        """Yield the modules of the options' classes and of their base classes."""
+        parts = chain.from_iterable(map(nested_options, options))
+        modules = (cls.__module__ for part in parts for cls in type(part).__mro__)
+        return (module for module in modules if inside(module, self.allowed))
+
+    def _artifact(self, stage: str, hint: Any, path: tuple[str, ...]) -> Call | None:
+        call = self.call(stage, path)
+        hint = artifact_kind(hint)
+        if call and not (call.returns and inspect.isclass(hint) and issubclass(call.returns, hint)):
+            returned = call.returns.__name__ if call.returns else "nothing"
+            self._wrong(
+                f"{path[-1]}_sub",
+                f"{path[-1]} needs the {getattr(hint, '__name__', hint)} of {stage}, "
+                f"but its subcommand '{call.subcommand}' returns {returned}",
+                f"Choose another one: {self.stages[stage].group}=…",
+            )
+        return call
+
+
+def _keys_of(rule: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(rule).parameters)
+
+
+def _disagreements(
+    function: Callable[..., Any], arguments: Mapping[str, Any], needs: Mapping[str, Call], job: Job
+) -> Iterator[Problem]:
+    """Check a subcommand's rule (``agreed``) with its arguments and those of the calls that it needs."""
+    if rule := getattr(function, "rule", None):
+        known = {n: v for call in needs.values() for n, v in call.arguments.items()} | {**arguments}
+        for problem in rule(**{n: known.get(n) for n in inspect.signature(rule).parameters}):
+            yield replace(problem, origin=problem.origin or job.origins.of(problem.key))

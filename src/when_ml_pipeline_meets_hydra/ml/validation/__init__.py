@@ -1,0 +1,1 @@
+"""How combinations are validated on training rows; one file per kind."""

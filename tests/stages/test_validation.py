@@ -1,0 +1,196 @@
+"""Validation: combinations are scored in folds of the training rows, and only the best one meets the held-out rows."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from small_pipeline import EXAMPLES, inside, install
+from when_ml_pipeline_meets_hydra.errors import BadInput
+from when_ml_pipeline_meets_hydra.pipeline import prepare, run
+from when_ml_pipeline_meets_hydra.runs import Run
+
+LINEAR = ("modeling/model=linear", "preprocessing/param=minimal")
+
+
+def titles(*overrides: str, multirun: bool = False) -> list[str]:
+    return [f"{s.call.title}: {s.action}" for s in prepare(overrides, multirun=multirun).plan.steps]
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(BadInput) as caught:
+        prepare(overrides)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def table_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 rows: a signal, a category of noise, a day, a shop, and a mark."""
+    rng = random.Random(0)
+    lines = ["x,noise,day,shop,part,y"]
+    for row in range(600):
+        x = rng.gauss(0, 1)
+        values = [x, f"n{rng.randrange(200)}", f"2024-{row // 50 + 1:02}-{row % 28 + 1:02}", f"s{rng.randrange(30)}"]
+        lines.append(",".join(map(str, [*values, "test" if row % 10 == 3 else "train", x + rng.gauss(0, 2)])))
+    file = tmp_path_factory.mktemp("data") / "rows.csv"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def csv(file: Path, *exclude: str) -> tuple[str, ...]:
+    return ("preprocessing/dataset=csv", f"dataset.path={file}", "dataset.target=y", f"dataset.exclude={[*exclude]}")
+
+
+SWEEP = (
+    *("modeling/model=linear", "modeling/validation=kfold", "validation.k=3", "objective.metric=r2"),
+    *("preprocessing/param=minimal,standard", "model.alpha=1,1000", "hydra.launcher.n_jobs=2"),
+)
+
+
+def test_a_sweep_is_decided_in_folds_and_the_best_is_tested_and_deployed_alone() -> None:
+    words = ("c=modeling,deployment", *SWEEP)
+    done = run(words, multirun=True)
+    assert done.exit_code == 0
+    trained = [o for o in done.outcomes if o.step.call.name == "modeling train"]
+    whole = {str(o.status): o for o in trained if o.step.call.element is None}
+    assert [str(o.status) for o in trained].count("done") == 12 + 1
+    assert set(whole) == {"done", "not chosen"}
+    assert [str(o.status) for o in done.outcomes if o.step.call.stage == "deployment"].count("done") == 1
+    prepared = [o for o in done.outcomes if o.step.call.name == "preprocessing prepare" and o.step.call.element]
+    assert len(prepared) == 6, "the folds of a preprocessing are shared by its models"
+    validated = {o.step.key: o.artifact for o in done.outcomes if o.step.call.stage == "validation"}
+    best = max(validated.values(), key=lambda found: found.metrics["r2"])  # type: ignore[union-attr]
+    assert f"r2={best.metrics['r2']:.4g}" in whole["done"].reason  # type: ignore[union-attr]
+    _check_table(done)
+    again = run(words, multirun=True)
+    computed = {o.step.call.stage for o in again.outcomes if o.status == "done"}
+    assert computed == {"deployment"}, "nothing is computed again; that the version is active already is asked for"
+    alone = prepare([*("c=modeling", "modeling/model=linear"), *_winning(done)]).plan.steps
+    assert {str(step.action) for step in alone} == {"stored"}, "a single training is the same step"
+    assert len(alone) == 2
+    _check_folds(best.path, done)  # type: ignore[union-attr]
+
+
+def _winning(done: Run) -> list[str]:
+    step = next(o.step for o in done.outcomes if o.step.call.title == "modeling train" and o.status == "done")
+    job = dict(enumerate(done.record.jobs()))[step.jobs[0]]
+    return [o for o in job["overrides"] if o.startswith(("model.alpha", "preprocessing/param"))]
+
+
+def _check_table(done: Run) -> None:
+    shown = inside("runs", "compare", done.record.id).out.splitlines()
+    heads, first, *_ = [line for line in shown if line.strip()][:5]
+    assert [name for name in heads.split() if "r2" in name] == ["validation.r2", "test.r2"]
+    assert first.split().count("±") == 3, "mean ± deviation of each metric"
+    rows = json.loads(inside("runs", "compare", done.record.id, "--json").out)["combinations"]
+    assert [("modeling.r2" in r["metrics"]) for r in rows] == [True, False, False, False]
+    assert all(0 < r["deviations"]["validation.r2"] < 0.3 for r in rows)
+    best = inside("runs", "compare", done.record.id, "--metric", "test.r2").out.splitlines()
+    assert best[1] == shown[1]
+
+
+def _check_folds(folder: Path, done: Run) -> None:
+    """Each training row is predicted once, by a model that has not seen it; held-out rows never."""
+    predicted = pl.read_parquet(folder / "predictions.parquet")
+    key = next(o.step for o in done.outcomes if o.step.call.title == "preprocessing prepare").key
+    held_out = pl.read_parquet(done.prepared.home / "store" / key[:2] / key / "files" / "rows.parquet")["row"]
+    assert predicted["row"].is_unique().all()
+    assert not set(predicted["row"]) & set(held_out)
+    assert predicted.height + len(held_out) == 398
+    assert predicted.group_by("fold").len().sort("fold")["len"].to_list() == [106, 106, 106]
+    scores = json.loads((folder / "scores.json").read_text())
+    fold = predicted.filter(pl.col("fold") == 1)
+    assert scores["folds"][0]["metrics"]["mae"] == pytest.approx(
+        (fold["target"] - fold["prediction"]).abs().mean(), rel=1e-9
+    )
+    assert scores["metrics"]["mae"] == pytest.approx(sum(f["metrics"]["mae"] for f in scores["folds"]) / 3)
+
+
+def test_when_a_training_is_validated_and_by_which_metric() -> None:
+    alone = ["preprocessing prepare: run", "modeling train: run"]
+    assert titles("c=modeling", *LINEAR) == alone
+    assert titles("c=modeling", *LINEAR, "objective.metric=r2", "modeling/validation=none") == alone
+    assert titles("c=prediction", *LINEAR, "objective.metric=prediction.r2")[:2] == alone
+    for metric in ("r2", "modeling.r2", "validation.r2"):
+        ready = prepare(["c=modeling", *LINEAR, f"objective.metric={metric}"])
+        assert ready.bound.settings.objective.metric == "validation.r2"
+        assert [s.call.title for s in ready.plan.steps][-1] == "modeling train"
+        assert len(ready.plan.steps) == 2 + 2 * 5 + 1
+    assert "validation validate: run" in titles("c=modeling", *LINEAR, "modeling/validation=holdout")
+    every = titles("c=modeling", "modeling/model=linear,random_forest", "objective.metric=r2", multirun=True)
+    assert every.count("modeling train: if best") == 2
+    none = ("modeling/validation=none", "objective.metric=r2")
+    assert titles("c=modeling", "modeling/model=linear,random_forest", *none, multirun=True).count(alone[1]) == 2
+    taken = titles("c=modeling", "modeling/model=linear,random_forest", "objective.metric=r2", "objective.then=all",
+                   multirun=True)  # fmt: skip
+    assert taken.count(alone[1]) == 2
+    named = ("modeling/model=linear,random_forest", "model_name=${model.name}", "objective.metric=r2")
+    assert titles("c=deployment", *named, multirun=True).count(alone[1]) == 2, "each has a place of its own"
+    assert "k=1: expected a whole number" in refused("c=modeling", "modeling/validation=kfold", "validation.k=1")
+    assert "modeling/validation=none: there are no folds" in refused("c=validation", "modeling/validation=none")
+
+
+def test_folds_fit_the_split_and_the_number_of_rows(table_file: Path, tmp_path: Path) -> None:
+    def within(*words: str) -> list[str]:
+        steps = prepare(["c=validation", *LINEAR, *words]).plan.steps
+        splits = [s.call.arguments["split"] for s in steps if s.call.name == "preprocessing prepare"]
+        return [type(s.within).__name__ for s in splits]
+
+    data = csv(table_file, "noise", "part")
+    assert within(*data) == ["KFoldPart"] * 5
+    assert within(*data, "preprocessing/split=time", "split.column=day") == ["TimeWindow"] * 5
+    assert within(*data, "preprocessing/split=group", "split.column=shop") == ["GroupPart"] * 5
+    long = tmp_path / "long.csv"
+    long.write_text("x,y\n" + "1,2\n3,4\n" * 10_001)
+    assert within(*csv(long)) == ["HeldOutPart"]
+    assert within(*csv(long), "modeling/validation=kfold", "validation.repeats=2") == ["KFoldPart"] * 10
+    pl.read_csv(long).write_parquet(tmp_path / "long.parquet")
+    as_parquet = ("preprocessing/dataset=parquet", f"dataset.path={tmp_path / 'long.parquet'}", "dataset.target=y")
+    assert within(*as_parquet) == ["HeldOutPart"]
+    message = refused("c=validation", *data, "modeling/validation=group")
+    assert message.startswith("validation.column: the column is needed, since the split has none: it holds the groups")
+
+
+@pytest.fixture
+def _encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+
+
+@pytest.mark.usefixtures("_encoding")
+def test_a_feature_that_is_fitted_inside_the_folds_tells_nothing_and_one_that_leaks_is_seen(table_file: Path) -> None:
+    def score(*words: str) -> float:
+        data = csv(table_file, "day", "shop", "part", *([] if words else ["noise"]))
+        done = run(["c=validation", *data, *LINEAR, *words], config_dirs=[str(EXAMPLES / "encoding")])
+        assert done.exit_code == 0
+        return done.metrics["validation.r2"]
+
+    without = score()
+    inside_folds = score("c/preprocessing_sub=encode", "+leaks=false")
+    once = score("c/preprocessing_sub=encode", "+leaks=true")
+    assert inside_folds < without + 0.01, "noise tells nothing"
+    assert once > without + 0.05, "the target of the validation rows is in the feature"
+    with pytest.raises(BadInput, match="do not read 'split', so each element would give the same"):
+        prepare(
+            ["c=modeling", "c/preprocessing_sub=fixed", "objective.metric=r2"],
+            config_dirs=[str(EXAMPLES / "encoding")],
+        )
+
+
+def test_time_series_validate_forward_in_time(table_file: Path) -> None:
+    words = ("modeling/validation=time_series", "validation.column=day", "validation.k=2")
+    done = run(["c=validation", *csv(table_file, "noise", "part", "shop"), *LINEAR, *words])
+    days = pl.read_csv(table_file)["day"]
+    folds = [o.artifact for o in done.outcomes if o.step.call.stage == "preprocessing"]
+    spans = []
+    for data in folds:
+        rows = pl.read_parquet(data.path / "separated.parquet")  # type: ignore[union-attr]
+        known, held_out = (rows.filter(pl.col("held_out") == side)["value"] for side in (False, True))
+        assert known.max() < held_out.min()  # type: ignore[operator]
+        spans.append((len(known), held_out.min(), held_out.max()))
+    assert spans[0][2] < spans[1][1], "one part after the other"
+    assert spans[1][0] > spans[0][0], "on all rows before"
+    assert len(days) == 600
