@@ -125,7 +125,7 @@ def test_new_rows_have_metrics_of_their_own_in_records(tmp_path: Path, own_home:
     assert both["prediction.r2"] > 0.99 > both["modeling.r2"]
     (listed,) = [line for line in inside("runs", "list").out.splitlines() if "prediction.r2=0.99" in line]
     assert "modeling.rmse=" in listed
-    assert {"modeling.r2", "prediction.r2"} <= set(inside("runs", "compare", "last").out.split())
+    assert {"test.r2", "prediction.r2"} <= set(inside("runs", "compare", "last").out.split())
     gate = ["c=exptests", *words[1:], "gates.tests={}", "+exptests/gate=r2", "gates.tests.r2.min=0.98"]
     gate += ["prediction/rows=csv", f"new_rows.path={easy}"]
     on_held_out = inside(*gate)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, get_type_hints
 
 from when_ml_pipeline_meets_hydra.binding.binder import BindCache, Binder
 from when_ml_pipeline_meets_hydra.binding.call import Bound
@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.binding.objective import complete
 from when_ml_pipeline_meets_hydra.binding.options import unused_choices
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets, named_packages
 from when_ml_pipeline_meets_hydra.binding.settings import settings_of
-from when_ml_pipeline_meets_hydra.binding.signature import artifact_kind
+from when_ml_pipeline_meets_hydra.binding.signature import artifact_kind, rules_of
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages
 from when_ml_pipeline_meets_hydra.composing.job import UNRESOLVED, Composed, Job
 from when_ml_pipeline_meets_hydra.composing.tree import Stage
@@ -82,6 +82,10 @@ def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
     doc = inspect.getdoc(function) or ""
     received = {n: h for n, h in signature.parameters.items() if binder.is_stage(n, h)}
     hints = {n: h for n, h in signature.parameters.items() if n not in received}
+    hints |= {
+        n: h for rule in rules_of(function, signature) for n, h in get_type_hints(rule, include_extras=True).items()
+    }
+    hints.pop("return", None)
     hints |= {n: h for name, hint in hints.items() for n, h in chosen_fields(binder.wanted(name, hint)).items()}
     keys = {n: binder.wanted(n, h) for n, h in hints.items()}
     artifacts = {n: artifact_kind(h) for n, h in received.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, get_args, get_type_hints
@@ -57,6 +57,15 @@ def artifact_kind(hint: Any) -> Any:
 def each_of(hint: Any) -> Each | None:
     """Return the mark ``Each`` of an annotation."""
     return next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Each)), None)
+
+
+def rules_of(function: Callable[..., Any], signature: Signature) -> Iterator[Callable[..., Any]]:
+    """Yield the functions of config keys that decide what else a subcommand needs: a preceding stage, elements."""
+    if preceding := getattr(function, "preceding", None):
+        yield preceding.when
+    for hint in signature.parameters.values():
+        if (each := each_of(hint)) and not isinstance(each.of, str):
+            yield each.of
 
 
 def is_artifact(hint: Any) -> bool:
