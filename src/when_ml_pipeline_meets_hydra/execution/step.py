@@ -23,7 +23,7 @@ from when_ml_pipeline_meets_hydra.execution.output import StepOutput
 from when_ml_pipeline_meets_hydra.execution.results import without_secrets
 from when_ml_pipeline_meets_hydra.execution.surroundings import restored
 from when_ml_pipeline_meets_hydra.masking import Redactor
-from when_ml_pipeline_meets_hydra.planning.plan import Action, Step
+from when_ml_pipeline_meets_hydra.planning.plan import Action, Step, comparable
 from when_ml_pipeline_meets_hydra.storage.approvals import refusal_of, write_verdict
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld
 from when_ml_pipeline_meets_hydra.storage.shared_files import share
@@ -159,7 +159,12 @@ def _compute(task: Task, observer: Observer, started: float) -> Outcome | Locked
         if store.has(step.key) and not step.is_forced and not store.damage(step.key):
             return _stored(task, "another run computed it meanwhile", started)
         artifact = store.put(
-            step.key, step.inputs, step.call.returns, lambda out: _call_on_same_data(task, observer, out), task.log
+            step.key,
+            step.inputs,
+            step.call.returns,
+            lambda out: _call_on_same_data(task, observer, out),
+            task.log,
+            latest=comparable(step.call),
         )
     return _ended(task, Status.DONE, step.reason, started, artifact)
 

@@ -84,7 +84,7 @@ def make_plan(
     """Plan the steps of bound jobs.
 
     ``is_stored(key)`` returns whether a result is stored, ``damage(key)`` what is wrong with it (None: it is whole),
-    ``last_inputs(function)`` the inputs of its latest stored results (for the reasons); ``force`` are the stages to run
+    ``last_inputs(name)`` the inputs of its latest stored results (for the reasons); ``force`` are the stages to run
     again. By ``objective`` the best of the combinations that claim the same place is chosen.
     """
     last_inputs = cache(last_inputs)
@@ -142,6 +142,12 @@ def _chosen_by(choices: Candidacies) -> str:
 def storable(call: Call) -> bool:
     """Return whether results are stored; effects and subcommands that return nothing run each time."""
     return call.returns is not None and not call.is_effect
+
+
+def comparable(call: Call) -> str:
+    """Return the name under which results stand that a new one is compared with: its function, apart for elements."""
+    name = f"{call.function.__module__}.{call.function.__qualname__}"
+    return f"{name}.each" if call.element else name
 
 
 def inputs_of(call: Call, needs: Mapping[str, str]) -> Inputs:
@@ -295,7 +301,7 @@ def _decide(
         return Action.STORED, "nothing changed"
     if not draft.call.has_known_code:
         return Action.RUN, "its code is in no file, so a change would go unnoticed"
-    return Action.RUN, _reason(draft.inputs, last_inputs(draft.inputs["function"]), upstream)
+    return Action.RUN, _reason(draft.inputs, last_inputs(comparable(draft.call)), upstream)
 
 
 def _reason(inputs: Inputs, earlier: Sequence[Inputs], upstream: Sequence[Step]) -> str:

@@ -77,7 +77,7 @@ class Store:
         return inputs_of(self.root, key)
 
     def last_inputs(self, function: str) -> tuple[Mapping[str, Any], ...]:
-        """The inputs of the latest stored results of ``function``, the newest first."""
+        """The inputs of the latest stored results of ``function``, or of another name, the newest first."""
         found = map(self.inputs, self._latest(self.root / "latest" / function))
         return tuple(inputs for inputs in found if inputs and {"arguments", "artifacts", "code"} <= inputs.keys())
 
@@ -103,9 +103,19 @@ class Store:
             refuse_damaged(self._dir(artifact.key))
 
     def put(
-        self, key: str, inputs: Mapping[str, Any], kind: type[Artifact], compute: Callable[[Path], Any], log: Path
+        self,
+        key: str,
+        inputs: Mapping[str, Any],
+        kind: type[Artifact],
+        compute: Callable[[Path], Any],
+        log: Path,
+        *,
+        latest: str | None = None,
     ) -> Artifact:
-        """Compute a result in an empty directory and store it, or nothing on any error. The caller holds its lock."""
+        """Compute a result in an empty directory and store it, or nothing on any error. The caller holds its lock.
+
+        ``latest`` is the name for ``last_inputs``, if not that of the function.
+        """
         temporary = self.root / "tmp" / f"{key}.{uuid4().hex}"
         self.remove_unfinished(key)
         files = temporary / FILES
@@ -125,7 +135,7 @@ class Store:
             raise
         integrity.found_whole(self._dir(key))
         self.forget_checkpoints(key)
-        self._set_latest(self.root / "latest" / str(inputs["function"]), key)
+        self._set_latest(self.root / "latest" / (latest or str(inputs["function"])), key)
         return artifact
 
     def lock(self, key: str, run: str, *, patience: float = 0) -> AbstractContextManager[None]:

@@ -37,7 +37,7 @@ class ParquetFile(TableFile):
         import polars as pl
 
         counts = (pl.scan_parquet(p.file, glob=False).select(pl.len()).collect().item() for p in self.parts())
-        return sum(counts) > rows
+        return bool(sum(counts) > rows)
 
     def _frame(self) -> pl.LazyFrame:
         import polars as pl
