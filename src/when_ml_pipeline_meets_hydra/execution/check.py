@@ -42,15 +42,24 @@ def _launcher_problems(bound: Bound, composed: Composed) -> Iterator[Problem]:
 
 def _option_problems(plan: Plan, bound: Bound) -> Iterator[Problem]:
     jobs = {job.number: job for job, _ in bound.calls}
-    checked: set[int] = set()
+    checked: set[tuple[str, Any]] = set()
     for step in plan.to_run:
         for name, value in step.call.arguments.items():
-            if implements(value, Checked) and id(value) not in checked:
-                checked.add(id(value))
+            if implements(value, Checked) and (known := (name, _comparable(value))) not in checked:
+                checked.add(known)
                 kind: Any = type(value)
                 own, job = chosen_fields(kind), jobs[step.jobs[0]]
                 problems = (qualified_field(name, own, p, job) for p in value.check())
                 yield from (p.masked(partial(bound.redactor.at, p.key)) for p in problems)
+
+
+def _comparable(value: Any) -> Any:
+    """The value itself, so that equal ones (those of several folds) are checked once; its id if it has no hash."""
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
 
 
 def _data_problems(plan: Plan, bound: Bound) -> Iterator[Problem]:
