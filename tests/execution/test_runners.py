@@ -319,7 +319,7 @@ class Name:
     """As much of a call as a schedule needs."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.name = self.title = name
 
 
 def beyond(graph: Graph, bad: frozenset[int]) -> set[int]:
