@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -72,6 +73,12 @@ class Load:
         return len(lines) / seconds, cpu * 1000 / len(lines), times[int(len(times) * 0.99)]
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,7 +100,7 @@ def main() -> None:
         for number, server in enumerate([OURS, *others]):
             programs = environment(server, options.environments)
             place = folder / f"server-{number}"
-            url, process = stack.enter_context(running(server, programs, place, 18_700 + number, rows[:1]))
+            url, process = stack.enter_context(running(server, programs, place, _free_port(), rows[:1]))
             predicted = predict(server, url, rows[:50])
             worst = max(abs(a - b) for a, b in zip(predicted, expected, strict=True))
             if worst > 1e-3:

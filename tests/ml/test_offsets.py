@@ -114,7 +114,7 @@ def test_an_offset_changes_nothing_and_what_is_reported_is_served(
     # The largest offset rounds the numbers themselves: a feature's makes no other difference. A target's also
     # rounds the predictions: 64-bit floats near 1e12 are multiples of 0.0001.
     rounded, _ = reported_and_served(kind, data(column, -offset), tmp_path / "rounded")
-    assert reported == pytest.approx(rounded, abs=1e-9 if column == "a" else 2e-5)
+    assert reported == pytest.approx(rounded, abs=1e-7 if column == "a" else 2e-5)  # networks compute in 32 bits
 
 
 @pytest.mark.parametrize("kind", KINDS[:1])
