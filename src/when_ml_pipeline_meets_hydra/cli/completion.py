@@ -10,7 +10,16 @@ from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, LONG_NAME, PROGRAM, parse_arguments, search_path
 from when_ml_pipeline_meets_hydra.cli.help.overview import choices_of
 from when_ml_pipeline_meets_hydra.composing.environment import home
-from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option, choices_by, load_yaml, read_options
+from when_ml_pipeline_meets_hydra.composing.tree import (
+    PRIMARY,
+    STAGES,
+    Option,
+    choices_by,
+    load_yaml,
+    read_options,
+    shown_groups,
+    with_included,
+)
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 _INSTALL = {
@@ -102,7 +111,7 @@ def _override_candidates(word: str, words: list[str]) -> Iterator[str]:
         yield from (f"{prefix}{key}={before}{comma}{o}" for o in groups[key] if o.startswith(last))
         return
     typed = word.removeprefix(prefix)
-    yield from (f"{prefix}{g}=" for g in groups if g.startswith(typed))
+    yield from (f"{prefix}{g}=" for g in shown_groups(groups) if g.startswith(typed))
     yield from (f"{prefix}{k}" for k in _keys(groups, words) if k.startswith(typed))
 
 
@@ -121,7 +130,8 @@ def _keys(groups: Mapping[str, Mapping[str, Option]], words: list[str]) -> Itera
     yield from _leaves(load_yaml((PRIMARY / "config.yaml").read_text(encoding="utf-8")), "")
     for group, name in chosen.items():
         if group != STAGES and (option := groups.get(group, {}).get(name)):
-            yield from _leaves(load_yaml(option.text()), option.package)
+            for part in with_included(option, chosen, groups):
+                yield from _leaves(load_yaml(part.text()), part.package)
 
 
 def _leaves(content: Any, key: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.default_element import GroupDefault, InputDefault, ResultDefault
+from hydra.core.default_element import ConfigDefault, GroupDefault, InputDefault, ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -28,6 +28,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra.composing import hydra_patches, interpolations, limits, plugins, resolvers
+from when_ml_pipeline_meets_hydra.composing.dependent_defaults import with_choices
 from when_ml_pipeline_meets_hydra.composing.hydra_patches import DefaultsList, libyaml, without_reparenting
 from when_ml_pipeline_meets_hydra.composing.origins import written_option
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, naming_options, parse_with
@@ -37,6 +38,8 @@ from when_ml_pipeline_meets_hydra.composing.tree import (
     Option,
     Stage,
     broken_file,
+    by_choice,
+    extended,
     folder_of,
     read_stages,
 )
@@ -81,7 +84,18 @@ class _Repository(ConfigRepository):
         if result is not None and config_path == CONFIG_NAME:
             subcommands = [GroupDefault(group=s.group, value=s.subcommand) for s in self.stages]
             result.defaults_list = DefaultsList([*subcommands, *(result.defaults_list or ())])
+        if result is not None and result.defaults_list is not None:
+            result.defaults_list = with_choices(result.defaults_list, self.chosen_file)
         return result
+
+    def chosen_file(self, path: str, chosen: Mapping[str, str]) -> str | None:
+        """The file that a path with a group in it stands for; see ``by_choice``."""
+        return by_choice(path, chosen, self._extended, self.config_exists)
+
+    def _extended(self, group: str, option: str) -> list[str]:
+        read = self.load_config(f"{group}/{option}")
+        paths = [str(d.path) for d in (read.defaults_list if read else None) or () if isinstance(d, ConfigDefault)]
+        return extended(group, paths)
 
     def _create_defaults_list(self, config_path: str, defaults: ListConfig) -> list[InputDefault]:
         """Take numbers and truth values for the names of options, as they are written: ``modeling/param: 1e3``."""

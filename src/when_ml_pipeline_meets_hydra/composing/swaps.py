@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from when_ml_pipeline_meets_hydra.composing.config_loader import Loader, ResultDefault
+from when_ml_pipeline_meets_hydra.composing.dependent_defaults import ByChoice
+from when_ml_pipeline_meets_hydra.composing.tree import groups_in
 
 
 class Swappable(NamedTuple):
@@ -21,8 +23,10 @@ class Swappable(NamedTuple):
 def swappable(loader: Loader, defaults: Sequence[ResultDefault]) -> Iterator[tuple[str, Swappable]]:
     """The chosen options that set only keys of their own package, which no other option sets."""
     read = {d.config_path: loader.read(str(d.config_path)) for d in defaults}
-    if any("${" in str(vars(entry)) for r in read.values() if r for entry in r.defaults_list or ()):
-        return  # the choice of one option may depend on another
+    entries = [entry for r in read.values() if r for entry in r.defaults_list or ()]
+    depended_on = {g for entry in entries if isinstance(entry, ByChoice) for g in groups_in(str(entry.path))}
+    if any("${" in str(vars(entry)) for entry in entries if not isinstance(entry, ByChoice)):
+        return  # the choice of any option may depend on another
     places = []
     for default in defaults:
         content: Any = found.config if (found := read[default.config_path]) else {}
@@ -37,6 +41,7 @@ def swappable(loader: Loader, defaults: Sequence[ResultDefault]) -> Iterator[tup
             package
             and default.override_key
             and default.override_key.partition("@")[0] == group
+            and group not in depended_on
             and option is not None
             and isinstance(option.config, DictConfig)
             and not option.defaults_list

@@ -16,6 +16,11 @@ PRIMARY = Path(__file__).parents[1] / "config"
 STAGES = "c"
 HELP = "help"
 
+# In a defaults list, a file in the folder that has the name of the option chosen in a group: ${modeling/model}/small
+_CHOICE = re.compile(r"\$\{([\w/]+)\}")
+#: The folder of the files for options without a folder of their own.
+ANY_OPTION = "default"
+
 _HEADER = re.compile(r"\s*#\s*@")
 _PACKAGE = re.compile(r"\s*#\s*@package\s+(\S+)")
 
@@ -86,6 +91,36 @@ def folder_of(entry: str) -> Path | None:
     return Path(places[0], *below) if places else None
 
 
+def groups_in(path: str) -> list[str]:
+    """The groups whose chosen options are part of a path in a defaults list: ``${modeling/model}/small``."""
+    return _CHOICE.findall(path)
+
+
+def by_choice(
+    path: str,
+    chosen: Mapping[str, str],
+    extended: Callable[[str, str], Iterable[str]],
+    exists: Callable[[str], bool],
+) -> str | None:
+    """The option file that a path such as ``modeling/param/${modeling/model}/small`` stands for; None if there is none.
+
+    It is in the folder named as the chosen option, otherwise as one that this option extends, otherwise ``default``.
+    ``extended(group, option)`` lists the options of the group in the defaults list of ``option``.
+    """
+    group = next(iter(groups_in(path)))
+    names = [chosen[group]] if group in chosen else []
+    for name in names:
+        names += [other for other in extended(group, name) if other not in names]
+    found = (_CHOICE.sub(name, path) for name in (*names, ANY_OPTION))
+    return next(filter(exists, found), None)
+
+
+def extended(group: str, paths: Iterable[str]) -> list[str]:
+    """The options of a group among the files in a defaults list of one of its options."""
+    names = (path.removeprefix(f"/{group}/") for path in paths)
+    return [name for name in names if "/" not in name and name != "_self_"]
+
+
 def is_option_file(file: Path) -> bool:
     """Return whether a YAML file is an option: no hidden one, as editors (``.#mine.yaml``) and systems write them."""
     return not file.name.startswith(".") and file.is_file()
@@ -101,6 +136,45 @@ def read_options(search_path: Sequence[str] = ()) -> dict[str, dict[str, Option]
                 option = Option(group=group, name=file.stem, file=file)
                 groups.setdefault(group, {}).setdefault(file.stem, option)
     return groups
+
+
+def shown_groups(groups: Mapping[str, Mapping[str, Option]]) -> list[str]:
+    """The groups to choose from: without folders of files that another choice selects (``modeling/param/linear``)."""
+    dependent = {g for g, options in groups.items() if any(map(_paths_by_choice, options.values()))}
+    return [group for group in groups if group.rpartition("/")[0] not in dependent]
+
+
+def with_included(
+    option: Option, chosen: Mapping[str, str], groups: Mapping[str, Mapping[str, Option]]
+) -> Iterator[Option]:
+    """The files in an option's defaults list, and the option itself; ``chosen`` maps each group to its option."""
+
+    def found(path: str) -> Option | None:
+        group, _, name = path.rpartition("/")
+        return groups.get(group, {}).get(name)
+
+    def names(group: str, name: str) -> list[str]:
+        other = groups.get(group, {}).get(name)
+        return extended(group, _paths(other)) if other else []
+
+    for path in _paths(option):
+        named = path[1:] if path.startswith("/") else f"{option.group}/{path}"
+        if groups_in(named):
+            named = by_choice(named, chosen, names, lambda p: found(p) is not None) or ""
+        if (inner := found(named)) and inner != option:
+            yield from with_included(inner, chosen, groups)
+    yield option
+
+
+def _paths(option: Option) -> list[str]:
+    """The files in the option's defaults list."""
+    text = option.text()
+    defaults = (load_yaml(text) or {}).get("defaults") if "defaults:" in text else None
+    return [d for d in defaults if isinstance(d, str) and d != "_self_"] if isinstance(defaults, list) else []
+
+
+def _paths_by_choice(option: Option) -> list[str]:
+    return _CHOICE.findall(option.text()) if "defaults:" in option.text() else []
 
 
 def read_stages(

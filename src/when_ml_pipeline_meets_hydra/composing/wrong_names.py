@@ -9,6 +9,7 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing import override_grammar
 from when_ml_pipeline_meets_hydra.composing.config_loader import CONFIG_NAME, Loader
+from when_ml_pipeline_meets_hydra.composing.dependent_defaults import content, groups_behind
 from when_ml_pipeline_meets_hydra.composing.job import NO_SUCH_KEY
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES
@@ -87,14 +88,16 @@ def with_owners(problem: Problem, chosen: Mapping[str, str], loader: Loader) -> 
     if group is None:
         owners = _global_owners(problem.key, tuple(groups), loader)
         return replace(problem, remedy=f"{problem.key} is a key of {' and '.join(owners)}") if owners else problem
-    owners = [
-        o for o in loader.options(group) if o != chosen[group] and _has(loader.file_content(f"{group}/{o}"), rest)
-    ]
-    keys = sorted(f"{top}.{k}" for k in loader.file_content(f"{group}/{chosen[group]}") if not k.startswith("_"))
+    option = f"{group}/{chosen[group]}"
+    known = sorted(f"{top}.{k}" for k in content(option, chosen, loader) if not k.startswith("_"))
+    behind = groups_behind(option, loader)
+    place = " of ".join(f"{g}={chosen.get(g)}" for g in (group, *behind))
+    owners = [f"{group}={o}" for o in loader.options(group) if _has(content(f"{group}/{o}", chosen, loader), rest)]
+    owners += [f"{g}={o}" for g in behind for o in _with_key(rest, option, g, chosen, loader)]
     close = problem.remedy if (problem.remedy or "").startswith("Did you") else None
-    known = f"Allowed: {', '.join(keys)} ({group}={chosen[group]})" if keys else problem.remedy
-    others = f"{problem.key} is a key of {' and '.join(f'{group}={o}' for o in owners)}" if owners else None
-    text = "; ".join(part for part in (known, others) if part)
+    allowed = f"Allowed: {', '.join(known)} ({place})" if known else problem.remedy
+    others = f"{problem.key} is a key of {' and '.join(owners)}" if owners else None
+    text = "; ".join(part for part in (allowed, others) if part)
     return replace(problem, remedy=" ".join(part for part in (close, text) if part) or None)
 
 
@@ -118,9 +121,17 @@ def _gives(path: str, key: str, loader: Loader) -> bool:
     )
 
 
-def _has(content: Any, key: str) -> bool:
+def _with_key(key: str, option: str, group: str, chosen: Mapping[str, str], loader: Loader) -> Iterator[str]:
+    """The options of a group with which another option, that depends on it, has the key; without mere examples."""
+    for name in loader.options(group):
+        is_example = "_target_" not in content(f"{group}/{name}", chosen, loader)
+        if not is_example and _has(content(option, {**chosen, group: name}, loader), key):
+            yield name
+
+
+def _has(found: Any, key: str) -> bool:
     for part in key.split("."):
-        if not isinstance(content, Mapping) or part not in content:
+        if not isinstance(found, Mapping) or part not in found:
             return False
-        content = content[part]
+        found = found[part]
     return True

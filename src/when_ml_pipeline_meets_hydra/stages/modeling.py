@@ -22,9 +22,10 @@ def _suits(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Pro
     """The hyperparameters, and the kind of rows, have to be those that the model takes."""
     takes = getattr(model, "takes", TrainingParam)
     if not isinstance(m_param, takes):
-        options = getattr(takes, "options", f"… with _target_: {takes.__module__}.{takes.__name__}")
+        wanted = f"{takes.__module__}.{takes.__name__}"
         message = f"these hyperparameters ({type(m_param).__name__}) are not those of the model {model.name}"
-        yield Problem(key="m_param", message=message, remedy=f"Choose modeling/param={options}")
+        remedy = f"Files in modeling/param/{model.name} (small.yaml, …) with _target_: {wanted} give it its own"
+        yield Problem(key="m_param", message=message, remedy=remedy)
     if hasattr(model, "misfit") and hasattr(dataset, "image"):
         yield from model.misfit(dataset.image)
 

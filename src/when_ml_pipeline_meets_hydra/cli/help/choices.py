@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -12,7 +14,11 @@ from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages
 from when_ml_pipeline_meets_hydra.cli.help.stage import show_key
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console
 from when_ml_pipeline_meets_hydra.composing.compose import compose
-from when_ml_pipeline_meets_hydra.composing.tree import Option
+from when_ml_pipeline_meets_hydra.composing.dependent_defaults import groups_behind
+from when_ml_pipeline_meets_hydra.composing.tree import STAGES, Option
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
 
 def show_choices_help(args: Namespace) -> None:
@@ -22,9 +28,7 @@ def show_choices_help(args: Namespace) -> None:
     loader, job, out = composed.loader(), composed.jobs[0], console()
     config = masks.tree(dict(job.config), keys)
     allowed = allowed_packages(named_packages(job))
-    for line in job.choices:
-        group, _, name = line.lstrip("+~").partition("=")
-        group, name = group.partition("@")[0], name.strip("'")
+    for group, name in _shown(job.choices, job.chosen, loader):
         path = loader.source_file(f"{group}/{name}")
         key = loader.package(f"{group}/{name}")
         if path and key in config:
@@ -32,3 +36,15 @@ def show_choices_help(args: Namespace) -> None:
             out.print(Text.assemble((f"{group}={name}", "bold"), f": {option.description}"))
             show_key(out, job, masks, key, try_locate(job.config[key], allowed), config)
     out.print(Text("\nConfig", "bold"))
+
+
+def _shown(lines: Iterable[str], chosen: Mapping[str, str], loader: Loader) -> Iterator[tuple[str, str]]:
+    """The chosen options, each with those whose values depend on it: of a model also its hyperparameters."""
+    shown: dict[str, str] = {}
+    for line in lines:
+        group, _, name = line.lstrip("+~").partition("=")
+        shown[group.partition("@")[0]] = name.strip("'")
+    for group in tuple(shown):
+        others = (g for g in chosen if "@" not in g and not g.startswith(("hydra", f"{STAGES}/")))
+        shown |= {g: chosen[g] for g in others if group in groups_behind(f"{g}/{chosen[g]}", loader)}
+    yield from shown.items()

@@ -10,7 +10,7 @@ from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
 from when_ml_pipeline_meets_hydra.cli.help.overview import Groups, choices_of, stages_of
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console
-from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, read_options
+from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, read_options, shown_groups
 
 EXAMPLES = (
     ("Train on the cars data and deploy the model", "c=preprocessing,modeling,deployment --multirun"),
@@ -73,12 +73,12 @@ def _command_tree(groups: Groups, stages: Sequence[Stage], width: int) -> Iterat
 def _groups(groups: Groups, stages: Sequence[Stage], width: int) -> Iterator[Text]:
     chosen = choices_of(groups)
     order = [stage.name for stage in stages]
-    tops = {group: group.partition("/")[0] for group in groups if group.partition("/")[0] != STAGES}
+    tops = {group: group.partition("/")[0] for group in shown_groups(groups) if group.partition("/")[0] != STAGES}
     for group in sorted(tops, key=lambda g: order.index(tops[g]) if tops[g] in order else len(order)):
         yield Text(f"  {group}", "bold")
         for name, option in groups[group].items():
             star = "*" if chosen.get(group) == name else ""
-            yield from _row("    ", name + star, option.description, 20, width)
+            yield from _row("    ", name + star, option.description, 23, width)
 
 
 def _row(indent: str, name: str, text: str, column: int, width: int, below: str = "") -> Iterator[Text]:

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from when_ml_pipeline_meets_hydra.ml.artifacts import ONNX_IR_VERSION, ONNX_ML_OPSET, ONNX_OPSET
 
 Array = np.ndarray[Any, Any]
-FEATURES, SCORES, _OUTPUT = "features", "scores", "predicted"
+FEATURES, COLUMNS, SCORES, _OUTPUT = "features", "columns", "scores", "predicted"
 
 
 class Link(StrEnum):
@@ -46,14 +46,26 @@ def model(
     return helper.make_model(graph, opset_imports=versions, ir_version=ONNX_IR_VERSION)
 
 
-def linear(coefficients: Array, intercepts: Array, n_features: int, link: Link) -> onnx.ModelProto:
-    """Return the graph of a linear model with ``coefficients`` [F, K] and ``intercepts`` [K]."""
+def linear(
+    coefficients: Array,
+    intercepts: Array,
+    n_features: int,
+    link: Link,
+    columns: Sequence[onnx.NodeProto] = (),
+    tensors: Mapping[str, Array] | None = None,
+) -> onnx.ModelProto:
+    """Return the graph of a linear model with ``coefficients`` [C, K] and ``intercepts`` [K].
+
+    ``columns`` are nodes that compute ``columns`` [N, C] from ``features`` and ``tensors``; without them they are the
+    features.
+    """
     nodes = [
-        helper.make_node("MatMul", [FEATURES, "coefficients"], ["products"]),
+        *columns,
+        helper.make_node("MatMul", [COLUMNS if columns else FEATURES, "coefficients"], ["products"]),
         helper.make_node("Add", ["products", "intercepts"], [SCORES]),
     ]
-    tensors = {"coefficients": coefficients.astype(np.float64), "intercepts": intercepts.astype(np.float64)}
-    return model(nodes, tensors, n_features, link)
+    own = {"coefficients": coefficients.astype(np.float64), "intercepts": intercepts.astype(np.float64)}
+    return model(nodes, {**(tensors or {}), **own}, n_features, link)
 
 
 def _link(link: Link) -> list[onnx.NodeProto]:

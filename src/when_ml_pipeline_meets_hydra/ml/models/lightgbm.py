@@ -11,7 +11,20 @@ from when_ml_pipeline_meets_hydra.contracts import Progress, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.models.packages import missing
-from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
+from when_ml_pipeline_meets_hydra.ml.training.param import (
+    L2,
+    LOSS,
+    Depth,
+    Leaves,
+    Loss,
+    MostTrees,
+    Patience,
+    Quantile,
+    Rate,
+    RowsOfLeaf,
+    Seed,
+    Shrinkage,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -19,7 +32,6 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator, FeatureRows
 
 _PACKAGES = ("lightgbm",)
-_MOST_LEAVES = 4096  # a tree of depth 12; LightGBM itself stops at 131072
 _HUBER_INLIERS = 0.9
 # With LightGBM's defaults (100, 10, 10) small tables learn little from categories; large ones do not need it.
 _CATEGORIES = {"min_data_per_group": 10, "cat_smooth": 5, "cat_l2": 5}
@@ -37,9 +49,35 @@ _OBJECTIVES = {
 
 
 @frozen
-class LightGBM:
-    """Boosted trees over binned features (Ke et al., "LightGBM", 2017)."""
+class LightGBMParam:
+    """The hyperparameters of LightGBM."""
 
+    loss: Annotated[Loss, Field(description=LOSS)] = Loss.SQUARED_ERROR
+    quantile: Quantile = 0.5
+    learning_rate: Rate = 0.05
+    n_estimators: MostTrees = 2000
+    num_leaves: Leaves = 31
+    max_depth: Annotated[Depth | None, Field(description="Levels of each tree; null: as num_leaves allows")] = None
+    min_samples_leaf: RowsOfLeaf = 10
+    l1: Annotated[float, Field(ge=0, le=1e6, description="L1 regularisation of the values of leaves")] = 0.0
+    l2: Annotated[Shrinkage, Field(description=L2)] = 0.0
+    folds: Annotated[
+        int, Field(ge=1, le=100, description="Parts of the rows, held out in turn, that tell the number of trees")
+    ] = 3
+    patience: Annotated[
+        Patience | None, Field(description="Trees without a better loss before stopping; null: all n_estimators")
+    ] = 50
+    seed: Seed = 0
+
+
+@frozen
+class LightGBM:
+    """Boosted trees over binned features (Ke et al., "LightGBM", 2017).
+
+    Its number is the mean of those with the lowest loss on each of several held-out parts; then all rows are used.
+    """
+
+    takes: ClassVar[type] = LightGBMParam
     from_file: ClassVar[bool] = True
 
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "lightgbm"
@@ -54,7 +92,7 @@ class LightGBM:
     def fit(
         self,
         task: Task,
-        m_param: TrainingParam,
+        m_param: LightGBMParam,
         features: FeatureRows | Array,
         target: Array,
         progress: Progress,
@@ -63,9 +101,8 @@ class LightGBM:
         """Train; see ``Model.fit``. One-hot features are merged into categorical features of LightGBM."""
         from when_ml_pipeline_meets_hydra.ml.models.lightgbm_training import boost
 
-        total = m_param.n_estimators
         param = self._param(task, m_param, target)
-        return boost(task, param, total, features, one_hot, target, lambda done: progress(done, total, "trees"))
+        return boost(task, m_param, param, features, one_hot, target, progress)
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """Convert the fitted model to ONNX; see ``Model.export``."""
@@ -73,14 +110,15 @@ class LightGBM:
 
         return to_graph(estimator, n_features)
 
-    def _param(self, task: Task, m_param: TrainingParam, target: Array) -> dict[str, Any]:
+    def _param(self, task: Task, m_param: LightGBMParam, target: Array) -> dict[str, Any]:
         """LightGBM's own parameters."""
         shared = {
             "learning_rate": m_param.learning_rate,
-            "max_depth": m_param.max_depth,
-            "num_leaves": min(2**m_param.max_depth, _MOST_LEAVES),
-            # Two leaves of this size make a node of min_samples_split rows.
-            "min_data_in_leaf": -(-m_param.min_samples_split // 2),
+            "max_depth": m_param.max_depth or -1,
+            "num_leaves": m_param.num_leaves,
+            "min_data_in_leaf": m_param.min_samples_leaf,
+            "lambda_l1": m_param.l1,
+            "lambda_l2": m_param.l2,
             "bagging_fraction": self.subsample,
             "bagging_freq": 1,
             "feature_fraction": self.max_features,
@@ -97,7 +135,7 @@ class LightGBM:
         return {**shared, "objective": _OBJECTIVES[m_param.loss], "alpha": _alpha(m_param, target)}
 
 
-def _alpha(m_param: TrainingParam, target: Array) -> float:
+def _alpha(m_param: LightGBMParam, target: Array) -> float:
     """The quantile, or for the Huber loss the residual, in units of the target, above which it is linear."""
     import numpy as np
 

@@ -2,58 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightgbm
 import numpy as np
-import polars as pl
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
+from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 
 if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.contracts import Progress
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, FeatureRows
+    from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBMParam
 
 
-class Columns:
-    """The C columns that LightGBM receives for F features: each ``one_hot`` group as one column, all others unchanged.
-
-    The value of a group is the position, from 1, of the feature that is 1, or 0 if there is none. ``sources`` are the
-    index of a feature, or the first and the end of a group, for each column; ``groups`` are only the groups.
-    """
-
-    def __init__(self, n_features: int, one_hot: Sequence[tuple[int, int]]) -> None:
-        grouped = {k for group in one_hot for k in range(*group)}
-        alone = [k for k in range(n_features) if k not in grouped]
-        self.sources: list[int | tuple[int, int]] = [*alone, *one_hot]
-        if one_hot:
-            # Each thread of LightGBM bins adjacent columns. Numbers take longest, so they are spread evenly, by
-            # reversing the bits of their positions.
-            order = sorted(range(len(self.sources)), key=lambda k: f"{k:b}"[::-1])
-            self.sources = [self.sources[k] for k in order]
-        self.groups = {k: source for k, source in enumerate(self.sources) if not isinstance(source, int)}
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    def of(self, features: Array) -> Array:
-        """Return the columns, float32 [N, C], of features, float32 [N, F]."""
-        if not self.groups:
-            return features
-        made = features.take([source if isinstance(source, int) else source[0] for source in self.sources], axis=1)
-        for k, (start, end) in self.groups.items():
-            made[:, k] = features[:, start:end] @ np.arange(1, end - start + 1, dtype=np.float32)
-        return made
-
-    def of_frame(self, features: pl.DataFrame) -> pl.DataFrame:
-        """Return the columns, with LightGBM's names, of features in a data frame."""
-        made = [pl.nth(source) if isinstance(source, int) else _code(*source) for source in self.sources]
-        named = [x.alias(f"Column_{k}") for k, x in enumerate(made)]
-        return features.lazy().select(named).collect(engine="streaming")
-
-
-def _code(start: int, end: int) -> pl.Expr:
-    return pl.sum_horizontal(pl.nth(k).cast(pl.UInt16) * (k - start + 1) for k in range(start, end))
+_VALIDATED = 0.1  # part of the rows, if one part is held out
 
 
 class Trained:
@@ -88,18 +53,14 @@ class TrainedClassifier(Trained):
 
 def boost(
     task: Task,
+    m_param: LightGBMParam,
     param: Mapping[str, Any],
-    trees: int,
     features: FeatureRows | Array,
     one_hot: Sequence[tuple[int, int]],
     target: Array,
-    report: Callable[[int], None],
+    progress: Progress,
 ) -> Trained:
-    """Train ``trees`` trees with LightGBM's own parameters; ``report`` is called with the number of trees so far."""
-
-    def callback(environment: Any) -> None:
-        report(environment.iteration + 1)
-
+    """Train with LightGBM's own parameters ``param``; with patience, in parts of the rows first, for their number."""
     classes = None
     if task is Task.CLASSIFICATION:
         classes, target = np.unique(target, return_inverse=True)
@@ -110,8 +71,67 @@ def boost(
     fraction = min(1.0, param["feature_fraction"] * features.shape[1] / len(columns))
     param = {**param, "feature_fraction": fraction}
     data = columns.of(features) if isinstance(features, np.ndarray) else columns.of_frame(features.frame())
-    rows = lightgbm.Dataset(data, label=target, params=dict(param), categorical_feature=list(columns.groups))
-    booster = lightgbm.train(dict(param), rows, num_boost_round=trees, callbacks=[callback])
-    if classes is None:
-        return Trained(booster, columns, param["num_threads"])
-    return TrainedClassifier(booster, columns, param["num_threads"], classes)
+    rows = lightgbm.Dataset(
+        data, label=target, params=dict(param), categorical_feature=list(columns.groups), free_raw_data=False
+    ).construct()
+    training = _Training(m_param, param, rows, target, progress)
+    trees = training.best_number(is_classes=classes is not None)
+    booster = training.train(rows, trees)
+    made = (
+        Trained(booster, columns, param["num_threads"])
+        if classes is None
+        else TrainedClassifier(booster, columns, param["num_threads"], classes)
+    )
+    made.history_ = training.history  # type: ignore[attr-defined]
+    return made
+
+
+class _Training:
+    def __init__(
+        self, m_param: LightGBMParam, param: Mapping[str, Any], rows: Any, target: Array, progress: Progress
+    ) -> None:
+        self._m_param, self._param, self._rows, self._target = m_param, param, rows, target
+        self._progress, self._done = progress, 0
+        folds = m_param.folds if m_param.patience and len(target) > 1 else 0
+        self._folds = min(folds, len(target))
+        self._total = (self._folds + 1) * m_param.n_estimators
+        self.history: dict[str, Any] | None = None
+
+    def best_number(self, *, is_classes: bool) -> int:
+        """Return the mean of the numbers of trees with the lowest loss on each part of the rows."""
+        if not self._folds:
+            return self._m_param.n_estimators
+        turns = self._folds if self._folds > 1 else round(1 / _VALIDATED)
+        fold = inner_folds(self._target, min(turns, len(self._target)), self._m_param.seed, is_classes=is_classes)
+        found = [self._stopped(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(self._folds)]
+        return max(1, round(float(np.mean(found))))
+
+    def _stopped(self, train: Array, validation: Array) -> int:
+        losses: dict[str, Any] = {}
+        callbacks = [
+            lightgbm.early_stopping(self._m_param.patience or 1, verbose=False),
+            lightgbm.record_evaluation(losses),
+        ]
+        parts = {
+            name: self._rows.subset(rows) for name, rows in (("training rows", train), ("validation rows", validation))
+        }
+        booster = self.train(parts["training rows"], self._m_param.n_estimators, callbacks, parts)
+        self._done += self._m_param.n_estimators
+        if self.history is None:
+            shown = {name: next(iter(values.values())) for name, values in losses.items()}
+            self.history = {"step": "tree", "losses": shown, "best": booster.best_iteration}
+        return booster.best_iteration or 1
+
+    def train(
+        self, rows: Any, trees: int, callbacks: Sequence[Any] = (), validated: Mapping[str, Any] | None = None
+    ) -> lightgbm.Booster:
+        """Train on ``rows`` with LightGBM; stops by the loss on the last of ``validated``."""
+
+        def report(environment: Any) -> None:
+            self._progress(self._done + environment.iteration + 1, self._total, "trees")
+
+        named = {"valid_sets": list(validated.values()), "valid_names": list(validated)} if validated else {}
+        made = lightgbm.train(dict(self._param), rows, num_boost_round=trees, callbacks=[report, *callbacks], **named)
+        if not validated:
+            self._progress(self._total, self._total, "trees")
+        return made

@@ -12,10 +12,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from when_ml_pipeline_meets_hydra.ml.models import double_graph
-from when_ml_pipeline_meets_hydra.ml.models.double_graph import Link
+from when_ml_pipeline_meets_hydra.ml.models.double_graph import COLUMNS, Link
 
 Array = np.ndarray[Any, Any]
-COLUMNS = "columns"
 _SUM, _NO_TRANSFORM = 1, 0
 _AT_MOST, _MEMBER = 0, 6  # modes of a node: BRANCH_LEQ, BRANCH_MEMBER
 
@@ -45,17 +44,20 @@ def to_graph(
     link: Link,
     columns: Sequence[onnx.NodeProto] = (),
     tensors: Mapping[str, Array] | None = None,
+    start: Sequence[onnx.NodeProto] = (),
 ) -> onnx.ModelProto:
     """Return the graph of ``base``, float64 [K], plus the sums of the trees of each of K targets; see ``model``.
 
     ``columns`` are nodes that compute what the trees split by, ``columns``, from ``features`` and ``tensors``; without
-    them it is the features.
+    them it is the features. ``start`` are nodes that compute ``start`` [N, K], which is added, too.
     """
     source = COLUMNS if columns else double_graph.FEATURES
     nodes = [
         *columns,
+        *start,
         _operator(trees, len(base), source, "sums"),
-        helper.make_node("Add", ["sums", "base"], [double_graph.SCORES]),
+        helper.make_node("Add", ["sums", "base"], ["trees" if start else double_graph.SCORES]),
+        *([helper.make_node("Add", ["trees", "start"], [double_graph.SCORES])] if start else []),
     ]
     return double_graph.model(nodes, {**(tensors or {}), "base": base.astype(np.float64)}, n_features, link)
 

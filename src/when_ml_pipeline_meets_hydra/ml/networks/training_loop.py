@@ -48,7 +48,8 @@ class TrainingLoop:
     def __init__(self, net: nn.Module, objective: Objective, param: NetworkParam, features: torch.Tensor) -> None:
         self.net, self.objective, self.param, self.features = net, objective, param, features
         self.device = next(net.parameters()).device
-        self.optimizer = _OPTIMIZERS[param.optimizer](net.parameters(), lr=param.lr, weight_decay=param.weight_decay)
+        optimizer = _OPTIMIZERS[param.optimizer]
+        self.optimizer = optimizer(net.parameters(), lr=param.learning_rate, weight_decay=param.weight_decay)
         self.train_rows, self.validation_rows = _split(len(features), param)
         self.epoch = self.best_epoch = 0
         self.best_loss, self.best = math.inf, copy.deepcopy(net.state_dict())
@@ -77,13 +78,13 @@ class TrainingLoop:
         seeds = np.random.SeedSequence([self.param.seed, self.epoch])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.param.lr * self._decay()
+            group["lr"] = self.param.learning_rate * self._decay()
         loss = self._train()
         validation = self._validate() if len(self.validation_rows) else loss
         self.epoch += 1
         self.losses.append((loss, validation))
         if not math.isfinite(loss + validation):
-            raise StepFailed(f"The loss is not finite after epoch {self.epoch}; lower m_param.lr")
+            raise StepFailed(f"The loss is not finite after epoch {self.epoch}; lower m_param.learning_rate")
         if validation < self.best_loss or not len(self.validation_rows):
             self.best_loss, self.best_epoch = validation, self.epoch
             self.best = copy.deepcopy(self.net.state_dict())

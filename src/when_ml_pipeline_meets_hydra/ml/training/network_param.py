@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,14 +17,12 @@ Schedule = Literal["constant", "cosine"]
 class NetworkParam:
     """The hyperparameters of networks, which are trained by gradient descent; an epoch uses every training row once."""
 
-    options: ClassVar[str] = "adamw"
-
     loss: Annotated[Loss, Field(description="What a regression minimises; classification always uses the log loss")] = (
         Loss.SQUARED_ERROR
     )
     quantile: Annotated[float, Field(gt=0, lt=1, description="The quantile that loss=quantile predicts")] = 0.5
     optimizer: Annotated[Optimizer, Field(description="Optimiser of the weights; sgd has momentum 0.9")] = "adamw"
-    lr: Annotated[float, Field(gt=0, le=10, description="Learning rate of the first epoch")] = 0.005
+    learning_rate: Annotated[float, Field(gt=0, le=10, description="Learning rate of the first epoch")] = 0.005
     schedule: Annotated[Schedule, Field(description="Learning rate over the epochs; cosine: falls to almost 0")] = (
         "cosine"
     )

@@ -1,9 +1,9 @@
-"""The hyperparameters that all models share."""
+"""Hyperparameters: what all have, and those of gradient boosting, which models that name no others take."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 from pydantic import Field, model_validator
 
@@ -30,23 +30,40 @@ class Hyperparameters(Protocol):
         """Seed of everything random in training."""
 
 
+class TreeLoss(StrEnum):
+    """The losses that trees which are split one by one, without gradients, can minimise."""
+
+    SQUARED_ERROR = "squared_error"
+    ABSOLUTE_ERROR = "absolute_error"
+
+
+LOSS = "What a regression minimises; classification always uses the log loss"
+Quantile = Annotated[float, Field(gt=0, lt=1, description="The quantile that loss=quantile predicts")]
+Seed = Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random in training")]
+Rate = Annotated[float, Field(gt=0, lt=1, description="Weight of each tree")]
+Trees = Annotated[int, Field(ge=1, le=100_000, description="Number of trees (boosting: per class)")]
+MostTrees = Annotated[int, Field(ge=1, le=100_000, description="Maximum number of trees (boosting: per class)")]
+Leaves = Annotated[int, Field(ge=2, le=131_072, description="Maximum number of leaves of each tree")]
+Depth = Annotated[int, Field(ge=1, le=1000, description="Levels of each tree")]
+RowsOfLeaf = Annotated[int, Field(ge=1, lt=2**31, description="Rows that a leaf needs")]
+L2 = "L2 regularisation of the values of leaves"
+Shrinkage = Annotated[float, Field(ge=0, le=1e6, description=L2)]
+Patience = Annotated[int, Field(ge=1, le=100_000, description="Trees without a better validation loss before stopping")]
+
+
 @frozen
 class TrainingParam:
-    """The hyperparameters of trees and linear models; a model ignores those that do not apply to it."""
+    """The hyperparameters of ``gradient_boosting``, and of models that name no class of their own."""
 
-    options: ClassVar[str] = "small, medium or large"
-
-    loss: Annotated[Loss, Field(description="What a regression minimises; classification always uses the log loss")] = (
-        Loss.SQUARED_ERROR
-    )
-    quantile: Annotated[float, Field(gt=0, lt=1, description="The quantile that loss=quantile predicts")] = 0.5
+    loss: Annotated[Loss, Field(description=LOSS)] = Loss.SQUARED_ERROR
+    quantile: Quantile = 0.5
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="Weight of each tree in a boosted ensemble")] = 0.08
-    n_estimators: Annotated[int, Field(ge=1, le=100_000, description="Number of trees (boosting: per class)")] = 80
-    max_depth: Annotated[int, Field(ge=1, le=1000, description="Levels of each tree")] = 3
+    n_estimators: Trees = 80
+    max_depth: Depth = 3
     min_samples_split: Annotated[
         int, Field(ge=2, lt=2**31, description="Rows that a node of a tree needs to be split")
     ] = 20
-    seed: Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random in training")] = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _is_complex_enough(self) -> TrainingParam:

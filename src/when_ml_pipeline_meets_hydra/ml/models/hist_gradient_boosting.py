@@ -1,0 +1,115 @@
+"""Gradient-boosted trees on binned features (scikit-learn)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.contracts import Progress, Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.training.param import (
+    L2,
+    LOSS,
+    Depth,
+    Leaves,
+    MostTrees,
+    Patience,
+    Quantile,
+    Rate,
+    RowsOfLeaf,
+    Seed,
+    Shrinkage,
+)
+
+if TYPE_CHECKING:
+    import onnx
+
+    from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator, FeatureRows
+
+
+class HistLoss(StrEnum):
+    """The losses of scikit-learn's boosting on binned features."""
+
+    SQUARED_ERROR = "squared_error"
+    ABSOLUTE_ERROR = "absolute_error"
+    QUANTILE = "quantile"
+
+
+class Start(StrEnum):
+    """What the first tree corrects: a constant, a linear model, or the one of them with the lower validation loss."""
+
+    AUTO = "auto"
+    CONSTANT = "constant"
+    LINEAR = "linear"
+
+
+@frozen
+class HistGradientBoostingParam:
+    """The hyperparameters of boosting on binned features; null: by the number of training rows."""
+
+    loss: Annotated[HistLoss, Field(description=LOSS)] = HistLoss.SQUARED_ERROR
+    quantile: Quantile = 0.5
+    learning_rate: Rate = 0.1
+    n_estimators: MostTrees = 1000
+    num_leaves: Leaves | None = None
+    max_depth: Depth | None = None
+    min_samples_leaf: RowsOfLeaf | None = None
+    l2: Annotated[Shrinkage | None, Field(description=f"{L2}; null: 1 for numbers, about 0 for classes")] = None
+    folds: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100,
+            description="Models whose mean is predicted, each trained without one part of the rows, on which it stops",
+        ),
+    ] = None
+    patience: Annotated[
+        Patience | None, Field(description="Trees without a better loss before stopping; null: one model of all trees")
+    ] = 20
+    seed: Seed = 0
+
+
+@frozen
+class HistGradientBoosting:
+    """Boosted trees on binned features, stopped early, in folds of the training rows (Ke et al., "LightGBM", 2017).
+
+    Each model of a fold stops where its loss on the rows of that fold is lowest; the prediction is the mean of their
+    predictions (of classes: of the log-odds), as in Breiman, "Bagging predictors", 1996.
+    """
+
+    takes: ClassVar[type] = HistGradientBoostingParam
+    from_file: ClassVar[bool] = True
+
+    name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "hist_gradient_boosting"
+    start: Annotated[
+        Start,
+        Field(description="What the trees of a regression correct; auto: what has the lower loss on validation rows"),
+    ] = Start.AUTO
+    max_features: Annotated[
+        float | None,
+        Field(gt=0, le=1, description="Part of the features tried at each split; null: less of many features"),
+    ] = None
+    n_jobs: Annotated[int, Field(ge=1, le=1024, description="Processor cores to train on"), Unkeyed()] = 1
+
+    def fit(
+        self,
+        task: Task,
+        m_param: HistGradientBoostingParam,
+        features: FeatureRows | Array,
+        target: Array,
+        progress: Progress,
+        one_hot: Sequence[tuple[int, int]] = (),
+    ) -> Estimator:
+        """Train; see ``Model.fit``. One-hot features are merged into categories."""
+        from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting_training import boost
+
+        return boost(self, task, m_param, features, target, one_hot, progress)
+
+    def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
+        """Convert the fitted model to ONNX; see ``Model.export``."""
+        from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting_export import to_graph
+
+        return to_graph(estimator, n_features)

@@ -1,0 +1,282 @@
+"""Training with scikit-learn's boosting on binned features, in folds of the rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import RidgeCV
+from threadpoolctl import threadpool_limits
+
+from when_ml_pipeline_meets_hydra.contracts import Progress
+from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import HistLoss, Start
+from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
+from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
+        HistGradientBoosting,
+        HistGradientBoostingParam,
+    )
+    from when_ml_pipeline_meets_hydra.ml.models.interface import FeatureRows
+
+Array = np.ndarray[Any, Any]
+_MOST_CATEGORIES = 254  # of a column, beside the code of unknown ones; a bin is a byte
+# Up to a number of rows: the leaves of a tree, the rows of a leaf, and the folds.
+_BY_ROWS = ((2000, 10, 8, 5), (50_000, 31, 15, 3), (500_000, 63, 20, 2), (math.inf, 127, 20, 1))
+# Parts of the columns that are tried at a split: about so many, within these limits.
+_TRIED, _FEWEST_TRIED, _MOST_TRIED = 12, 0.3, 0.8
+_L2_OF_SEVERAL_CLASSES = 0.1  # a rare one would otherwise get unbounded log-odds
+_MOST_FOLDS_OF_SEVERAL_CLASSES = 3  # each round has a tree for each class
+_TOLERANCE = 1e-5  # of the loss, of numbers in units of twice their variance
+_VALIDATED = 0.1  # part of the rows, if there is one fold
+_ALPHAS = np.logspace(-2, 4, 13)  # strengths of the linear start's regularisation, chosen by cross-validation
+# Beyond these a linear start takes long, and many rows tell trees as much.
+_MOST_ROWS, _MOST_FEATURES = 50_000, 300
+# Part of the loss by which a linear start has to be better; and the most rows whose folds are all compared for that.
+_BETTER, _COMPARED_IN_ALL_FOLDS = 0.995, 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What depends on the number of rows unless it is given."""
+
+    num_leaves: int
+    min_samples_leaf: int
+    folds: int
+
+    @classmethod
+    def of(cls, rows: int, param: HistGradientBoostingParam) -> Settings:
+        """Return the settings for a number of training rows."""
+        _, leaves, rows_of_leaf, folds = next(size for size in _BY_ROWS if rows < size[0])
+        return cls(
+            num_leaves=param.num_leaves or leaves,
+            min_samples_leaf=param.min_samples_leaf or max(1, min(rows_of_leaf, rows // 10)),
+            folds=min(param.folds or folds, rows),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A linear function of the features, ``coefficients`` [F], bounded by its values on the training rows."""
+
+    coefficients: Array
+    intercept: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, features: Array, target: Array) -> Line:
+        """Fit it by ridge regression."""
+        fitted = RidgeCV(alphas=_ALPHAS).fit(features, target)
+        values = features @ fitted.coef_ + fitted.intercept_
+        ends = float(values.min()), float(values.max())
+        return cls(coefficients=fitted.coef_, intercept=float(fitted.intercept_), lowest=ends[0], highest=ends[1])
+
+    def predict(self, features: Array) -> Array:
+        """Return its values, [N], for features [N, F]."""
+        values: Array = np.clip(features @ self.coefficients + self.intercept, self.lowest, self.highest)
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """The model of a fold, ``start`` (None: a constant) plus the trees of ``boosted``; ``loss`` on the fold's rows."""
+
+    boosted: Any
+    start: Line | None
+    loss: float
+
+    def scores(self, columns: Array, features: Array) -> Array:
+        """Return numbers or log-odds, [N, K]."""
+        if hasattr(self.boosted, "classes_"):
+            scores: Array = self.boosted.decision_function(columns)
+            return scores.reshape(len(columns), -1)
+        start = self.start.predict(features.astype(np.float64)) if self.start else 0.0
+        return np.reshape(self.boosted.predict(columns) + start, (-1, 1))
+
+
+class Mean:
+    """The mean of the models of all folds."""
+
+    def __init__(self, members: Sequence[Member], columns: Columns, n_jobs: int) -> None:
+        self.members, self.columns, self._n_jobs = members, columns, n_jobs
+
+    def predict(self, features: Array) -> Array:
+        """Return the predictions, [N]."""
+        return self.scores(features)[:, 0]
+
+    def scores(self, features: Array) -> Array:
+        """Return numbers or log-odds, [N, K]."""
+        columns = self.columns.of(features)
+        with threadpool_limits(self._n_jobs):
+            mean: Array = np.mean([member.scores(columns, features) for member in self.members], axis=0)
+        return mean
+
+
+class MeanClassifier(Mean):
+    """The mean of the log-odds of the models of all folds; ``classes_`` are the indices of the classes."""
+
+    def __init__(self, members: Sequence[Member], columns: Columns, n_jobs: int, classes: Array) -> None:
+        super().__init__(members, columns, n_jobs)
+        self.classes_ = classes
+
+    def predict(self, features: Array) -> Array:
+        """Return the indices of the most likely classes, [N]."""
+        predicted: Array = self.classes_[self.predict_proba(features).argmax(axis=1)]
+        return predicted
+
+    def predict_proba(self, features: Array) -> Array:
+        """Return the probabilities, [N, K], of ``classes_``."""
+        scores = self.scores(features)
+        if scores.shape[1] == 1:  # the odds of the second class
+            scores = np.hstack((np.zeros_like(scores), scores))
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        probabilities: Array = powers / powers.sum(axis=1, keepdims=True)
+        return probabilities
+
+
+def boost(
+    model: HistGradientBoosting,
+    task: Task,
+    param: HistGradientBoostingParam,
+    features: FeatureRows | Array,
+    target: Array,
+    one_hot: Sequence[tuple[int, int]],
+    progress: Progress,
+) -> Mean:
+    """Train a model in each fold."""
+    columns = Columns(features.shape[1], [g for g in one_hot if g[1] - g[0] <= _MOST_CATEGORIES])
+    is_array = isinstance(features, np.ndarray)
+    classes = None
+    if task is Task.CLASSIFICATION:
+        classes, target = np.unique(target, return_inverse=True)
+    training = _Training(model, param, columns, target, classes is not None)
+    training.columns = columns.of(features) if is_array else columns.of_frame(features.frame()).to_numpy()
+    if training.may_be_linear:
+        whole = features if is_array else np.concatenate(list(features.batches()))
+        training.features = whole.astype(np.float64)
+    with threadpool_limits(model.n_jobs):
+        members = list(training.members(progress))
+    made = (
+        Mean(members, columns, model.n_jobs)
+        if classes is None
+        else MeanClassifier(members, columns, model.n_jobs, classes)
+    )
+    made.history_ = _history(members)  # type: ignore[attr-defined]
+    return made
+
+
+class _Training:
+    def __init__(
+        self,
+        model: HistGradientBoosting,
+        param: HistGradientBoostingParam,
+        columns: Columns,
+        target: Array,
+        is_classifier: bool,
+    ) -> None:
+        self._model, self._param, self._target, self._is_classifier = model, param, target, is_classifier
+        self._settings = Settings.of(len(target), param)
+        self._categories = list(columns.groups) or None
+        # With more of it the log-odds of classes that can be told apart would hardly grow any more.
+        usual = 1.0 if not is_classifier else 0.0 if target.max() < 2 else _L2_OF_SEVERAL_CLASSES
+        self._l2 = usual if param.l2 is None else param.l2
+        self._max_features = model.max_features or min(_MOST_TRIED, max(_FEWEST_TRIED, _TRIED / len(columns)))
+        self.columns: Array = np.empty((0, 0))
+        self.features: Array = np.empty((len(target), 0))
+        is_small = len(target) <= _MOST_ROWS and columns.n_features <= _MOST_FEATURES
+        is_wanted = model.start is Start.LINEAR or (model.start is Start.AUTO and is_small)
+        self.may_be_linear = not is_classifier and param.loss is HistLoss.SQUARED_ERROR and is_wanted
+
+    def members(self, progress: Progress) -> Iterator[Member]:
+        """Train the model of each fold, with the better start."""
+        parts = list(self._parts())
+        compared = len(parts) if len(self._target) <= _COMPARED_IN_ALL_FOLDS else 1
+        compared = compared if self.may_be_linear and self._model.start is Start.AUTO else 0
+        total, done = len(parts) + compared, 0
+        found: dict[bool, list[Member]] = {False: [], True: []}
+        for part in parts[:compared]:
+            for linear in found:
+                found[linear].append(self._member(*part, linear=linear))
+                done += 1
+                progress(done, total, "models")
+        losses = {linear: sum(member.loss for member in members) for linear, members in found.items()}
+        linear = losses[True] < _BETTER * losses[False] if compared else self.may_be_linear
+        yield from found[linear]
+        for part in parts[compared:]:
+            yield self._member(*part, linear=linear)
+            done += 1
+            progress(done, total, "models")
+
+    def _parts(self) -> Iterator[tuple[Array, Array]]:
+        """Yield the rows to train on and to validate on of each fold; without patience, all and none."""
+        rows, number = len(self._target), self._settings.folds
+        if self._is_classifier and self._target.max() > 1 and self._param.folds is None:
+            number = min(number, _MOST_FOLDS_OF_SEVERAL_CLASSES)
+        everything = np.arange(rows)
+        if self._param.patience is None or rows < 2:
+            yield everything, everything[:0]
+            return
+        turns = number if number > 1 else round(1 / _VALIDATED)
+        fold = inner_folds(self._target, turns, self._param.seed, is_classes=self._is_classifier)
+        for k in range(number):
+            yield everything[fold != k], everything[fold == k]
+
+    def _member(self, train: Array, validation: Array, *, linear: bool) -> Member:
+        target, start = self._target, None
+        if linear:
+            start = Line.of(self.features[train], target[train])
+            target = target - start.predict(self.features)
+        stops = len(validation) > 0
+        boosted = self._boosting(stops)
+        held = {"X_val": self.columns[validation], "y_val": target[validation]} if stops else {}
+        boosted.fit(self.columns[train], target[train], **held)
+        if not stops:
+            return Member(boosted=boosted, start=start, loss=0.0)
+        losses = -boosted.validation_score_
+        best = int(np.argmin(losses))
+        boosted._predictors = boosted._predictors[:best]  # it keeps the trees after the best one
+        return Member(boosted=boosted, start=start, loss=float(losses[best]) * len(validation))
+
+    def _boosting(self, stops: bool) -> Any:
+        param, settings = self._param, self._settings
+        shared = {
+            "learning_rate": param.learning_rate,
+            "max_iter": param.n_estimators,
+            "max_leaf_nodes": settings.num_leaves,
+            "max_depth": param.max_depth,
+            "min_samples_leaf": settings.min_samples_leaf,
+            "l2_regularization": self._l2,
+            "max_features": self._max_features,
+            "categorical_features": self._categories,
+            "early_stopping": stops,
+            "n_iter_no_change": param.patience or 1,
+            "scoring": "loss",
+            "tol": _TOLERANCE,
+            "random_state": param.seed,
+        }
+        if self._is_classifier:
+            return HistGradientBoostingClassifier(**shared)
+        quantile = {"quantile": param.quantile} if param.loss is HistLoss.QUANTILE else {}
+        return HistGradientBoostingRegressor(**shared, loss=param.loss.value, **quantile)
+
+
+def _history(members: Sequence[Member]) -> dict[str, Any] | None:
+    """The losses of the first model; see ``Model.fit``."""
+    first = members[0].boosted
+    if not len(first.train_score_):
+        return None
+    losses = {"training rows": (-first.train_score_[1:]).tolist()}
+    if len(first.validation_score_):
+        losses["validation rows"] = (-first.validation_score_[1:]).tolist()
+    if not losses["training rows"]:
+        return None
+    more = f" (the first of {len(members)} models)" if len(members) > 1 else ""
+    named = {f"{name}{more}": values for name, values in losses.items()}
+    return {"step": "tree", "losses": named, "best": max(1, first.n_iter_) if "validation rows" in losses else None}
