@@ -46,7 +46,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from startup import OURS, TREE, machine
-from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
+from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBMParam
 
 ROWS_AT_ONCE = 1_000_000
 TEXTS = {"region": [f"region {k}" for k in range(12)], "kind": ["flat", "house", "loft", "studio", "villa"]}
@@ -168,16 +168,22 @@ def shares(count: int) -> Any:
     return weights / weights.sum()
 
 
+# The same number for all programs, instead of that which early stopping finds.
+TREES = {"small": 10, "medium": 80, "large": 200}
+
+
 def parameters(name: str, threads: int) -> dict[str, Any]:
     """What our model asks LightGBM for, in the words of its scikit-learn estimator."""
-    param = TrainingParam(**option(f"modeling/param/{name}.yaml"))
+    param = LightGBMParam(**{**option(f"modeling/param/lightgbm/{name}.yaml"), "n_estimators": TREES[name]})
     model = option("modeling/model/lightgbm.yaml")
     return {
         "n_estimators": param.n_estimators,
         "learning_rate": param.learning_rate,
-        "max_depth": param.max_depth,
-        "num_leaves": 2**param.max_depth,
-        "min_child_samples": -(-param.min_samples_split // 2),
+        "max_depth": param.max_depth or -1,
+        "num_leaves": param.num_leaves,
+        "min_child_samples": param.min_samples_leaf,
+        "reg_alpha": param.l1,
+        "reg_lambda": param.l2,
         "subsample": model["subsample"],
         "subsample_freq": 1,
         "colsample_bytree": model["max_features"],
@@ -205,7 +211,8 @@ class Programs:
             "ours": (
                 *(*OURS, "c=preprocessing,modeling", "--multirun", "preprocessing/dataset=parquet"),
                 *(f"dataset.path={data}", "dataset.target=price", "modeling/model=lightgbm"),
-                *(f"modeling/param={param}", f"model.n_jobs={threads}"),
+                *(f"modeling/param={param}", f"model.n_jobs={threads}", "m_param.patience=null"),
+                f"m_param.n_estimators={TREES[param]}",
             ),
             **{name: (sys.executable, str(folder / f"{name}.py"), str(data), words) for name in ("same", "least")},
         }

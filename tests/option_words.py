@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from when_ml_pipeline_meets_hydra.composing.tree import STAGES, Option, read_options
+from when_ml_pipeline_meets_hydra.composing.tree import STAGES, Option, read_options, shown_groups
 
-OPTIONS = [option for options in read_options().values() for option in options.values()]
+GROUPS = read_options()
+OPTIONS = [option for group in shown_groups(GROUPS) for option in GROUPS[group].values()]
 TEMPLATE = [
     *("preprocessing/dataset=dataset_1", "preprocessing/param=param_1", "modeling/model=model_1"),
     *("modeling/param=param_1", "deployment/cluster=cluster_1"),
 ]
 TABLE = ["preprocessing/dataset=table", "+preprocessing/connection=sqlite", "+preprocessing/schema=cars"]
-NETWORK = ["modeling/param=adamw", "preprocessing/dataset=cmnist_16"]
+NETWORK = ["preprocessing/dataset=cmnist_16"]
 SERVER = ["cluster.url=http://127.0.0.1:8080", "cluster.id=ann", "cluster.pw=of-mine"]
 # What an option, or all of a group, goes with.
 WITH = {
@@ -30,7 +31,6 @@ WITH = {
     "preprocessing/connection": [TABLE[0], TABLE[2]],
     "preprocessing/schema": TABLE[:2],
     **{f"modeling/model={m}": NETWORK for m in ("cnn", "cnn_small", "fcn", "single_linear_layer")},
-    "modeling/param=adamw": ["modeling/model=fcn"],
     "c/prediction_sub=predict_stored": ["prediction/model=key", "stored_model.key=0123456789"],
     "prediction/model=run": ["stored_model.run=last"],
     "prediction/model=key": ["stored_model.key=0123456789"],

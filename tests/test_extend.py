@@ -47,7 +47,7 @@ def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def words(acme: Path) -> tuple[str, ...]:
-    return ("--config-dir", str(acme / "conf"), "preprocessing/dataset=readings", "modeling/model=extra_trees")
+    return ("--config-dir", str(acme / "conf"), "preprocessing/dataset=readings", "modeling/model=wild_trees")
 
 
 @pytest.mark.parametrize("how", ["--config-dir", "searchpath", "package"])
@@ -66,7 +66,7 @@ def test_everything_shows_in_help(acme: Path, how: str) -> None:
         "other     -> c=report c/report_sub=other",
         "count     -> c=preprocessing c/preprocessing_sub=count",
         "readings             Acme's sensors",
-        "extra_trees          Extremely randomised trees",
+        "wild_trees          Extremely randomised trees",
         "report/style",
         "plain*               A title and numbers",
     ):
@@ -125,7 +125,7 @@ def test_everything_is_planned_run_and_cached(acme: Path, cli: Cli) -> None:
     code, out, err = cli(*words(acme), stages, "c/report_sub=other", "m_param.n_estimators=5", "--multirun")
     assert code == 0, err
     assert "Launching 3 jobs locally" in out
-    assert "3 metrics of extra_trees" in out
+    assert "3 metrics of wild_trees" in out
     assert "report other: done" in err
 
     code, out, err = inside(*words(acme), "c=report", "m_param.n_estimators=5")
@@ -145,7 +145,7 @@ def test_everything_is_planned_run_and_cached(acme: Path, cli: Cli) -> None:
     assert changed["modeling"] == stored
     assert changed["report"] == ("run", "its code changed")
 
-    with (acme / "acme" / "extra_trees.py").open("a") as file:
+    with (acme / "acme" / "wild_trees.py").open("a") as file:
         file.write("# another line\n")
     changed = actions(acme, *five)
     assert changed["preprocessing"] == stored

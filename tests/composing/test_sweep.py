@@ -26,6 +26,9 @@ TREE = {
     "modeling/param/plain.yaml": "# @package m_param\nname: plain\nsize: 3\nlist: [1, {a: b}]\ndeep: {er: {x: 1}}\n",
     "modeling/param/follows.yaml": "# @package m_param\nname: ${model_name}_x\nsize: ${.a}\na: ${dataset.name}\n",
     "modeling/param/inherits.yaml": "# @package m_param\ndefaults: [plain]\nsize: 4\n",
+    "modeling/param/extends.yaml": "# @package m_param\ndefaults: [small]\nsize: 5\n",
+    "modeling/param/two/small.yaml": "# @package m_param\nsize: 6\nfrom: ${model.name}\n",
+    "modeling/model/three.yaml": "# @package model\ndefaults: [two]\nname: three\n",
     "modeling/param/empty.yaml": "# @package m_param\n",
     "modeling/model/two.yaml": "# @package model\nname: two\npath: ${oc.env:NO_VARIABLE,/tmp}/${m_param.name}.bin\n",
     "modeling/model/nil.yaml": "# @package model\nname: ???\nalso: ${.name}\n",
@@ -46,8 +49,8 @@ TREE = {
 
 SWEEPS: dict[str, Sequence[str]] = {
     "c": ("preprocessing", "modeling", "deployment", "help"),
-    "modeling/param": ("plain", "follows", "inherits", "empty", "param_1", "medium"),
-    "modeling/model": ("two", "nil", "model_1", "gradient_boosting", "'linear'"),
+    "modeling/param": ("plain", "follows", "inherits", "empty", "param_1", "medium", "small", "extends"),
+    "modeling/model": ("two", "three", "nil", "model_1", "gradient_boosting", "'linear'"),
     "preprocessing/dataset": ("reaches", "named", "dataset_1"),
     "+extra/deep": ("one", "two"),
     "+extra/wide": ("one", "two"),
@@ -163,12 +166,16 @@ def test_hydra_composes_once_for_each_shape_not_for_each_job(tree: str, monkeypa
         return original(self, choices)
 
     monkeypatch.setattr(Loader, "_load", counted)
-    words = ["modeling/param=plain,follows,small,large", "modeling/model=two,linear,model_1", "model_name=a,b,c"]
-    assert len(sweep(tree, "c=preprocessing,modeling,deployment", *words).jobs) == 108
+    words = ["modeling/param=plain,follows", "modeling/model=two,linear,model_1", "model_name=a,b,c"]
+    assert len(sweep(tree, "c=preprocessing,modeling,deployment", *words).jobs) == 54
     assert len(composed) == 1
     composed.clear()
-    assert len(sweep(tree, "c=modeling", "+extra/deep=one,two", "+extra/wide=one,two", *words).jobs) == 144
+    assert len(sweep(tree, "c=modeling", "+extra/deep=one,two", "+extra/wide=one,two", *words).jobs) == 72
     assert len(composed) == 2, "a group that nothing names is composed once more"
+    composed.clear()
+    sizes = ["modeling/param=plain,small,large", *words[1:], "preprocessing/dataset=cars,wine"]
+    assert len(sweep(tree, "c=preprocessing,modeling,deployment", *sizes).jobs) == 162
+    assert len(composed) == 1 + 2 * 3, "a size has other content for each model"
 
 
 def test_jobs_share_the_parts_in_which_they_do_not_differ(tree: str) -> None:

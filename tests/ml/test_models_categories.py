@@ -1,4 +1,4 @@
-"""LightGBM's own categories: trained on columns merged from one-hot features, exported for these features."""
+"""Categories: trained on columns merged from one-hot features, exported for these features."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from conftest import Cli
 from prepared_tables import written
 from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
-from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM
+from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
+    HistGradientBoosting,
+    HistGradientBoostingParam,
+)
+from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
 from when_ml_pipeline_meets_hydra.ml.training import graph
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, read_split
-from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
 
-pytestmark = pytest.mark.lightgbm
 Array = np.ndarray[Any, Any]
 
 
@@ -48,38 +50,48 @@ def groups(alone: int, sizes: list[int]) -> tuple[tuple[int, int], ...]:
     return tuple(pairwise(ends))
 
 
-def by_graph(model: LightGBM, estimator: Any, features: Array) -> Array:
+MODELS: list[Any] = [
+    pytest.param(HistGradientBoosting, HistGradientBoostingParam, id="hist_gradient_boosting"),
+    pytest.param(LightGBM, LightGBMParam, id="lightgbm", marks=pytest.mark.lightgbm),
+]
+
+
+def by_graph(model: Any, estimator: Any, features: Array) -> Array:
     exported = model.export(estimator, features.shape[1]).SerializeToString()
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     found: Array = session.run(None, {"features": features.astype(np.float64)})[-1]
     return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.parametrize(("kind", "takes"), MODELS)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seed=st.integers(0, 2**16),
     classes=st.sampled_from([0, 2, 4]),
     alone=st.integers(0, 3),
     sizes=st.lists(st.integers(1, 90), min_size=1, max_size=3),
 )
-def test_the_graph_says_what_the_booster_says_of_any_row(seed: int, classes: int, alone: int, sizes: list[int]) -> None:
+def test_the_graph_says_what_the_booster_says_of_any_row(
+    kind: Any, takes: Any, seed: int, classes: int, alone: int, sizes: list[int]
+) -> None:
     """Also for rows with a category that is not in the training rows, or with none."""
     rng = np.random.default_rng(seed)
     features, numbers = table(rng, 400, alone, sizes)
     features[:, -1] = 0
     target = np.digitize(numbers, np.quantile(numbers, np.arange(1, classes) / classes)) if classes else numbers
     task = Task.CLASSIFICATION if classes else Task.REGRESSION
-    model, one_hot = LightGBM(max_features=1.0), groups(alone, sizes)
-    param = TrainingParam(n_estimators=8, max_depth=5, min_samples_split=2, seed=seed)
+    model, one_hot = kind(max_features=1.0), groups(alone, sizes)
+    param = takes(n_estimators=8, max_depth=5, min_samples_leaf=1, folds=2, patience=seed % 3 or None, seed=seed)
     estimator: Any = model.fit(task, param, features, target, silent, one_hot)
     rows, _ = table(rng, 2000, alone, sizes)
     expected = estimator.predict_proba(rows) if classes else estimator.predict(rows).reshape(-1, 1)
     np.testing.assert_allclose(by_graph(model, estimator, rows), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.lightgbm
 def test_categories_are_sets_in_the_graph_however_many_there_are() -> None:
     features, target = table(np.random.default_rng(0), 4000, 1, [400])
-    model, param = LightGBM(max_features=1.0), TrainingParam(n_estimators=10)
+    model, param = LightGBM(max_features=1.0), LightGBMParam(n_estimators=10)
     estimator = model.fit(Task.REGRESSION, param, features, target, silent, groups(1, [400]))
     np.testing.assert_allclose(by_graph(model, estimator, features)[:, 0], estimator.predict(features), rtol=1e-12)
     (trees,) = [node for node in model.export(estimator, 401).graph.node if node.op_type == "TreeEnsemble"]
@@ -88,31 +100,35 @@ def test_categories_are_sets_in_the_graph_however_many_there_are() -> None:
     assert np.isnan(onnx.numpy_helper.to_array(given_as["membership_values"].t)).any()
 
 
-def test_the_same_inputs_give_the_same_bytes_on_any_number_of_threads() -> None:
+@pytest.mark.parametrize(("kind", "takes"), MODELS)
+def test_the_same_inputs_give_the_same_bytes_on_any_number_of_threads(kind: Any, takes: Any) -> None:
     features, target = table(np.random.default_rng(0), 3000, 2, [5, 40])
-    made = []
+    made, param = [], takes(n_estimators=30)
     for n_jobs in (1, 1, 2):
-        model = LightGBM(n_jobs=n_jobs)
-        estimator = model.fit(Task.REGRESSION, TrainingParam(), features, target, silent, groups(2, [5, 40]))
+        model = kind(n_jobs=n_jobs)
+        estimator = model.fit(Task.REGRESSION, param, features, target, silent, groups(2, [5, 40]))
         made.append(graph.standardise(model.export(estimator, 47), 47, None, 0).SerializeToString(deterministic=True))
     assert made[0] == made[1] == made[2]
 
 
-def test_columns_with_categories_make_the_same_trees_as_a_matrix(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "takes"), MODELS)
+def test_columns_with_categories_make_the_same_trees_as_a_matrix(kind: Any, takes: Any, tmp_path: Path) -> None:
     features, target = table(np.random.default_rng(0), 500, 2, [3, 40])
     data = written(tmp_path / "data", features, target, features, target)
     names = list(data.features)
     for split in ("train", "test"):
         stored = pl.read_parquet(data.path / f"{split}.parquet")
         stored.with_columns(pl.col(names[2:]).cast(pl.Boolean)).write_parquet(data.path / f"{split}.parquet")
-    known, model, one_hot = read_split(data, "train"), LightGBM(), groups(2, [3, 40])
+    known, model, one_hot = read_split(data, "train"), kind(), groups(2, [3, 40])
     given_as: tuple[Rows | Array, ...] = (known.rows, known.features)
-    one, other = (model.fit(Task.REGRESSION, TrainingParam(), f, known.target, silent, one_hot) for f in given_as)
+    one, other = (
+        model.fit(Task.REGRESSION, takes(n_estimators=30), f, known.target, silent, one_hot) for f in given_as
+    )
     np.testing.assert_array_equal(one.predict(known.features), other.predict(known.features))
 
 
 def test_codes_are_the_place_of_the_feature_that_is_one() -> None:
-    from when_ml_pipeline_meets_hydra.ml.models.lightgbm_training import Columns
+    from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 
     columns = Columns(7, ((1, 3), (4, 6)))
     rows = np.array([[5, 0, 1, 6, 0, 0, 7], [8, 1, 0, 9, 0, 1, 4]], dtype=np.float32)

@@ -10,6 +10,7 @@ from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 
 SEEDS = range(5)
+LIGHTGBM = [pytest.param("lightgbm", marks=pytest.mark.lightgbm)]
 
 
 def quality(dataset: str, metric: str, *overrides: str) -> float:
@@ -48,7 +49,7 @@ def test_another_hyperparameter_trains_again_and_prepares_nothing_again() -> Non
     assert first.artifact("modeling").path != other.artifact("modeling").path
 
 
-@pytest.mark.parametrize("model", ["random_forest", "linear", pytest.param("lightgbm", marks=pytest.mark.lightgbm)])
+@pytest.mark.parametrize("model", ["random_forest", "extra_trees", "linear", *LIGHTGBM])
 def test_every_option_of_model_trains_on_cars(model: str) -> None:
     done = run(["c=modeling", f"modeling/model={model}"])
     assert done.metrics["modeling.r2"] > 0.75

@@ -24,8 +24,7 @@ from when_ml_pipeline_meets_hydra.ml.models.cnn import Cnn
 from when_ml_pipeline_meets_hydra.ml.models.fcn import Fcn
 from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam
 
-ADAMW = "modeling/param=adamw"
-DIGITS = ("preprocessing/dataset=digits", "modeling/model=cnn", ADAMW)
+DIGITS = ("preprocessing/dataset=digits", "modeling/model=cnn")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +41,7 @@ DIGITS = ("preprocessing/dataset=digits", "modeling/model=cnn", ADAMW)
         (Cnn, {"channels": []}),
         (Cnn, {"hidden_dim": 10}),
         (Cnn, {"device": "tpu"}),
-        (NetworkParam, {"lr": 0}),
+        (NetworkParam, {"learning_rate": 0}),
         (NetworkParam, {"optimizer": "lbfgs"}),
         (NetworkParam, {"batch_size": 1}),
         (NetworkParam, {"patience": 0}),
@@ -59,11 +58,15 @@ def test_what_is_out_of_range_is_refused(kind: Any, wrong: dict[str, Any]) -> No
     ("words", "message"),
     [
         (
-            ["modeling/model=cnn", "modeling/param=medium", "preprocessing/dataset=digits"],
-            r"m_param: .*not those of the model cnn",
+            [*DIGITS, "m_param.max_depth=3"],
+            r"m_param\.max_depth: there is no such key\s+Allowed: m_param\.batch_size, .*m_param\.weight_decay "
+            r"\(modeling/param=medium of modeling/model=cnn\); m_param\.max_depth is a key of .*model=lightgbm",
         ),
-        (["modeling/model=linear", ADAMW], r"m_param: .*not those of the model linear[\s\S]*small, medium or large"),
-        (["modeling/model=cnn", ADAMW], "model=cnn: takes images, and this data set has none"),
+        (
+            ["modeling/model=linear", "m_param.epochs=3"],
+            r"epochs is a key of .*modeling/model=cnn and .*modeling/model=fcn",
+        ),
+        (["modeling/model=cnn"], "model=cnn: takes images, and this data set has none"),
         ([*DIGITS, "model.hidden_dim=10"], r"model\.hidden_dim: there is no such key"),
         ([*DIGITS, "model.num_hidden=2"], r"Allowed: [^A-Z]*model\.kernel_size, [^A-Z]*model\.pool_stride"),
         ([*DIGITS, "model.channels=[4,4,4,4]"], r"model\.pool_stride=2: of an image of 1 × 8 × 8 nothing is left"),
@@ -114,7 +117,14 @@ def test_options_inherit_and_experiments_override() -> None:
     assert "models.fcn.Fcn" in config
     assert "num_hidden: 0" in config
     config = inside("--cfg", "job", "+experiment=cmnist/cnn", "m_param.epochs=3").out
-    for line in ("name: cmnist_16", "resolution: 16", "kernel_size: 3", "lr: 0.001", "scaling: standard", "epochs: 3"):
+    for line in (
+        "name: cmnist_16",
+        "resolution: 16",
+        "kernel_size: 3",
+        "learning_rate: 0.001",
+        "scaling: standard",
+        "epochs: 3",
+    ):
         assert line in config
     code, _, err = inside("--cfg", "job", "+experiment=goodrun")
     assert code == ExitCode.BAD_INPUT

@@ -47,7 +47,7 @@ from when_ml_pipeline_meets_hydra.stages.modeling import train
 
 pytestmark = pytest.mark.integration("torch", "onnxscript")
 
-QUICK = NetworkParam(epochs=15, lr=0.01, patience=None)
+QUICK = NetworkParam(epochs=15, learning_rate=0.01, patience=None)
 LINEAR = Fcn(name="single_linear_layer", num_hidden=0, norm=None)
 FCN = Fcn(hidden_dim=32, num_hidden=1)
 TABLES: dict[str, Any] = {
@@ -135,7 +135,7 @@ def test_tables_of_every_task(model: Fcn, name: str, tmp_path: Path) -> None:
 )
 def test_images_of_every_size(shape: tuple[int, int, int], model: Network, tmp_path: Path) -> None:
     data = images(tmp_path / "data", *shape)
-    result = trained(model, data, tmp_path / "out", replace(QUICK, epochs=8, lr=0.005, batch_size=16))
+    result = trained(model, data, tmp_path / "out", replace(QUICK, epochs=8, learning_rate=0.005, batch_size=16))
     assert result.metrics["accuracy"] > 0.9
     graph = onnx.load(result.path / "model.onnx")
     onnx.checker.check_model(graph, full_check=True)
@@ -225,7 +225,7 @@ def test_it_stops_early_with_the_best_weights(tmp_path: Path, capsys: pytest.Cap
     rng = np.random.default_rng(0)
     data = prepared(tmp_path / "data", rng.normal(size=(200, 5)), rng.integers(0, 2, 200), classes=("a", "b"))
     seen: list[tuple[float, float | None, str]] = []
-    known, param = read_split(data, "train"), NetworkParam(epochs=300, patience=3, lr=0.01)
+    known, param = read_split(data, "train"), NetworkParam(epochs=300, patience=3, learning_rate=0.01)
     progress = lambda done, total=None, message="": seen.append((done, total, message))  # noqa: E731
     FCN.fit(data.task, param, known.features, known.target, progress)
     epochs = [(done, message) for done, _, message in seen if message.startswith("loss ")]
@@ -241,8 +241,8 @@ def test_it_stops_early_with_the_best_weights(tmp_path: Path, capsys: pytest.Cap
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
     data = table(tmp_path / "data", "numbers")
-    param = replace(QUICK, optimizer="sgd", lr=10.0)
-    with pytest.raises(StepFailed, match=r"not finite after epoch \d+; lower m_param\.lr"):
+    param = replace(QUICK, optimizer="sgd", learning_rate=10.0)
+    with pytest.raises(StepFailed, match=r"not finite after epoch \d+; lower m_param\.learning_rate"):
         learnt(Fcn(norm=None, activation="RELU", num_hidden=5), data, param)
 
 
@@ -279,7 +279,7 @@ def test_a_missing_device_is_reported() -> None:
 
 # Killed, and run again -------------------------------------------------------------------------------------------
 
-LONG = ["c=modeling", "preprocessing/dataset=digits", "modeling/model=cnn_small", "modeling/param=adamw"]
+LONG = ["c=modeling", "preprocessing/dataset=digits", "modeling/model=cnn_small"]
 LONG += ["m_param.epochs=20", "model.dropout_prob=0.2"]
 
 
@@ -315,7 +315,7 @@ def test_stopped_after_any_epoch_it_ends_with_the_same_predictions(
 
     monkeypatch.setattr(checkpoint, "_SECONDS", 0)
     data, model = table(tmp_path / "data", "three classes"), replace(FCN, dropout_prob=0.3, norm="BN")
-    param = NetworkParam(optimizer=optimizer, lr=0.005, epochs=12, patience=4)
+    param = NetworkParam(optimizer=optimizer, learning_rate=0.005, epochs=12, patience=4)
     known = read_split(data, "train")
 
     def stop_at(epoch: int) -> Any:
@@ -371,7 +371,7 @@ class _Trap:
     ids=["fcn", "single_linear_layer", "cnn"],
 )
 def test_what_is_deployed_predicts_what_training_predicted(words: list[str], own_home: Path) -> None:
-    done = run(["c=deployment", "modeling/param=adamw", "m_param.lr=0.01", "model_name=m", *words])
+    done = run(["c=deployment", "m_param.learning_rate=0.01", "model_name=m", *words])
     assert done.exit_code is ExitCode.DONE, [o.error for o in done.outcomes]
     data, model = (done.artifact(stage) for stage in ("preprocessing", "modeling"))
     assert isinstance(data, PreparedData)
@@ -406,7 +406,7 @@ def quality(metric: str, *words: str) -> list[float]:
     """A metric over three splits, each with another seed of training."""
     found = []
     for seed in range(3):
-        done = run(["c=modeling", "modeling/param=adamw", f"split.seed={seed}", f"m_param.seed={seed}", *words])
+        done = run(["c=modeling", f"split.seed={seed}", f"m_param.seed={seed}", *words])
         found.append(done.metrics[f"modeling.{metric}"])
     return found
 

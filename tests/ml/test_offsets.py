@@ -19,9 +19,13 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData
 from when_ml_pipeline_meets_hydra.ml.datasets.parquet_file import ParquetFile
 from when_ml_pipeline_meets_hydra.ml.models.fcn import Fcn
 from when_ml_pipeline_meets_hydra.ml.models.gradient_boosting import GradientBoosting
-from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM
-from when_ml_pipeline_meets_hydra.ml.models.linear import Linear
-from when_ml_pipeline_meets_hydra.ml.models.random_forest import RandomForest
+from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
+    HistGradientBoosting,
+    HistGradientBoostingParam,
+)
+from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
+from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
+from when_ml_pipeline_meets_hydra.ml.models.random_forest import ForestParam, RandomForest
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 from when_ml_pipeline_meets_hydra.ml.splits.random import RandomSplit
 from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam
@@ -43,12 +47,14 @@ class Kind:
     param: Any
 
 
-TREES = TrainingParam(n_estimators=40)
 KINDS: list[Any] = [
-    pytest.param(Kind(Linear(), TREES), id="linear"),
-    pytest.param(Kind(RandomForest(), TREES), id="random_forest"),
-    pytest.param(Kind(GradientBoosting(), TREES), id="gradient_boosting"),
-    pytest.param(Kind(LightGBM(), TREES), id="lightgbm", marks=pytest.mark.lightgbm),
+    pytest.param(
+        Kind(HistGradientBoosting(), HistGradientBoostingParam(n_estimators=200)), id="hist_gradient_boosting"
+    ),
+    pytest.param(Kind(Linear(), LinearParam()), id="linear"),
+    pytest.param(Kind(RandomForest(), ForestParam(n_estimators=40)), id="random_forest"),
+    pytest.param(Kind(GradientBoosting(), TrainingParam(n_estimators=40)), id="gradient_boosting"),
+    pytest.param(Kind(LightGBM(), LightGBMParam(n_estimators=200)), id="lightgbm", marks=pytest.mark.lightgbm),
     pytest.param(
         Kind(Fcn(hidden_dim=16), NetworkParam(epochs=20)),
         id="fcn",
@@ -141,8 +147,8 @@ def test_another_model_is_refused_however_far_the_target_is_from_0(data: Data, t
     for name in ("shifted", "model", "bundle"):
         (tmp_path / name).mkdir()
     with pytest.raises(StepFailed, match=r"differs from the trained one on 100 of 100 held-out rows"):
-        train(Shifted(), TREES, prepared, out=tmp_path / "shifted", progress=silent)
-    trained = train(Linear(), TREES, prepared, out=tmp_path / "model", progress=silent)
+        train(Shifted(), LinearParam(), prepared, out=tmp_path / "shifted", progress=silent)
+    trained = train(Linear(), LinearParam(), prepared, out=tmp_path / "model", progress=silent)
     recorded = tmp_path / "model" / "predictions.parquet"
     pl.read_parquet(recorded).with_columns(pl.col("prediction") + 0.1).write_parquet(recorded)
     with pytest.raises(StepFailed, match=r"row 0: .* instead of"):

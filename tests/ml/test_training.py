@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from prepared_tables import prepared, written
 from when_ml_pipeline_meets_hydra.errors import StepFailed
-from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM
-from when_ml_pipeline_meets_hydra.ml.models.linear import Linear
+from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
+from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, read_split
 from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
 from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions, evaluate, predict
@@ -109,7 +109,7 @@ def test_data_that_cannot_be_trained_on(
     rows = np.zeros((test_rows, 2))
     data = written(tmp_path / "data", features, np.array(train_target), rows, np.arange(test_rows), ("no", "yes"))
     with pytest.raises(StepFailed, match=message):
-        train(Linear(), TrainingParam(), data, out=tmp_path, progress=silent)
+        train(Linear(), LinearParam(), data, out=tmp_path, progress=silent)
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 200])
@@ -146,7 +146,10 @@ def test_columns_make_the_same_trees_as_a_matrix(
     target = rng.integers(0, len(classes), 500) if classes else features[:, 0] + rng.normal(size=500)
     data = written(tmp_path / "data", features, target, features, target, classes)
     known, model = read_split(data, "train"), LightGBM()
-    fitted = [model.fit(data.task, TrainingParam(), f, known.target, silent) for f in (known.rows, known.features)]
+    fitted = [
+        model.fit(data.task, LightGBMParam(n_estimators=40), f, known.target, silent)
+        for f in (known.rows, known.features)
+    ]
     one = predict(fitted[0], known.rows, len(classes))
     other = predict(fitted[1], known.features, len(classes))
     np.testing.assert_array_equal(one.values, other.values)
@@ -159,7 +162,7 @@ def test_a_baseline_stands_beside_every_metric(tmp_path: Path, capsys: pytest.Ca
     rng = np.random.default_rng(0)
     features = rng.normal(size=(80, 3))
     data = prepared(tmp_path / "data", features, (features[:, 0] > 0).astype(int), classes=("no", "yes"))
-    result = train(Linear(), TrainingParam(), data, out=tmp_path, progress=silent)
+    result = train(Linear(), LinearParam(), data, out=tmp_path, progress=silent)
     assert result.metrics.keys() == result.baseline.keys() == {"accuracy", "f1_macro", "log_loss", "roc_auc"}
     assert result.baseline["roc_auc"] == 0.5
     assert "linear on held-out rows: accuracy" in capsys.readouterr().out
@@ -181,7 +184,7 @@ def test_lightgbm_that_is_not_installed_is_said_before_anything_runs(tmp_path: P
     code = """
 import sys
 sys.path = [place for place in sys.path if "site-packages" not in place] + [sys.argv[1]]
-from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM
+from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
 print(*LightGBM().check())
 """
     # A place with what the option class imports, and without LightGBM.
