@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class ExtraTrees(SklearnModel):
+class WildTrees(SklearnModel):
     """Trees whose splits are drawn at random (Geurts et al., "Extremely randomized trees", 2006)."""
 
     name: Annotated[str, Field(description="Name of the model in reports")]
