@@ -31,7 +31,7 @@ from when_ml_pipeline_meets_hydra.ml.models.gradient_boosting import GradientBoo
 from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import HistGradientBoosting
 from when_ml_pipeline_meets_hydra.ml.models.interface import Model
 from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM
-from when_ml_pipeline_meets_hydra.ml.models.linear import Linear
+from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
 from when_ml_pipeline_meets_hydra.ml.models.random_forest import RandomForest
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 from when_ml_pipeline_meets_hydra.ml.splits.random import RandomSplit
@@ -232,6 +232,7 @@ class Exporting:
     """A model whose exported graph differs from the trained estimator."""
 
     name = "wrong"
+    takes = LinearParam
 
     def __init__(self, change: Callable[[onnx.ModelProto], None]) -> None:
         self._inner, self._change = Linear(), change

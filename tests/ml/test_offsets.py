@@ -138,7 +138,8 @@ class Shifted(Linear):
 
     def export(self, estimator: Any, n_features: int) -> onnx.ModelProto:
         moved = copy.copy(estimator)
-        moved.intercept_ = estimator.intercept_ + 0.1
+        moved.estimator = copy.copy(estimator.estimator)
+        moved.estimator.intercept_ = estimator.estimator.intercept_ + 0.1
         return super().export(moved, n_features)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +13,7 @@ from when_ml_pipeline_meets_hydra.ml.training.param import (
     L2,
     LOSS,
     Depth,
+    HistLoss,
     Leaves,
     MostTrees,
     Patience,
@@ -30,20 +30,8 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator, FeatureRows
 
 
-class HistLoss(StrEnum):
-    """The losses of scikit-learn's boosting on binned features."""
-
-    SQUARED_ERROR = "squared_error"
-    ABSOLUTE_ERROR = "absolute_error"
-    QUANTILE = "quantile"
-
-
-class Start(StrEnum):
-    """What the first tree corrects: a constant, a linear model, or the one of them with the lower validation loss."""
-
-    AUTO = "auto"
-    CONSTANT = "constant"
-    LINEAR = "linear"
+# What the first tree corrects: a constant, a linear model, or the one of them with the lower validation loss.
+Start = Literal["auto", "constant", "linear"]
 
 
 @frozen
@@ -87,7 +75,7 @@ class HistGradientBoosting:
     start: Annotated[
         Start,
         Field(description="What the trees of a regression correct; auto: what has the lower loss on validation rows"),
-    ] = Start.AUTO
+    ] = "auto"
     max_features: Annotated[
         float | None,
         Field(gt=0, le=1, description="Part of the features tried at each split; null: less of many features"),

@@ -14,9 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
-from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import HistLoss, Start
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
 from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
+from when_ml_pipeline_meets_hydra.ml.training.param import HistLoss
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
@@ -152,14 +152,16 @@ def boost(
 ) -> Mean:
     """Train a model in each fold."""
     columns = Columns(features.shape[1], [g for g in one_hot if g[1] - g[0] <= _MOST_CATEGORIES])
-    is_array = isinstance(features, np.ndarray)
     classes = None
     if task is Task.CLASSIFICATION:
         classes, target = np.unique(target, return_inverse=True)
     training = _Training(model, param, columns, target, classes is not None)
-    training.columns = columns.of(features) if is_array else columns.of_frame(features.frame()).to_numpy()
+    if isinstance(features, np.ndarray):
+        training.columns = columns.of(features)
+    else:
+        training.columns = columns.of_frame(features.frame()).to_numpy()
     if training.may_be_linear:
-        whole = features if is_array else np.concatenate(list(features.batches()))
+        whole = features if isinstance(features, np.ndarray) else np.concatenate(list(features.batches()))
         training.features = whole.astype(np.float64)
     with threadpool_limits(model.n_jobs):
         members = list(training.members(progress))
@@ -191,14 +193,14 @@ class _Training:
         self.columns: Array = np.empty((0, 0))
         self.features: Array = np.empty((len(target), 0))
         is_small = len(target) <= _MOST_ROWS and columns.n_features <= _MOST_FEATURES
-        is_wanted = model.start is Start.LINEAR or (model.start is Start.AUTO and is_small)
+        is_wanted = model.start == "linear" or (model.start == "auto" and is_small)
         self.may_be_linear = not is_classifier and param.loss is HistLoss.SQUARED_ERROR and is_wanted
 
     def members(self, progress: Progress) -> Iterator[Member]:
         """Train the model of each fold, with the better start."""
         parts = list(self._parts())
         compared = len(parts) if len(self._target) <= _COMPARED_IN_ALL_FOLDS else 1
-        compared = compared if self.may_be_linear and self._model.start is Start.AUTO else 0
+        compared = compared if self.may_be_linear and self._model.start == "auto" else 0
         total, done = len(parts) + compared, 0
         found: dict[bool, list[Member]] = {False: [], True: []}
         for part in parts[:compared]:

@@ -130,8 +130,14 @@ class _Training:
         def report(environment: Any) -> None:
             self._progress(self._done + environment.iteration + 1, self._total, "trees")
 
-        named = {"valid_sets": list(validated.values()), "valid_names": list(validated)} if validated else {}
-        made = lightgbm.train(dict(self._param), rows, num_boost_round=trees, callbacks=[report, *callbacks], **named)
+        made = lightgbm.train(
+            dict(self._param),
+            rows,
+            num_boost_round=trees,
+            valid_sets=list(validated.values()) if validated else None,
+            valid_names=list(validated) if validated else None,
+            callbacks=[report, *callbacks],
+        )
         if not validated:
             self._progress(self._total, self._total, "trees")
         return made

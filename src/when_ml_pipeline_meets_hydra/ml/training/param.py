@@ -37,6 +37,14 @@ class TreeLoss(StrEnum):
     ABSOLUTE_ERROR = "absolute_error"
 
 
+class HistLoss(StrEnum):
+    """The losses that scikit-learn's boosting on binned features can minimise."""
+
+    SQUARED_ERROR = "squared_error"
+    ABSOLUTE_ERROR = "absolute_error"
+    QUANTILE = "quantile"
+
+
 LOSS = "What a regression minimises; classification always uses the log loss"
 Quantile = Annotated[float, Field(gt=0, lt=1, description="The quantile that loss=quantile predicts")]
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random in training")]
