@@ -65,10 +65,10 @@ def test_everything_shows_in_help(acme: Path, how: str) -> None:
         "make*     -> c=report c/report_sub=make",
         "other     -> c=report c/report_sub=other",
         "count     -> c=preprocessing c/preprocessing_sub=count",
-        "readings             Acme's sensors",
-        "wild_trees          Extremely randomised trees",
+        "readings                Acme's sensors",
+        "wild_trees              Extremely randomised trees",
         "report/style",
-        "plain*               A title and numbers",
+        "plain*                  A title and numbers",
     ):
         assert any(line.startswith(start) for line in lines), start
     code, out, _ = inside(*places[how])
@@ -196,4 +196,4 @@ def test_one_group_can_be_in_several_folders(tmp_path: Path) -> None:
     two = write(tmp_path / "two", {"fit/knobs/rough.yaml": "# @package knobs\n# Later\nrate: 0.1\nrounds: 1\n"})
     asked = (*DIR, "--config-dir", one, "--config-dir", two, "c=fit", "fit/knobs=rough", "--cfg", "job", "-p", "knobs")
     assert inside(*asked).out == "rate: 0.9\nrounds: 1\n", "what comes earlier on the path wins"
-    assert "rough                Rough" in inside(*DIR, "--config-dir", one, "--config-dir", two, "--help").out
+    assert "rough                   Rough" in inside(*DIR, "--config-dir", one, "--config-dir", two, "--help").out

@@ -205,11 +205,11 @@ def test_not_worse_than_what_is_deployed(own_home: Path) -> None:
     passed, why = deployed()
     assert passed, "asked again, since there is a version now"
     assert "that of version 1 on local" in why
-    slightly_worse = deployed("model.alpha=1.000001")
+    slightly_worse = deployed("m_param.alpha=1.000001")
     assert not slightly_worse[0]
     ours, theirs = re.findall(r"is (0\.\d+) ", slightly_worse[1])
     assert ours != theirs, "as many digits as it takes to see the difference"
-    worse = "model.alpha=1000"
+    worse = "m_param.alpha=1000"
     assert not deployed(worse)[0]
     assert deployed(worse, "gates.tests.deployed.tolerance=5")[0]
     assert run([*asked]).outcomes[-1].status == "stored", "nothing has changed outside"

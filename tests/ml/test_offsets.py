@@ -117,8 +117,8 @@ def test_an_offset_changes_nothing_and_what_is_reported_is_served(
         reported, served = reported_and_served(kind, data(column, offset), tmp_path / f"{offset:g}")
         assert served == pytest.approx(reported, abs=1e-6), offset
         assert reported == pytest.approx(near, abs=1e-3), offset
-    # The largest offset rounds the numbers themselves: a feature's makes no other difference. A target's also
-    # rounds the predictions: 64-bit floats near 1e12 are multiples of 0.0001.
+    # The largest offset rounds the numbers themselves: a feature's makes no other difference than the last digit of a
+    # 32-bit float. A target's also rounds the predictions: 64-bit floats near 1e12 are multiples of 0.0001.
     rounded, _ = reported_and_served(kind, data(column, -offset), tmp_path / "rounded")
     assert reported == pytest.approx(rounded, abs=1e-7 if column == "a" else 2e-5)  # networks compute in 32 bits
 

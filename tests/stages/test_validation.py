@@ -47,7 +47,7 @@ def csv(file: Path, *exclude: str) -> tuple[str, ...]:
 
 SWEEP = (
     *("modeling/model=linear", "modeling/validation=kfold", "validation.k=3", "objective.metric=r2"),
-    *("preprocessing/param=minimal,standard", "model.alpha=1,1000", "hydra.launcher.n_jobs=2"),
+    *("preprocessing/param=minimal,standard", "m_param.alpha=1,1000", "hydra.launcher.n_jobs=2"),
 )
 
 
@@ -78,7 +78,7 @@ def test_a_sweep_is_decided_in_folds_and_the_best_is_tested_and_deployed_alone()
 def _winning(done: Run) -> list[str]:
     step = next(o.step for o in done.outcomes if o.step.call.title == "modeling train" and o.status == "done")
     job = dict(enumerate(done.record.jobs()))[step.jobs[0]]
-    return [o for o in job["overrides"] if o.startswith(("model.alpha", "preprocessing/param"))]
+    return [o for o in job["overrides"] if o.startswith(("m_param.alpha", "preprocessing/param"))]
 
 
 def _check_table(done: Run) -> None:
