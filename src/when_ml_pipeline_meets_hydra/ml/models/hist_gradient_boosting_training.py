@@ -236,7 +236,7 @@ class _Training:
             start = Line.of(self.features[train], target[train])
             target = target - start.predict(self.features)
         stops = len(validation) > 0
-        boosted = self._boosting(stops)
+        boosted = self._boosting(stops=stops)
         held = {"X_val": self.columns[validation], "y_val": target[validation]} if stops else {}
         boosted.fit(self.columns[train], target[train], **held)
         if not stops:
@@ -246,7 +246,7 @@ class _Training:
         boosted._predictors = boosted._predictors[:best]  # it keeps the trees after the best one
         return Member(boosted=boosted, start=start, loss=float(losses[best]) * len(validation))
 
-    def _boosting(self, stops: bool) -> Any:
+    def _boosting(self, *, stops: bool) -> Any:
         param, settings = self._param, self._settings
         shared = {
             "learning_rate": param.learning_rate,
@@ -257,8 +257,9 @@ class _Training:
             "l2_regularization": self._l2,
             "max_features": self._max_features,
             "categorical_features": self._categories,
-            "early_stopping": stops,
-            "n_iter_no_change": param.patience or 1,
+            "early_stopping": True,  # otherwise it keeps no losses
+            "validation_fraction": None,
+            "n_iter_no_change": param.patience if stops else param.n_estimators + 1,
             "scoring": "loss",
             "tol": _TOLERANCE,
             "random_state": param.seed,
@@ -270,10 +271,8 @@ class _Training:
 
 
 def _history(members: Sequence[Member]) -> dict[str, Any] | None:
-    """The losses of the first model; see ``Model.fit``."""
+    """The losses of the first model, None without a tree; see ``Model.fit``."""
     first = members[0].boosted
-    if not len(first.train_score_):
-        return None
     losses = {"training rows": (-first.train_score_[1:]).tolist()}
     if len(first.validation_score_):
         losses["validation rows"] = (-first.validation_score_[1:]).tolist()
