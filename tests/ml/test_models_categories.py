@@ -12,9 +12,10 @@ import onnx
 import onnxruntime
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from budget import costly
 from conftest import Cli
 from prepared_tables import written
 from when_ml_pipeline_meets_hydra import run
@@ -64,7 +65,7 @@ def by_graph(model: Any, estimator: Any, features: Array) -> Array:
 
 
 @pytest.mark.parametrize(("kind", "takes"), MODELS)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@costly(12)
 @given(
     seed=st.integers(0, 2**16),
     classes=st.sampled_from([0, 2, 4]),
@@ -102,8 +103,8 @@ def test_categories_are_sets_in_the_graph_however_many_there_are() -> None:
 
 @pytest.mark.parametrize(("kind", "takes"), MODELS)
 def test_the_same_inputs_give_the_same_bytes_on_any_number_of_threads(kind: Any, takes: Any) -> None:
-    features, target = table(np.random.default_rng(0), 3000, 2, [5, 40])
-    made, param = [], takes(n_estimators=30)
+    features, target = table(np.random.default_rng(0), 1000, 2, [5, 40])
+    made, param = [], takes(n_estimators=10, folds=1)
     for n_jobs in (1, 1, 2):
         model = kind(n_jobs=n_jobs)
         estimator = model.fit(Task.REGRESSION, param, features, target, silent, groups(2, [5, 40]))
@@ -122,7 +123,7 @@ def test_columns_with_categories_make_the_same_trees_as_a_matrix(kind: Any, take
     known, model, one_hot = read_split(data, "train"), kind(), groups(2, [3, 40])
     given_as: tuple[Rows | Array, ...] = (known.rows, known.features)
     one, other = (
-        model.fit(Task.REGRESSION, takes(n_estimators=30), f, known.target, silent, one_hot) for f in given_as
+        model.fit(Task.REGRESSION, takes(n_estimators=10, folds=1), f, known.target, silent, one_hot) for f in given_as
     )
     np.testing.assert_array_equal(one.predict(known.features), other.predict(known.features))
 

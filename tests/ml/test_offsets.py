@@ -48,13 +48,13 @@ class Kind:
 
 
 KINDS: list[Any] = [
-    pytest.param(
-        Kind(HistGradientBoosting(), HistGradientBoostingParam(n_estimators=200)), id="hist_gradient_boosting"
-    ),
     pytest.param(Kind(Linear(), LinearParam()), id="linear"),
+    pytest.param(
+        Kind(HistGradientBoosting(), HistGradientBoostingParam(n_estimators=30, folds=2)), id="hist_gradient_boosting"
+    ),
     pytest.param(Kind(RandomForest(), ForestParam(n_estimators=40)), id="random_forest"),
     pytest.param(Kind(GradientBoosting(), TrainingParam(n_estimators=40)), id="gradient_boosting"),
-    pytest.param(Kind(LightGBM(), LightGBMParam(n_estimators=200)), id="lightgbm", marks=pytest.mark.lightgbm),
+    pytest.param(Kind(LightGBM(), LightGBMParam(n_estimators=40, folds=1)), id="lightgbm", marks=pytest.mark.lightgbm),
     pytest.param(
         Kind(Fcn(hidden_dim=16), NetworkParam(epochs=20)),
         id="fcn",

@@ -11,6 +11,7 @@ import onnx
 from onnx import helper
 from sklearn.linear_model import HuberRegressor, LogisticRegression, QuantileRegressor, Ridge
 from sklearn.metrics import log_loss
+from threadpoolctl import threadpool_limits
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.models import double_graph
@@ -91,11 +92,12 @@ class FittedClassifier(Fitted):
 
 
 def fit(task: Task, param: LinearParam, max_iter: int, features: Array, target: Array) -> Fitted:
-    """Fit a linear model; see ``Model.fit``."""
+    """Fit a linear model on one processor core; see ``Model.fit``."""
     # In 32-bit floats, the solvers lose digits that features of unequal size need.
     training = _Training(task, param, max_iter, features.astype(np.float64), target)
-    splines, strength = training.choice()
-    estimator = training.fitted(np.arange(len(target)), splines, strength)
+    with threadpool_limits(1):  # for the small matrices of its many fits, further threads of BLAS only wait
+        splines, strength = training.choice()
+        estimator = training.fitted(np.arange(len(target)), splines, strength)
     return FittedClassifier(estimator, splines) if task is Task.CLASSIFICATION else Fitted(estimator, splines)
 
 
