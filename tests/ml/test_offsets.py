@@ -54,7 +54,11 @@ KINDS: list[Any] = [
     ),
     pytest.param(Kind(RandomForest(), ForestParam(n_estimators=40)), id="random_forest"),
     pytest.param(Kind(GradientBoosting(), TrainingParam(n_estimators=40)), id="gradient_boosting"),
-    pytest.param(Kind(LightGBM(), LightGBMParam(n_estimators=40, folds=1)), id="lightgbm", marks=pytest.mark.lightgbm),
+    pytest.param(
+        Kind(LightGBM(), LightGBMParam(n_estimators=40, learning_rate=0.08, num_leaves=8, patience=None)),
+        id="lightgbm",
+        marks=pytest.mark.lightgbm,
+    ),
     pytest.param(
         Kind(Fcn(hidden_dim=16), NetworkParam(epochs=20)),
         id="fcn",
