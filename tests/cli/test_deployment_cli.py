@@ -37,7 +37,7 @@ def test_from_nothing_to_a_served_model(cli: Cli, own_home: Path, tmp_path: Path
         status, answer = server.call("POST", "/v2/models/cars/predict", {"rows": smoke.rows})
         assert status == 200
         assert answer["predictions"] == pytest.approx(trained, rel=1e-5)
-        changed = inside("c=deployment", SMALL, "m_param.learning_rate=0.3")
+        changed = inside("c=deployment", SMALL, "m_param.learning_rate=0.4")
         assert "cars version 2 is active on local: smoke test passed on 80 rows (previous: version 1)" in changed.out
         assert server.call("POST", "/v2/models/cars/predict", {"rows": smoke.rows})[1]["model_version"] == "2"
         back = inside("c=deployment", "c/deployment_sub=rollback")

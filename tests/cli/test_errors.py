@@ -32,7 +32,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     ),
     "an unknown option of ours": (
         ["c=modeling", "modeling/model=gradient_bosting"],
-        ["modeling/model=gradient_bosting: there is no such option", "Did you mean 'gradient_boosting'?"],
+        ["modeling/model=gradient_bosting: there is no such option", "Did you mean 'gradient_boosting' or 'hist_"],
     ),
     "an unknown stage": (["c=gathr"], ["c=gathr: there is no such option", "Did you mean 'gather'?"]),
     "an unknown subcommand": (["c=gather", "c/gather_sub=rum"], ["c/gather_sub=rum", "Did you mean 'run'?"]),
