@@ -48,6 +48,7 @@ def test_a_column_and_a_single_text_are_read_alike(form: str | None, data: st.Da
         ("2024-03-31T10:00:00.1234567", None, datetime(2024, 3, 31, 10, 0, 0, 123456)),
         ("2024-02-30", None, None),
         ("2024-03-31T24:00", None, None),
+        ("2024-03-31T10:00.5", None, None),
         ("0000-01-01", None, None),
         ("1/2/2024", "%d/%m/%Y", datetime(2024, 2, 1)),
         ("31/01/69", "%d/%m/%y", datetime(1969, 1, 31)),

@@ -25,7 +25,8 @@ _WORDS = {"b": f"(?i:{'|'.join(m[:3] for m in _MONTHS)})", "B": f"(?i:{'|'.join(
 _DIRECTIVES = {**_DIGITS, **_WORDS, "z": _ZONE}
 _ISO = (
     rf"^(?P<day>{_N}{{4}}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]{_N}|3[01]))"
-    rf"(?:[T ](?P<time>(?:[01]{_N}|2[0-3]):[0-5]{_N})(?P<seconds>:[0-5]{_N})?(?P<part>\.{_N}{{1,9}})? ?(?:{_ZONE})?)?$"
+    rf"(?:[T ](?P<time>(?:[01]{_N}|2[0-3]):[0-5]{_N})(?:(?P<seconds>:[0-5]{_N})(?P<part>\.{_N}{{1,9}})?)?"
+    rf" ?(?:{_ZONE})?)?$"
 )
 _CENTURY = 69  # 68 is 2068, 69 is 1969, as in POSIX
 _DAYS = (
