@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from conftest import HOME, Cli
 from needed import need
 from small_pipeline import inside, write
+from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY
 from when_ml_pipeline_meets_hydra.records.record import Record, read_records
 
 HERE = """
@@ -251,9 +252,8 @@ def test_a_launcher_sees_no_secret(cli: Cli, conf: str, own_home: Path) -> None:
 
 APP = """
 import hydra
-from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY
 
-@hydra.main(version_base=None, config_path=str(PRIMARY), config_name="config")
+@hydra.main(version_base=None, config_path="app", config_name="config")
 def main(cfg):
     raise AssertionError("the stages' functions are called, not this one")
 
@@ -263,8 +263,10 @@ main()
 
 @pytest.mark.parametrize("sweeper", ["plan", "basic"])
 def test_another_app_of_hydras_can_sweep_by_it(tmp_path: Path, own_home: Path, sweeper: str) -> None:
-    (tmp_path / "app.py").write_text(APP)
-    path = f"hydra.searchpath=[file://{tmp_path / 'conf'}]"
+    """Its primary config names its own hyperparameters: Hydra 1.3 alone cannot include those of the chosen model."""
+    primary = (PRIMARY / "config.yaml").read_text("utf-8").replace("modeling/param: medium", "modeling/param: one")
+    write(tmp_path, {"app.py": APP, "app/config.yaml": primary})
+    path = f"hydra.searchpath=[file://{PRIMARY},file://{tmp_path / 'conf'}]"
     words = ["c=modeling", "+c/modeling_sub=look", "modeling/param=one,two"]
     words += [path, f"hydra/sweeper={sweeper}", "hydra.sweep.dir=sweeps", "--multirun"]
     command = [sys.executable, str(tmp_path / "app.py"), *words]
