@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.ml import onnx_size
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, PreparedData, Reading, Task, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Distribution, Summary, of_numbers
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, Smoke, write_smoke
@@ -74,19 +75,22 @@ def build(preprocessing: PreparedData, modeling: TrainedModel, out: Path) -> Smo
         The held-out raw rows in the bundle, at most 100, and training's predictions for them.
 
     Raises:
-        StepFailed: the graphs do not fit each other, or the bundle's predictions differ from training's.
+        StepFailed: the graphs do not fit each other, the bundle's predictions differ from training's, or it is too
+            large for ONNX.
     """
     from when_ml_pipeline_meets_hydra.serving.engine import scorer
     from when_ml_pipeline_meets_hydra.serving.formats import graph
 
     outputs = _outputs(preprocessing)
+    parts = (preprocessing.path / "preprocessing.onnx", modeling.path / "model.onnx")
+    bundled, remedy = f"The bundle of {modeling.model}", "train a smaller model (modeling/param=small)"
+    onnx_size.check(sum(part.stat().st_size for part in parts), bundled, remedy)
     joined = graph.join(
-        preprocessing.path / "preprocessing.onnx",
-        modeling.path / "model.onnx",
+        *parts,
         outputs={role: output.name for role, output in outputs.items()},
         classes=preprocessing.classes,
     )
-    (out / MODEL).write_bytes(joined.SerializeToString(deterministic=True))
+    (out / MODEL).write_bytes(onnx_size.serialised(joined, bundled, remedy))
     held_out = held_out_rows(preprocessing, modeling)
     smoke = _first(held_out, SMOKE_ROWS)
     write_smoke(out, smoke)

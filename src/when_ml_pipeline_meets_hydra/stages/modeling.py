@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,10 @@ def train(
     The exported graph is what is evaluated, so that the metrics are those of what is deployed.
 
     Raises:
-        StepFailed: the data has a single class, or the exported model's predictions differ.
+        StepFailed: the data has a single class, the exported model's predictions differ, or it is too large for ONNX.
         BadInput: the model does not support the value of a hyperparameter.
     """
+    from when_ml_pipeline_meets_hydra.ml import onnx_size
     from when_ml_pipeline_meets_hydra.ml.training import graph, predictions
     from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split
     from when_ml_pipeline_meets_hydra.ml.training.target_scale import TargetScale
@@ -72,8 +73,7 @@ def train(
 
     scale = TargetScale.of(known.target) if task is Task.REGRESSION else None
     fit: Any = model.fit
-    further = {"image": data.image, "one_hot": data.one_hot, "checkpoints": checkpoints}
-    named = {name: further[name] for name in inspect.signature(fit).parameters.keys() & further.keys()}
+    named = _further(inspect.signature(fit).parameters.keys(), data, checkpoints)
     features = known.rows if getattr(model, "from_file", False) else known.rows.matrix()
     target = known.target if scale is None else scale.apply(known.target)
     estimator = fit(task, m_param, features, target, progress, **named)
@@ -82,7 +82,9 @@ def train(
     n_features = len(data.features)
     classes = getattr(estimator, "classes_", None)
     exported = graph.standardise(model.export(estimator, n_features), n_features, classes, n_classes, scale)
-    serialised = exported.SerializeToString(deterministic=True)
+    serialised = onnx_size.serialised(
+        exported, f"The model {model.name}", "choose a smaller one (modeling/param=small)"
+    )
     predicted = graph.exported_predictions(serialised, held_out.rows)
     graph.verify(predicted, predictions.predict(estimator, held_out.rows, n_classes, scale), scale)
     metrics = predictions.evaluate(held_out.target, predicted)
@@ -96,6 +98,15 @@ def train(
     _report(model.name, metrics, baseline)
     spread = scale.spread if scale else None
     return TrainedModel(path=out, model=model.name, task=task, metrics=metrics, baseline=baseline, spread=spread)
+
+
+def _further(names: Collection[str], data: PreparedData, checkpoints: Path | None) -> dict[str, Any]:
+    """Those of the further arguments of ``Model.fit`` that it takes."""
+    from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
+
+    simple = {"image": data.image, "one_hot": data.one_hot, "indicators": data.indicators, "checkpoints": checkpoints}
+    named: dict[str, Any] = {name: value for name, value in simple.items() if name in names}
+    return {**named, "apart": KeptApart.of(data)} if "apart" in names else named
 
 
 def _write_metrics(path: Path, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> None:

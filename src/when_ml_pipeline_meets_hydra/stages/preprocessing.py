@@ -109,6 +109,7 @@ def _prepare(
         reading=table.reading,
         features=features,
         one_hot=fitted.one_hot,
+        indicators=fitted.indicated,
         image=image,
         remarks=remarks,
         separated=separated.column if separated else None,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import onnx
 
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator, FeatureRows
+    from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
 
 # What the first tree corrects: a constant, a linear model, or the one of them with the lower validation loss.
@@ -65,7 +66,8 @@ class HistGradientBoosting:
     """Boosted trees on binned features, stopped early, in folds of the training rows (Ke et al., "LightGBM", 2017).
 
     Each model of a fold stops where its loss on the rows of that fold is lowest; the prediction is the mean of their
-    predictions (of classes: of the log-odds), as in Breiman, "Bagging predictors", 1996.
+    predictions (of classes: of the log-odds), as in Breiman, "Bagging predictors", 1996. Where the held-out rows of the
+    split are newer, all stop after as many trees as have the lowest loss on the newest training rows.
     """
 
     takes: ClassVar[type] = HistGradientBoostingParam
@@ -90,11 +92,15 @@ class HistGradientBoosting:
         target: Array,
         progress: Progress,
         one_hot: Sequence[tuple[int, int]] = (),
+        indicators: Sequence[tuple[int, int]] = (),
+        apart: KeptApart | None = None,
     ) -> Estimator:
-        """Train; see ``Model.fit``. One-hot features are merged into categories."""
-        from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting_training import boost
+        """Train; see ``Model.fit``. It gets categories and missing numbers, merged from several features."""
+        from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting_training import MOST_CATEGORIES, boost
+        from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 
-        return boost(self, task, m_param, features, target, one_hot, progress)
+        columns = Columns(features.shape[1], [g for g in one_hot if g[1] - g[0] <= MOST_CATEGORIES], indicators)
+        return boost(self, task, m_param, features, target, columns, apart, progress)
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """Convert the fitted model to ONNX; see ``Model.export``."""

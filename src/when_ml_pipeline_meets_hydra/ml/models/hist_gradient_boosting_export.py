@@ -42,7 +42,7 @@ class _Trees:
 
     def __init__(self, boosted: Any, columns: Columns, models: int) -> None:
         self._boosted, self._models = boosted, models
-        place = {source: k for k, source in enumerate([*columns.alone, *columns.groups.values()])}
+        place = {source: k for k, source in enumerate(columns.in_order)}
         places = np.array([place[source] for source in columns.sources], dtype=np.int64)
         groups = list(columns.groups)
         others = [k for k in range(len(columns)) if k not in columns.groups]
@@ -74,6 +74,7 @@ class _Trees:
             right=place[kept["right"]],
             leaves=nodes["value"][is_leaf] / self._models,
             members=self._members(kept, bitsets),
+            missing_left=kept["missing_go_to_left"].astype(bool),
             target=target,
         )
 

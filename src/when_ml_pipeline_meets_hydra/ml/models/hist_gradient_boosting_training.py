@@ -24,9 +24,10 @@ if TYPE_CHECKING:
         HistGradientBoostingParam,
     )
     from when_ml_pipeline_meets_hydra.ml.models.interface import FeatureRows
+    from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
 Array = np.ndarray[Any, Any]
-_MOST_CATEGORIES = 254  # of a column, beside the code of unknown ones; a bin is a byte
+MOST_CATEGORIES = 254  # of a column, beside the code of unknown ones; a bin is a byte
 # Up to a number of rows: the leaves of a tree, the rows of a leaf, and the folds.
 _BY_ROWS = ((2000, 10, 8, 5), (50_000, 31, 15, 3), (500_000, 63, 20, 2), (math.inf, 127, 20, 1))
 # Parts of the columns that are tried at a split: about so many, within these limits.
@@ -34,7 +35,6 @@ _TRIED, _FEWEST_TRIED, _MOST_TRIED = 12, 0.3, 0.8
 _L2_OF_SEVERAL_CLASSES = 0.1  # a rare one would otherwise get unbounded log-odds
 _MOST_FOLDS_OF_SEVERAL_CLASSES = 3  # each round has a tree for each class
 _TOLERANCE = 1e-5  # of the loss, of numbers in units of twice their variance
-_VALIDATED = 0.1  # part of the rows, if there is one fold
 _ALPHAS = np.logspace(-2, 4, 13)  # strengths of the linear start's regularisation, chosen by cross-validation
 # Beyond these a linear start takes long, and many rows tell trees as much.
 _MOST_ROWS, _MOST_FEATURES = 50_000, 300
@@ -147,15 +147,15 @@ def boost(
     param: HistGradientBoostingParam,
     features: FeatureRows | Array,
     target: Array,
-    one_hot: Sequence[tuple[int, int]],
+    columns: Columns,
+    apart: KeptApart | None,
     progress: Progress,
 ) -> Mean:
     """Train a model in each fold."""
-    columns = Columns(features.shape[1], [g for g in one_hot if g[1] - g[0] <= _MOST_CATEGORIES])
     classes = None
     if task is Task.CLASSIFICATION:
         classes, target = np.unique(target, return_inverse=True)
-    training = _Training(model, param, columns, target, classes is not None)
+    training = _Training(model, param, columns, target, apart, classes is not None)
     if isinstance(features, np.ndarray):
         training.columns = columns.of(features)
     else:
@@ -170,7 +170,7 @@ def boost(
         if classes is None
         else MeanClassifier(members, columns, model.n_jobs, classes)
     )
-    made.history_ = _history(members)  # type: ignore[attr-defined]
+    made.history_ = training.history(len(members))  # type: ignore[attr-defined]
     return made
 
 
@@ -181,9 +181,12 @@ class _Training:
         param: HistGradientBoostingParam,
         columns: Columns,
         target: Array,
+        apart: KeptApart | None,
         is_classifier: bool,
     ) -> None:
         self._model, self._param, self._target, self._is_classifier = model, param, target, is_classifier
+        self._apart = apart
+        self._first: Any = None
         self._settings = Settings.of(len(target), param)
         self._categories = list(columns.groups) or None
         # With more of it the log-odds of classes that can be told apart would hardly grow any more.
@@ -196,9 +199,20 @@ class _Training:
         is_wanted = model.start == "linear" or (model.start == "auto" and is_small)
         self.may_be_linear = not is_classifier and param.loss is HistLoss.SQUARED_ERROR and is_wanted
 
+    def history(self, models: int) -> dict[str, Any] | None:
+        """The losses of the model that was trained first, None without a tree; see ``Model.fit``."""
+        losses = {"training rows": self._first.train_score_, "validation rows": self._first.validation_score_}
+        more = f" (the first of {models} models)" if models > 1 else ""
+        named = {f"{name}{more}": (-values[1:]).tolist() for name, values in losses.items() if len(values) > 1}
+        best = max(1, self._first.n_iter_) if len(named) > 1 else None
+        return {"step": "tree", "losses": named, "best": best} if named else None
+
     def members(self, progress: Progress) -> Iterator[Member]:
         """Train the model of each fold, with the better start."""
-        parts = list(self._parts())
+        if self._apart and self._apart.in_time and self._param.patience:
+            yield from self._forward_in_time(progress)
+            return
+        parts = self._parts(self._apart)
         compared = len(parts) if len(self._target) <= _COMPARED_IN_ALL_FOLDS else 1
         compared = compared if self.may_be_linear and self._model.start == "auto" else 0
         total, done = len(parts) + compared, 0
@@ -216,41 +230,55 @@ class _Training:
             done += 1
             progress(done, total, "models")
 
-    def _parts(self) -> Iterator[tuple[Array, Array]]:
-        """Yield the rows to train on and to validate on of each fold; without patience, all and none."""
+    def _forward_in_time(self, progress: Progress) -> Iterator[Member]:
+        """Choose the start and the number of trees by the newest rows, then train on all rows, in folds at random."""
+        newest, everything = self._parts(self._apart)[0], np.arange(len(self._target))
+        parts = self._parts(None) if self._settings.folds > 1 else [(everything, everything[:0])]
+        starts = [False, True] if self.may_be_linear and self._model.start == "auto" else [self.may_be_linear]
+        total, tried = len(starts) + len(parts), list[Member]()
+        for linear in starts:
+            tried.append(self._member(*newest, linear=linear))
+            progress(len(tried), total, "models")
+        is_second = len(tried) > 1 and tried[1].loss < _BETTER * tried[0].loss
+        linear, trees = starts[int(is_second)], tried[int(is_second)].boosted.n_iter_
+        for done, (train, _) in enumerate(parts, len(tried) + 1):
+            yield self._member(train, train[:0], linear=linear, trees=trees)
+            progress(done, total, "models")
+
+    def _parts(self, apart: KeptApart | None) -> list[tuple[Array, Array]]:
+        """The rows to train on and to validate on of each fold; without patience, all and none."""
         rows, number = len(self._target), self._settings.folds
         if self._is_classifier and self._target.max() > 1 and self._param.folds is None:
             number = min(number, _MOST_FOLDS_OF_SEVERAL_CLASSES)
         everything = np.arange(rows)
         if self._param.patience is None or rows < 2:
-            yield everything, everything[:0]
-            return
-        turns = number if number > 1 else round(1 / _VALIDATED)
-        fold = inner_folds(self._target, turns, self._param.seed, is_classes=self._is_classifier)
-        for k in range(number):
-            yield everything[fold != k], everything[fold == k]
+            return [(everything, everything[:0])]
+        return inner_folds(self._target, number, self._param.seed, is_classes=self._is_classifier, apart=apart)
 
-    def _member(self, train: Array, validation: Array, *, linear: bool) -> Member:
+    def _member(self, train: Array, validation: Array, *, linear: bool, trees: int | None = None) -> Member:
         target, start = self._target, None
         if linear:
             start = Line.of(self.features[train], target[train])
             target = target - start.predict(self.features)
         stops = len(validation) > 0
-        boosted = self._boosting(stops=stops)
+        trees = self._param.n_estimators if trees is None else trees
+        boosted = self._boosting(max(1, trees), stops=stops)
         held = {"X_val": self.columns[validation], "y_val": target[validation]} if stops else {}
         boosted.fit(self.columns[train], target[train], **held)
+        self._first = self._first or boosted
         if not stops:
+            boosted._predictors = boosted._predictors[:trees]
             return Member(boosted=boosted, start=start, loss=0.0)
         losses = -boosted.validation_score_
         best = int(np.argmin(losses))
         boosted._predictors = boosted._predictors[:best]  # it keeps the trees after the best one
         return Member(boosted=boosted, start=start, loss=float(losses[best]) * len(validation))
 
-    def _boosting(self, *, stops: bool) -> Any:
+    def _boosting(self, trees: int, *, stops: bool) -> Any:
         param, settings = self._param, self._settings
         shared = {
             "learning_rate": param.learning_rate,
-            "max_iter": param.n_estimators,
+            "max_iter": trees,
             "max_leaf_nodes": settings.num_leaves,
             "max_depth": param.max_depth,
             "min_samples_leaf": settings.min_samples_leaf,
@@ -259,7 +287,7 @@ class _Training:
             "categorical_features": self._categories,
             "early_stopping": True,  # otherwise it keeps no losses
             "validation_fraction": None,
-            "n_iter_no_change": param.patience if stops else param.n_estimators + 1,
+            "n_iter_no_change": param.patience if stops else trees + 1,
             "scoring": "loss",
             "tol": _TOLERANCE,
             "random_state": param.seed,
@@ -268,16 +296,3 @@ class _Training:
             return HistGradientBoostingClassifier(**shared)
         quantile = {"quantile": param.quantile} if param.loss is HistLoss.QUANTILE else {}
         return HistGradientBoostingRegressor(**shared, loss=param.loss.value, **quantile)
-
-
-def _history(members: Sequence[Member]) -> dict[str, Any] | None:
-    """The losses of the first model, None without a tree; see ``Model.fit``."""
-    first = members[0].boosted
-    losses = {"training rows": (-first.train_score_[1:]).tolist()}
-    if len(first.validation_score_):
-        losses["validation rows"] = (-first.validation_score_[1:]).tolist()
-    if not losses["training rows"]:
-        return None
-    more = f" (the first of {len(members)} models)" if len(members) > 1 else ""
-    named = {f"{name}{more}": values for name, values in losses.items()}
-    return {"step": "tree", "losses": named, "best": max(1, first.n_iter_) if "validation rows" in losses else None}

@@ -55,8 +55,10 @@ class Model(Protocol):
         """Train.
 
         Further parameters are passed if the signature has them: ``image``, the shape (``Image``, or None) of the rows;
-        ``one_hot``, the features of each text column (see ``PreparedData``); and ``checkpoints``, a folder that keeps
-        the checkpoints of an interrupted training.
+        ``one_hot`` and ``indicators``, the features of each text column and those of missing numbers (see
+        ``PreparedData``); ``apart``, the groups or times (``KeptApart``, or None) that the split keeps apart, for
+        choices on parts of the rows; and ``checkpoints``, a folder that keeps the checkpoints of an interrupted
+        training.
 
         Args:
             task: what to predict.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import onnx
 
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator, FeatureRows
+    from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
 _PACKAGES = ("lightgbm",)
 _HUBER_INLIERS = 0.9
@@ -97,12 +98,16 @@ class LightGBM:
         target: Array,
         progress: Progress,
         one_hot: Sequence[tuple[int, int]] = (),
+        indicators: Sequence[tuple[int, int]] = (),
+        apart: KeptApart | None = None,
     ) -> Estimator:
-        """Train; see ``Model.fit``. One-hot features are merged into categorical features of LightGBM."""
+        """Train; see ``Model.fit``. It gets categories and missing numbers, merged from several features."""
         from when_ml_pipeline_meets_hydra.ml.models.lightgbm_training import boost
+        from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 
         param = self._param(task, m_param, target)
-        return boost(task, m_param, param, features, one_hot, target, progress)
+        columns = Columns(features.shape[1], one_hot, indicators)
+        return boost(task, m_param, param, features, columns, target, apart, progress)
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """Convert the fitted model to ONNX; see ``Model.export``."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 
 _TREE = re.compile(r"^Tree=\d+\n((?:.+\n)*)", re.MULTILINE)
-_CATEGORICAL = 1  # the bit of a split by a set of categories in LightGBM's decision type
+# Bits of LightGBM's decision type: a split by a set of categories, and where missing numbers go, if they are known.
+_CATEGORICAL, _MISSING_LEFT, _MISSING_KNOWN = 1, 2, 8
 
 
 def to_graph(estimator: Any, n_features: int) -> onnx.ModelProto:
@@ -33,7 +34,7 @@ def to_graph(estimator: Any, n_features: int) -> onnx.ModelProto:
 
 
 def _trees(text: str, columns: Columns, targets: int) -> Iterator[Tree]:
-    place = {source: k for k, source in enumerate([*columns.alone, *columns.groups.values()])}
+    place = {source: k for k, source in enumerate(columns.in_order)}
     places = np.array([place[source] for source in columns.sources], dtype=np.int64)
     for number, block in enumerate(_TREE.findall(text)):
         fields = dict(line.split("=", 1) for line in block.splitlines())
@@ -45,8 +46,8 @@ def _tree(fields: Mapping[str, str], places: Array, target: int) -> Tree:
         return np.array(fields.get(name, "").split(), dtype=kind)
 
     ends, bitmap, threshold = numbers("cat_boundaries"), numbers("cat_threshold"), numbers("threshold", float)
-    members = {}
-    for node in np.flatnonzero(numbers("decision_type") & _CATEGORICAL).tolist():
+    members, kinds = {}, numbers("decision_type")
+    for node in np.flatnonzero(kinds & _CATEGORICAL).tolist():
         at = int(threshold[node])
         members[node] = _members(bitmap[ends[at] : ends[at + 1]])
     return Tree(
@@ -56,6 +57,8 @@ def _tree(fields: Mapping[str, str], places: Array, target: int) -> Tree:
         right=numbers("right_child"),
         leaves=numbers("leaf_value", float),
         members=members,
+        # Without missing values in the training rows, one is 0.
+        missing_left=np.where(kinds & _MISSING_KNOWN, kinds & _MISSING_LEFT, threshold >= 0).astype(bool),
         target=target,
     )
 

@@ -10,15 +10,13 @@ import numpy as np
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
-from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.contracts import Progress
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, FeatureRows
     from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBMParam
-
-
-_VALIDATED = 0.1  # part of the rows, if one part is held out
+    from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
+    from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
 
 class Trained:
@@ -56,8 +54,9 @@ def boost(
     m_param: LightGBMParam,
     param: Mapping[str, Any],
     features: FeatureRows | Array,
-    one_hot: Sequence[tuple[int, int]],
+    columns: Columns,
     target: Array,
+    apart: KeptApart | None,
     progress: Progress,
 ) -> Trained:
     """Train with LightGBM's own parameters ``param``; with patience, in parts of the rows first, for their number."""
@@ -66,7 +65,6 @@ def boost(
         classes, target = np.unique(target, return_inverse=True)
         several = {"objective": "multiclass", "num_class": len(classes)}
         param = {**param, **(several if len(classes) > 2 else {"objective": "binary"})}
-    columns = Columns(features.shape[1], one_hot)
     # The same number of columns per tree as of features.
     fraction = min(1.0, param["feature_fraction"] * features.shape[1] / len(columns))
     param = {**param, "feature_fraction": fraction}
@@ -74,8 +72,11 @@ def boost(
     rows = lightgbm.Dataset(
         data, label=target, params=dict(param), categorical_feature=list(columns.groups), free_raw_data=False
     ).construct()
-    training = _Training(m_param, param, rows, target, progress)
-    trees = training.best_number(is_classes=classes is not None)
+    folds: list[tuple[Array, Array]] = []
+    if m_param.patience and len(target) > 1:
+        folds = inner_folds(target, m_param.folds, m_param.seed, is_classes=classes is not None, apart=apart)
+    training = _Training(m_param, param, rows, folds, progress)
+    trees = training.best_number()
     booster = training.train(rows, trees)
     made = (
         Trained(booster, columns, param["num_threads"])
@@ -88,23 +89,23 @@ def boost(
 
 class _Training:
     def __init__(
-        self, m_param: LightGBMParam, param: Mapping[str, Any], rows: Any, target: Array, progress: Progress
+        self,
+        m_param: LightGBMParam,
+        param: Mapping[str, Any],
+        rows: Any,
+        folds: Sequence[tuple[Array, Array]],
+        progress: Progress,
     ) -> None:
-        self._m_param, self._param, self._rows, self._target = m_param, param, rows, target
+        self._m_param, self._param, self._rows, self._folds = m_param, param, rows, folds
         self._progress, self._done = progress, 0
-        folds = m_param.folds if m_param.patience and len(target) > 1 else 0
-        self._folds = min(folds, len(target))
-        self._total = (self._folds + 1) * m_param.n_estimators
+        self._total = (len(folds) + 1) * m_param.n_estimators
         self.history: dict[str, Any] | None = None
 
-    def best_number(self, *, is_classes: bool) -> int:
-        """Return the mean of the numbers of trees with the lowest loss on each part of the rows."""
+    def best_number(self) -> int:
+        """Return the mean of the numbers of trees with the lowest loss on the held-out rows of each fold."""
         if not self._folds:
             return self._m_param.n_estimators
-        turns = self._folds if self._folds > 1 else round(1 / _VALIDATED)
-        fold = inner_folds(self._target, min(turns, len(self._target)), self._m_param.seed, is_classes=is_classes)
-        found = [self._stopped(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(self._folds)]
-        return max(1, round(float(np.mean(found))))
+        return max(1, round(float(np.mean([self._stopped(*fold) for fold in self._folds]))))
 
     def _stopped(self, train: Array, validation: Array) -> int:
         losses: dict[str, Any] = {}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator
+    from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
 
 @frozen
@@ -46,12 +47,20 @@ class Linear:
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "linear"
     max_iter: Annotated[int, Field(ge=1, le=1_000_000, description="Most iterations of the solver")] = 2000
 
-    def fit(self, task: Task, m_param: LinearParam, features: Array, target: Array, progress: Progress) -> Estimator:
+    def fit(
+        self,
+        task: Task,
+        m_param: LinearParam,
+        features: Array,
+        target: Array,
+        progress: Progress,
+        apart: KeptApart | None = None,
+    ) -> Estimator:
         """Train; see ``Model.fit``."""
         from when_ml_pipeline_meets_hydra.ml.models.linear_training import fit
 
         progress(0, 1, "fitting")
-        fitted = fit(task, m_param, self.max_iter, features, target)
+        fitted = fit(task, m_param, self.max_iter, features, target, apart)
         progress(1, 1, "fitted")
         return fitted
 

@@ -17,6 +17,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.models import double_graph
 from when_ml_pipeline_meets_hydra.ml.models.double_graph import FEATURES, Link
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
+from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss
 
 if TYPE_CHECKING:
@@ -91,10 +92,12 @@ class FittedClassifier(Fitted):
         return predicted
 
 
-def fit(task: Task, param: LinearParam, max_iter: int, features: Array, target: Array) -> Fitted:
+def fit(
+    task: Task, param: LinearParam, max_iter: int, features: Array, target: Array, apart: KeptApart | None = None
+) -> Fitted:
     """Fit a linear model on one processor core; see ``Model.fit``."""
     # In 32-bit floats, the solvers lose digits that features of unequal size need.
-    training = _Training(task, param, max_iter, features.astype(np.float64), target)
+    training = _Training(task, param, max_iter, features.astype(np.float64), target, apart)
     with threadpool_limits(1):  # for the small matrices of its many fits, further threads of BLAS only wait
         splines, strength = training.choice()
         estimator = training.fitted(np.arange(len(target)), splines, strength)
@@ -102,9 +105,18 @@ def fit(task: Task, param: LinearParam, max_iter: int, features: Array, target: 
 
 
 class _Training:
-    def __init__(self, task: Task, param: LinearParam, max_iter: int, features: Array, target: Array) -> None:
+    def __init__(
+        self,
+        task: Task,
+        param: LinearParam,
+        max_iter: int,
+        features: Array,
+        target: Array,
+        apart: KeptApart | None,
+    ) -> None:
         self._is_classifier = task is Task.CLASSIFICATION
         self._param, self._max_iter, self._features, self._target = param, max_iter, features, target
+        self._apart = apart
 
     def choice(self) -> tuple[Splines, float]:
         """Return the splines and the regularisation with the lowest loss on held-out rows."""
@@ -115,7 +127,9 @@ class _Training:
         candidates = [Splines.none(), *self._splines()]
         if len(candidates) * len(strengths) == 1:
             return candidates[0], strengths[0]
-        parts = list(self._parts())
+        number = _FOLDS if len(self._target) <= _MOST_ROWS_IN_FOLDS else 1
+        is_classes = self._is_classifier
+        parts = inner_folds(self._target, number, self._param.seed, is_classes=is_classes, apart=self._apart)
         losses = [[sum(self._loss(*part, splines, a) for part in parts) for a in strengths] for splines in candidates]
         best = 0
         if len(candidates) > 1 and min(losses[1]) < _BETTER * min(losses[0]):
@@ -127,11 +141,6 @@ class _Training:
             splines = Splines.of(self._features, self._param.knots)
             if len(splines) and len(self._target) * (self._features.shape[1] + len(splines)) <= _MOST_VALUES:
                 yield splines
-
-    def _parts(self) -> Iterator[tuple[Array, Array]]:
-        fold = inner_folds(self._target, _FOLDS, self._param.seed, is_classes=self._is_classifier)
-        for k in range(_FOLDS if len(fold) <= _MOST_ROWS_IN_FOLDS else 1):
-            yield np.flatnonzero(fold != k), np.flatnonzero(fold == k)
 
     def _loss(self, train: Array, validation: Array, splines: Splines, strength: float) -> float:
         estimator = self.fitted(train, splines, strength)

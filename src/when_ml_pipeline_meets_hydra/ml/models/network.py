@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator
+    from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
 _PACKAGES = ("torch", "onnxscript")
 
@@ -82,6 +83,7 @@ class Network(ABC):
         progress: Progress,
         *,
         image: Image | None = None,
+        apart: KeptApart | None = None,
         checkpoints: Path | None = None,
     ) -> Estimator:
         """Train, resuming from ``checkpoints`` of an interrupted training; see ``Model.fit``."""
@@ -98,7 +100,7 @@ class Network(ABC):
         with training_loop.reproducible(m_param.seed, self.n_jobs):
             net = self._build(features.shape[1], image, goal.outputs)
             rows = torch.from_numpy(np.require(features, dtype=np.float32, requirements=["C", "W"]))
-            training = training_loop.TrainingLoop(net.to(_device(self.device)), goal, m_param, rows)
+            training = training_loop.TrainingLoop(net.to(_device(self.device)), goal, m_param, rows, apart)
             training.run(progress, Checkpoints(checkpoints))
         whole = torch.nn.Sequential(net, goal.head)
         if goal.classes is None:

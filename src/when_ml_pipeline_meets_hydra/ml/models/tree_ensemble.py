@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from when_ml_pipeline_meets_hydra.ml import onnx_size
 from when_ml_pipeline_meets_hydra.ml.models import double_graph
 from when_ml_pipeline_meets_hydra.ml.models.double_graph import COLUMNS, Link
 
@@ -24,8 +25,8 @@ class Tree:
     """A tree of I nodes and L leaves that adds to one ``target``.
 
     Rows whose ``feature`` is at most ``threshold`` go to the ``left``, others to the ``right``: the index of a node, or
-    ~k for leaf k; at a node with ``members``, those whose feature is one of these numbers go to the left. A tree
-    without nodes has one leaf.
+    ~k for leaf k; at a node with ``members``, those whose feature is one of these numbers go to the left. NaN goes to
+    the right, or to the left at nodes in ``missing_left`` without members. A tree without nodes has one leaf.
     """
 
     feature: Array  # [I], int
@@ -35,6 +36,7 @@ class Tree:
     leaves: Array  # [L], float64
     members: Mapping[int, Sequence[int]] = field(default_factory=dict)
     target: int = 0
+    missing_left: Array | None = None  # [I], bool
 
 
 def to_graph(
@@ -86,6 +88,10 @@ def _operator(trees: Sequence[Tree], n_targets: int, source: str, output: str) -
         attributes[f"nodes_{name}leafs"] = np.concatenate(ends) < 0
     if sets := [[*tree.members[k], np.nan] for tree in kept for k in sorted(tree.members)]:
         attributes["membership_values"] = np.concatenate(sets).astype(np.float64)
+    missing_left = np.concatenate([_missing_left(tree) for tree in kept])
+    if missing_left.any():
+        attributes["nodes_missing_value_tracks_true"] = missing_left
+    _check_size(len(kept), attributes)
     made = onnx.NodeProto(op_type="TreeEnsemble", domain="ai.onnx.ml", input=[source], output=[output])
     made.attribute.extend(_attribute(name, value) for name, value in sorted(attributes.items()))
     return made
@@ -105,11 +111,35 @@ def _modes(tree: Tree) -> Array:
     return modes
 
 
+def _check_size(trees: int, attributes: Mapping[str, Any]) -> None:
+    """Before they are written, which takes long: whether they fit into a file."""
+    numbers = [np.asarray(values) for values in attributes.values()]
+    size = sum(x.nbytes if _is_tensor(x) else x.size * (1 + _bytes(x)) for x in numbers)
+    nodes = len(attributes["nodes_featureids"])
+    remedy = "fewer, shallower trees or larger leaves (m_param.n_estimators, max_depth, min_samples_leaf) take less"
+    onnx_size.check(size, f"The graph of {trees:,} trees with {nodes:,} splits", remedy)
+
+
+def _bytes(whole: Array) -> int:
+    """The most bytes that protobuf needs for one of these numbers."""
+    return max(1, -(-int(whole.max(initial=0)).bit_length() // 7))
+
+
+def _is_tensor(values: Any) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype in (np.float64, np.uint8)
+
+
+def _missing_left(tree: Tree) -> Array:
+    left = np.zeros(len(tree.feature), dtype=bool) if tree.missing_left is None else tree.missing_left.copy()
+    left[list(tree.members)] = False
+    return left
+
+
 def _attribute(name: str, value: Any) -> onnx.AttributeProto:
     # helper.make_attribute looks at each of millions of numbers.
     if isinstance(value, int):
         return onnx.AttributeProto(name=name, type=onnx.AttributeProto.INT, i=value)
-    if isinstance(value, np.ndarray) and value.dtype in (np.float64, np.uint8):
+    if _is_tensor(value):
         return onnx.AttributeProto(name=name, type=onnx.AttributeProto.TENSOR, t=numpy_helper.from_array(value))
     return onnx.AttributeProto(
         name=name, type=onnx.AttributeProto.INTS, ints=np.asarray(value, dtype=np.int64).tolist()

@@ -17,6 +17,7 @@ from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.networks.checkpoint import Checkpoints
 from when_ml_pipeline_meets_hydra.ml.networks.objectives import Objective
+from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam, Optimizer
 
 _OPTIMIZERS: Mapping[Optimizer, Callable[..., optim.Optimizer]] = {
@@ -45,12 +46,19 @@ def reproducible(seed: int, threads: int) -> Iterator[None]:
 class TrainingLoop:
     """The training of one network, and its state."""
 
-    def __init__(self, net: nn.Module, objective: Objective, param: NetworkParam, features: torch.Tensor) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        objective: Objective,
+        param: NetworkParam,
+        features: torch.Tensor,
+        apart: KeptApart | None = None,
+    ) -> None:
         self.net, self.objective, self.param, self.features = net, objective, param, features
         self.device = next(net.parameters()).device
         optimizer = _OPTIMIZERS[param.optimizer]
         self.optimizer = optimizer(net.parameters(), lr=param.learning_rate, weight_decay=param.weight_decay)
-        self.train_rows, self.validation_rows = _split(len(features), param)
+        self.train_rows, self.validation_rows = _split(len(features), param, apart)
         self.epoch = self.best_epoch = 0
         self.best_loss, self.best = math.inf, copy.deepcopy(net.state_dict())
         self.losses: list[tuple[float, float]] = []  # of each epoch: on the training and on the validation rows
@@ -136,10 +144,16 @@ class TrainingLoop:
         return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), **values}
 
 
-def _split(rows: int, param: NetworkParam) -> tuple[torch.Tensor, torch.Tensor]:
-    """The training and the validation rows; no validation rows without patience, or if there are too few rows."""
-    order = torch.from_numpy(np.random.default_rng([param.seed, rows]).permutation(rows))
+def _split(rows: int, param: NetworkParam, apart: KeptApart | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The training and the validation rows; no validation rows without patience, or if there are too few rows.
+
+    They are drawn as the split draws its held-out rows: at random, the newest, or whole groups.
+    """
+    order = np.random.default_rng([param.seed, rows]).permutation(rows)
     held = round(rows * param.validation_fraction) if param.patience else 0
+    if held and apart:
+        is_held = apart.held_out(param.validation_fraction, param.seed)[order]
+        order, held = np.concatenate((order[is_held], order[~is_held])), int(is_held.sum())
     if not 0 < held < rows - 1:
         held = 0
-    return order[held:], order[:held]
+    return torch.from_numpy(order[held:]), torch.from_numpy(order[:held])

@@ -59,6 +59,12 @@ class Fitted:
         return tuple(n for n in self.numbers if n.indicator)
 
     @property
+    def indicated(self) -> tuple[tuple[int, int], ...]:
+        """The features of each column of numbers that has a missing indicator, each with the indicator's feature."""
+        places = {n.index: place for place, n in enumerate(self.indicators, len(self.numbers))}
+        return tuple((k, places[n.index]) for k, n in enumerate(self.numbers) if n.index in places)
+
+    @property
     def one_hot(self) -> tuple[tuple[int, int], ...]:
         """The range of features of each text column that has any: the index of the first, and the end."""
         ends = list(accumulate((len(c.values) for c in self.categories), initial=len(self.numbers + self.indicators)))
