@@ -253,7 +253,9 @@ class _Training:
         everything = np.arange(rows)
         if self._param.patience is None or rows < 2:
             return [(everything, everything[:0])]
-        return inner_folds(self._target, number, self._param.seed, is_classes=self._is_classifier, apart=apart)
+        seed, is_classes = self._param.seed, self._is_classifier
+        found = inner_folds(self._target, number, seed, is_classes=is_classes, apart=apart)
+        return found or [(everything, everything[:0])]  # each class has a single row
 
     def _member(self, train: Array, validation: Array, *, linear: bool, trees: int | None = None) -> Member:
         target, start = self._target, None

@@ -130,6 +130,8 @@ class _Training:
         number = _FOLDS if len(self._target) <= _MOST_ROWS_IN_FOLDS else 1
         is_classes = self._is_classifier
         parts = inner_folds(self._target, number, self._param.seed, is_classes=is_classes, apart=self._apart)
+        if not parts:  # each class has a single row
+            return Splines.none(), self._param.alpha or _USUAL
         losses = [[sum(self._loss(*part, splines, a) for part in parts) for a in strengths] for splines in candidates]
         best = 0
         if len(candidates) > 1 and min(losses[1]) < _BETTER * min(losses[0]):
