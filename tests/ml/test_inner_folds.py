@@ -23,6 +23,7 @@ from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMPa
 from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 from when_ml_pipeline_meets_hydra.ml.splits.group import GroupSplit
+from when_ml_pipeline_meets_hydra.ml.splits.interface import RowSplit
 from when_ml_pipeline_meets_hydra.ml.splits.random import RandomSplit
 from when_ml_pipeline_meets_hydra.ml.splits.time import TimeSplit
 from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
@@ -87,11 +88,12 @@ def weeks(tmp_path_factory: pytest.TempPathFactory) -> ParquetFile:
 @pytest.fixture(scope="module")
 def splits(weeks: ParquetFile, tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedData]:
     made = {}
-    for name, split in {
+    kinds: dict[str, RowSplit] = {
         "random": RandomSplit(),
         "group": GroupSplit(column="week", dataset=weeks),
         "time": TimeSplit(column="week", dataset=weeks),
-    }.items():
+    }
+    for name, split in kinds.items():
         out = tmp_path_factory.mktemp(name)
         made[name] = prepare(weeks, PreparationParam(), split, out=out, progress=silent)
     return made

@@ -100,10 +100,13 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedData]:
 def test_what_is_served_is_what_the_trained_model_says(
     model: Any, param: Any, table: str, tables: dict[str, PreparedData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, said, verify = tables[table], [], graph.verify
-    monkeypatch.setattr(
-        graph, "verify", lambda found, own, scale: (said.append((own, scale)), verify(found, own, scale))
-    )
+    data, said, verify = tables[table], list[Any](), graph.verify
+
+    def compared(found: Any, own: Any, scale: Any) -> None:
+        said.append((own, scale))
+        verify(found, own, scale)
+
+    monkeypatch.setattr(graph, "verify", compared)
     for name in ("model", "bundle"):
         (tmp_path / name).mkdir()
     trained = train(model, param, data, out=tmp_path / "model", progress=silent)

@@ -25,7 +25,7 @@ def serialised(graph: onnx.ModelProto, what: str, remedy: str) -> bytes:
     Raises:
         StepFailed: there are too many.
     """
-    from google.protobuf.message import EncodeError
+    from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
     try:
         data: bytes = graph.SerializeToString(deterministic=True)
