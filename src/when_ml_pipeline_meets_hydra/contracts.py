@@ -126,6 +126,16 @@ class Each(NamedTuple):
     of: str | Callable[..., Sequence[Any]]
 
 
+class Wanted(NamedTuple):
+    """Mark a parameter that receives the artifact of a stage if ``when``, called with config keys, returns True.
+
+    ``intervals: Annotated[PredictionIntervals | None, Wanted(_are_wanted)] = None`` needs the stage ``intervals`` in
+    every combination in which they are wanted. In all others, unless they have that stage, it keeps its default.
+    """
+
+    when: Callable[..., bool]
+
+
 Direction = Literal["maximize", "minimize"]  # which way a metric is better
 
 

@@ -21,6 +21,7 @@ from when_ml_pipeline_meets_hydra.binding.signature import (
     each_of,
     is_artifact,
     signature_of,
+    wanted_of,
 )
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate_function
 from when_ml_pipeline_meets_hydra.composing.job import Job
@@ -199,6 +200,13 @@ class Binder:
         """Return whether a parameter receives the artifact of a stage; of two things of one name its type decides."""
         return name in self.stages and (is_artifact(hint) or name not in self.job.config)
 
+    def _is_wanted(self, stage: str, hint: Any) -> bool:
+        """Return whether a parameter with a default receives the artifact of a stage."""
+        if stage in self.requested:
+            return True
+        mark = wanted_of(hint)
+        return mark is not None and mark.when(**consulted(mark.when, self.job, self.allowed))
+
     def _element(self, arguments: Mapping[str, Any], needs: Mapping[str, Call]) -> str | None:
         """Return the name of the element on which a call depends."""
         keys = received_keys(arguments)
@@ -208,8 +216,10 @@ class Binder:
 
     @staticmethod
     def _consulted_by(signature: Signature) -> frozenset[str]:
-        lists = (each.of for hint in signature.parameters.values() if (each := each_of(hint)))
-        return frozenset(chain(*([of.partition(".")[0]] if isinstance(of, str) else _keys_of(of) for of in lists)))
+        hints = signature.parameters.values()
+        rules = [each.of for hint in hints if (each := each_of(hint))]
+        rules += [mark.when for hint in hints if (mark := wanted_of(hint))]
+        return frozenset(chain(*([of.partition(".")[0]] if isinstance(of, str) else _keys_of(of) for of in rules)))
 
     def _preceding(self, stage: str, function: Callable[..., Any]) -> tuple[tuple[Call, ...], frozenset[str]]:
         """Return the call that precedes a subcommand in its combination, and the config keys that decide about it."""
@@ -261,7 +271,7 @@ class Binder:
         for name, hint in signature.parameters.items():
             try:
                 if self.is_stage(name, hint):
-                    if name in signature.defaults and name not in self.requested:
+                    if name in signature.defaults and not self._is_wanted(name, hint):
                         continue
                     if each := each_of(hint):
                         needs |= self._mapped(name, hint, each, path)

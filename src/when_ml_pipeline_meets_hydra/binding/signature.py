@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, get_args, get_type_hints
 
-from when_ml_pipeline_meets_hydra.contracts import Artifact, Each
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Each, Wanted
 
 SPECIAL = frozenset({"out", "progress", "checkpoints", "run_id"})
 
@@ -48,8 +48,8 @@ def signature_of(function: Callable[..., Any]) -> Signature:
 
 
 def artifact_kind(hint: Any) -> Any:
-    """Return the artifact class of an annotation, also of ``X | None`` and of one marked ``Each``."""
-    if each_of(hint):
+    """Return the artifact class of an annotation, also of ``X | None`` and of one with marks."""
+    if hasattr(hint, "__metadata__"):
         hint = get_args(hint)[0]
     return next((kind for kind in get_args(hint) if kind not in (type(None), ...)), hint)
 
@@ -59,13 +59,20 @@ def each_of(hint: Any) -> Each | None:
     return next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Each)), None)
 
 
+def wanted_of(hint: Any) -> Wanted | None:
+    """Return the mark ``Wanted`` of an annotation."""
+    return next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Wanted)), None)
+
+
 def rules_of(function: Callable[..., Any], signature: Signature) -> Iterator[Callable[..., Any]]:
-    """Yield the functions of config keys that decide what else a subcommand needs: a preceding stage, elements."""
+    """Yield the functions of config keys that decide what else a subcommand needs: a stage, elements."""
     if preceding := getattr(function, "preceding", None):
         yield preceding.when
     for hint in signature.parameters.values():
         if (each := each_of(hint)) and not isinstance(each.of, str):
             yield each.of
+        if wanted := wanted_of(hint):
+            yield wanted.when
 
 
 def is_artifact(hint: Any) -> bool:

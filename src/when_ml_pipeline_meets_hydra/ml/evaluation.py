@@ -19,7 +19,7 @@ class Predicted(Artifact):
     Files: ``predictions.parquet``, one row per input row, in order: ``row`` (its number in the
     data set or file, from 0), ``id`` (if the config
     names a column for it), ``target`` (a number or the name of a class; null if unknown), ``prediction`` (likewise),
-    and for classification ``probability_<class>``. ``scores`` are the metrics of the ``known`` rows: with a target.
+    and for classification ``probability_<class>``; with intervals, ``lower`` and ``upper``. ``scores`` are the metrics of the ``known`` rows: with a target.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
@@ -78,6 +78,24 @@ class Validated(Artifact):
             for name, value in self.metrics.items()
         )
         return f"{self.model} on {count} of the training rows: {', '.join(shown)}"
+
+
+@frozen
+class PredictionIntervals(Artifact):
+    """Intervals around the predictions of a model: each reaches ``distance`` below and above, in the unit of the target.
+
+    The target of a new row is inside with the probability ``coverage``, if new rows are like the training rows. The
+    distance is from the errors of the out-of-fold predictions of ``rows`` training rows. The metrics are those on the
+    held-out rows: ``coverage``, the share inside, and ``interval_width``. File: ``intervals.json``, with the same.
+    """
+
+    directions: ClassVar[Mapping[str, Direction]] = {"interval_width": "minimize"}
+    scored_on: ClassVar[str | None] = "test"
+
+    coverage: Annotated[float, Field(gt=0, lt=1)]
+    distance: Annotated[float, Field(ge=0)]
+    rows: int
+    metrics: Mapping[str, float]
 
 
 def mean_and_deviation(scores: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ from pydantic import TypeAdapter
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml import onnx_size
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, PreparedData, Reading, Task, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.evaluation import PredictionIntervals
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Distribution, Summary, of_numbers
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, Smoke, write_smoke
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import (
     FORMAT,
     MODEL,
     Datatype,
+    Interval,
     Manifest,
     Output,
     Provenance,
@@ -38,8 +41,19 @@ _columns = TypeAdapter(tuple[Column, ...])
 _reading = TypeAdapter(Reading)
 
 
-def source_digest(preprocessing: PreparedData, modeling: TrainedModel) -> str:
+def source_digest(
+    preprocessing: PreparedData, modeling: TrainedModel, intervals: PredictionIntervals | None = None
+) -> str:
     """Return the SHA-256 of everything that a bundle is built from; cheap, and imports no ML library."""
+    digest = _digest_of_model(preprocessing, modeling)
+    return digest if intervals is None else digest_of({"model": digest, "interval": asdict(_interval(intervals))})
+
+
+def _interval(intervals: PredictionIntervals) -> Interval:
+    return Interval(coverage=intervals.coverage, distance=intervals.distance)
+
+
+def _digest_of_model(preprocessing: PreparedData, modeling: TrainedModel) -> str:
     return digest_of(
         {
             "format": FORMAT,
@@ -68,7 +82,9 @@ def _facts(preprocessing: PreparedData, modeling: TrainedModel) -> Mapping[str, 
     }
 
 
-def build(preprocessing: PreparedData, modeling: TrainedModel, out: Path) -> Smoke:
+def build(
+    preprocessing: PreparedData, modeling: TrainedModel, out: Path, intervals: PredictionIntervals | None = None
+) -> Smoke:
     """Write the bundle of a model into the empty directory ``out``, and verify it on all held-out raw rows.
 
     Returns:
@@ -95,7 +111,7 @@ def build(preprocessing: PreparedData, modeling: TrainedModel, out: Path) -> Smo
     smoke = _first(held_out, SMOKE_ROWS)
     write_smoke(out, smoke)
     write_training(out, _training(preprocessing, modeling))
-    write_manifest(out, _manifest(preprocessing, modeling, tuple(outputs.values()), out))
+    write_manifest(out, _manifest(preprocessing, modeling, intervals, tuple(outputs.values()), out))
     if wrong := held_out.difference(scorer.load(out).predict(held_out.rows)):
         raise StepFailed(f"The predictions of the bundled model differ from training's on held-out rows: {wrong}")
     return smoke
@@ -117,7 +133,13 @@ def _outputs(data: PreparedData) -> Mapping[str, Output]:
     }
 
 
-def _manifest(preprocessing: PreparedData, modeling: TrainedModel, outputs: tuple[Output, ...], out: Path) -> Manifest:
+def _manifest(
+    preprocessing: PreparedData,
+    modeling: TrainedModel,
+    intervals: PredictionIntervals | None,
+    outputs: tuple[Output, ...],
+    out: Path,
+) -> Manifest:
     return Manifest(
         dataset=preprocessing.dataset,
         task=preprocessing.task,
@@ -130,7 +152,8 @@ def _manifest(preprocessing: PreparedData, modeling: TrainedModel, outputs: tupl
         metrics=modeling.metrics,
         baseline=modeling.baseline,
         spread=modeling.spread,
-        source=source_digest(preprocessing, modeling),
+        interval=_interval(intervals) if intervals else None,
+        source=source_digest(preprocessing, modeling, intervals),
         files=describe_files(out),
         provenance=Provenance(
             preprocessing=preprocessing.path.parent.name,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from when_ml_pipeline_meets_hydra.contracts import Claim, Progress, agreed, claims, effect
+from when_ml_pipeline_meets_hydra.contracts import Claim, Progress, Wanted, agreed, claims, effect
 from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster
 from when_ml_pipeline_meets_hydra.deploy.strategies.interface import Strategy
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, Refused, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import data_of
+from when_ml_pipeline_meets_hydra.ml.evaluation import PredictionIntervals
+from when_ml_pipeline_meets_hydra.ml.intervals import are_wanted
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Smoke
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Event, ModelName, Status
 
@@ -40,6 +42,7 @@ def push(
     cluster: Cluster,
     strategy: Strategy,
     model_name: ModelName,
+    intervals: Annotated[PredictionIntervals | None, Wanted(are_wanted)] = None,
     *,
     out: Path,
     progress: Progress,
@@ -56,12 +59,12 @@ def push(
     from when_ml_pipeline_meets_hydra.serving import bundling
 
     before = cluster.status(model_name)
-    known = _serving(before, bundling.source_digest(preprocessing, modeling))
+    known = _serving(before, bundling.source_digest(preprocessing, modeling, intervals))
     if known and strategy.is_done(before, known):
         print(_unchanged(cluster, before, known))
         return
     progress(0, 4, "bundling")
-    smoke = bundling.build(preprocessing, modeling, out)
+    smoke = bundling.build(preprocessing, modeling, out, intervals)
     progress(1, 4, "uploading")
     version = cluster.push(model_name, out, run=run_id)
     progress(2, 4, "smoke test")

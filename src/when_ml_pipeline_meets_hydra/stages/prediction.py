@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from when_ml_pipeline_meets_hydra.contracts import Progress, agreed_with_data
+from when_ml_pipeline_meets_hydra.contracts import Progress, Wanted, agreed_with_data
 from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import StoredModel
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, Remote
-from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted
+from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted, PredictionIntervals
 from when_ml_pipeline_meets_hydra.ml.inputs.data_set import DataSet
 from when_ml_pipeline_meets_hydra.ml.inputs.held_out import HeldOut
 from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, PredictionRows
+from when_ml_pipeline_meets_hydra.ml.intervals import are_wanted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,7 +47,13 @@ def _fit_stored(stored_model: StoredModel, rows: Any) -> Iterable[Problem]:
 
 @agreed_with_data(_fit_dataset)
 def predict(
-    preprocessing: PreparedData, modeling: TrainedModel, rows: PredictionRows, *, out: Path, progress: Progress
+    preprocessing: PreparedData,
+    modeling: TrainedModel,
+    rows: PredictionRows,
+    intervals: Annotated[PredictionIntervals | None, Wanted(are_wanted)] = None,
+    *,
+    out: Path,
+    progress: Progress,
 ) -> Predicted:
     """Predict rows: held-out ones, or those of another data set.
 
@@ -54,7 +61,7 @@ def predict(
         BadInput: a column that the model needs is not there.
         StepFailed: there is no row, or a prediction is not a finite number.
     """
-    return _predict(preprocessing, modeling, rows, out, progress)
+    return _predict(preprocessing, modeling, intervals, rows, out, progress)
 
 
 @agreed_with_data(_fit_stored)
@@ -66,11 +73,16 @@ def predict_stored(stored_model: StoredModel, rows: PredictionRows, *, out: Path
         StepFailed: there is no row, or a prediction is not a finite number.
     """
     preprocessing, modeling = stored_model.artifacts()
-    return _predict(preprocessing, modeling, rows, out, progress)
+    return _predict(preprocessing, modeling, None, rows, out, progress)
 
 
 def _predict(
-    preprocessing: PreparedData, modeling: TrainedModel, rows: PredictionRows, out: Path, progress: Progress
+    preprocessing: PreparedData,
+    modeling: TrainedModel,
+    intervals: PredictionIntervals | None,
+    rows: PredictionRows,
+    out: Path,
+    progress: Progress,
 ) -> Predicted:
     import polars as pl
 
@@ -87,6 +99,7 @@ def _predict(
         raise StepFailed(f"{rows.name}: there is no row to predict")
     table = pl.concat(parts)
     _refuse_not_finite(table, rows.name)
+    table = table if intervals is None else _with_intervals(table, intervals)
     table.write_parquet(out / "predictions.parquet")
     known, scores = _scores(table, preprocessing.classes)
     shown = "".join(f", {name} {value:.4g}" for name, value in scores.items())
@@ -119,6 +132,13 @@ def _predicted(batch: Batch, first: int, predictor: Predictor, classes: tuple[st
     return pl.DataFrame({**columns, "prediction": names, **probabilities})
 
 
+def _with_intervals(table: pl.DataFrame, intervals: PredictionIntervals) -> pl.DataFrame:
+    import polars as pl
+
+    ends = {"lower": pl.col("prediction") - intervals.distance, "upper": pl.col("prediction") + intervals.distance}
+    return table.with_columns(**ends)
+
+
 def _refuse_not_finite(table: pl.DataFrame, name: str) -> None:
     import polars as pl
     import polars.selectors as cs
@@ -131,6 +151,8 @@ def _refuse_not_finite(table: pl.DataFrame, name: str) -> None:
 
 def _scores(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[int, Metrics]:
     """The number of rows whose target is known to the model, and the metrics on those."""
+    import polars as pl
+
     from when_ml_pipeline_meets_hydra.ml.inputs.stored_predictions import labelled_rows
 
     known, predicted, target = labelled_rows(table, classes)
@@ -138,4 +160,8 @@ def _scores(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[int, Metrics
         return 0, {}
     from when_ml_pipeline_meets_hydra.ml.training.predictions import evaluate
 
-    return known.height, evaluate(target, predicted)
+    scores = evaluate(target, predicted)
+    if "lower" not in known.columns:
+        return known.height, scores
+    inside = known.select(pl.col("target").is_between("lower", "upper").mean()).item()
+    return known.height, {**scores, "coverage": inside}

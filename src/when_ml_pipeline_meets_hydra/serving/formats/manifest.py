@@ -63,6 +63,14 @@ class Output:
 
 
 @frozen
+class Interval:
+    """Intervals that reach ``distance`` below and above each predicted number; ``coverage``: the share of targets inside."""
+
+    coverage: Annotated[float, Field(gt=0, lt=1)]
+    distance: Annotated[float, Field(ge=0)]
+
+
+@frozen
 class File:
     """One file of the bundle."""
 
@@ -86,7 +94,7 @@ class Manifest:
 
     ``reading`` is how raw values become those of ``inputs``. ``outputs`` begins with the prediction (the class's name
     for classification), then the probabilities, if any. ``spread`` is the standard deviation of a numeric target over
-    the training rows; earlier bundles have none. ``source`` is the digest of the bundle's inputs, so that an unchanged
+    the training rows; earlier bundles have none, nor an ``interval``. ``source`` is the digest of the bundle's inputs, so that an unchanged
     model is recognized without a build.
     """
 
@@ -102,6 +110,7 @@ class Manifest:
     metrics: Mapping[str, float]
     baseline: Mapping[str, float]
     spread: float | None = None
+    interval: Interval | None = None
     source: Digest
     files: Mapping[str, File]
     provenance: Provenance

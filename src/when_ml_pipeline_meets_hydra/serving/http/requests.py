@@ -5,7 +5,7 @@ A request makes the graph's inputs (``feeds``), and the response body from its o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -14,10 +14,14 @@ from pydantic_core import to_json
 from when_ml_pipeline_meets_hydra.serving.engine import tensors
 from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, BadRow, Feeds, feeds_from_rows, feeds_from_tensors
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import predictions
-from when_ml_pipeline_meets_hydra.serving.formats.manifest import Manifest, Output
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import Datatype, Interval, Manifest, Output
 from when_ml_pipeline_meets_hydra.serving.http.models import ServedVersion
 
 HEADER_LENGTH = "Inference-Header-Content-Length"  # bytes of JSON at the start of the body; binary tensors follow
+
+
+NO_INTERVALS = "the model has no intervals; they are made with interval.coverage"
+ENDS = tuple(Output(name=name, datatype=Datatype.FP64, shape=(-1, 1)) for name in ("lower", "upper"))
 
 
 class BadBody(ValueError):
@@ -36,6 +40,7 @@ class PredictBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
     rows: list[dict[str, Any]]
+    interval: Annotated[bool, Field(description="Whether each number comes with its interval")] = False
 
     @property
     def count(self) -> int:
@@ -48,6 +53,8 @@ class PredictBody(BaseModel):
         Raises:
             BadRow: a row does not fit the signature.
         """
+        if self.interval and manifest.interval is None:
+            raise BadRow(f"interval: {NO_INTERVALS}")
         return feeds_from_rows(manifest.inputs, self.rows, manifest.reading)
 
     def response(self, served: ServedVersion, arrays: Sequence[Array]) -> ResponseBody:
@@ -61,6 +68,9 @@ class PredictBody(BaseModel):
         if predicted.probabilities is not None:
             classes = served.scorer.manifest.classes
             content["probabilities"] = [dict(zip(classes, row, strict=True)) for row in predicted.probabilities]
+        if self.interval and (interval := served.scorer.manifest.interval):
+            content["coverage"] = interval.coverage
+            content["intervals"] = list(zip(*(ends.tolist() for ends in _ends(interval, arrays[0])), strict=True))
         return ResponseBody(to_json(content))
 
 
@@ -102,6 +112,7 @@ class InferParameters(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
     binary_data_output: Annotated[bool, Field(description="All outputs as bytes after the JSON")] = False
+    interval: Annotated[bool, Field(description="Further outputs lower and upper: the interval of each number")] = False
 
 
 class InferBody(BaseModel):
@@ -127,7 +138,7 @@ class InferBody(BaseModel):
         """
         if len({tensor.name for tensor in self.inputs}) < len(self.inputs):
             raise BadRow("inputs: one of them is repeated")
-        _requested_outputs(manifest.outputs, self.outputs)
+        self._requested(manifest)
         values_by_name, place = {}, 0
         for tensor in self.inputs:
             size = tensor.parameters.binary_data_size
@@ -153,10 +164,10 @@ class InferBody(BaseModel):
         Raises:
             BadRow: a prediction is not a finite number.
         """
-        outputs = served.scorer.manifest.outputs
-        requested = _requested_outputs(outputs, self.outputs)
+        manifest = served.scorer.manifest
+        requested = self._requested(manifest)
         described, tail = [], []
-        for output, array in zip(outputs, arrays, strict=True):
+        for output, array in _outputs(manifest, arrays):
             if output.name not in requested:
                 continue
             entry = {"name": output.name, "datatype": output.datatype.value, "shape": [len(array), *output.shape[1:]]}
@@ -169,6 +180,19 @@ class InferBody(BaseModel):
         content = {**_version(served), "outputs": described}
         head = to_json(content if self.id is None else {**content, "id": self.id})
         return ResponseBody(b"".join((head, *tail)), len(head)) if tail else ResponseBody(head)
+
+
+    def _requested(self, manifest: Manifest) -> Mapping[str, bool | None]:
+        """Return name → whether it is requested as bytes (None: the request's default) of each requested output."""
+        if self.parameters.interval and manifest.interval is None:
+            raise BadRow(f"parameters.interval: {NO_INTERVALS}")
+        usual, ends = ([output.name for output in outputs] for outputs in (manifest.outputs, ENDS))
+        names = {*usual, *(ends if manifest.interval else ())}
+        requested = {output.name: output.parameters.binary_data for output in self.outputs or ()}
+        if unknown := requested.keys() - names:
+            raise BadRow(f"outputs.{min(unknown)}: there is no such output, allowed: {', '.join(sorted(names))}")
+        default = usual if not requested else ()
+        return {**dict.fromkeys([*default, *(ends if self.parameters.interval else ())]), **requested}
 
 
 def read_predict(body: bytes, _: str | None) -> PredictBody:
@@ -200,10 +224,13 @@ def _version(served: ServedVersion) -> Mapping[str, str]:
     return {"model_name": served.model, "model_version": str(served.number)}
 
 
-def _requested_outputs(outputs: Sequence[Output], named: Sequence[OutputName] | None) -> Mapping[str, bool | None]:
-    """Return name → whether it is requested as bytes (None: the request's default) of each requested output."""
-    names = {output.name for output in outputs}
-    requested = {output.name: output.parameters.binary_data for output in named} if named else dict.fromkeys(names)
-    if unknown := requested.keys() - names:
-        raise BadRow(f"outputs.{min(unknown)}: there is no such output, allowed: {', '.join(sorted(names))}")
-    return requested
+def _outputs(manifest: Manifest, arrays: Sequence[Array]) -> Iterator[tuple[Output, Array]]:
+    """Yield the outputs of the graph, and the ends of the intervals."""
+    yield from zip(manifest.outputs, arrays, strict=True)
+    if manifest.interval:
+        yield from zip(ENDS, _ends(manifest.interval, arrays[0]), strict=True)
+
+
+def _ends(interval: Interval, predicted: Array) -> tuple[Array, Array]:
+    values = predicted.reshape(-1)
+    return values - interval.distance, values + interval.distance
