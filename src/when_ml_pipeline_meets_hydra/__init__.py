@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.contracts import Progress as Progress
     from when_ml_pipeline_meets_hydra.contracts import Several as Several
     from when_ml_pipeline_meets_hydra.contracts import Unkeyed as Unkeyed
+    from when_ml_pipeline_meets_hydra.contracts import Wanted as Wanted
     from when_ml_pipeline_meets_hydra.contracts import agreed as agreed
     from when_ml_pipeline_meets_hydra.contracts import agreed_with_data as agreed_with_data
     from when_ml_pipeline_meets_hydra.contracts import claims as claims
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.connections.interface import Session as Session
     from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset as Dataset
     from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows as RawRows
+    from when_ml_pipeline_meets_hydra.ml.evaluation import PredictionIntervals as PredictionIntervals
     from when_ml_pipeline_meets_hydra.ml.evaluation import Validated as Validated
     from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch as Batch
     from when_ml_pipeline_meets_hydra.ml.inputs.interface import PredictionRows as PredictionRows
@@ -97,7 +99,7 @@ _EXPORTS = {
     "analyses.interface": ("Analysis", "Case", "Finding", "Picture", "Table"),
     "contracts": (
         *("Artifact", "Checked", "Chosen", "Claim", "Each", "Fingerprinted", "FromFiles", "NamedPath", "Progress"),
-        *("Several", "Unkeyed", "agreed", "agreed_with_data", "claims", "effect", "frozen", "preceded_by"),
+        *("Several", "Unkeyed", "Wanted", "agreed", "agreed_with_data", "claims", "effect", "frozen", "preceded_by"),
     ),
     "deploy.clusters.interface": ("Cluster",),
     "deploy.gates.interface": ("Candidate", "Gate", "GateResult"),
@@ -108,7 +110,7 @@ _EXPORTS = {
     "ml.connections.cursors": ("CursorSession",),
     "ml.connections.interface": ("Connection", "Session"),
     "ml.datasets.interface": ("Dataset", "RawRows"),
-    "ml.evaluation": ("Validated",),
+    "ml.evaluation": ("PredictionIntervals", "Validated"),
     "ml.inputs.interface": ("Batch", "PredictionRows"),
     "ml.models.interface": ("Estimator", "FeatureRows", "Model"),
     "ml.models.network": ("InDim", "Network"),

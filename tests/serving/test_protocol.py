@@ -23,6 +23,7 @@ from tritonclient.utils import InferenceServerException
 import tiny_models as tiny
 from model_server import ID, PASSWORD, Server, running
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.evaluation import PredictionIntervals
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.app import create_app
 from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
@@ -52,6 +53,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bundling.build(prepared, trained, folder)
         repository.activate(name, repository.add(name, folder, ID), ID)
     repository.rollback("things", ID)
+    found = PredictionIntervals(path=root, coverage=0.9, distance=1.5, rows=30, metrics={})
+    (root / "ranges").mkdir()
+    bundling.build(data, tiny.regression(root / "m-r"), root / "ranges", found)
+    repository.activate("ranges", repository.add("ranges", root / "ranges", ID), ID)
     return repository.root
 
 
@@ -132,11 +137,35 @@ def test_tensors_as_json(client: InferenceServerClient) -> None:
     np.testing.assert_allclose(answer.as_numpy("prediction").reshape(-1), PRICES, 1e-6)
 
 
+def test_intervals_are_answered_where_they_are_asked_for(client: InferenceServerClient, server: Server) -> None:
+    rows = {"rows": [tiny.json_row(row) for row in tiny.ROWS[:2]]}
+    path = "/v2/models/ranges/predict"
+    plain = server.call("POST", path, rows)[1]
+    assert set(plain) == {"model_name", "model_version", "predictions"}
+    asked = server.call("POST", path, {**rows, "interval": True})[1]
+    assert asked["coverage"] == 0.9
+    assert asked["intervals"] == [[p - 1.5, p + 1.5] for p in plain["predictions"]]
+    assert {k: v for k, v in asked.items() if k in plain} == plain
+    for binary in (True, False):
+        wanted = {"parameters": {"interval": True}} if binary else {}
+        named = None if binary else [InferRequestedOutput(n, binary_data=binary) for n in ("lower", "upper")]
+        answer = client.infer("ranges", inputs(binary=True), outputs=named, **wanted)
+        np.testing.assert_allclose(answer.as_numpy("upper").reshape(-1), np.array(PRICES) + 1.5, 1e-6)
+        np.testing.assert_allclose(answer.as_numpy("lower").reshape(-1), np.array(PRICES) - 1.5, 1e-6)
+        assert (answer.as_numpy("prediction") is None) is not binary
+    assert client.infer("ranges", inputs(binary=True)).as_numpy("lower") is None, "not unless it is asked for"
+    assert client.get_model_metadata("ranges")["parameters"] == {"interval": {"coverage": 0.9}}
+    status, refused = server.call("POST", "/v2/models/things/predict", {**rows, "interval": True})
+    assert (status, "the model has no intervals" in refused["error"]) == (422, True)
+    with pytest.raises(InferenceServerException, match=r"parameters\.interval: the model has no intervals"):
+        client.infer("things", inputs(binary=True), parameters={"interval": True})
+
+
 def test_repository_index_load_unload(client: InferenceServerClient) -> None:
     def states() -> list[tuple[str, str, str]]:
         return [(e["name"], e["version"], e["state"]) for e in client.get_model_repository_index()]
 
-    before = [("kinds", "1", "READY"), ("things", "1", "READY"), ("things", "2", "UNAVAILABLE")]
+    before = [("kinds", "1", "READY"), ("ranges", "1", "READY"), ("things", "1", "READY"), ("things", "2", "UNAVAILABLE")]
     assert states() == before
     client.load_model("things")
     assert states() == before

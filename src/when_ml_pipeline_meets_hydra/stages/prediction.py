@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted, PredictionInte
 from when_ml_pipeline_meets_hydra.ml.inputs.data_set import DataSet
 from when_ml_pipeline_meets_hydra.ml.inputs.held_out import HeldOut
 from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, PredictionRows
-from when_ml_pipeline_meets_hydra.ml.intervals import are_wanted
+from when_ml_pipeline_meets_hydra.ml.intervals import Interval, are_wanted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,15 +34,19 @@ def _fit_dataset(dataset: Dataset | None, rows: Any) -> Iterable[Problem]:
     return rows.misfits(trained)
 
 
-def _fit_stored(stored_model: StoredModel, rows: Any) -> Iterable[Problem]:
-    """Rows of another data set have the columns and types of the stored model's training data."""
-    if not isinstance(rows, DataSet):
-        return ()
+def _fit_stored(stored_model: StoredModel, rows: Any, interval: Interval) -> Iterator[Problem]:
+    """Rows of another data set have the columns and types of the stored model's training data; intervals are stored."""
     try:
         prepared, _ = stored_model.artifacts()
     except PipelineError:  # reported by the model itself
-        return ()
-    return rows.misfits(prepared)
+        return
+    if isinstance(rows, DataSet):
+        yield from rows.misfits(prepared)
+    if interval.coverage is not None and interval.coverage not in (known := _stored_intervals(stored_model)):
+        message = "the store has no such intervals of this model"
+        there = ", ".join(f"{coverage:g}" for coverage in sorted(known))
+        remedy = f"Stored is {there}" if there else "c=intervals with the model's own options makes them"
+        yield Problem(key="interval.coverage", value=str(interval.coverage), message=message, remedy=remedy)
 
 
 @agreed_with_data(_fit_dataset)
@@ -65,15 +69,25 @@ def predict(
 
 
 @agreed_with_data(_fit_stored)
-def predict_stored(stored_model: StoredModel, rows: PredictionRows, *, out: Path, progress: Progress) -> Predicted:
+def predict_stored(
+    stored_model: StoredModel, rows: PredictionRows, interval: Interval, *, out: Path, progress: Progress
+) -> Predicted:
     """Predict rows with a model that was trained before; its training data are not needed.
+
+    With ``interval.coverage`` the predictions have the intervals that were stored for the model.
 
     Raises:
         BadInput: the model is not in the store, or a column that it needs is not there.
         StepFailed: there is no row, or a prediction is not a finite number.
     """
     preprocessing, modeling = stored_model.artifacts()
-    return _predict(preprocessing, modeling, None, rows, out, progress)
+    intervals = None if interval.coverage is None else _stored_intervals(stored_model)[interval.coverage]
+    return _predict(preprocessing, modeling, intervals, rows, out, progress)
+
+
+def _stored_intervals(stored_model: StoredModel) -> Mapping[float, PredictionIntervals]:
+    find: Callable[[], Mapping[float, PredictionIntervals]] = getattr(stored_model, "intervals", dict)
+    return find()
 
 
 def _predict(

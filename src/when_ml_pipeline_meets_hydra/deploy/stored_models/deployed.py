@@ -12,6 +12,7 @@ from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import (
     Home,
     InStore,
     both_keys,
+    intervals_in,
     is_model,
     open_both,
     store_of,
@@ -41,7 +42,8 @@ class Deployed(InStore):
             is_like = facts is not None and facts[1].get("model") == version.model
             if is_like and is_model(store, key):
                 keys = both_keys(store, key, place="version")
-                if source_digest(*open_both(store, keys)) == version.source:
+                both = open_both(store, keys)
+                if version.source in {source_digest(*both, known) for known in (None, *intervals_in(store, key).values())}:
                     return keys
         message = f"version {version.number} of {self.name} was made from results that are not in this store"
         remedy = f"Use the home folder from which it was deployed, not {self.home}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.evaluation import PredictionIntervals
 from when_ml_pipeline_meets_hydra.storage import results
 
 Home = Annotated[NamedPath, Unkeyed(), Field(description="Home folder with the store and the records")]
@@ -18,7 +19,10 @@ Home = Annotated[NamedPath, Unkeyed(), Field(description="Home folder with the s
 
 @runtime_checkable
 class StoredModel(Protocol):
-    """A model that was trained before, and is in the store."""
+    """A model that was trained before, and is in the store.
+
+    A further method is optional: ``intervals()`` returns the stored intervals of its predictions, by their coverage.
+    """
 
     def fingerprint(self) -> str:
         """Return what tells it from other models; nothing if it is not in the store, which ``check`` reports."""
@@ -59,6 +63,17 @@ def open_both(store: Path, keys: tuple[str, str]) -> tuple[PreparedData, Trained
     return results.open_result(store, prepared, PreparedData), results.open_result(store, model, TrainedModel)
 
 
+def intervals_in(store: Path, model: str) -> dict[float, PredictionIntervals]:
+    """Return the intervals of a model's predictions in the store, by their coverage."""
+    kind = f"{PredictionIntervals.__module__}.{PredictionIntervals.__qualname__}"
+    found = {}
+    for key in results.all_keys(store):
+        facts = results.facts_of(store, key)
+        if facts and facts[0] == kind and (results.inputs_of(store, key) or {})["artifacts"].get("modeling") == model:
+            found[facts[1]["coverage"]] = results.open_result(store, key, PredictionIntervals)
+    return found
+
+
 class InStore:
     """A stored model that is found by the keys of its prepared data and of the model."""
 
@@ -86,6 +101,11 @@ class InStore:
     def artifacts(self) -> tuple[PreparedData, TrainedModel]:
         """Open the prepared data and the model."""
         return open_both(store_of(self.home), self.keys())
+
+    def intervals(self) -> Mapping[float, PredictionIntervals]:
+        """Return the stored intervals of its predictions, by their coverage."""
+        store = store_of(self.home)
+        return intervals_in(store, self.keys()[1])
 
 
 def own_predictions(stored_model: Any) -> Iterator[Problem]:
