@@ -165,7 +165,12 @@ def test_repository_index_load_unload(client: InferenceServerClient) -> None:
     def states() -> list[tuple[str, str, str]]:
         return [(e["name"], e["version"], e["state"]) for e in client.get_model_repository_index()]
 
-    before = [("kinds", "1", "READY"), ("ranges", "1", "READY"), ("things", "1", "READY"), ("things", "2", "UNAVAILABLE")]
+    before = [
+        ("kinds", "1", "READY"),
+        ("ranges", "1", "READY"),
+        ("things", "1", "READY"),
+        ("things", "2", "UNAVAILABLE"),
+    ]
     assert states() == before
     client.load_model("things")
     assert states() == before

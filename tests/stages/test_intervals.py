@@ -31,7 +31,9 @@ def test_the_distance_is_the_quantile_of_split_conformal_prediction() -> None:
     assert distance(errors, 19, 0.95) == 19
     assert distance(errors, 19, 0.901) == 19
     assert distance(np.repeat(errors, 3), 19, 0.9) == 18, "repeated folds count each row once"
-    with pytest.raises(StepFailed, match=r"interval\.coverage=0\.951 need the out-of-fold predictions of 20 training rows"):
+    with pytest.raises(
+        StepFailed, match=r"interval\.coverage=0\.951 need the out-of-fold predictions of 20 training rows"
+    ):
         distance(errors, 19, 0.951)
     with pytest.raises(StepFailed, match="and there are 0"):
         distance(errors[:0], 0, 0.5)

@@ -89,7 +89,10 @@ def with_owners(problem: Problem, chosen: Mapping[str, str], loader: Loader) -> 
         owners = _global_owners(problem.key, tuple(groups), loader)
         return replace(problem, remedy=f"{problem.key} is a key of {' and '.join(owners)}") if owners else problem
     option = f"{group}/{chosen[group]}"
-    known = sorted(f"{top}.{k}" for k in content(option, chosen, loader) if not k.startswith("_"))
+    own = content(option, chosen, loader)
+    if _holds_new_names(own, rest):
+        return replace(problem, message="this is a new name", remedy=f"Add it with a plus: +{problem.key}=…")
+    known = sorted(f"{top}.{k}" for k in own if not k.startswith("_"))
     behind = groups_behind(option, loader)
     place = " of ".join(f"{g}={chosen.get(g)}" for g in (group, *behind))
     owners = [f"{group}={o}" for o in loader.options(group) if _has(content(f"{group}/{o}", chosen, loader), rest)]
@@ -127,6 +130,14 @@ def _with_key(key: str, option: str, group: str, chosen: Mapping[str, str], load
         is_example = "_target_" not in content(f"{group}/{name}", chosen, loader)
         if not is_example and _has(content(option, {**chosen, group: name}, loader), key):
             yield name
+
+
+def _holds_new_names(found: Mapping[str, Any], key: str) -> bool:
+    """Whether a key lies in a mapping without any key of its own, to which names are added."""
+    *parents, _ = key.split(".")
+    for part in parents:
+        found = found.get(part, None) if isinstance(found, Mapping) else None  # type: ignore[assignment]
+    return bool(parents) and isinstance(found, Mapping) and not found
 
 
 def _has(found: Any, key: str) -> bool:

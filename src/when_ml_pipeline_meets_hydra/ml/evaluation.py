@@ -16,10 +16,10 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import DIRECTIONS, Task
 class Predicted(Artifact):
     """A model's predictions for rows.
 
-    Files: ``predictions.parquet``, one row per input row, in order: ``row`` (its number in the
-    data set or file, from 0), ``id`` (if the config
-    names a column for it), ``target`` (a number or the name of a class; null if unknown), ``prediction`` (likewise),
-    and for classification ``probability_<class>``; with intervals, ``lower`` and ``upper``. ``scores`` are the metrics of the ``known`` rows: with a target.
+    Files: ``predictions.parquet``, one row per input row, in order: ``row`` (its number in the data set or file, from
+    0), ``id`` (if the config names a column for it), ``target`` (a number or the name of a class; null if unknown),
+    ``prediction`` (likewise), and for classification ``probability_<class>``; with intervals, ``lower`` and ``upper``.
+    ``scores`` are the metrics of the ``known`` rows: with a target.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
@@ -82,7 +82,7 @@ class Validated(Artifact):
 
 @frozen
 class PredictionIntervals(Artifact):
-    """Intervals around the predictions of a model: each reaches ``distance`` below and above, in the unit of the target.
+    """Intervals around predicted numbers: each reaches ``distance`` below and above, in the unit of the target.
 
     The target of a new row is inside with the probability ``coverage``, if new rows are like the training rows. The
     distance is from the errors of the out-of-fold predictions of ``rows`` training rows. The metrics are those on the

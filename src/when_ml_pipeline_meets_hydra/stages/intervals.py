@@ -31,7 +31,10 @@ def _is_number(interval: Interval, dataset: Dataset | None) -> Iterable[Problem]
 
     if table(dataset.rows(), with_empty=False).task is Task.CLASSIFICATION:
         yield Problem(
-            key="interval.coverage", value=str(interval.coverage), message=_CLASSES, remedy="Leave interval.coverage out"
+            key="interval.coverage",
+            value=str(interval.coverage),
+            message=_CLASSES,
+            remedy="Leave interval.coverage out",
         )
 
 

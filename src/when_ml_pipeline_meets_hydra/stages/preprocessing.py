@@ -78,7 +78,7 @@ def _prepare(
     if not (rows_train and rows_test):
         raise StepFailed(f"{name} has {rows_train + rows_test} rows with a target: too few to hold some out")
     progress(1, 4, "fitting")
-    fitted = fit(parts.train(), table.columns, rows_train, p_param, image)
+    fitted = fit(parts.train(), table.described, rows_train, p_param, image, table.derived, table.sources)
     features = fitted.features([write.TARGET_FEATURE])
     if not features:
         message = "no column gives a feature: there are no numbers, and no text occurs often enough to be a category"

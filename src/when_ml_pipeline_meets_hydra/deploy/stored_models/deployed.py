@@ -43,7 +43,9 @@ class Deployed(InStore):
             if is_like and is_model(store, key):
                 keys = both_keys(store, key, place="version")
                 both = open_both(store, keys)
-                if version.source in {source_digest(*both, known) for known in (None, *intervals_in(store, key).values())}:
+                if version.source in {
+                    source_digest(*both, known) for known in (None, *intervals_in(store, key).values())
+                }:
                     return keys
         message = f"version {version.number} of {self.name} was made from results that are not in this store"
         remedy = f"Use the home folder from which it was deployed, not {self.home}"

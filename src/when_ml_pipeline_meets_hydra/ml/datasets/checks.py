@@ -10,7 +10,7 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Image
-from when_ml_pipeline_meets_hydra.ml.datasets import number_marks
+from when_ml_pipeline_meets_hydra.ml.datasets import computed, number_marks
 from when_ml_pipeline_meets_hydra.ml.datasets.column_contracts import typed_limits, violations
 from when_ml_pipeline_meets_hydra.ml.datasets.guesses import Guess, guess
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
@@ -46,7 +46,7 @@ def problems(dataset: Dataset, of: Callable[[RawRows], Iterable[Problem]] | None
 def problems_of(rows: RawRows) -> list[Problem]:
     """Return all problems of raw rows."""
     columns, problems = locate(rows)
-    features = sum(w.column.name != rows.target for w in columns)
+    features = sum(w.column.name != rows.target and not w.source for w in columns) + len(rows.features)
     return [*problems, *wrong_image(rows.image, features), *_column_problems(rows, columns)]
 
 
@@ -79,6 +79,7 @@ def _column_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Prob
             yield _wrong_type(where)
         else:
             typed_columns.append(where)
+    yield from _type_problems(rows, all_columns)
     measured = _measure(rows, typed_columns)
     clean = [where for where in typed_columns if not measured[where.position]["bad"]]
     for where in typed_columns:
@@ -89,6 +90,16 @@ def _column_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Prob
     if target is not None:
         is_text = target.guessed and target.column.dtype is DType.STRING
         yield from target_problems(rows, target, number_marks.remedy(rows, all_columns, target) if is_text else "")
+
+
+def _type_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Problem]:
+    """Problems of computed columns with the types of those that they read, unless they have others."""
+    if not rows.features or any(
+        computed.untyped_problems(rows.features, rows.frame.collect_schema().names(), rows.target)
+    ):
+        return
+    dtypes = {w.column.name: w.column.dtype for w in columns if w.column.name != rows.target}
+    yield from computed.type_problems(rows.features, dtypes)
 
 
 def _physical_kind(where: Located) -> DType:

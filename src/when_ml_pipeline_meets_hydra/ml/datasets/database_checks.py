@@ -15,6 +15,7 @@ from when_ml_pipeline_meets_hydra.ml.connections.interface import (
     Types,
     open_session,
 )
+from when_ml_pipeline_meets_hydra.ml.datasets import computed
 from when_ml_pipeline_meets_hydra.ml.datasets.database_query import TableQuery
 from when_ml_pipeline_meets_hydra.ml.datasets.database_rows import InvalidValue, bad_value, null_target, typed_batches
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import no_column
@@ -37,6 +38,8 @@ def problems(dataset: TableQuery) -> list[Problem]:
 
 
 def _column_problems(dataset: TableQuery, session: Session) -> Iterator[Problem]:
+    dtypes = {c.name: c.dtype for c in dataset.schema.features}
+    yield from computed.problems(dataset.features, dtypes, dataset.schema.target.name)
     types, refused = _types(dataset, session)
     order = list(enumerate(dataset.order_by or ()))
     unordered = [no_column(f"order_by[{k}]", name, types) for k, name in order if name not in types]

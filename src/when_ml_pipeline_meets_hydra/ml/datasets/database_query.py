@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import field
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -10,6 +11,7 @@ from pydantic import Field, model_validator
 from when_ml_pipeline_meets_hydra.contracts import Chosen, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.ml.connections import sql
 from when_ml_pipeline_meets_hydra.ml.connections.interface import Connection
+from when_ml_pipeline_meets_hydra.ml.datasets.computed import Expressions
 from when_ml_pipeline_meets_hydra.ml.datasets.schema import Schema
 
 
@@ -31,6 +33,8 @@ class TableQuery:
         int | None, Field(ge=1, lt=2**63, description="Most rows to read, the first in order_by; null: all")
     ] = None
     batch: Annotated[int, Field(ge=1, le=10_000_000, description="Rows held in memory at a time"), Unkeyed()] = 50_000
+
+    features: Expressions = field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_a_source(self) -> Self:

@@ -39,7 +39,13 @@ def read(dataset: TableQuery, folder: Path) -> RawRows:
     with open_session(dataset.connection) as session:
         frame, problems = _write(dataset, session, folder)
     schema = dataset.schema
-    rows = RawRows(frame=frame, target=schema.target.name, columns=schema.columns, task=schema.task)
+    rows = RawRows(
+        frame=frame,
+        target=schema.target.name,
+        columns=schema.columns,
+        task=schema.task,
+        features=dataset.features,
+    )
     problems += [] if problems else [_with_schema_key(dataset, p) for p in checks.problems_of(rows)]
     if problems:
         raise BadInput(*problems)

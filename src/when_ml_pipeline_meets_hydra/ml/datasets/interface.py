@@ -44,9 +44,11 @@ class RawRows:
 
     ``frame`` has any columns of any type; ``columns`` are those to use, with what is known of them (none: all of them
     but those to ``exclude``, types inferred; the target may be among them); ``left_out``: columns that are not in
-    ``frame``, each with the reason; ``texts``: every value is a text whose type is to be inferred, as in a CSV
-    file; ``image``: the columns are the pixels of this image. Values are read by ``reading``. Rows to predict are read
-    as the training data were, except for ``own``: the fields of ``reading`` that the config gives for these rows.
+    ``frame``, each with the reason; ``texts``: every value is a text whose type is to be inferred, as in a CSV file;
+    ``image``: the columns are the pixels of this image; ``features``: columns to compute, each by an expression in
+    SQL's notation (columns that it reads may be among those to exclude: then they give no feature of their own). Values
+    are read by ``reading``. Rows to predict are read as the training data were, except for ``own``: the fields of
+    ``reading`` that the config gives for these rows.
     """
 
     frame: pl.LazyFrame
@@ -59,6 +61,7 @@ class RawRows:
     reading: Reading = AS_IT_IS
     own: Mapping[str, Any] = field(default_factory=dict)
     image: Image | None = None
+    features: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable

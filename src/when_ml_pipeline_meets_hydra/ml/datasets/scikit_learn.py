@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Image
 from when_ml_pipeline_meets_hydra.ml.datasets import contents
+from when_ml_pipeline_meets_hydra.ml.datasets.computed import Expressions, problems
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class ScikitLearn:
     target: Annotated[str, Field(min_length=1, description="Name for the column to predict")]
     description: Annotated[str, Field(description="What the target means, with its unit"), Unkeyed()] = ""
     image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
+    features: Expressions = field(default_factory=dict)
 
     def rows(self) -> RawRows:
         """Return the rows; classes are texts."""
@@ -55,7 +58,14 @@ class ScikitLearn:
         kind = DType.FLOAT if regression else DType.STRING
         target = Column(name=self.target, dtype=kind, description=self.description)
         task = TaskChoice.REGRESSION if regression else TaskChoice.CLASSIFICATION
-        return RawRows(frame=frame.lazy(), target=self.target, columns=(*columns, target), task=task, image=self.image)
+        return RawRows(
+            frame=frame.lazy(),
+            target=self.target,
+            columns=(*columns, target),
+            task=task,
+            image=self.image,
+            features=self.features,
+        )
 
     def _frame(self) -> pl.DataFrame:
         import polars as pl
@@ -82,7 +92,8 @@ class ScikitLearn:
         """Check the name of the target and the size of the image; the data themselves need no check."""
         from when_ml_pipeline_meets_hydra.ml.datasets.checks import wrong_image
 
-        features = self._frame().columns[:-1]
-        if self.target in features:
+        columns = self._frame().columns[:-1]
+        if self.target in columns:
             yield Problem(key="target", value=self.target, message="a feature has this name already")
-        yield from wrong_image(self.image, len(features))
+        yield from wrong_image(self.image, len(columns) + len(self.features))
+        yield from problems(self.features, dict.fromkeys(columns, DType.FLOAT), self.target)

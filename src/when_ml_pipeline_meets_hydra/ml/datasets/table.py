@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, ListedColumn, Reading, Task
-from when_ml_pipeline_meets_hydra.ml.datasets import number_marks
+from when_ml_pipeline_meets_hydra.ml.datasets import computed, number_marks
 from when_ml_pipeline_meets_hydra.ml.datasets.guesses import Guess, guess, merged
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import AS_IT_IS, RawRows, TaskChoice, no_column
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, null_if_missing
 from when_ml_pipeline_meets_hydra.ml.dates import has_time
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.ml.expressions.tree import Derived
 
 ROW, TARGET = "row", "target"
 MOST_WHOLE_NUMBER_CLASSES = 10
@@ -40,9 +44,10 @@ class Table:
     """Typed columns of a data set.
 
     ``frame`` has the number of the raw row as ``row``, the k-th of ``columns`` as ``c<k>`` (so that a name such as
-    ``*`` or ``^a$`` is never taken for a pattern) and, of the type of ``target``, the target as ``target``. Missing
-    values are null; rows without a target are still there. ``further`` maps columns by which rows are split, also those
-    that are no features, to their names in ``frame``.
+    ``*`` or ``^a$`` is never taken for a pattern), then those of ``derived``, which are computed from them, and, of the
+    type of ``target``, the target as ``target``. Missing values are null; rows without a target are still there.
+    ``further`` maps columns by which rows are split, also those that are no features, to their names in ``frame``.
+    ``sources`` are the columns that are read for the derived ones alone, by index.
     """
 
     frame: pl.LazyFrame
@@ -52,6 +57,13 @@ class Table:
     reading: Reading = AS_IT_IS
     remarks: Remarks = Remarks()
     further: Mapping[str, str] = field(default_factory=dict)
+    derived: tuple[Derived, ...] = ()
+    sources: frozenset[int] = frozenset()
+
+    @property
+    def described(self) -> tuple[Column, ...]:
+        """The columns, and the derived ones."""
+        return (*self.columns, *(d.column for d in self.derived))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +71,7 @@ class Located:
     """A column, and its ``position`` in the raw rows; ``listed`` is its index in ``dataset.columns``.
 
     ``guessed``: its texts are looked at: for its type, if the file has ``texts`` alone, or for the format of its dates,
-    or for what they look like.
+    or for what they look like; ``source``: a column that is read for computed ones alone.
     """
 
     column: Column
@@ -68,6 +80,7 @@ class Located:
     listed: int | None = None
     guessed: bool = False
     texts: bool = False
+    source: bool = False
 
 
 def column(index: int) -> str:
@@ -85,9 +98,10 @@ def table(rows: RawRows, *, with_empty: bool = True, further: Mapping[str, str] 
     located, problems = locate(rows)
     if problems:
         raise BadInput(*problems)
+    read = computed.sources(rows.features)
     guesses = guess(rows, guessed(located))
     *columns, target = with_types(located, guesses)
-    empty = frozenset() if with_empty else empty_columns(rows, columns)
+    empty = frozenset() if with_empty else empty_columns(rows, [w for w in columns if w.column.name not in read])
     columns = [where for where in columns if where.position not in empty]
     places = {where.column.name: column(k) for k, where in enumerate(columns)}
     own = {f"x{k}": where for k, where in enumerate(_further(rows, further or {}, places))}
@@ -95,17 +109,41 @@ def table(rows: RawRows, *, with_empty: bool = True, further: Mapping[str, str] 
     values = {column(k): typed(rows, where) for k, where in enumerate(columns)} | {TARGET: typed(rows, target)}
     values |= {name: typed(rows, where) for name, where in own.items()}
     frame = rows.frame.select(**values).with_row_index(ROW)
+    described = tuple(where.column for where in columns)
+    derived, made, without = _with_derived(rows.features, frame, described)
+    if without and not with_empty:
+        kept = {name: text for name, text in rows.features.items() if name not in without}
+        derived, made, _ = _with_derived(kept, frame, described)
     left_out = [f"{where.column.name} (empty)" for where in located if where.position in empty]
+    left_out += [f"{name} (computed; no value in any row)" for name in without if not with_empty]
     left_out += [f"{name} (the index of a data frame)" for name in _indices(rows)]
     return Table(
-        frame=frame,
-        columns=tuple(where.column for where in columns),
+        frame=derived,
+        columns=described,
         target=target.column,
         task=find_task(rows.task, target.column.dtype, frame),
         reading=rows.reading,
         remarks=_remarks(rows, [*columns, target], guesses, (*rows.left_out, *left_out)),
         further={name: places[name] for name in further or {}},
+        derived=made,
+        sources=frozenset(k for k, where in enumerate(columns) if where.source),
     )
+
+
+def _with_derived(
+    features: Mapping[str, str], frame: pl.LazyFrame, columns: Sequence[Column]
+) -> tuple[pl.LazyFrame, tuple[Derived, ...], list[str]]:
+    """Add the columns that are computed from others; return them, and the names of those without any value."""
+    if not features:
+        return frame, (), []
+    from when_ml_pipeline_meets_hydra.ml.expressions.columns import with_columns
+
+    dtypes = {c.name: c.dtype for c in columns}
+    made = computed.derived(features, dtypes)
+    nodes = {column(k): d.node for k, d in enumerate(made, len(columns))}
+    found = with_columns(frame, nodes, {c.name: column(k) for k, c in enumerate(columns)}, dtypes)
+    counts = found.select(pl.col(name).count() for name in nodes).collect(engine="streaming").row(0)
+    return found, made, [d.column.name for d, count in zip(made, counts, strict=True) if not count]
 
 
 def _further(rows: RawRows, wanted: Mapping[str, str], known: Collection[str]) -> list[Located]:
@@ -206,16 +244,20 @@ def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
     without = {*rows.exclude, *_indices(rows)}
     names = [name for name in places if name not in without]
     features = [name for name in (listed or names) if name != rows.target and name in places]
+    read = computed.sources(rows.features)
+    sources = [name for name in read if name in places and name not in (*features, rows.target)]
+    problems += computed.untyped_problems(rows.features, places, rows.target)
     located = []
-    for name in [*features, *([rows.target] if rows.target in places else [])]:
+    for name in [*features, *sources, *([rows.target] if rows.target in places else [])]:
         physical = schema[places[name]][1]
         kind = dtype_of(physical)
         if kind is None:
             problems.append(_unusable(name, physical))
             continue
         own = rows.columns[listed[name]] if name in listed else ListedColumn(name=name)
-        located.append(_located(rows, own, places[name], physical, kind, listed.get(name)))
-    if not features:
+        found = _located(rows, own, places[name], physical, kind, listed.get(name))
+        located.append(replace(found, source=name in sources))
+    if not features and not rows.features:
         problems.append(Problem(key="columns", message="there is no column besides the target to predict from"))
     return located, problems
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -12,6 +12,7 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.contracts import NamedPath, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Image, ListedColumn
+from when_ml_pipeline_meets_hydra.ml.datasets.computed import Expressions
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows, TaskChoice
 from when_ml_pipeline_meets_hydra.ml.datasets.parts import Part, digest, find_parts, watched
 
@@ -41,6 +42,7 @@ class TableFile:
         Field(description="Texts and numbers that stand for a missing value; null: the usual ones, or as trained"),
     ] = None
     image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
+    features: Expressions = field(default_factory=dict)
 
     def file(self) -> Path:
         """Return the path of the file, folder or pattern."""
@@ -80,4 +82,4 @@ class TableFile:
         return {key: value for key, value in {"missing": missing, **more}.items() if value is not None}
 
     def _common(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("target", "columns", "exclude", "task", "image")}
+        return {name: getattr(self, name) for name in ("target", "columns", "exclude", "task", "image", "features")}

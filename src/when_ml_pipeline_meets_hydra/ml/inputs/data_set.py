@@ -90,8 +90,8 @@ class DataSet:
         import polars as pl
 
         from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, column, table
+        from when_ml_pipeline_meets_hydra.ml.expressions.calendar import number
         from when_ml_pipeline_meets_hydra.ml.preparation import matrix
-        from when_ml_pipeline_meets_hydra.ml.preparation.fit import number
         from when_ml_pipeline_meets_hydra.ml.preparation.write import fetched
         from when_ml_pipeline_meets_hydra.ml.splits.sides import class_text
 
@@ -146,7 +146,16 @@ def _as_trained(raw: RawRows, trained: Trained) -> RawRows:
     task = TaskChoice(trained.task.value)
     reading = replace(trained.reading, **raw.own)
     columns = (*trained.columns, target)
-    return replace(raw, frame=frame, target=target.name, columns=columns, exclude=(), task=task, reading=reading)
+    return replace(
+        raw,
+        frame=frame,
+        target=target.name,
+        columns=columns,
+        exclude=(),
+        task=task,
+        reading=reading,
+        features={},  # the graph computes them
+    )
 
 
 def _check_contracts(frame: pl.LazyFrame, columns: Mapping[str, Column]) -> None:

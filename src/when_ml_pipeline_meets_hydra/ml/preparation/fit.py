@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from statistics import fmean
 
 import polars as pl
 
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Image
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image
 from when_ml_pipeline_meets_hydra.ml.datasets.table import column
-from when_ml_pipeline_meets_hydra.ml.preparation.calendar import Part, part_of, parts
+from when_ml_pipeline_meets_hydra.ml.expressions.calendar import Part, number, parts
+from when_ml_pipeline_meets_hydra.ml.expressions.tree import Derived
 from when_ml_pipeline_meets_hydra.ml.preparation.categories import categories
 from when_ml_pipeline_meets_hydra.ml.preparation.param import Imputation, PreparationParam, Scaling
 from when_ml_pipeline_meets_hydra.ml.preparation.quantiles import quantiles
@@ -47,11 +48,20 @@ class Category:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """The fitted preprocessing of all columns; features in the order numbers, indicators, categories."""
+    """The fitted preprocessing of all columns; features in the order numbers, indicators, categories.
+
+    The last of ``columns`` are those that are ``derived`` from the others.
+    """
 
     columns: tuple[Column, ...]
+    derived: tuple[Derived, ...] = ()
     numbers: tuple[Number, ...]
     categories: tuple[Category, ...]
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        """The columns that are not derived."""
+        return self.columns[: len(self.columns) - len(self.derived)]
 
     @property
     def indicators(self) -> tuple[Number, ...]:
@@ -78,25 +88,25 @@ class Fitted:
         return tuple(_distinct(names, set(reserved)))
 
 
-def number(name: str, dtype: DType, part: Part = Part.VALUE) -> pl.Expr:
-    """Return a column as Float64: dates as days, datetimes as seconds since 1970-01-01, or a part of these."""
-    if part is not Part.VALUE:
-        return part_of(name, part)
-    if dtype is DType.DATETIME:
-        return pl.col(name).to_physical().cast(pl.Float64) / 1e6  # microseconds
-    days = pl.col(name).to_physical() if dtype is DType.DATE else pl.col(name)
-    return days.cast(pl.Float64)
-
-
 def fit(
-    train: pl.LazyFrame, columns: tuple[Column, ...], rows: int, param: PreparationParam, image: Image | None = None
+    train: pl.LazyFrame,
+    columns: tuple[Column, ...],
+    rows: int,
+    param: PreparationParam,
+    image: Image | None = None,
+    derived: tuple[Derived, ...] = (),
+    sources: Collection[int] = (),
 ) -> Fitted:
-    """Fit the preprocessing to the ``rows`` training rows, whose k-th column is named ``c<k>``."""
-    numeric = [k for k, c in enumerate(columns) if not c.dtype.is_text]
-    texts = [k for k, c in enumerate(columns) if c.dtype.is_text]
+    """Fit the preprocessing to the ``rows`` training rows, whose k-th column is named ``c<k>``.
+
+    The last columns are those that are ``derived``; ``sources`` are the indices of those that give no features.
+    """
+    numeric = [k for k, c in enumerate(columns) if not c.dtype.is_text and k not in sources]
+    texts = [k for k, c in enumerate(columns) if c.dtype.is_text and k not in sources]
     shared = None if param.scaling is Scaling.NONE else image
     return Fitted(
         columns=columns,
+        derived=derived,
         numbers=tuple(_with_scales(list(_numbers(train, columns, numeric, rows, param)), shared)),
         categories=tuple(Category(index=k, values=v) for k, v in categories(train, texts, rows, param)),
     )

@@ -17,12 +17,12 @@ def left_out(table: Table, fitted: Fitted) -> str:
     rows: int = table.frame.select(pl.col(TARGET).null_count()).collect(engine="streaming").item()
     remarks = table.remarks
     without = [c.index for c in fitted.categories if not c.values]
-    featureless = {table.columns[k].name for k in without}
+    featureless = {table.described[k].name for k in without}
     looks = [f"{name} (looks like {what})" for name, what in remarks.looks.items() if name not in featureless]
     formats = [f"{name} ({form})" for name, form in remarks.formats.items()]
     parts = [
         f"{rows:,} row{'' if rows == 1 else 's'} without target left out" if rows else "",
-        _listed("no feature from", [*_reasons(table, without), *remarks.left_out]),
+        _listed("no feature from", [*_reasons(table, without), *_sources(table), *remarks.left_out]),
         _listed("different texts are the same value", remarks.merged),
         _listed("read as texts", looks),
         _listed("read as dates", formats),
@@ -38,10 +38,14 @@ def _listed(what: str, names: Sequence[str]) -> str:
 def _reasons(table: Table, indices: Sequence[int]) -> Iterator[str]:
     """The columns of texts without a feature, each with the reason."""
     for index, (count, distinct) in zip(indices, _counts(table, indices), strict=True):
-        name = table.columns[index].name
+        name = table.described[index].name
         looks = table.remarks.looks.get(name)
         kind = f"text; looks like {looks}" if looks else "" if distinct == count else f"text; {distinct:,} different"
         yield f"{name} ({kind or 'all different'})"
+
+
+def _sources(table: Table) -> Iterator[str]:
+    yield from (f"{table.columns[k].name} (read for dataset.features alone)" for k in sorted(table.sources))
 
 
 def _counts(table: Table, indices: Iterable[int]) -> list[tuple[int, int]]:

@@ -10,9 +10,10 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 from when_ml_pipeline_meets_hydra.ml.datasets.table import column
+from when_ml_pipeline_meets_hydra.ml.expressions.calendar import number
 from when_ml_pipeline_meets_hydra.ml.preparation import resolution
 from when_ml_pipeline_meets_hydra.ml.preparation.categories import text
-from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, Number, number
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, Number
 
 # The largest float32: a larger double would become infinite, which no model accepts.
 LARGEST = 3.4028234663852886e38

@@ -18,8 +18,9 @@ from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, Remote
 from when_ml_pipeline_meets_hydra.ml.datasets.table import ROW, TARGET, Table, column
+from when_ml_pipeline_meets_hydra.ml.expressions.calendar import number
 from when_ml_pipeline_meets_hydra.ml.preparation import graph, matrix
-from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, number
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Summary, of_numbers, of_texts
 from when_ml_pipeline_meets_hydra.ml.splits.interface import HELD_OUT, Separated
 from when_ml_pipeline_meets_hydra.ml.splits.sides import LABEL, Split
@@ -121,7 +122,7 @@ def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], session: 
     Raises:
         StepFailed: they differ.
     """
-    made: Any = session.run(None, matrix.feeds(raw, fitted.columns))[0]
+    made: Any = session.run(None, matrix.feeds(raw, fitted.inputs))[0]
     expected = pl.read_parquet(written, n_rows=raw.height).drop(TARGET_FEATURE).cast(pl.Float32).to_numpy()
     agrees = np.isclose(made, expected, rtol=1e-6, atol=1e-6) if made.shape == expected.shape else np.zeros((1, 1))
     if not agrees.all():

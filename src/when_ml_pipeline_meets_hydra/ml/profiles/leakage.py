@@ -17,7 +17,7 @@ NEARLY, ABOVE_BASE = 0.99, 0.05
 
 def suspects(table: Table, rows: int) -> dict[str, str]:
     """Return the columns that alone nearly determine the target, each with how well, on a sample of the rows."""
-    most = max(1, min(SAMPLE_ROWS, SAMPLE_VALUES // max(1, len(table.columns))))
+    most = max(1, min(SAMPLE_ROWS, SAMPLE_VALUES // max(1, len(table.described))))
     step = max(1, -(-rows // most))
     sample = table.frame.filter(pl.col(ROW) % step == 0, pl.col(TARGET).is_not_null()).collect(engine="streaming")
     find = _regression if table.task is Task.REGRESSION else _classification
@@ -27,7 +27,7 @@ def suspects(table: Table, rows: int) -> dict[str, str]:
 def _regression(table: Table, sample: pl.DataFrame) -> Iterator[tuple[str, str]]:
     target = sample[TARGET].to_physical().cast(pl.Float64)
     spread = target.var(ddof=0) or 0.0
-    for k, about in enumerate(table.columns):
+    for k, about in enumerate(table.described):
         groups = _groups(sample[column(k)])
         if groups is None or not isinstance(spread, float) or not spread:
             continue
@@ -52,7 +52,7 @@ def _classification(table: Table, sample: pl.DataFrame) -> Iterator[tuple[str, s
     if not sample.height:
         return
     base = float(target.value_counts(name="n")["n"].max() or 0) / sample.height  # type: ignore[arg-type]
-    for k, about in enumerate(table.columns):
+    for k, about in enumerate(table.described):
         groups = _groups(sample[column(k)])
         if groups is None:
             continue

@@ -24,7 +24,7 @@ def describe_all(table: Table, rows: int, progress: Progress, workers: int | Non
     Raises:
         StepFailed: a column cannot be described; the first one, if there are several.
     """
-    named = [*((column(k), c, "feature") for k, c in enumerate(table.columns)), (TARGET, table.target, "target")]
+    named = [*((column(k), c, "feature") for k, c in enumerate(table.described)), (TARGET, table.target, "target")]
     threads = workers or min(MOST_WORKERS, 2 * pl.thread_pool_size())
     profiles: list[dict[str, Any]] = []
     progress(0, len(named), "columns")

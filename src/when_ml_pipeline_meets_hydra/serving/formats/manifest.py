@@ -64,7 +64,7 @@ class Output:
 
 @frozen
 class Interval:
-    """Intervals that reach ``distance`` below and above each predicted number; ``coverage``: the share of targets inside."""
+    """Intervals that reach ``distance`` below and above each number; ``coverage``: the share of targets inside."""
 
     coverage: Annotated[float, Field(gt=0, lt=1)]
     distance: Annotated[float, Field(ge=0)]
@@ -94,8 +94,8 @@ class Manifest:
 
     ``reading`` is how raw values become those of ``inputs``. ``outputs`` begins with the prediction (the class's name
     for classification), then the probabilities, if any. ``spread`` is the standard deviation of a numeric target over
-    the training rows; earlier bundles have none, nor an ``interval``. ``source`` is the digest of the bundle's inputs, so that an unchanged
-    model is recognized without a build.
+    the training rows; earlier bundles have none, nor an ``interval``. ``source`` is the digest of the bundle's inputs,
+    so that an unchanged model is recognized without a build.
     """
 
     format: Annotated[int, Field(ge=FORMAT, le=FORMAT)] = FORMAT

@@ -181,7 +181,6 @@ class InferBody(BaseModel):
         head = to_json(content if self.id is None else {**content, "id": self.id})
         return ResponseBody(b"".join((head, *tail)), len(head)) if tail else ResponseBody(head)
 
-
     def _requested(self, manifest: Manifest) -> Mapping[str, bool | None]:
         """Return name → whether it is requested as bytes (None: the request's default) of each requested output."""
         if self.parameters.interval and manifest.interval is None:
