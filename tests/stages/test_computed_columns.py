@@ -63,9 +63,7 @@ def test_training_predictions_and_the_served_model_agree(boards: Path, tmp_path:
     assert isinstance(data, PreparedData)
     assert isinstance(model, TrainedModel)
     assert [c.name for c in data.columns] == ["height", "kind", "sawn", "width"], "what a request has"
-    made = [name for name in data.features if name.startswith(("area", "size", "late"))]
-    assert made == ["area", "area missing", "late=false", "late=missing", "late=true",
-                    "size=missing", "size=large", "size=oak"] or set(made) >= {"area", "late=true", "size=large"}  # fmt: skip
+    assert {"area", "size=large", "size=oak", "size=missing", "late=true", "late=missing"} <= set(data.features)
     assert not any(name.startswith("width") for name in data.features), "left out as a feature of its own"
     assert "width (read for dataset.features alone)" in data.remarks
     _check_features(data)
@@ -148,14 +146,17 @@ def test_tables_of_databases_and_of_scikit_learn_have_them_too(tmp_path: Path) -
     with sqlite3.connect(tmp_path / "cars.db") as connection:
         connection.execute("create table t (a integer, b real, y real)")
         connection.executemany("insert into t values (?, ?, ?)", [(k, k % 7, 2.0 * k) for k in range(60)])
-    schema = "{name: t, target: {name: y, dtype: float}, features: [{name: a, dtype: int}, {name: b, dtype: float}]}"
-    own = write(tmp_path / "conf", {"preprocessing/schema/t.yaml": f"# @package schema\n# T\n{schema[1:-1].replace(', target', chr(10) + 'target').replace(', features', chr(10) + 'features')}\n"})  # fmt: skip
+    schema = (
+        "# @package schema\n# T\n_target_: when_ml_pipeline_meets_hydra.ml.datasets.schema.Schema\n"
+        "name: t\ntarget: {name: y, dtype: float}\nfeatures: [{name: a, dtype: int}, {name: b, dtype: float}]\n"
+    )
+    own = write(tmp_path / "conf", {"preprocessing/schema/t.yaml": schema})
     words = ("preprocessing/dataset=table", "preprocessing/schema=t", f"connection.path={tmp_path / 'cars.db'}")
     done = run(["c=preprocessing", *words, "+dataset.features.ratio=a / b"], config_dirs=[own])
     data = done.artifact("preprocessing")
     assert isinstance(data, PreparedData)
     assert {"ratio", "ratio missing"} <= set(data.features)
-    with pytest.raises(BadInput, match="dataset.features.ratio=c / b: there is no column 'c' in the data"):
+    with pytest.raises(BadInput, match=r"dataset\.features\.ratio=c / b: there is no column 'c' in the data"):
         prepare(["c=preprocessing", *words, "+dataset.features.ratio=c / b"], config_dirs=[own])
     wine = ("preprocessing/dataset=wine", "+dataset.features.ratio=alcohol / ash")
     prepared = run(["c=preprocessing", *wine]).artifact("preprocessing")
