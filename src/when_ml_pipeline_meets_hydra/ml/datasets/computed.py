@@ -87,13 +87,13 @@ def type_problems(features: Mapping[str, str], dtypes: Mapping[str, DType]) -> I
 
 
 def derived(features: Mapping[str, str], dtypes: Mapping[str, DType]) -> tuple[Derived, ...]:
-    """Return the computed columns. Raises ``ValueError`` for what the two functions above report."""
+    """Return the computed columns, by name. Raises ``ValueError`` for what the functions above report."""
     if not features:
         return ()
     from when_ml_pipeline_meets_hydra.ml.expressions import read
     from when_ml_pipeline_meets_hydra.ml.expressions.tree import Derived
 
-    made = ((name, text, read.typed(text, dtypes)) for name, text in features.items())
+    made = ((name, text, read.typed(text, dtypes)) for name, text in sorted(features.items()))
     return tuple(
         Derived(column=Column(name=name, dtype=node.dtype, description=text), node=node) for name, text, node in made
     )
