@@ -47,6 +47,7 @@ class _Notation(Dialect):
     class Parser(parser.Parser):
         FUNCTIONS: Mapping[str, Callable[..., Any]] = {}
         NO_PAREN_FUNCTIONS: Mapping[Any, Any] = {}
+        FUNCTION_PARSERS = {name: parser.Parser.FUNCTION_PARSERS[name] for name in ("CAST", "EXTRACT")}
 
 
 def parse(text: str) -> exp.Expression:
