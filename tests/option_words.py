@@ -20,6 +20,7 @@ SERVER = ["cluster.url=http://127.0.0.1:8080", "cluster.id=ann", "cluster.pw=of-
 # What an option, or all of a group, goes with.
 WITH = {
     "c/preprocessing_sub=load": TABLE[1:],
+    **{chosen: ["interval.coverage=0.9"] for chosen in ("c=intervals", "c/intervals_sub=conformal")},
     "preprocessing/dataset=csv": ["dataset.path=rows.csv", "dataset.target=y"],
     "preprocessing/dataset=parquet": ["dataset.path=rows.parquet", "dataset.target=y"],
     "preprocessing/dataset=table": TABLE[1:],
@@ -68,7 +69,7 @@ def words_for(option: Option) -> list[str]:
     chosen = f"{group}={name}"
     goes_with = WITH.get(chosen, WITH.get(group, []))
     if group == STAGES:
-        return [f"c={name}"]
+        return [f"c={name}", *goes_with]
     if top == "experiment":
         path = f"{group}/{name}".partition("/")[2]
         return ["c=deployment", f"+experiment={path}"]

@@ -177,7 +177,7 @@ def test_repository_index_load_unload(client: InferenceServerClient) -> None:
     client.unload_model("things")
     assert not client.is_model_ready("things")
     assert client.is_server_ready()
-    assert states() == [before[0], ("things", "1", "UNAVAILABLE"), before[2]]
+    assert states() == [*before[:2], ("things", "1", "UNAVAILABLE"), before[3]]
     client.load_model("things")
     assert states() == before
     for refused in ("load_model", "unload_model"):
