@@ -47,7 +47,9 @@ class _Notation(Dialect):
     class Parser(parser.Parser):
         FUNCTIONS: Mapping[str, Callable[..., Any]] = {}
         NO_PAREN_FUNCTIONS: Mapping[Any, Any] = {}
-        FUNCTION_PARSERS = {name: parser.Parser.FUNCTION_PARSERS[name] for name in ("CAST", "EXTRACT")}
+        FUNCTION_PARSERS: Mapping[str, Callable[..., Any]] = {
+            name: parser.Parser.FUNCTION_PARSERS[name] for name in ("CAST", "EXTRACT")
+        }
 
 
 def parse(text: str) -> exp.Expression:
