@@ -21,7 +21,7 @@ from when_ml_pipeline_meets_hydra.ml.expressions.columns import with_columns
 from when_ml_pipeline_meets_hydra.ml.preparation import graph, matrix
 from when_ml_pipeline_meets_hydra.ml.preparation.fit import Category, Fitted, Number
 
-DTYPES = {
+DTYPES: Mapping[DType, Any] = {
     "a": DType.FLOAT,
     "b": DType.FLOAT,
     "whole": DType.INT,

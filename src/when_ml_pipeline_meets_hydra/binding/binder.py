@@ -217,7 +217,7 @@ class Binder:
     @staticmethod
     def _consulted_by(signature: Signature) -> frozenset[str]:
         hints = signature.parameters.values()
-        rules = [each.of for hint in hints if (each := each_of(hint))]
+        rules: list[str | Callable[..., Any]] = [each.of for hint in hints if (each := each_of(hint))]
         rules += [mark.when for hint in hints if (mark := wanted_of(hint))]
         return frozenset(chain(*([of.partition(".")[0]] if isinstance(of, str) else _keys_of(of) for of in rules)))
 

@@ -136,7 +136,7 @@ def _holds_new_names(found: Mapping[str, Any], key: str) -> bool:
     """Whether a key lies in a mapping without any key of its own, to which names are added."""
     *parents, _ = key.split(".")
     for part in parents:
-        found = found.get(part, None) if isinstance(found, Mapping) else None  # type: ignore[assignment]
+        found = found.get(part, None) if isinstance(found, Mapping) else None
     return bool(parents) and isinstance(found, Mapping) and not found
 
 

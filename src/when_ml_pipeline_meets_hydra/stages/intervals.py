@@ -60,7 +60,7 @@ def conformal(
     rows = left_out["row"].n_unique()
     found = distance(_errors(left_out).to_numpy(), rows, interval.coverage)
     held_out = pl.read_parquet(modeling.path / "predictions.parquet")
-    inside = float((_errors(held_out) <= found).mean())  # type: ignore[arg-type]
+    inside = float((_errors(held_out) <= found).mean())
     metrics = {"coverage": inside, "interval_width": 2 * found}
     content = {"coverage": interval.coverage, "distance": found, "rows": rows, "metrics": metrics}
     (out / "intervals.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import no_column
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.ml.expressions.read import Refused
+    from when_ml_pipeline_meets_hydra.ml.expressions.build import Refused
     from when_ml_pipeline_meets_hydra.ml.expressions.tree import Derived
 
 Expressions = Annotated[
@@ -30,13 +30,13 @@ def sources(features: Mapping[str, str]) -> list[str]:
     """Return the names of the columns that expressions read, as far as these can be read."""
     if not features:
         return []
-    from when_ml_pipeline_meets_hydra.ml.expressions import read
+    from when_ml_pipeline_meets_hydra.ml.expressions import build, read
 
     found: dict[str, None] = {}
     for text in features.values():
         try:
             found |= dict.fromkeys(read.names(read.parse(text)))
-        except read.Refused:  # they are reported
+        except build.Refused:  # they are reported
             continue
     return list(found)
 
@@ -45,7 +45,7 @@ def untyped_problems(features: Mapping[str, str], known: Collection[str], target
     """Yield what is wrong with expressions whatever the types of the ``known`` columns of the data are."""
     if not features:
         return
-    from when_ml_pipeline_meets_hydra.ml.expressions import read
+    from when_ml_pipeline_meets_hydra.ml.expressions import build, read
 
     for name, text in features.items():
         key = key_of(name)
@@ -54,7 +54,7 @@ def untyped_problems(features: Mapping[str, str], known: Collection[str], target
             yield Problem(key=key, value=text, message="the data have a column of that name", remedy=remedy)
         try:
             read.check(tree := read.parse(text))
-        except read.Refused as refused:
+        except build.Refused as refused:
             yield _refused(name, text, refused)
             continue
         for column in read.names(tree):
@@ -77,12 +77,12 @@ def type_problems(features: Mapping[str, str], dtypes: Mapping[str, DType]) -> I
     """Yield the expressions that do not fit the types of the columns that they read."""
     if not features:
         return
-    from when_ml_pipeline_meets_hydra.ml.expressions import read
+    from when_ml_pipeline_meets_hydra.ml.expressions import build, read
 
     for name, text in features.items():
         try:
             read.typed(text, dtypes)
-        except read.Refused as refused:
+        except build.Refused as refused:
             yield _refused(name, text, refused)
 
 

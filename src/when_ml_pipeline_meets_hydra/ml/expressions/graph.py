@@ -7,7 +7,7 @@ is true, and where it is false; where it is neither, it is unknown.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType
 from when_ml_pipeline_meets_hydra.ml.expressions.calendar import in_graph
@@ -128,8 +128,8 @@ class _Builder:
         return made.get(node.op, self._compared)(node)
 
     def _column(self, node: Node) -> Condition:
-        equals: Any = self._graph.node
-        return tuple(equals("Equal", node.value, self._graph.text(word)) for word in ("true", "false"))  # type: ignore[return-value]
+        true, false = (self._graph.node("Equal", node.value, self._graph.text(word)) for word in ("true", "false"))
+        return true, false
 
     def _both(self, node: Node, of_true: str, of_false: str) -> Condition:
         (true, false), (other_true, other_false) = map(self.condition, node.args)

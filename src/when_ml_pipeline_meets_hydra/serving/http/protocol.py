@@ -47,7 +47,13 @@ def metadata(served: ServedVersion, numbers: Sequence[int]) -> dict[str, Any]:
         for output in manifest.outputs
     ]
     versions = [str(number) for number in numbers]
-    content = {"name": served.model, "versions": versions, "platform": PLATFORM, "inputs": inputs, "outputs": outputs}
+    content: dict[str, Any] = {
+        "name": served.model,
+        "versions": versions,
+        "platform": PLATFORM,
+        "inputs": inputs,
+        "outputs": outputs,
+    }
     if manifest.interval:
         content["parameters"] = {"interval": {"coverage": manifest.interval.coverage}}
     return content
