@@ -128,7 +128,7 @@ def test_columns_of_an_option_file_of_the_users_are_merged_and_profiled(boards: 
     words = [
         "c=preprocessing",
         "preprocessing/dataset=planks",
-        "+dataset.features.tall=height > 5",
+        '+dataset.features.tall="height > 5"',
         "modeling/model=linear",
     ]
     data = run(words, config_dirs=[own]).artifact("preprocessing")
