@@ -21,7 +21,7 @@ from when_ml_pipeline_meets_hydra.ml.expressions.columns import with_columns
 from when_ml_pipeline_meets_hydra.ml.preparation import graph, matrix
 from when_ml_pipeline_meets_hydra.ml.preparation.fit import Category, Fitted, Number
 
-DTYPES: Mapping[DType, Any] = {
+DTYPES = {
     "a": DType.FLOAT,
     "b": DType.FLOAT,
     "whole": DType.INT,
@@ -34,7 +34,7 @@ DTYPES: Mapping[DType, Any] = {
 }
 COLUMNS = tuple(Column(name=name, dtype=dtype) for name, dtype in DTYPES.items())
 PLACES = {name: f"c{k}" for k, name in enumerate(DTYPES)}
-TYPES = {
+TYPES: Mapping[DType, Any] = {
     DType.FLOAT: pl.Float64,
     DType.INT: pl.Int64,
     DType.STRING: pl.String,
