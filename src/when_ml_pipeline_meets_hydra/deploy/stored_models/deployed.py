@@ -37,15 +37,14 @@ class Deployed(InStore):
     def keys(self) -> tuple[str, str]:
         """Return the keys of its prepared data and of the model. Raises ``BadInput`` if it is not in the store."""
         version, store = self._version(), store_of(self.home)
+        intervals = intervals_in(store)
         for key in results.all_keys(store):
             facts = results.facts_of(store, key)
             is_like = facts is not None and facts[1].get("model") == version.model
             if is_like and is_model(store, key):
                 keys = both_keys(store, key, place="version")
                 both = open_both(store, keys)
-                if version.source in {
-                    source_digest(*both, known) for known in (None, *intervals_in(store, key).values())
-                }:
+                if version.source in (source_digest(*both, own) for own in (None, *intervals.get(key, ()))):
                     return keys
         message = f"version {version.number} of {self.name} was made from results that are not in this store"
         remedy = f"Use the home folder from which it was deployed, not {self.home}"

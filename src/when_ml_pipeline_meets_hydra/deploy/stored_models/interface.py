@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -63,14 +64,16 @@ def open_both(store: Path, keys: tuple[str, str]) -> tuple[PreparedData, Trained
     return results.open_result(store, prepared, PreparedData), results.open_result(store, model, TrainedModel)
 
 
-def intervals_in(store: Path, model: str) -> dict[float, PredictionIntervals]:
-    """Return the intervals of a model's predictions in the store, by their coverage."""
+def intervals_in(store: Path) -> dict[str, list[PredictionIntervals]]:
+    """Return the stored intervals of predictions that are whole, by the key of their model."""
     kind = f"{PredictionIntervals.__module__}.{PredictionIntervals.__qualname__}"
-    found = {}
+    found: dict[str, list[PredictionIntervals]] = {}
     for key in results.all_keys(store):
         facts = results.facts_of(store, key)
-        if facts and facts[0] == kind and (results.inputs_of(store, key) or {})["artifacts"].get("modeling") == model:
-            found[facts[1]["coverage"]] = results.open_result(store, key, PredictionIntervals)
+        if facts and facts[0] == kind and (inputs := results.inputs_of(store, key)):
+            with suppress(results.StoreError):
+                intervals = results.open_result(store, key, PredictionIntervals)
+                found.setdefault(str(inputs["artifacts"].get("modeling")), []).append(intervals)
     return found
 
 
@@ -104,8 +107,8 @@ class InStore:
 
     def intervals(self) -> Mapping[float, PredictionIntervals]:
         """Return the stored intervals of its predictions, by their coverage."""
-        store = store_of(self.home)
-        return intervals_in(store, self.keys()[1])
+        found = intervals_in(store_of(self.home)).get(self.keys()[1], ())
+        return {intervals.coverage: intervals for intervals in found}
 
 
 def own_predictions(stored_model: Any) -> Iterator[Problem]:
