@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 MOST_CATEGORIES = 254  # of a column, beside the code of unknown ones; a bin is a byte
 # Up to a number of rows: the leaves of a tree, the rows of a leaf, and the folds.
-_BY_ROWS = ((2000, 10, 8, 5), (50_000, 31, 15, 3), (500_000, 63, 20, 2), (math.inf, 127, 20, 1))
+_BY_ROWS = ((2000, 10, 8, 5), (10_000, 31, 15, 5), (50_000, 31, 15, 3), (500_000, 63, 20, 2), (math.inf, 127, 20, 1))
 # Parts of the columns that are tried at a split: about so many, within these limits.
 _TRIED, _FEWEST_TRIED, _MOST_TRIED = 12, 0.3, 0.8
 _L2_OF_SEVERAL_CLASSES = 0.1  # a rare one would otherwise get unbounded log-odds
-_MOST_FOLDS_OF_SEVERAL_CLASSES = 3  # each round has a tree for each class
+_FOLDS_OF_MANY_CLASSES, _TREES_OF_A_ROUND = 3, 20  # each round has a tree for each fold and class
 _TOLERANCE = 1e-5  # of the loss, of numbers in units of twice their variance
 _ALPHAS = np.logspace(-2, 4, 13)  # strengths of the linear start's regularisation, chosen by cross-validation
 # Beyond these a linear start takes long, and many rows tell trees as much.
@@ -248,8 +248,8 @@ class _Training:
     def _parts(self, apart: KeptApart | None) -> list[tuple[Array, Array]]:
         """The rows to train on and to validate on of each fold; without patience, all and none."""
         rows, number = len(self._target), self._settings.folds
-        if self._is_classifier and self._target.max() > 1 and self._param.folds is None:
-            number = min(number, _MOST_FOLDS_OF_SEVERAL_CLASSES)
+        if self._is_classifier and self._param.folds is None:
+            number = min(number, max(_FOLDS_OF_MANY_CLASSES, _TREES_OF_A_ROUND // (1 + int(self._target.max()))))
         everything = np.arange(rows)
         if self._param.patience is None or rows < 2:
             return [(everything, everything[:0])]
