@@ -64,6 +64,8 @@ RULES: Mapping[str, Callable[[Mapping[str, Any]], bool | None]] = {
 }
 
 
+# Classes that take any further keys, and gather them in this field.
+OPEN: Mapping[str, str] = {"EstimatorParam": "own"}
 # What the validators of single fields say: the field's name → values that are right and values that are not.
 BY_FIELD: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "format": (("%d/%m/%Y", "%Y-%m-%d %H:%M"), ("%Q", "%d", "%Y-%m-%d %", "x", "5", "1.5", "true")),
@@ -193,6 +195,8 @@ def _inside(place: Place) -> Iterator[Place]:
     kind: Any = type(value)
     for name, hint in field_hints(kind).items() if dataclasses.is_dataclass(value) else ():
         inner, (_, marks) = getattr(value, name), unwrapped(hint)
+        if name == OPEN.get(kind.__name__):
+            continue
         if any(isinstance(m, Chosen) for m in marks):
             below = [Place(name, type(inner), inner)]
         elif any(isinstance(m, Several) for m in marks):
@@ -210,6 +214,8 @@ def is_same(received: Any, given: Any, hint: Any = Any) -> bool:
         cls: Any = type(received)
         hints = field_hints(cls)
         named = {n: v for n, v in given.items() if n != "_target_" and v is not None}
+        if cls.__name__ in OPEN:
+            named = {n: v for n, v in named.items() if n in hints and n != OPEN[cls.__name__]}
         return all(is_same(getattr(received, n), v, hints[n]) for n, v in named.items())
     if isinstance(received, tuple | list):
         return len(received) == len(given) and all(
@@ -341,6 +347,9 @@ def of_class(kind: Any, value: Mapping[str, Any]) -> bool | None:
         return False
     given = {k: v for k, v in value.items() if k != "_target_"}
     hints = field_hints(kind)
+    if kind.__name__ in OPEN:
+        hints = {name: hint for name, hint in hints.items() if name != OPEN[kind.__name__]}
+        given = {name: v for name, v in given.items() if name in hints}
     if given.keys() - hints.keys():
         return False
     needed = {
@@ -348,6 +357,7 @@ def of_class(kind: Any, value: Mapping[str, Any]) -> bool | None:
         for f in dataclasses.fields(kind)
         if f.default is dataclasses.MISSING
         and f.default_factory is dataclasses.MISSING
+        and f.name in hints
         and not any(isinstance(m, Chosen | Several) for m in unwrapped(hints[f.name])[1])
     }
     if needed - given.keys():

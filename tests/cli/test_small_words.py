@@ -251,8 +251,8 @@ def test_a_first_word_that_is_no_command() -> None:
 def test_errors_list_the_options_and_the_keys_and_say_who_has_a_key() -> None:
     text = refused("c=modeling", "modeling/model=gradient_boostin")
     assert "Did you mean 'gradient_boosting'" in text
-    assert "Allowed: cnn, cnn_small, extra_trees, fcn, gradient_boosting, " in text
-    assert "hist_gradient_boosting, lightgbm, linear" in text
+    assert "Allowed: catboost, cnn, cnn_small, ensemble, estimator, extra_trees, fcn, gradient_boosting, " in text
+    assert "hist_gradient_boosting, knn, lightgbm, linear" in text
     text = refused("c=modeling", "modeling/model=cnn", "model.hidden_dim=5")
     assert "Did you mean 'model.hidden_dims'? Allowed: model.activation, model.channels," in text
     assert "(modeling/model=cnn); model.hidden_dim is a key of modeling/model=fcn" in text

@@ -102,7 +102,7 @@ def test_a_sweep_over_what_a_model_does_not_have_is_refused() -> None:
     assert code == 2
     assert "m_param.n_estimators: there is no such key" in err
     assert "(modeling/param=medium of modeling/model=linear)" in err
-    assert "m_param.n_estimators is a key of modeling/model=extra_trees and modeling/model=gradient_boosting" in err
+    assert "m_param.n_estimators is a key of modeling/model=catboost and modeling/model=extra_trees" in err
 
 
 def test_values_of_another_class_are_refused(tmp_path: Path) -> None:

@@ -28,13 +28,16 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import (
     TrainedModel,
 )
 from when_ml_pipeline_meets_hydra.ml.datasets.parquet_file import ParquetFile
+from when_ml_pipeline_meets_hydra.ml.models.catboost import CatBoost
 from when_ml_pipeline_meets_hydra.ml.models.extra_trees import ExtraTrees
 from when_ml_pipeline_meets_hydra.ml.models.gradient_boosting import GradientBoosting
 from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import HistGradientBoosting
 from when_ml_pipeline_meets_hydra.ml.models.interface import Model
+from when_ml_pipeline_meets_hydra.ml.models.knn import Neighbours
 from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM
 from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
 from when_ml_pipeline_meets_hydra.ml.models.random_forest import RandomForest
+from when_ml_pipeline_meets_hydra.ml.models.xgboost import XGBoost
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 from when_ml_pipeline_meets_hydra.ml.splits.random import RandomSplit
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
@@ -52,15 +55,20 @@ def _of(kind: type, *marks: Any) -> Any:
 ENSEMBLES: list[Any] = [
     *map(_of, (HistGradientBoosting, GradientBoosting, RandomForest, ExtraTrees)),
     _of(LightGBM, pytest.mark.lightgbm),
+    _of(XGBoost, pytest.mark.integration("xgboost")),
+    _of(CatBoost, pytest.mark.integration("catboost")),
 ]
-MODELS: list[Any] = [_of(Linear), *ENSEMBLES]
+MODELS: list[Any] = [_of(Linear), _of(Neighbours), *ENSEMBLES]
 QUICK: dict[type, dict[str, Any]] = {
     HistGradientBoosting: {"n_estimators": 30, "learning_rate": 0.2, "folds": 2},
     GradientBoosting: {"n_estimators": 30, "learning_rate": 0.2},
     RandomForest: {"n_estimators": 30},
     ExtraTrees: {"n_estimators": 30},
     LightGBM: {"n_estimators": 30, "learning_rate": 0.2, "num_leaves": 8, "patience": 10},
+    CatBoost: {"n_estimators": 30, "learning_rate": 0.2, "folds": 2, "patience": 10},
+    XGBoost: {"n_estimators": 30, "learning_rate": 0.2, "folds": 2, "patience": 10},
     Linear: {},
+    Neighbours: {},
 }
 CANNOT: dict[type, tuple[Loss, ...]] = {
     HistGradientBoosting: (Loss.HUBER,),
@@ -160,7 +168,11 @@ def test_the_graph_is_laid_out_as_promised(kind: type[Model], task: str, once: O
         "ai.onnx.ml": ONNX_ML_OPSET,
     }
     assert graph.ir_version == ONNX_IR_VERSION
-    steps = {"history.json"} if kind in (HistGradientBoosting, GradientBoosting, LightGBM) else set[str]()
+    steps = (
+        {"history.json"}
+        if kind in (HistGradientBoosting, GradientBoosting, LightGBM, XGBoost, CatBoost)
+        else set[str]()
+    )
     files = {file.name for file in result.path.iterdir()}
     assert files == {"metrics.json", "model.onnx", "predictions.parquet"} | steps
     written_metrics = json.loads((result.path / "metrics.json").read_text())
@@ -225,7 +237,7 @@ def test_each_loss_finds_the_middle(kind: type[Model], loss: Loss, once: Once, t
 
 
 @pytest.mark.parametrize("quantile", [0.1, 0.9])
-@pytest.mark.parametrize("kind", [m for m in MODELS if m.id not in ("random_forest", "extra_trees")])
+@pytest.mark.parametrize("kind", [m for m in MODELS if m.id not in ("random_forest", "extra_trees", "knn")])
 def test_a_quantile_leaves_its_part_of_the_rows_below(kind: type[Model], quantile: float, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     features = rng.uniform(-1, 1, size=(1000, 2))
@@ -240,7 +252,7 @@ def test_progress_ends_where_the_work_ends(kind: type[Model], once: Once) -> Non
     _, seen = once.trained(kind, "numbers")
     assert seen == sorted(seen)
     # Two starts in each of two folds; 30 trees in each of three folds and then of all rows.
-    work = {Linear: 1, HistGradientBoosting: 2 * 2, LightGBM: 4 * 30}
+    work = {Linear: 1, Neighbours: 1, HistGradientBoosting: 2 * 2, LightGBM: 4 * 30, XGBoost: 2 * 30, CatBoost: 2 * 30}
     assert seen[-1] == (work.get(kind, 30), work.get(kind, 30))
 
 

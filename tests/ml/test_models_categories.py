@@ -20,11 +20,13 @@ from conftest import Cli
 from prepared_tables import written
 from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
+from when_ml_pipeline_meets_hydra.ml.models.catboost import CatBoost, CatBoostParam
 from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
     HistGradientBoosting,
     HistGradientBoostingParam,
 )
 from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
+from when_ml_pipeline_meets_hydra.ml.models.xgboost import XGBoost, XGBoostParam
 from when_ml_pipeline_meets_hydra.ml.training import graph
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, read_split
 
@@ -54,6 +56,8 @@ def groups(alone: int, sizes: list[int]) -> tuple[tuple[int, int], ...]:
 MODELS: list[Any] = [
     pytest.param(HistGradientBoosting, HistGradientBoostingParam, id="hist_gradient_boosting"),
     pytest.param(LightGBM, LightGBMParam, id="lightgbm", marks=pytest.mark.lightgbm),
+    pytest.param(XGBoost, XGBoostParam, id="xgboost", marks=pytest.mark.integration("xgboost")),
+    pytest.param(CatBoost, CatBoostParam, id="catboost", marks=pytest.mark.integration("catboost")),
 ]
 
 
@@ -82,7 +86,8 @@ def test_the_graph_says_what_the_booster_says_of_any_row(
     target = np.digitize(numbers, np.quantile(numbers, np.arange(1, classes) / classes)) if classes else numbers
     task = Task.CLASSIFICATION if classes else Task.REGRESSION
     model, one_hot = kind(max_features=1.0), groups(alone, sizes)
-    param = takes(n_estimators=8, max_depth=5, min_samples_leaf=1, folds=2, patience=seed % 3 or None, seed=seed)
+    fine = {"min_samples_leaf": 1} if "min_samples_leaf" in takes.__dataclass_fields__ else {}
+    param = takes(n_estimators=8, max_depth=5, folds=2, patience=seed % 3 or None, seed=seed, **fine)
     estimator: Any = model.fit(task, param, features, target, silent, one_hot)
     rows, _ = table(rng, 2000, alone, sizes)
     expected = estimator.predict_proba(rows) if classes else estimator.predict(rows).reshape(-1, 1)

@@ -49,7 +49,7 @@ def test_another_hyperparameter_trains_again_and_prepares_nothing_again() -> Non
     assert first.artifact("modeling").path != other.artifact("modeling").path
 
 
-@pytest.mark.parametrize("model", ["random_forest", "extra_trees", "linear", *LIGHTGBM])
+@pytest.mark.parametrize("model", ["random_forest", "extra_trees", "linear", "knn", *LIGHTGBM])
 def test_every_option_of_model_trains_on_cars(model: str) -> None:
     done = run(["c=modeling", f"modeling/model={model}"])
     assert done.metrics["modeling.r2"] > 0.75

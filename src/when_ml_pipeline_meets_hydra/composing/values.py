@@ -16,6 +16,7 @@ from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 
 MISSING = "???"
+OPEN = "_further_keys_"  # in an option file: keys may be added without a +, and what they are for checks them
 _CALLBACKS = "hydra.callbacks."
 _NO_VARIABLE = re.compile(r".*Environment variable '([^']*)' not found.*")
 # Interpolations whose value can be cached: of other keys, and of resolvers that are constant.
@@ -24,6 +25,7 @@ _REFERENCE = re.compile(r"\$\{\s*(?:\.*([A-Za-z_]\w*)[\w.\[\]]*\s*\}|(?:oc\.env|
 
 def set_value(override: Override, cfg: DictConfig, loader: Loader) -> Problem | None:
     """Set one value in ``cfg`` as Hydra does; returns the problem if that is not possible."""
+    _open(override.key_or_group, cfg)
     return _unknown_key(override, cfg) or _apply(override, cfg, loader)
 
 
@@ -77,6 +79,14 @@ def _unknown_key(override: Override, cfg: DictConfig) -> Problem | None:
     return next(filter(None, unknown), None)
 
 
+def _open(key: str, cfg: DictConfig) -> None:
+    """Let keys be added to the group of a key, if it says so."""
+    top = key.partition(".")[0]
+    group = cfg._get_node(top) if top in _keys(cfg) else None
+    if isinstance(group, DictConfig) and OPEN in _keys(group):
+        OmegaConf.set_struct(group, False)
+
+
 def _named_keys(key: str, value: Any, node: Any) -> Iterator[str]:
     """The keys that an override sets: ``cluster={id: a, pw: b}`` sets two if ``cluster`` exists already."""
     for part in key.split("."):
@@ -100,6 +110,8 @@ def _unknown(key: str, cfg: DictConfig) -> Problem | None:
             node = node._get_node(int(part))
         elif isinstance(node, DictConfig) and part in _keys(node):
             node = node._get_node(part)
+        elif isinstance(node, DictConfig) and OPEN in _keys(node):
+            return None
         else:
             place = ".".join(parts[:depth])
             known = [f"{place}.{k}" if place else k for k in (_keys(node) if isinstance(node, Container) else ())]

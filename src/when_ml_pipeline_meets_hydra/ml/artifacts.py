@@ -246,8 +246,8 @@ class TrainedModel(Artifact):
     classification: outputs ``label``, int64 [N] (index into ``PreparedData.classes``), and ``probabilities``,
     float32 [N, K]); ``metrics.json``; ``predictions.parquet`` (the graph's predictions, one row per row of
     ``test.parquet``, in order: ``target``, ``prediction``, and for classification ``probability_<class>``); if training
-    is iterative, ``history.json`` (see ``Model.fit``). The metrics are those of the graph. ``spread`` is the standard
-    deviation of a numeric target over the training rows, in its unit.
+    is iterative, ``history.json``, and if it is an ensemble, ``members.json`` (see ``Model.fit``). The metrics are
+    those of the graph. ``spread`` is the standard deviation of a numeric target over the training rows, in its unit.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.contracts import Claim, Progress, agreed, claims, preceded_by
+from when_ml_pipeline_meets_hydra.contracts import Claim, Progress, agreed, agreed_with_data, claims, preceded_by
 from when_ml_pipeline_meets_hydra.errors import Problem, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task, TrainedModel
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import data_of
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Remote, data_of
 from when_ml_pipeline_meets_hydra.ml.models.interface import Model
 from when_ml_pipeline_meets_hydra.ml.training.param import Hyperparameters, TrainingParam
 from when_ml_pipeline_meets_hydra.ml.validation.interface import Validation
@@ -30,6 +30,21 @@ def _suits(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Pro
         yield from model.misfit(dataset.image)
 
 
+def _can_be_trained(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Problem]:
+    """What a model says of its hyperparameters and of the task, if it looks at them before it is trained."""
+    if hasattr(model, "refusals"):
+        yield from model.refusals(m_param, _task_of(dataset))
+
+
+def _task_of(dataset: Any) -> Task | None:
+    """The task of a data set; None where its rows would have to be fetched from a server."""
+    if dataset is None or isinstance(dataset, Remote):
+        return None
+    from when_ml_pipeline_meets_hydra.ml.datasets.table import table
+
+    return table(dataset.rows(), with_empty=False).task
+
+
 def _is_validated(validation: Validation) -> bool:
     return validation.is_wanted
 
@@ -44,6 +59,7 @@ def _kept(dataset: Any) -> Claim:
 @preceded_by("validation", when=_is_validated)
 @claims(_kept)
 @agreed(_suits)
+@agreed_with_data(_can_be_trained)
 def train(
     model: Model,
     m_param: Hyperparameters,
@@ -95,6 +111,7 @@ def train(
     predictions.write(out / "predictions.parquet", held_out.target, predicted, data.classes)
     _write_metrics(out / "metrics.json", metrics, baseline)
     _write_history(out / "history.json", getattr(estimator, "history_", None))
+    _write_members(out / "members.json", estimator)
     _report(model.name, metrics, baseline)
     spread = scale.spread if scale else None
     return TrainedModel(path=out, model=model.name, task=task, metrics=metrics, baseline=baseline, spread=spread)
@@ -118,6 +135,12 @@ def _write_history(path: Path, history: Mapping[str, Any] | None) -> None:
     losses = [loss for values in history["losses"].values() for loss in values] if history else []
     if losses and all(map(math.isfinite, losses)):
         path.write_text(json.dumps(history, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _write_members(path: Path, estimator: Any) -> None:
+    if members := getattr(estimator, "members_", None):
+        path.write_text(json.dumps(members, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        print(estimator.summary_)
 
 
 def _report(model: str, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> None:

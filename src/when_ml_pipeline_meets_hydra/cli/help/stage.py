@@ -50,6 +50,11 @@ def show_key(out: Console, job: Job, masks: Redactor, key: str, hint: Any, confi
     """Print the entries of one config key; ``config`` is that of the job, masked."""
     for lines in _entries(key, hint, [], _at(config, key), _masked_origin(job, masks)):
         out.print(lines, crop=False)
+    given = config.get(key)
+    for name, value, rule in hint.further_keys(config) if hasattr(hint, "further_keys") else ():
+        if isinstance(given, dict) and name not in given:
+            head = Text.assemble("  ", (f"{key}.{name}", "cyan"), "=", (value, "bold"), **_WHOLE)
+            out.print(Group(head.append(f"   {rule}" if rule else "")), crop=False)
 
 
 def _at(config: Any, key: str) -> Any:
@@ -71,7 +76,7 @@ def _entries(key: str, hint: Any, loc: list[int | str], value: Any, origin: Call
         return
     values = value if isinstance(value, dict) else {}
     for name in dict.fromkeys([*values, *fields]):
-        if name != "_target_" and not fields.get(name, {}).get("chosen"):
+        if not (name.startswith("_") and name.endswith("_")) and not fields.get(name, {}).get("chosen"):
             yield from _entries(f"{key}.{name}", hint, [*loc, name], values.get(name, _ABSENT), origin)
 
 

@@ -10,8 +10,10 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.contracts import Progress, Unkeyed, frozen
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.training.param import (
+    FOLDS,
     L2,
     LOSS,
+    PATIENCE,
     Depth,
     HistLoss,
     Leaves,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     import onnx
 
     from when_ml_pipeline_meets_hydra.ml.models.interface import Array, Estimator, FeatureRows
+    from when_ml_pipeline_meets_hydra.ml.models.mean_of_folds import Part
     from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
 
@@ -47,17 +50,8 @@ class HistGradientBoostingParam:
     max_depth: Depth | None = None
     min_samples_leaf: RowsOfLeaf | None = None
     l2: Annotated[Shrinkage | None, Field(description=f"{L2}; null: 1 for numbers, about 0 for classes")] = None
-    folds: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=100,
-            description="Models whose mean is predicted, each trained without one part of the rows, on which it stops",
-        ),
-    ] = None
-    patience: Annotated[
-        Patience | None, Field(description="Trees without a better loss before stopping; null: one model of all trees")
-    ] = 20
+    folds: Annotated[int | None, Field(ge=1, le=100, description=FOLDS)] = None
+    patience: Annotated[Patience | None, Field(description=PATIENCE)] = 20
     seed: Seed = 0
 
 
@@ -94,13 +88,18 @@ class HistGradientBoosting:
         one_hot: Sequence[tuple[int, int]] = (),
         indicators: Sequence[tuple[int, int]] = (),
         apart: KeptApart | None = None,
+        parts: Sequence[Part] | None = None,
     ) -> Estimator:
-        """Train; see ``Model.fit``. It gets categories and missing numbers, merged from several features."""
+        """Train; see ``Model.fit``. It gets categories and missing numbers, merged from several features.
+
+        With ``parts``, each the rows to train on and those to stop by, a model is trained for each of them, and the
+        estimator has the method ``out_of_fold``.
+        """
         from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting_training import MOST_CATEGORIES, boost
         from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 
         columns = Columns(features.shape[1], [g for g in one_hot if g[1] - g[0] <= MOST_CATEGORIES], indicators)
-        return boost(self, task, m_param, features, target, columns, apart, progress)
+        return boost(self, task, m_param, features, target, columns, apart, progress, parts)
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """Convert the fitted model to ONNX; see ``Model.export``."""

@@ -14,7 +14,8 @@ from when_ml_pipeline_meets_hydra.ml.models.double_graph import Link
 from when_ml_pipeline_meets_hydra.ml.models.tree_ensemble import Tree
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting_training import Line, Mean
+    from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting_training import Line
+    from when_ml_pipeline_meets_hydra.ml.models.mean_of_folds import Mean
     from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 
 Array = np.ndarray[Any, Any]
@@ -42,8 +43,7 @@ class _Trees:
 
     def __init__(self, boosted: Any, columns: Columns, models: int) -> None:
         self._boosted, self._models = boosted, models
-        place = {source: k for k, source in enumerate(columns.in_order)}
-        places = np.array([place[source] for source in columns.sources], dtype=np.int64)
+        places = columns.places
         groups = list(columns.groups)
         others = [k for k in range(len(columns)) if k not in columns.groups]
         # scikit-learn moves categorical columns to the front, and numbers the categories that it has seen.

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
+from when_ml_pipeline_meets_hydra.ml.models.mean_of_folds import Mean, Part, mean_of
 from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 from when_ml_pipeline_meets_hydra.ml.training.param import HistLoss
 
@@ -101,46 +102,6 @@ class Member:
         return np.reshape(self.boosted.predict(columns) + start, (-1, 1))
 
 
-class Mean:
-    """The mean of the models of all folds."""
-
-    def __init__(self, members: Sequence[Member], columns: Columns, n_jobs: int) -> None:
-        self.members, self.columns, self._n_jobs = members, columns, n_jobs
-
-    def predict(self, features: Array) -> Array:
-        """Return the predictions, [N]."""
-        return self.scores(features)[:, 0]
-
-    def scores(self, features: Array) -> Array:
-        """Return numbers or log-odds, [N, K]."""
-        columns = self.columns.of(features)
-        with threadpool_limits(self._n_jobs):
-            mean: Array = np.mean([member.scores(columns, features) for member in self.members], axis=0)
-        return mean
-
-
-class MeanClassifier(Mean):
-    """The mean of the log-odds of the models of all folds; ``classes_`` are the indices of the classes."""
-
-    def __init__(self, members: Sequence[Member], columns: Columns, n_jobs: int, classes: Array) -> None:
-        super().__init__(members, columns, n_jobs)
-        self.classes_ = classes
-
-    def predict(self, features: Array) -> Array:
-        """Return the indices of the most likely classes, [N]."""
-        predicted: Array = self.classes_[self.predict_proba(features).argmax(axis=1)]
-        return predicted
-
-    def predict_proba(self, features: Array) -> Array:
-        """Return the probabilities, [N, K], of ``classes_``."""
-        scores = self.scores(features)
-        if scores.shape[1] == 1:  # the odds of the second class
-            scores = np.hstack((np.zeros_like(scores), scores))
-        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        probabilities: Array = powers / powers.sum(axis=1, keepdims=True)
-        return probabilities
-
-
 def boost(
     model: HistGradientBoosting,
     task: Task,
@@ -150,12 +111,13 @@ def boost(
     columns: Columns,
     apart: KeptApart | None,
     progress: Progress,
+    parts: Sequence[Part] | None = None,
 ) -> Mean:
-    """Train a model in each fold."""
+    """Train a model in each fold; ``parts`` are those to use, if they are given."""
     classes = None
     if task is Task.CLASSIFICATION:
         classes, target = np.unique(target, return_inverse=True)
-    training = _Training(model, param, columns, target, apart, classes is not None)
+    training = _Training(model, param, columns, target, apart, classes is not None, parts)
     if isinstance(features, np.ndarray):
         training.columns = columns.of(features)
     else:
@@ -165,11 +127,7 @@ def boost(
         training.features = whole.astype(np.float64)
     with threadpool_limits(model.n_jobs):
         members = list(training.members(progress))
-    made = (
-        Mean(members, columns, model.n_jobs)
-        if classes is None
-        else MeanClassifier(members, columns, model.n_jobs, classes)
-    )
+    made = mean_of(members, columns, model.n_jobs, classes)
     made.history_ = training.history(len(members))  # type: ignore[attr-defined]
     return made
 
@@ -183,9 +141,10 @@ class _Training:
         target: Array,
         apart: KeptApart | None,
         is_classifier: bool,
+        given: Sequence[Part] | None,
     ) -> None:
         self._model, self._param, self._target, self._is_classifier = model, param, target, is_classifier
-        self._apart = apart
+        self._apart, self._given = apart, given
         self._first: Any = None
         self._settings = Settings.of(len(target), param)
         self._categories = list(columns.groups) or None
@@ -209,10 +168,10 @@ class _Training:
 
     def members(self, progress: Progress) -> Iterator[Member]:
         """Train the model of each fold, with the better start."""
-        if self._apart and self._apart.in_time and self._param.patience:
+        if self._apart and self._apart.in_time and self._param.patience and not self._given:
             yield from self._forward_in_time(progress)
             return
-        parts = self._parts(self._apart)
+        parts = self._given or self._parts(self._apart)
         compared = len(parts) if len(self._target) <= _COMPARED_IN_ALL_FOLDS else 1
         compared = compared if self.may_be_linear and self._model.start == "auto" else 0
         total, done = len(parts) + compared, 0
@@ -289,7 +248,7 @@ class _Training:
             "categorical_features": self._categories,
             "early_stopping": True,  # otherwise it keeps no losses
             "validation_fraction": None,
-            "n_iter_no_change": param.patience if stops else trees + 1,
+            "n_iter_no_change": param.patience if stops and param.patience else trees + 1,
             "scoring": "loss",
             "tol": _TOLERANCE,
             "random_state": param.seed,

@@ -70,7 +70,8 @@ class Model(Protocol):
 
         Returns:
             The fitted estimator. If training is iterative, it has a ``history_``: ``step`` (epoch, tree), ``losses``
-            (name of the rows → the loss after each step), ``best`` (the step, from 1, whose weights were kept).
+            (name of the rows → the loss after each step), ``best`` (the step, from 1, whose weights were kept). If it
+            is a mean of others, it has ``members_``, a list of what they are, and ``summary_``, the same in a line.
 
         Raises:
             BadInput: this kind of model does not support the value of a hyperparameter.

@@ -12,6 +12,7 @@ from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.models.packages import missing
 from when_ml_pipeline_meets_hydra.ml.training.param import (
+    L1,
     L2,
     LOSS,
     Depth,
@@ -60,7 +61,7 @@ class LightGBMParam:
     num_leaves: Leaves = 31
     max_depth: Annotated[Depth | None, Field(description="Levels of each tree; null: as num_leaves allows")] = None
     min_samples_leaf: RowsOfLeaf = 10
-    l1: Annotated[float, Field(ge=0, le=1e6, description="L1 regularisation of the values of leaves")] = 0.0
+    l1: Annotated[Shrinkage, Field(description=L1)] = 0.0
     l2: Annotated[Shrinkage, Field(description=L2)] = 0.0
     folds: Annotated[
         int, Field(ge=1, le=100, description="Parts of the rows, held out in turn, that tell the number of trees")

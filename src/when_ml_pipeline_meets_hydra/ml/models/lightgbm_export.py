@@ -34,8 +34,7 @@ def to_graph(estimator: Any, n_features: int) -> onnx.ModelProto:
 
 
 def _trees(text: str, columns: Columns, targets: int) -> Iterator[Tree]:
-    place = {source: k for k, source in enumerate(columns.in_order)}
-    places = np.array([place[source] for source in columns.sources], dtype=np.int64)
+    places = columns.places
     for number, block in enumerate(_TREE.findall(text)):
         fields = dict(line.split("=", 1) for line in block.splitlines())
         yield _tree(fields, places, number % targets)

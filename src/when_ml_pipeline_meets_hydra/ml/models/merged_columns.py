@@ -61,6 +61,12 @@ class Columns:
         return [*self._never_missing, *self._missing, *self.groups.values()]
 
     @property
+    def places(self) -> Array:
+        """The place of each column, [C], among those of the graph."""
+        place = {source: k for k, source in enumerate(self.in_order)}
+        return np.array([place[source] for source in self.sources], dtype=np.int64)
+
+    @property
     def _never_missing(self) -> list[int]:
         return [s for k, s in enumerate(self.sources) if isinstance(s, int) and k not in self.missing]
 

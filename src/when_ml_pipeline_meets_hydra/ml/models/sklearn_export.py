@@ -16,13 +16,18 @@ _ML_OPSET = 3
 
 
 class SklearnModel:
-    """Base class of scikit-learn's models, which exports them to ONNX: trees exactly, others in 32-bit floats."""
+    """Base class of scikit-learn's models, which exports them to ONNX, in double precision where that is possible."""
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """Convert the fitted model to ONNX; see ``Model.export``."""
-        from when_ml_pipeline_meets_hydra.ml.models import sklearn_trees
+        from when_ml_pipeline_meets_hydra.ml.models import sklearn_graphs, sklearn_trees
 
-        return sklearn_trees.to_graph(estimator, n_features) or _converted(estimator, n_features)
+        if graph := sklearn_trees.to_graph(estimator, n_features):
+            return graph
+        try:
+            return sklearn_graphs.to_graph(estimator, n_features)
+        except sklearn_graphs.NoGraph:
+            return _converted(estimator, n_features)
 
 
 def _converted(estimator: Estimator, n_features: int) -> onnx.ModelProto:

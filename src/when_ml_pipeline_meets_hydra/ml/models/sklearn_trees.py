@@ -29,6 +29,11 @@ def to_graph(estimator: Any, n_features: int) -> onnx.ModelProto | None:
     return _averaged(estimator, n_features) if isinstance(estimator, _AVERAGED) else None
 
 
+def is_known(estimator: Any) -> bool:
+    """Whether an estimator is made of such trees."""
+    return isinstance(estimator, (*_BOOSTED, *_AVERAGED))
+
+
 def _averaged(estimator: Any, n_features: int) -> onnx.ModelProto:
     """The mean of the trees' values: numbers, or the part of each class in a leaf."""
     trees = getattr(estimator, "estimators_", [estimator])

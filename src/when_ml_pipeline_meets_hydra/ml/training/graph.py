@@ -20,6 +20,7 @@ from when_ml_pipeline_meets_hydra.ml.training.target_scale import TargetScale
 # compute in 32-bit floats, with errors of about 1e-7; a row in a wrong branch is off by far more.
 TOLERANCE = 1e-5
 _INSIDE = "estimator/"
+_PART = 2048  # rows at once; some graphs need thousands of numbers for each
 # Operators that ai.onnx.ml 5 no longer has, in graphs of other exporters, and the newest version that has them.
 _FORMER_OPERATORS, _FORMER_ML_OPSET = {"TreeEnsembleRegressor", "TreeEnsembleClassifier"}, 4
 
@@ -79,7 +80,8 @@ def session(model: bytes) -> Any:
 def predict(loaded: Any, features: Rows | Array) -> Predictions:
     """Return the predictions of a loaded standard graph for features, float32 [N, F]."""
     names = [output.name for output in loaded.get_outputs()]
-    runs = [loaded.run(names, {"features": rows}) for rows in batches(features)]
+    parts = (rows[k : k + _PART] for rows in batches(features) for k in range(0, max(1, len(rows)), _PART))
+    runs = [loaded.run(names, {"features": rows}) for rows in parts]
     outputs = {name: np.concatenate(parts) for name, parts in zip(names, zip(*runs, strict=True), strict=True)}
     if "prediction" in outputs:
         return Predictions(values=outputs["prediction"].reshape(-1))

@@ -45,6 +45,13 @@ class HistLoss(StrEnum):
     QUANTILE = "quantile"
 
 
+class Weights(StrEnum):
+    """How much each neighbour counts: all the same, or closer ones more."""
+
+    UNIFORM = "uniform"
+    DISTANCE = "distance"
+
+
 LOSS = "What a regression minimises; classification always uses the log loss"
 Quantile = Annotated[float, Field(gt=0, lt=1, description="The quantile that loss=quantile predicts")]
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="Seed of everything random in training")]
@@ -54,8 +61,11 @@ MostTrees = Annotated[int, Field(ge=1, le=100_000, description="Maximum number o
 Leaves = Annotated[int, Field(ge=2, le=131_072, description="Maximum number of leaves of each tree")]
 Depth = Annotated[int, Field(ge=1, le=1000, description="Levels of each tree")]
 RowsOfLeaf = Annotated[int, Field(ge=1, lt=2**31, description="Rows that a leaf needs")]
+L1 = "L1 regularisation of the values of leaves"
 L2 = "L2 regularisation of the values of leaves"
 Shrinkage = Annotated[float, Field(ge=0, le=1e6, description=L2)]
+FOLDS = "Models whose mean is predicted, each trained without one part of the rows, on which it stops"
+PATIENCE = "Trees without a better loss before stopping; null: one model of all trees"
 Patience = Annotated[int, Field(ge=1, le=100_000, description="Trees without a better validation loss before stopping")]
 
 
