@@ -42,6 +42,18 @@ def test_an_estimator_of_the_user_is_an_option_with_values_of_its_own(tmp_path: 
     assert "cars version 1 is active on local" in out
 
 
+@pytest.mark.integration("xgboost")
+def test_a_model_of_the_user_that_extends_xgboost_is_deployed(tmp_path: Path) -> None:
+    model = "# @package model\n# Deep\ndefaults: [xgboost, _self_]\nname: deep\nmax_features: 1.0\n"
+    param = "# @package m_param\n# Deep\ndefaults: [/modeling/param/xgboost/small, _self_]\nmax_depth: 8\n"
+    folder = write(tmp_path / "conf", {"modeling/model/deep.yaml": model, "modeling/param/deep/small.yaml": param})
+    words = ("modeling/model=deep", "modeling/param=small", "m_param.gamma=0.01", "--config-dir", folder)
+    code, out, err = inside("c=deployment", *words)
+    assert code == 0, err
+    assert "deep on held-out rows: r2 0." in out
+    assert "cars version 1 is active on local" in out
+
+
 def test_help_shows_the_parameters_of_the_estimator_and_their_ranges() -> None:
     code, out, err = inside(*SVR, "m_param.C=3", "--help")
     assert code == 0, err

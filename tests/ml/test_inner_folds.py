@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
 from when_ml_pipeline_meets_hydra.ml.datasets.parquet_file import ParquetFile
+from when_ml_pipeline_meets_hydra.ml.models.catboost import CatBoost, CatBoostParam
 from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
     HistGradientBoosting,
     HistGradientBoostingParam,
@@ -21,6 +22,7 @@ from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
 from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
 from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
+from when_ml_pipeline_meets_hydra.ml.models.xgboost import XGBoost, XGBoostParam
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 from when_ml_pipeline_meets_hydra.ml.splits.group import GroupSplit
 from when_ml_pipeline_meets_hydra.ml.splits.interface import RowSplit
@@ -104,6 +106,10 @@ def splits(weeks: ParquetFile, tmp_path_factory: pytest.TempPathFactory) -> dict
     [
         pytest.param(HistGradientBoosting(), HistGradientBoostingParam(n_estimators=100), id="hist_gradient_boosting"),
         pytest.param(LightGBM(), LightGBMParam(n_estimators=100), id="lightgbm", marks=pytest.mark.lightgbm),
+        pytest.param(XGBoost(), XGBoostParam(n_estimators=200), id="xgboost", marks=pytest.mark.integration("xgboost")),
+        pytest.param(
+            CatBoost(), CatBoostParam(n_estimators=200), id="catboost", marks=pytest.mark.integration("catboost")
+        ),
     ],
 )
 def test_it_stops_where_unseen_groups_and_times_say_so(

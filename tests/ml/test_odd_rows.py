@@ -13,15 +13,20 @@ from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml import onnx_size
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData
 from when_ml_pipeline_meets_hydra.ml.datasets.parquet_file import ParquetFile
+from when_ml_pipeline_meets_hydra.ml.models.catboost import CatBoost, CatBoostParam
+from when_ml_pipeline_meets_hydra.ml.models.ensemble import Ensemble, EnsembleParam
+from when_ml_pipeline_meets_hydra.ml.models.estimator import Estimator, EstimatorParam
 from when_ml_pipeline_meets_hydra.ml.models.extra_trees import ExtraTrees
 from when_ml_pipeline_meets_hydra.ml.models.gradient_boosting import GradientBoosting
 from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
     HistGradientBoosting,
     HistGradientBoostingParam,
 )
+from when_ml_pipeline_meets_hydra.ml.models.knn import Neighbours, NeighboursParam
 from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
 from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
 from when_ml_pipeline_meets_hydra.ml.models.random_forest import ForestParam, RandomForest
+from when_ml_pipeline_meets_hydra.ml.models.xgboost import XGBoost, XGBoostParam
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 from when_ml_pipeline_meets_hydra.ml.splits.predefined import PredefinedSplit
 from when_ml_pipeline_meets_hydra.ml.training import graph
@@ -38,6 +43,13 @@ KINDS: list[Any] = [
     pytest.param(RandomForest(), ForestParam(n_estimators=20), id="random_forest"),
     pytest.param(ExtraTrees(), ForestParam(n_estimators=20), id="extra_trees"),
     pytest.param(Linear(), LinearParam(), id="linear"),
+    pytest.param(Neighbours(), NeighboursParam(), id="knn"),
+    pytest.param(Estimator(), EstimatorParam(own={}), id="estimator"),
+    pytest.param(Ensemble(time_limit=None), EnsembleParam(n_candidates=3, folds=2), id="ensemble"),
+]
+EXTRAS: list[Any] = [
+    pytest.param(XGBoost(), XGBoostParam(n_estimators=40), id="xgboost", marks=pytest.mark.integration("xgboost")),
+    pytest.param(CatBoost(), CatBoostParam(n_estimators=40), id="catboost", marks=pytest.mark.integration("catboost")),
 ]
 
 
@@ -96,7 +108,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreparedData]:
 
 
 @pytest.mark.parametrize("table", ["numbers", "classes"])
-@pytest.mark.parametrize(("model", "param"), KINDS)
+@pytest.mark.parametrize(("model", "param"), [*KINDS, *EXTRAS])
 def test_what_is_served_is_what_the_trained_model_says(
     model: Any, param: Any, table: str, tables: dict[str, PreparedData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +119,8 @@ def test_what_is_served_is_what_the_trained_model_says(
         verify(found, own, scale)
 
     monkeypatch.setattr(graph, "verify", compared)
+    if isinstance(model, Estimator):
+        model = Estimator(estimator="sklearn.svm.SVR" if table == "numbers" else "sklearn.svm.SVC")
     for name in ("model", "bundle"):
         (tmp_path / name).mkdir()
     trained = train(model, param, data, out=tmp_path / "model", progress=silent)
@@ -123,7 +137,7 @@ def test_what_is_served_is_what_the_trained_model_says(
         assert np.abs(np.array(answers.probabilities) - own.probabilities).max() <= 1e-6
 
 
-@pytest.mark.parametrize(("model", "param"), KINDS[:2])
+@pytest.mark.parametrize(("model", "param"), [*KINDS[:2], *EXTRAS])
 def test_each_split_learns_to_which_side_missing_numbers_go(
     model: Any, param: Any, tables: dict[str, PreparedData], tmp_path: Path
 ) -> None:
