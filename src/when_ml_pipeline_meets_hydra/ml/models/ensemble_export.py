@@ -32,6 +32,13 @@ def to_graph(estimator: Any, n_features: int) -> onnx.ModelProto:
         tensors |= {tensor.name: numpy_helper.to_array(tensor) for tensor in inner.initializer}
         tensors[f"weights {number}"] = places
         nodes.append(helper.make_node("Cast", [raw], [f"own {number}"], to=TensorProto.DOUBLE))
-        nodes.append(helper.make_node("MatMul", [f"own {number}", f"weights {number}"], [f"part {number}"]))
+        own = f"own {number}"
+        if mean.ends:
+            nodes.append(helper.make_node("Max", [own, "low end"], [f"above {number}"]))
+            nodes.append(helper.make_node("Min", [f"above {number}", "high end"], [f"within {number}"]))
+            own = f"within {number}"
+        nodes.append(helper.make_node("MatMul", [own, f"weights {number}"], [f"part {number}"]))
+    if mean.ends:
+        tensors |= {name: np.array([end]) for name, end in zip(("low end", "high end"), mean.ends, strict=True)}
     nodes.append(helper.make_node("Sum", [f"part {number}" for number in range(len(mean.parts))], [SCORES]))
     return double_graph.model(nodes, tensors, n_features, Link.IDENTITY)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.ensemble import Ensemble, EnsembleParam
 
 Array = np.ndarray[Any, Any]
+Ends = tuple[float, float] | None  # the least and the greatest prediction of a member
+_MARGIN = 0.1  # beyond the targets of the training rows, in their range
 _FOR_CANDIDATES = 0.85  # part of the time; the rest is for members that are trained on all rows in the end
 _FOR_CANDIDATES_IN_TIME = 0.5  # if all members are
 _FOLDS = ((2000, 8), (50_000, 5), (200_000, 3), (math.inf, 2))  # up to a number of rows
@@ -92,13 +94,16 @@ class Trained:
 
 
 class WeightedMean:
-    """The sum of members' predictions, each with the matrix [k, K] of its weight at the places of its own classes."""
+    """The sum of members' predictions, each with the matrix [k, K] of its weight at the places of its own classes.
+
+    Predicted numbers of each member are within ``ends``: those of lines may be anywhere, far from the training rows.
+    """
 
     members_: list[dict[str, Any]]
     summary_: str
 
-    def __init__(self, parts: Sequence[tuple[Candidate, Any, Array]]) -> None:
-        self.parts = parts
+    def __init__(self, parts: Sequence[tuple[Candidate, Any, Array]], ends: Ends) -> None:
+        self.parts, self.ends = parts, ends
 
     def predict(self, features: Array) -> Array:
         """Return the predictions, [N]."""
@@ -106,7 +111,8 @@ class WeightedMean:
 
     def sums(self, features: Array) -> Array:
         """Return the weighted sums, [N, K]."""
-        sums: Array = np.sum([_predictions(fitted, features) @ places for _, fitted, places in self.parts], axis=0)
+        own = (_predictions(fitted, features, self.ends) @ places for _, fitted, places in self.parts)
+        sums: Array = np.sum(list(own), axis=0)
         return sums
 
 
@@ -114,7 +120,7 @@ class WeightedMeanClassifier(WeightedMean):
     """The weighted mean of probabilities of ``classes_``, indices."""
 
     def __init__(self, parts: Sequence[tuple[Candidate, Any, Array]], classes: Array) -> None:
-        super().__init__(parts)
+        super().__init__(parts, None)
         self.classes_ = classes
 
     def predict(self, features: Array) -> Array:
@@ -146,7 +152,7 @@ def train(model: Ensemble, param: EnsembleParam, rows: Rows, progress: Progress)
     weights = ensemble_selection.weights([t.predictions for t in found], rows.target, param.rounds, param.seed)
     chosen = sorted((k for k in range(len(found)) if weights[k] > 0), key=lambda k: -weights[k])
     parts = [training.part(found[k], float(weights[k])) for k in chosen]
-    made = WeightedMean(parts) if classes is None else WeightedMeanClassifier(parts, classes)
+    made = WeightedMean(parts, training.ends) if classes is None else WeightedMeanClassifier(parts, classes)
     made.members_ = [_described(found[k], float(weights[k]), rows.target) for k in chosen]
     mean = np.sum([weights[k] * found[k].predictions for k in chosen], axis=0)
     made.summary_ = _summary(made.members_, len(found), clock, ensemble_selection.loss_of(mean, rows.target), rows.task)
@@ -157,6 +163,10 @@ def train(model: Ensemble, param: EnsembleParam, rows: Rows, progress: Progress)
 class _Training:
     def __init__(self, rows: Rows, parts: Sequence[Part], width: int, clock: Clock, *, keeps_means: bool) -> None:
         self._rows, self._parts, self._width, self._clock, self._keeps = rows, parts, width, clock, keeps_means
+        self.ends: Ends = None
+        if rows.task is Task.REGRESSION:
+            low, high = float(rows.target.min()), float(rows.target.max())
+            self.ends = low - _MARGIN * (high - low), high + _MARGIN * (high - low)
 
     def all(self, wanted: Any) -> list[Trained]:
         """Train the candidates that the time is enough for."""
@@ -183,7 +193,7 @@ class _Training:
         start = time.monotonic()
         if "parts" in inspect.signature(candidate.model.fit).parameters:
             fitted = self._fit(candidate, parts=self._parts)
-            predictions = fitted.out_of_fold(self._rows.features, self._parts)
+            predictions = _within(fitted.out_of_fold(self._rows.features, self._parts), self.ends)
         else:
             fitted, predictions = None, self._by_fold(candidate, start)
         kept = fitted if self._keeps else None
@@ -194,7 +204,7 @@ class _Training:
         made = np.full((len(self._rows.target), self._width), np.nan)
         for done, (train, held) in enumerate(self._parts, 1):
             fitted = self._fit(candidate, train)
-            made[held] = _predictions(fitted, self._rows.features[held]) @ self._places(fitted)
+            made[held] = _predictions(fitted, self._rows.features[held], self.ends) @ self._places(fitted)
             more = (time.monotonic() - start) / done * (len(self._parts) - done)
             if self._clock.models and more > self._clock.left:
                 raise TimeIsUp
@@ -226,11 +236,15 @@ class _Training:
         return places
 
 
-def _predictions(fitted: Any, features: Array) -> Array:
+def _predictions(fitted: Any, features: Array, ends: Ends) -> Array:
     """The predictions of a model, [N, k]."""
     if hasattr(fitted, "classes_"):
         return np.asarray(fitted.predict_proba(features), dtype=np.float64)
-    return np.asarray(fitted.predict(features), dtype=np.float64).reshape(-1, 1)
+    return _within(np.asarray(fitted.predict(features), dtype=np.float64).reshape(-1, 1), ends)
+
+
+def _within(predictions: Array, ends: Ends) -> Array:
+    return predictions if ends is None else np.clip(predictions, *ends)
 
 
 def _silent(done: float, total: float | None = None, message: str = "") -> None:
