@@ -57,7 +57,7 @@ def test_a_time_limit_ends_the_training_but_not_before_the_first_member() -> Non
 def test_a_time_limit_is_a_number_of_seconds() -> None:
     code, _, err = inside(*SMALL, "model.time_limit=0")
     assert code == 2
-    assert "model.time_limit=0: expected a number, 1 ≤ x ≤ 1e+06 or null" in err
+    assert "model.time_limit=0: expected a number, 1 ≤ x ≤ 1000000 or null" in err
 
 
 @pytest.mark.parametrize("in_time", [False, True])

@@ -77,4 +77,4 @@ def _losses(means: Array, target: Array) -> Array:
 
 
 def _are_classes(predictions: Array) -> bool:
-    return predictions.shape[-1] > 1
+    return bool(predictions.shape[-1] > 1)

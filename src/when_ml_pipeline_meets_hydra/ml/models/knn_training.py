@@ -76,7 +76,8 @@ class Fitted:
     def distances(self, places: Array) -> Array:
         """Return the squares of the distances, [N, M], from ``places`` [N, F]."""
         squares = (places**2).sum(axis=1)[:, None] + (self.places**2).sum(axis=1) - 2 * places @ self.places.T
-        return np.maximum(squares, 0, out=squares)
+        positive: Array = np.maximum(squares, 0, out=squares)
+        return positive
 
     def _means(self, distances: Array) -> Array:
         last = np.partition(distances, self.number - 1, axis=1)[:, [self.number - 1]]
@@ -85,9 +86,10 @@ class Fitted:
     def weighted(self, distances: Array, last: Array) -> Array:
         """Return the means, [N, K], for the squares of distances, [N, M], and those of the last neighbours, [N, 1]."""
         if self.weights is Weights.UNIFORM:
-            weights = (distances <= last * (1 + _NEAR) + _TINY) * self.counts
+            kernel: Array = distances <= last * (1 + _NEAR) + _TINY
         else:
-            weights = np.maximum(1 - distances / (_WIDER * last + _TINY), 0) * self.counts
+            kernel = np.maximum(1 - distances / (_WIDER * last + _TINY), 0)
+        weights = kernel * self.counts
         sums, total = weights @ self.values, weights.sum(axis=1, keepdims=True)
         if self.prior is not None:
             sums, total = sums + _PRIOR * self.prior, total + _PRIOR

@@ -162,7 +162,7 @@ class _Training:
         kept = booster[:best] if best else booster
         return Member(booster=kept, start=start, kinds=self._kinds, n_jobs=jobs, losses=found, best=best)
 
-    def _rows(self, rows: Array, start: Array) -> xgboost.DMatrix:
+    def _rows(self, rows: Array, start: Array) -> Any:
         return _matrix(self._data[rows], self._kinds, start, self._model.n_jobs, self._target[rows])
 
     def _own(self, train: Array) -> dict[str, Any]:
