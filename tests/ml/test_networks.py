@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sklearn import datasets
 
 from conftest import PROGRAM, Cli
 from prepared_tables import prepared, written
+from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.deploy.clusters.local import Local
@@ -275,6 +277,105 @@ def test_a_missing_device_is_reported() -> None:
     (problem,) = replace(FCN, device="cuda:99").check()
     assert problem.key == "device"
     assert not list(FCN.check())
+
+
+# Accelerators: what can be tested without one ---------------------------------------------------------------------
+
+
+def test_the_steps_of_an_epoch_wait_for_no_number_of_the_device(tmp_path: Path) -> None:
+    """Reading a number (``item()``) waits for the device; how often it does must not depend on the batches."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Reads(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += "_local_scalar_dense" in str(func)
+            return func(*args, **(kwargs or {}))
+
+    data, counts = table(tmp_path / "data", "two classes"), []
+    for batch_size in (16, 400):
+        with Reads() as reads:
+            # AdamW on a processor counts its steps in a tensor of the processor.
+            learnt(FCN, data, replace(QUICK, optimizer="sgd", epochs=2, batch_size=batch_size, patience=2))
+        counts.append(reads.count)
+    assert counts[0] == counts[1] <= 2 * 2
+
+
+def test_accelerators_compute_deterministically_and_say_where_they_cannot(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from when_ml_pipeline_meets_hydra.ml.networks import devices
+
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+
+    def compute() -> None:
+        with devices.reproducible(torch.device("meta"), 0, 1):
+            assert torch.are_deterministic_algorithms_enabled()
+            assert not torch.backends.cudnn.benchmark
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+            for _ in range(2):
+                warnings.warn("pool_backward does not have a deterministic implementation, but …", stacklevel=1)
+            warnings.warn("something else", stacklevel=1)
+
+    with pytest.warns(UserWarning, match="something else"):
+        compute()
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark
+    assert capsys.readouterr().out.splitlines() == [
+        "note: another training with this seed may end with other weights: "
+        "pool_backward does not have a deterministic implementation"
+    ]
+
+
+def test_rows_that_do_not_fit_into_the_memory_of_the_device_are_copied_in_batches(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import torch
+
+    from when_ml_pipeline_meets_hydra.ml.networks import training_loop
+
+    class Large(torch.Tensor):
+        def to(self, *args: Any, **kwargs: Any) -> Any:
+            raise torch.OutOfMemoryError
+
+    rows = torch.zeros(3).as_subclass(Large)
+    (kept,) = training_loop._resident(torch.device("cpu"), rows)
+    assert kept is rows
+    assert "each batch is copied to it" in capsys.readouterr().out
+
+
+def test_mixed_precision_learns_and_exports_32_bit_weights(tmp_path: Path) -> None:
+    data = images(tmp_path / "data", 1, 8, 8)
+    param = replace(QUICK, epochs=8, batch_size=16, mixed_precision=True)
+    result, again = (trained(Cnn(), data, tmp_path / name, param) for name in ("first", "second"))
+    assert result.metrics["accuracy"] > 0.9
+    for name in FILES:
+        assert (result.path / name).read_bytes() == (again.path / name).read_bytes(), name
+    exact = learnt(Cnn(), data, replace(param, mixed_precision=False))[1][0].probabilities
+    mixed = learnt(Cnn(), data, param)[1][0].probabilities
+    assert (exact != mixed).any()
+    np.testing.assert_allclose(exact, mixed, atol=0.1)
+
+
+def test_mixed_precision_is_refused_where_the_device_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from when_ml_pipeline_meets_hydra.ml.networks import devices
+
+    monkeypatch.setattr(devices, "device", lambda name: torch.device("cuda:0"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    words = ["c=modeling", "modeling/model=fcn", "m_param.mixed_precision"]
+    code, _, err = inside(*words[:2], f"{words[2]}=true")
+    assert code == ExitCode.BAD_INPUT
+    assert "m_param.mixed_precision=true: Tesla T4 has no 16-bit floats of the kind bfloat16" in err
+    assert "(gpu)" in err
+    assert inside("plan", *words[:2], f"{words[2]}=false").code == 0
 
 
 # Killed, and run again -------------------------------------------------------------------------------------------

@@ -31,7 +31,9 @@ def _suits(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Pro
 
 
 def _can_be_trained(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Problem]:
-    """What a model says of its hyperparameters and of the task, if it looks at them before it is trained."""
+    """What a model says of its hyperparameters, device and task, if it looks at them before it is trained."""
+    if hasattr(model, "unsupported"):
+        yield from model.unsupported(m_param)
     if hasattr(model, "refusals"):
         yield from model.refusals(m_param, _task_of(dataset))
 

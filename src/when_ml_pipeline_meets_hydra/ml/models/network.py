@@ -71,8 +71,20 @@ class Network(ABC):
         """Yield a problem for missing packages, or a missing device."""
         if problems := list(missing(self.name, _PACKAGES, "torch")):
             yield from problems
-        elif self.device not in ("auto", "cpu", None) and (problem := _no_device(self.device)):
-            yield Problem(key="device", value=self.device, message=problem, remedy="Choose auto or cpu")
+        elif self.device not in ("auto", "cpu", None):
+            from when_ml_pipeline_meets_hydra.ml.networks import devices
+
+            if problem := devices.missing(self.device):
+                yield Problem(key="device", value=self.device, message=problem, remedy="Choose auto or cpu")
+
+    def unsupported(self, m_param: NetworkParam) -> Iterator[Problem]:
+        """Yield a problem if the device cannot compute as the hyperparameters want it to."""
+        if m_param.mixed_precision:
+            from when_ml_pipeline_meets_hydra.ml.networks import devices
+
+            if problem := devices.without_bfloat16(devices.device(self.device)):
+                remedy = "Set it to false, or choose another device (gpu)"
+                yield Problem(key="m_param.mixed_precision", value="true", message=problem, remedy=remedy)
 
     def fit(
         self,
@@ -90,17 +102,18 @@ class Network(ABC):
         import numpy as np
         import torch
 
-        from when_ml_pipeline_meets_hydra.ml.networks import estimator, training_loop
+        from when_ml_pipeline_meets_hydra.ml.networks import devices, estimator
         from when_ml_pipeline_meets_hydra.ml.networks.checkpoint import Checkpoints
         from when_ml_pipeline_meets_hydra.ml.networks.objectives import objective
+        from when_ml_pipeline_meets_hydra.ml.networks.training_loop import TrainingLoop
 
         if problems := list(self.misfit(image)):
             raise BadInput(*problems)
-        goal = objective(task, m_param, target)
-        with training_loop.reproducible(m_param.seed, self.n_jobs):
+        goal, on = objective(task, m_param, target), devices.device(self.device)
+        with devices.reproducible(on, m_param.seed, self.n_jobs):
             net = self._build(features.shape[1], image, goal.outputs)
             rows = torch.from_numpy(np.require(features, dtype=np.float32, requirements=["C", "W"]))
-            training = training_loop.TrainingLoop(net.to(_device(self.device)), goal, m_param, rows, apart)
+            training = TrainingLoop(net.to(on), goal, m_param, rows, apart)
             training.run(progress, Checkpoints(checkpoints))
         whole = torch.nn.Sequential(net, goal.head)
         if goal.classes is None:
@@ -120,24 +133,3 @@ class Network(ABC):
         net = self.build(image.shape if image else n_features, out_dim=out_dim)
         print(f"{net}\n{sum(p.numel() for p in net.parameters()):,} weights")
         return nn.Sequential(nn.Unflatten(1, image.shape), net) if image else net
-
-
-def _no_device(name: str) -> str | None:
-    import torch
-
-    try:
-        torch.empty(1, device=_device(name))
-    except (RuntimeError, AssertionError) as problem:
-        return f"this machine, or this build of PyTorch, has none ({str(problem).splitlines()[0]})"
-    return None
-
-
-def _device(name: str | None) -> Any:
-    import torch
-
-    if name and name.isdigit():
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        return torch.device(found.type if found else "cuda", int(name))
-    if name != "auto":
-        return torch.device(name or "cpu")
-    return torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn, optim
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.ml.networks import devices
 from when_ml_pipeline_meets_hydra.ml.networks.checkpoint import Checkpoints
 from when_ml_pipeline_meets_hydra.ml.networks.objectives import Objective
 from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
@@ -30,21 +31,11 @@ _ROWS_AT_ONCE = 4096
 _SAVED = ("best", "best_loss", "losses", "epoch", "best_epoch")
 
 
-@contextmanager
-def reproducible(seed: int, threads: int) -> Iterator[None]:
-    """Set the seed and the number of threads of PyTorch inside the context, and restore them afterwards."""
-    before = torch.get_num_threads()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
-
 class TrainingLoop:
-    """The training of one network, and its state."""
+    """The training of one network, and its state.
+
+    The rows lie on the device of the network, which computes the steps of an epoch without waiting for each other.
+    """
 
     def __init__(
         self,
@@ -54,8 +45,9 @@ class TrainingLoop:
         features: torch.Tensor,
         apart: KeptApart | None = None,
     ) -> None:
-        self.net, self.objective, self.param, self.features = net, objective, param, features
+        self.net, self.objective, self.param = net, objective, param
         self.device = next(net.parameters()).device
+        self.features, self.target = _resident(self.device, features, objective.target)
         optimizer = _OPTIMIZERS[param.optimizer]
         self.optimizer = optimizer(net.parameters(), lr=param.learning_rate, weight_decay=param.weight_decay)
         self.train_rows, self.validation_rows = _split(len(features), param, apart)
@@ -84,7 +76,7 @@ class TrainingLoop:
     def _run_epoch(self) -> str:
         # Each epoch is seeded, so that resuming needs no state of random generators.
         seeds = np.random.SeedSequence([self.param.seed, self.epoch])
-        torch.manual_seed(int(seeds.generate_state(1)[0]))
+        devices.set_seed(self.device, int(seeds.generate_state(1)[0]))
         for group in self.optimizer.param_groups:
             group["lr"] = self.param.learning_rate * self._decay()
         loss = self._train()
@@ -101,27 +93,38 @@ class TrainingLoop:
     def _train(self) -> float:
         self.net.train()
         order = self.train_rows[torch.randperm(len(self.train_rows))]
-        total = 0.0
         # Batches of nearly equal size: a last one of a single row would have no deviation to normalise by.
-        for rows in torch.tensor_split(order, max(1, len(order) // self.param.batch_size)):
+        batches, losses = (
+            torch.tensor_split(self._where_rows_are(order), max(1, len(order) // self.param.batch_size)),
+            [],
+        )
+        for rows in batches:
             self.optimizer.zero_grad()
             loss = self._loss(rows)
             loss.backward()
             self.optimizer.step()
-            total += loss.item() * len(rows)
-        return total / len(order)
+            losses.append(loss.detach())
+        return _mean(losses, batches)
 
     def _validate(self) -> float:
         self.net.eval()
-        total = 0.0
+        batches = torch.split(self._where_rows_are(self.validation_rows), _ROWS_AT_ONCE)
         with torch.no_grad():
-            for rows in torch.split(self.validation_rows, _ROWS_AT_ONCE):
-                total += self._loss(rows).item() * len(rows)
-        return total / len(self.validation_rows)
+            return _mean([self._loss(rows) for rows in batches], batches)
 
     def _loss(self, rows: torch.Tensor) -> torch.Tensor:
-        outputs = self.net(self.features[rows].to(self.device))
-        return self.objective.loss(outputs, self.objective.target[rows].to(self.device))
+        features, target = (x[rows].to(self.device, non_blocking=True) for x in (self.features, self.target))
+        with self._precision():
+            outputs = self.net(features)
+        return self.objective.loss(outputs.float(), target)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.param.mixed_precision:
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def _where_rows_are(self, numbers: torch.Tensor) -> torch.Tensor:
+        return numbers.to(self.features.device, non_blocking=True)
 
     def _decay(self) -> float:
         if self.param.schedule == "constant":

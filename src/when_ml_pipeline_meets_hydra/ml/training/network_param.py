@@ -29,6 +29,9 @@ class NetworkParam:
     weight_decay: Annotated[float, Field(ge=0, lt=1, description="Decay of all weights towards 0")] = 0.01
     epochs: Annotated[int, Field(ge=1, le=1_000_000, description="Maximum number of epochs")] = 60
     batch_size: Annotated[int, Field(ge=2, lt=2**31, description="Rows in one step of the optimiser")] = 32
+    mixed_precision: Annotated[
+        bool, Field(description="Compute with 16-bit floats (bfloat16) where they suffice: faster on many GPUs")
+    ] = False
     validation_fraction: Annotated[
         float, Field(gt=0, lt=1, description="Part of the training rows used for early stopping")
     ] = 0.1
