@@ -77,7 +77,7 @@ def ours(*overrides: str) -> Contender:
             words += [f"dataset.task={'classification' if handed.classes else 'regression'}"]
             words += ["preprocessing/split=predefined", f"split.path={test}", *overrides]
             done = run(words)
-            if done.exit_code is not ExitCode.OK:
+            if done.exit_code is not ExitCode.DONE:
                 raise RuntimeError(f"exit code {done.exit_code}")
             found = pl.read_parquet(done.artifact("modeling").path / "predictions.parquet")
         return _own(found, wrong, handed.classes)

@@ -160,3 +160,21 @@ def _split(rows: int, param: NetworkParam, apart: KeptApart | None) -> tuple[tor
     if not 0 < held < rows - 1:
         held = 0
     return torch.from_numpy(order[held:]), torch.from_numpy(order[:held])
+
+
+def _resident(device: torch.device, *tensors: torch.Tensor) -> Sequence[torch.Tensor]:
+    """The tensors on the device, or as they are if its memory is too small for them."""
+    try:
+        return [tensor.to(device) for tensor in tensors]
+    except torch.OutOfMemoryError:
+        print(f"the rows do not fit into the memory of {device}: each batch is copied to it")
+        return tensors
+
+
+def _mean(losses: Sequence[torch.Tensor], batches: Sequence[torch.Tensor]) -> float:
+    """The mean loss of all rows. It waits for the device."""
+    values, counts = torch.stack(list(losses)).tolist(), [len(rows) for rows in batches]
+    total = 0.0
+    for value, count in zip(values, counts, strict=True):
+        total += value * count
+    return total / sum(counts)
