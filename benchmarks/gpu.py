@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,7 @@ def plain(data: PreparedData, rows: Matrices, param: NetworkParam, device: torch
     assert data.image is not None
     net = nn.Sequential(nn.Unflatten(1, data.image.shape), MODEL.build(data.image.shape, out_dim=len(data.classes)))
     net.to(device).train()
-    features, target = (torch.from_numpy(values).to(device) for values in (rows.features, rows.target))
+    features, target = (torch.tensor(values).to(device) for values in (rows.features, rows.target))
     optimizer = torch.optim.AdamW(net.parameters(), lr=param.learning_rate, weight_decay=param.weight_decay)
     for _ in range(param.epochs):
         for batch in torch.randperm(len(features), device=device).split(param.batch_size):
@@ -74,7 +76,8 @@ def plain(data: PreparedData, rows: Matrices, param: NetworkParam, device: torch
 def ours(data: PreparedData, rows: Matrices, param: NetworkParam, device: torch.device) -> None:
     """Train as the stage does."""
     model = replace(MODEL, device=str(device))
-    model.fit(data.task, param, rows.features, rows.target, lambda *_, **__: None, image=data.image)
+    with redirect_stdout(io.StringIO()):
+        model.fit(data.task, param, rows.features, rows.target, lambda *_, **__: None, image=data.image)
 
 
 def seconds(what: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
