@@ -10,6 +10,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -368,8 +369,8 @@ def test_mixed_precision_is_refused_where_the_device_cannot(monkeypatch: pytest.
     from when_ml_pipeline_meets_hydra.ml.networks import devices
 
     monkeypatch.setattr(devices, "device", lambda name: torch.device("cuda:0"))
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    card = SimpleNamespace(major=7, name="Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
     words = ["c=modeling", "modeling/model=fcn", "m_param.mixed_precision"]
     code, _, err = inside(*words[:2], f"{words[2]}=true")
     assert code == ExitCode.BAD_INPUT

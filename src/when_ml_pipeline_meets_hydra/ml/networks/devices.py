@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+_FIRST_WITH_BFLOAT16 = 8  # compute capability: Ampere, 2020
 _FORKED = ("cuda", "xpu")  # whose random generators PyTorch can save and restore
 
 
@@ -34,8 +35,11 @@ def missing(name: str) -> str | None:
 
 def without_bfloat16(on: torch.device) -> str | None:
     """Return why a device cannot compute in mixed precision; None if it can."""
-    if on.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return f"{torch.cuda.get_device_name(on)} has no 16-bit floats of the kind bfloat16"
+    # Older cards of NVIDIA emulate them, slowly; "cuda" is also PyTorch's name of AMD's, which all have them.
+    if on.type == "cuda" and not torch.version.hip:
+        card = torch.cuda.get_device_properties(on)
+        if card.major < _FIRST_WITH_BFLOAT16:
+            return f"{card.name} has no 16-bit floats of the kind bfloat16"
     try:
         matrix = torch.ones(2, 2, device=on)
         with torch.autocast(on.type, torch.bfloat16):
