@@ -287,7 +287,7 @@ def test_the_steps_of_an_epoch_wait_for_no_number_of_the_device(tmp_path: Path) 
     """Reading a number (``item()``) waits for the device; how often it does must not depend on the batches."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Reads(TorchDispatchMode):
+    class Reads(TorchDispatchMode):  # type: ignore[misc]
         count = 0
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -340,7 +340,7 @@ def test_rows_that_do_not_fit_into_the_memory_of_the_device_are_copied_in_batche
 
     from when_ml_pipeline_meets_hydra.ml.networks import training_loop
 
-    class Large(torch.Tensor):
+    class Large(torch.Tensor):  # type: ignore[misc]
         def to(self, *args: Any, **kwargs: Any) -> Any:
             raise torch.OutOfMemoryError
 

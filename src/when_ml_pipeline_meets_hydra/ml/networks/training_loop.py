@@ -119,9 +119,10 @@ class TrainingLoop:
         return self.objective.loss(outputs.float(), target)
 
     def _precision(self) -> AbstractContextManager[Any]:
-        if self.param.mixed_precision:
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()
+        if not self.param.mixed_precision:
+            return nullcontext()
+        mixed: AbstractContextManager[Any] = torch.autocast(self.device.type, torch.bfloat16)
+        return mixed
 
     def _where_rows_are(self, numbers: torch.Tensor) -> torch.Tensor:
         return numbers.to(self.features.device, non_blocking=True)
