@@ -1,6 +1,6 @@
 """Training on a GPU: the same seed gives the same bytes, in little more time than a plain PyTorch loop.
 
-    python benchmarks/gpu.py [--epochs 10] [-n ROUNDS] [--device auto]
+    python benchmarks/gpu.py [--epochs 10] [-n ROUNDS] [--resolution 28] [--device auto]
 
 Needs the extra torch. Without a GPU it prints "not run: no GPU" (``--device cpu`` runs it on the processor instead).
 
@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -40,15 +40,15 @@ from when_ml_pipeline_meets_hydra.ml.networks import devices
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Matrices, read_split
 from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam
 
-CHOICES = ("preprocessing/dataset=cmnist", "modeling/model=cnn", "m_param.patience=null")
 MODEL = Cnn(channels=(16, 32), dropout_prob=0.1)
 COMPARED = ("model.onnx", "predictions.parquet")
 MOST = 1.5
 
 
-def digests(folder: Path, epochs: int, device: str) -> list[str]:
+def digests(folder: Path, choices: Sequence[str], epochs: int, device: str) -> list[str]:
     """Train in a process of its own; returns the SHA-256 of what is stored."""
-    words = [*OURS, "c=modeling", *CHOICES, f"m_param.epochs={epochs}", f"model.device={device}"]
+    words = [*OURS, "c=modeling", *choices, f"m_param.epochs={epochs}", f"model.device={device}"]
+    words += ["modeling/model=cnn", "m_param.patience=null"]
     done = subprocess.run(words, env={**os.environ, "WMH_HOME": str(folder)}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}\n{done.stdout}{done.stderr}")
@@ -92,9 +92,9 @@ def seconds(what: dict[str, Callable[[], None]], rounds: int) -> dict[str, float
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def compare(device: torch.device, epochs: int, rounds: int, home: Path) -> dict[str, float]:
+def compare(device: torch.device, choices: Sequence[str], epochs: int, rounds: int, home: Path) -> dict[str, float]:
     """The seconds of the plain loop, and of ours in 32-bit and in mixed precision."""
-    data: Any = run(["c=preprocessing", CHOICES[0], f"home={home}"]).artifact("preprocessing")
+    data: Any = run(["c=preprocessing", *choices, f"home={home}"]).artifact("preprocessing")
     rows, param = read_split(data, "train"), NetworkParam(epochs=epochs, patience=None)
     what = {
         "plain loop": lambda: plain(data, rows, param, device),
@@ -113,17 +113,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=10, help="epochs of each training (default: 10)")
     parser.add_argument("-n", type=int, default=5, metavar="ROUNDS", help="rounds (default: 5)")
+    parser.add_argument("--resolution", type=int, default=28, help="height and width of an image (default: 28)")
     parser.add_argument("--device", default="auto", help="device of the trainings (default: the GPU)")
     args = parser.parse_args()
     device = devices.device(args.device)
     if args.device == "auto" and device.type == "cpu":
         print("not run: no GPU")
         return
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    print(f"{name}, PyTorch {torch.__version__}")
-    with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
-        first, second = (digests(Path(folder) / home, args.epochs, str(device)) for home in ("first", "second"))
-        took = compare(device, args.epochs, args.n, Path(folder) / "third")
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    print(f"{card}, PyTorch {torch.__version__}")
+    choices = ("preprocessing/dataset=cmnist", f"dataset.resolution={args.resolution}")
+    with tempfile.TemporaryDirectory(prefix="gpu-") as name:
+        folder = Path(name)
+        first, second = (digests(folder / home, choices, args.epochs, str(device)) for home in ("first", "second"))
+        took = compare(device, choices, args.epochs, args.n, folder / "third")
     print("| training | s | of the plain loop |\n|---|---:|---:|")
     for what, measured in took.items():
         print(f"| {what} | {measured:.2f} | {measured / took['plain loop']:.2f} |")

@@ -129,7 +129,7 @@ def test_quality_goes_on_where_it_was_and_writes_its_tables(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.integration("torch", "onnxscript")
 def test_gpu_compares_with_a_plain_loop_and_says_where_there_is_none() -> None:
-    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--epochs", "1", "-n", "1"]
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--epochs", "1", "-n", "1", "--resolution", "8"]
     done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, timeout=600)
     assert "Two trainings with one seed: the same bytes" in done.stdout, done.stdout + done.stderr
     rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
