@@ -249,9 +249,12 @@ def contenders(autogluon_python: Path | None) -> Mapping[str, Contender]:
         "RandomForest": Contender(predict=_random_forest, package="scikit-learn"),
         "ours large": ours("modeling/param=large"),
         "ours lightgbm": ours("modeling/model=lightgbm"),
+        "ours xgboost": ours("modeling/model=xgboost"),
+        "ours catboost": ours("modeling/model=catboost"),
         "ours linear": ours("modeling/model=linear"),
         "ours random_forest": ours("modeling/model=random_forest"),
         "ours extra_trees": ours("modeling/model=extra_trees"),
+        "ours ensemble": ours("modeling/model=ensemble", f"model.time_limit={TIME_LIMIT}"),
         "AutoGluon": autogluon(autogluon_python),
     }
 
