@@ -234,7 +234,7 @@ def test_a_table_of_ones_own_needs_one_schema_file_and_trains_as_scikit_learn_do
     lines = "\n".join(line[8:] for line in schema.strip("\n").splitlines())
     folder = write(tmp_path / "conf", {"preprocessing/schema/boards.yaml": lines})
     words = [TABLE, "preprocessing/connection=postgres", "preprocessing/schema=boards", "dataset.table=yard.boards"]
-    done = run(["c=modeling", *words, "modeling/model=linear"], config_dirs=[folder])
+    done = run(["c=modeling", *words, "modeling/model=linear", "modeling/param=small"], config_dirs=[folder])
     assert done.exit_code == 0, [o.error for o in done.outcomes]
 
     data = done.artifact("preprocessing")
