@@ -72,7 +72,7 @@ class Member:
         return [(np.asarray(t["split_conditions"], dtype=np.float32).astype(np.float64), k) for t, k in self.trees]
 
 
-class _Report(xgboost.callback.TrainingCallback):
+class _Report(xgboost.callback.TrainingCallback):  # type: ignore[misc]
     def __init__(self, progress: Progress, before: int, total: int) -> None:
         self._progress, self._before, self._total = progress, before, total
 
