@@ -266,7 +266,8 @@ def test_different_texts_that_become_one_value_are_reported() -> None:
     assert done.code == 0, done.err
     assert done.out.splitlines()[1] == (
         "data: no feature from: opened (text; looks like times of day); different texts are the same value: "
-        "x (3 different texts, 2 numbers), long (8 different texts, 2 numbers), sold (18 different texts, 9 times)"
+        "x (3 different texts, 2 numbers), long (8 different texts, 2 numbers), sold (18 different texts, 9 times); "
+        "time zones: sold (as written, without their offsets +00:00, +01:00)"
     )
     written("a,y\n" + "\n".join(f"{k % 24}:{k:02d},{k}" for k in rows))
     done = prepare()

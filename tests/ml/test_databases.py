@@ -234,7 +234,8 @@ def test_a_table_of_ones_own_needs_one_schema_file_and_trains_as_scikit_learn_do
     lines = "\n".join(line[8:] for line in schema.strip("\n").splitlines())
     folder = write(tmp_path / "conf", {"preprocessing/schema/boards.yaml": lines})
     words = [TABLE, "preprocessing/connection=postgres", "preprocessing/schema=boards", "dataset.table=yard.boards"]
-    done = run(["c=modeling", *words, "modeling/model=linear", "modeling/param=small"], config_dirs=[folder])
+    straight = ("modeling/model=linear", "m_param.knots=0", "m_param.alpha=1.0")
+    done = run(["c=modeling", *words, *straight], config_dirs=[folder])
     assert done.exit_code == 0, [o.error for o in done.outcomes]
 
     data = done.artifact("preprocessing")
@@ -305,6 +306,40 @@ def test_everything_wrong_is_said_at_once_before_anything_runs(own_home: Path) -
 
 
 @POSTGRES
+def test_rows_to_predict_need_no_target_and_are_checked_before_anything_runs() -> None:
+    """As files are: in a table of few rows, without the target, or where nobody knows it yet."""
+    in_sqlite(MIXED, [thing(k) for k in range(ROWS)])
+    with sqlite3.connect("own.sqlite") as database:
+        database.execute("CREATE TABLE fresh AS SELECT size, colour, new FROM things WHERE size < 3")
+        database.execute("CREATE TABLE unknown AS SELECT size, colour, new, NULL AS y FROM things WHERE size < 3")
+        database.execute("CREATE TABLE odd AS SELECT 'oops' AS size, colour, new FROM things WHERE size < 3")
+        database.execute("CREATE TABLE narrow AS SELECT size, new FROM things WHERE size < 3")
+    features = "[{name:size,dtype:int},{name:colour,dtype:string},{name:new,dtype:bool}]"
+    words = (
+        *("c=prediction", TABLE, "modeling/model=linear", "connection.path=own.sqlite", "schema.name=things"),
+        *("schema.target={name:y,dtype:float}", f"schema.features={features}"),
+        *("prediction/rows=data_set", "preprocessing/dataset@new_rows=table", "new_rows.name=new"),
+    )
+
+    def refused(table: str, *more: str) -> str:
+        done = inside(*words, f"new_rows.table={table}", *more)
+        assert (done.code, "Nothing ran" in done.err) == (2, True), done.out + done.err
+        return done.err
+
+    message = "schema.features[0].dtype=int: the column 'size' has the value 'oops', which is not a whole number"
+    assert f"{message} (in new_rows)" in refused("odd")
+    assert "schema.features[1].name=colour: there is no such column in the data" in refused("narrow")
+    assert "new_rows.table=nowhere: the database cannot read it: no such table: nowhere" in refused("nowhere")
+    assert "rows.id=name: there is no such column in the data" in refused("fresh", "rows.id=name")
+    for table in ("fresh", "unknown"):
+        done = inside(*words, f"new_rows.table={table}")
+        assert "linear on new: 3 rows predicted\n" in done.out, done.err
+    pl.DataFrame({"size": [1], "new": [True]}).write_csv("new.csv")
+    of_a_file = [w for w in words if "new_rows" not in w and "prediction/rows" not in w]
+    done = inside(*of_a_file, "prediction/rows=csv", "new_rows.path=new.csv", "new_rows.target=y")
+    assert (done.code, "new_rows: the data have no column colour, which the model needs" in done.err) == (2, True)
+
+
 def test_types_that_the_database_says_are_compared(postgres: PostgresServer) -> None:
     postgres.run("CREATE TABLE things (size date, colour text, made timestamp, new jsonb, y numeric(9, 2))")
     features = "[{name:size,dtype:float},{name:colour,dtype:int},{name:made,dtype:date},{name:new,dtype:bool}]"

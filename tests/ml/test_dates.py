@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.ml import dates
 
 GIVEN = ("%Y%m%d", "%Y%m%d%H%M", "%m/%Y", "%d.%m.%Y %H", "%y%m%d", "%Y-%m-%d %H:%M:%S.%f%z")
@@ -99,3 +101,61 @@ def test_a_format_that_cannot_be_read(form: str, message: str) -> None:
 def test_as_numbers(when: datetime) -> None:
     assert dates.seconds(when) == (when - datetime(1970, 1, 1)) / timedelta(seconds=1)
     assert dates.days(when) == (when.date() - date(1970, 1, 1)).days
+
+
+def prepared(*words: str) -> str:
+    """What is said of a data set."""
+    done = inside("c=preprocessing", "dataset.target=y", *words)
+    assert done.code == 0, done.err
+    return done.out
+
+
+def test_whole_numbers_that_look_like_dates_are_named() -> None:
+    rows = pl.DataFrame(
+        {
+            "day": [20240101 + 100 * (k % 12) + k % 28 for k in range(40)],
+            "month": [202401 + k % 12 for k in range(40)],
+            "moment": [20240131134500 + k for k in range(40)],
+            "id": [10_000_001 + k for k in range(40)],
+            "hour": [20240101 + 1_000_000 * k for k in range(40)],
+            "y": [k / 3 for k in range(40)],
+        }
+    )
+    rows.write_csv("rows.csv")
+    rows.write_parquet("rows.parquet")
+    for kind in ("csv", "parquet"):
+        words = (f"preprocessing/dataset={kind}", f"dataset.path=rows.{kind}")
+        named = "day (looks like dates %Y%m%d), month (looks like dates %Y%m), moment (looks like dates %Y%m%d%H%M%S)"
+        assert f"rows: read as numbers: {named}\n" in prepared(*words)
+    profile = inside("c=preprocessing", "c/preprocessing_sub=profile", *words, "dataset.target=y").out
+    assert f"read as numbers: {named}" in profile, profile
+    as_dates = "dataset.columns=[{name: day, format: '%Y%m%d'}]"
+    assert "looks like" not in prepared(*words, as_dates)
+
+
+def test_how_times_with_a_zone_are_read_is_said() -> None:
+    times = [datetime(2024, 3, 30, 23, 30, tzinfo=UTC) + timedelta(hours=k) for k in range(40)]
+    rows = pl.DataFrame({"one": [f"{t:%Y-%m-%dT%H:%M}:00+0100" for t in times], "y": [k / 3 for k in range(40)]})
+    rows = rows.with_columns(
+        two=pl.when(pl.col("y") < 5).then(pl.lit("2024-03-30T10:00:00+01:00")).otherwise(pl.lit("2024-04-01 10:00+02")),
+        z=pl.Series([f"{t:%Y-%m-%d %H:%M}Z" for t in times]),
+        local=pl.Series([f"{t:%Y-%m-%d %H:%M}" for t in times]),
+    )
+    rows.write_csv("rows.csv")
+    said = prepared("preprocessing/dataset=csv", "dataset.path=rows.csv")
+    assert "time zones: one (as written, in +0100), two (as written, without their offsets +01:00, +02), " in said
+    assert "z (as written, in UTC)\n" in said
+    rows.select("y", at=pl.Series(times).dt.convert_time_zone("Europe/Zurich")).write_parquet("rows.parquet")
+    words = ("preprocessing/dataset=parquet", "dataset.path=rows.parquet", "dataset.target=y")
+    assert "rows: time zones: at (as written, in Europe/Zurich)\n" in prepared(*words)
+    assert (
+        "time zones: at (as written, in Europe/Zurich)"
+        in inside("c=preprocessing", "c/preprocessing_sub=profile", *words).out
+    )
+    with sqlite3.connect("rows.sqlite") as database:
+        database.execute("CREATE TABLE events (two TEXT, y REAL)")
+        database.executemany("INSERT INTO events VALUES (?, ?)", rows.select("two", "y").rows())
+    schema = ("schema.name=events", "schema.target={name:y,dtype:float}", "schema.features=[{name:two,dtype:datetime}]")
+    table = ("preprocessing/dataset=table", "preprocessing/connection=sqlite", "connection.path=rows.sqlite")
+    done = inside("c=preprocessing", *table, *schema, "preprocessing/schema=cars", "schema.task=auto")
+    assert "time zones: two (as written, without their offsets +01:00, +02)" in done.out, done.err

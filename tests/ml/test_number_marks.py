@@ -15,10 +15,11 @@ from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.binding.bind import bind
 from when_ml_pipeline_meets_hydra.composing.compose import compose
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Reading
-from when_ml_pipeline_meets_hydra.ml.datasets import number_marks
+from when_ml_pipeline_meets_hydra.ml.datasets import number_marks, number_signs
 from when_ml_pipeline_meets_hydra.ml.datasets.csv_file import CsvFile
 from when_ml_pipeline_meets_hydra.ml.datasets.number_marks import Marks
 from when_ml_pipeline_meets_hydra.ml.datasets.table import Table, table
+from when_ml_pipeline_meets_hydra.ml.datasets.values import read
 
 NUMBERS = (DType.INT, DType.FLOAT)
 USUAL = [Marks(d, t) for d in ".," for t in ("", ",", ".", "'", " ", "\u202f") if d != t]
@@ -98,7 +99,7 @@ COMMA = [f"{k % 7},5" for k in range(40)]
         (COMMA, COMMA, [], "Write dataset.decimal=',', or dataset.task=classification if they are classes"),
         ([*map(str, range(38)), "3,5", "4,5"], COMMA, [], "Write dataset.decimal=','\n"),
         (COMMA, COMMA, ["dataset.columns=[{name: x, dtype: float}]"], "Write dataset.decimal=','\n"),
-        (["1.500"] * 40, COMMA, ["dataset.task=regression"], "the target holds texts"),
+        (["1.500"] * 40, COMMA, ["dataset.task=regression"], "look like numbers with a decimal comma, and cannot"),
     ],
 )
 def test_messages_about_such_numbers(x: list[str], y: list[str], words: list[str], message: str) -> None:
@@ -115,3 +116,49 @@ def test_other_columns_that_have_a_decimal_point() -> None:
     assert "d: 32 rows to train on, 8 held out, 2 features" in done.out, done.out + done.err
     written(COMMA, [f"{k + 1}.500" for k in range(40)])
     assert "x (looks like numbers with a decimal comma, unlike other columns)" in inside(*WORDS, "dataset.target=y").out
+
+
+MONEY = [f"${k % 7}.50" for k in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "looks"),
+    [
+        (MONEY, "amounts of money"),
+        (["-1,204.50 EUR", "($5)", "12 EUR"], "amounts of money"),
+        (["10.7%", "5 %", "-3%"], "percentages"),
+        (["7", "(5)", "8"], "numbers with a sign as in '(5)'"),
+        (["7", "5-", "8"], "numbers with a sign as in '5-'"),
+        (["7", "- 5", "8"], "numbers with a sign as in '- 5'"),
+        (["7", "\u20135", "8"], "numbers with a sign as in '\u20135'"),
+        (["7 km", "5km", "1,200 km"], "numbers with the unit km"),
+        (["7 km", "5 mi"], ""),
+        (["oak", "elm"], ""),
+        (["(5", "7"], ""),
+    ],
+)
+def test_what_numbers_with_signs_look_like(texts: list[str], looks: str) -> None:
+    assert number_signs.described(texts, 0.9) == looks
+
+
+def test_a_target_of_numbers_with_signs_is_refused_and_a_feature_named() -> None:
+    for y, kind in ((MONEY, "amounts of money"), ([f"{k}%" for k in range(40)], "percentages")):
+        written([f"({k % 9 + 1})" if k % 3 else "4" for k in range(40)], y)
+        done = inside(*WORDS, "dataset.target=y")
+        said = f"dataset.target=y: its texts, such as '{y[0]}', look like {kind}, and would be taken for classes\n"
+        assert (done.code, said in done.err) == (2, True), done.err
+        assert "Write plain numbers into the data, or dataset.task=classification if they are classes" in done.err
+        assert "look like" in inside(*WORDS, "dataset.target=y", "dataset.task=regression").err
+    done = inside(*WORDS, "dataset.target=x", "dataset.task=classification", "dataset.exclude=[y]")
+    assert "read as texts: x (looks like numbers with a sign as in '(2)')" in done.out, done.out + done.err
+
+
+def test_the_minus_of_unicode_is_a_minus() -> None:
+    """In a file, in a list of values as a request has them, and among numbers with thousands."""
+    written([f"\u2212{k}.5" if k % 2 else f"{k}" for k in range(40)], [f"\u2212{k}" for k in range(40)])
+    done = inside(*WORDS, "dataset.target=y")
+    assert "d: 32 rows to train on, 8 held out, 2 features\n" in done.out, done.out + done.err
+    assert "texts" not in done.out
+    values, bad = read(["\u22121.5", "\u22121e\u22122", "5\u22123"], DType.FLOAT, Reading())
+    assert (values.to_list(), bad) == ([-1.5, -0.01, None], [2])
+    assert read(["\u22121.234", "\u22125"], DType.INT, Reading(thousands="."))[0].to_list() == [-1234, -5]

@@ -128,6 +128,30 @@ def test_what_cannot_be_split_is_said(folder: Path, kind: str, more: str, code: 
     assert done.code == code
 
 
+def test_the_values_of_a_second_file_are_like_those_of_the_data_set(folder: Path, tmp_path: Path) -> None:
+    late = pl.read_csv(folder / "late.csv")
+
+    def refused(rows: pl.DataFrame, *more: str) -> str:
+        rows.write_csv(tmp_path / "late.csv")
+        done = inside("c=preprocessing", *words(folder, "predefined", f"split.path={tmp_path / 'late.csv'}", *more))
+        assert (done.code, "Nothing ran" in done.err) == (2, True), done.out + done.err
+        return done.err
+
+    def changed(name: str, value: str) -> pl.DataFrame:
+        values = [*late[name].cast(pl.String).to_list()[:-1], value]
+        return late.with_columns(pl.Series(name, values))
+
+    assert "late.csv: row 9 of the column 'x' is 'abc', which is not a number" in refused(changed("x", "abc"))
+    assert "row 9 of the column 'y' is 'high', which is not a number" in refused(changed("y", "high"))
+    by_shop = ("dataset.target=shop", "dataset.task=classification")
+    assert "no training row has the class 's99', which cannot be learnt" in refused(changed("shop", "s99"), *by_shop)
+    rules = "dataset.columns=[{name: x, max: 6}, {name: year}, {name: shop}, {name: part}]"
+    assert "late.csv: the column 'x' has 1 value above 6" in refused(changed("x", "7"), rules)
+    changed("year", "1999.5").write_csv(tmp_path / "half.csv")
+    data, _ = prepared(folder, "predefined", f"split.path={tmp_path / 'half.csv'}")
+    assert {c.name: c.dtype.value for c in data.columns}["year"] == "float", "whole numbers may have others there"
+
+
 def test_a_predefined_split_of_data_without_a_file_names_the_column(folder: Path) -> None:
     late = f"split.path={folder / 'late.csv'}"
     done = inside("c=preprocessing", "preprocessing/dataset=wine", "preprocessing/split=predefined", late)

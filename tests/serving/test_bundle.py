@@ -122,6 +122,22 @@ def test_rows_that_do_not_fit(tmp_path: Path, row: dict[str, Any], message: str)
     assert message in str(raised.value)
 
 
+def test_everything_wrong_in_a_request_is_named_up_to_ten(tmp_path: Path) -> None:
+    loaded = scorer.load(build(tmp_path))
+    with pytest.raises(BadRow) as raised:
+        loaded.predict([{"weight": "heavy", "weigth": 1.0, "sold": "yes"}, {"weight": 1.0}, {"weight": "light"}])
+    assert sorted(str(raised.value).split("; ")) == [
+        "rows[0].sold: 'yes' is not true or false",
+        "rows[0].weight: 'heavy' is not a number",
+        "rows[0].weigth: there is no such input. Did you mean 'weight'?",
+        "rows[2].weight: 'light' is not a number",
+    ]
+    with pytest.raises(BadRow) as raised:
+        loaded.predict([{"weight": "heavy", f"x{k}": 1.0} for k in range(30)])
+    assert str(raised.value).count("; rows[") == 9
+    assert str(raised.value).endswith("; and 50 more")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

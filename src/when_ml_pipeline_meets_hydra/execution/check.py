@@ -48,9 +48,17 @@ def _option_problems(plan: Plan, bound: Bound) -> Iterator[Problem]:
             if implements(value, Checked) and (known := (name, _comparable(value))) not in checked:
                 checked.add(known)
                 kind: Any = type(value)
-                own, job = chosen_fields(kind), jobs[step.jobs[0]]
+                own, job = {*_config_keys(kind, value)}, jobs[step.jobs[0]]
                 problems = (qualified_field(name, own, p, job) for p in value.check())
                 yield from (p.masked(partial(bound.redactor.at, p.key)) for p in problems)
+
+
+def _config_keys(kind: Any, option: Any) -> Iterator[str]:
+    """The fields of an option, and of the options in these, that are config keys themselves."""
+    for name in chosen_fields(kind):
+        yield name
+        nested: Any = getattr(option, name, None)
+        yield from _config_keys(type(nested), nested) if nested is not None else ()
 
 
 def _comparable(value: Any) -> Any:

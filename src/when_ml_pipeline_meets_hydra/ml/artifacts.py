@@ -178,7 +178,8 @@ class Reading:
 
     def _number(self, text: str) -> float:
         try:
-            return float((text.replace(self.thousands, "") if self.thousands else text).replace(self.decimal, "."))
+            plain = text.replace(self.thousands, "") if self.thousands else text
+            return float(plain.replace(self.decimal, ".").replace("\u2212", "-"))
         except ValueError:
             return math.nan
 

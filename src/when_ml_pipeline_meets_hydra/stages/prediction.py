@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 def _fit_dataset(dataset: Dataset | None, rows: Any) -> Iterable[Problem]:
     """Rows of another data set have the columns and types of the training data, as far as these are known by now."""
-    if not isinstance(rows, DataSet) or dataset is None or isinstance(dataset, Remote):
+    if not isinstance(rows, DataSet) or dataset is None:
         return ()
+    if isinstance(dataset, Remote):
+        return rows.misfits(dataset.to_predict()) if hasattr(dataset, "to_predict") else ()
     from when_ml_pipeline_meets_hydra.ml.datasets.table import table
 
     trained = table(dataset.rows(), with_empty=False)

@@ -89,7 +89,8 @@ def _column_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Prob
     target = next((where for where in clean if where.column.name == rows.target), None)
     if target is not None:
         is_text = target.guessed and target.column.dtype is DType.STRING
-        yield from target_problems(rows, target, number_marks.remedy(rows, all_columns, target) if is_text else "")
+        advice = number_marks.remedy(rows, all_columns, target) if is_text else ""
+        yield from target_problems(rows, target, advice, guesses[target.position].looks if is_text else "")
 
 
 def _type_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Problem]:

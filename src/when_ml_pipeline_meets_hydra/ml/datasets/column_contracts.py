@@ -68,8 +68,8 @@ def typed_limits(column: Column) -> dict[str, list[Any]]:
     for rule, values in limits.items():
         dtype = DType.FLOAT if column.dtype is DType.INT and rule != "allowed" else column.dtype
         found, bad = read(values, dtype, Reading())
-        if bad is not None:
-            raise ValueError(f"{rule}: '{values[bad]}' is not {EXPECTED[dtype]}")
+        if bad:
+            raise ValueError(f"{rule}: '{values[bad[0]]}' is not {EXPECTED[dtype]}")
         made[rule] = found.to_list()
     return made
 

@@ -22,14 +22,16 @@ from when_ml_pipeline_meets_hydra.ml.datasets.interface import no_column
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convertible
 
 
-def problems(dataset: TableQuery) -> list[Problem]:
+def problems(dataset: TableQuery, *, to_predict: bool = False) -> list[Problem]:
     """Return all problems: a refused connection, absent columns, wrong types, nulls in the target.
+
+    ``to_predict``: the target may be missing, as a value or as a column, and other columns may have no value.
 
     A server that does not respond is no problem yet: the step that reads from it fails, other steps run meanwhile.
     """
     try:
         with open_session(dataset.connection) as session:
-            return list(_column_problems(dataset, session))
+            return list(_column_problems(dataset, session, to_predict=to_predict))
     except ConnectionFailed as error:
         return list(error.problems) if error.is_permanent else []
     except QueryFailed as error:
@@ -37,7 +39,7 @@ def problems(dataset: TableQuery) -> list[Problem]:
         return [Problem(key=key, value=value, message=f"the database cannot read it: {error}")]
 
 
-def _column_problems(dataset: TableQuery, session: Session) -> Iterator[Problem]:
+def _column_problems(dataset: TableQuery, session: Session, *, to_predict: bool) -> Iterator[Problem]:
     dtypes = {c.name: c.dtype for c in dataset.schema.features}
     yield from computed.problems(dataset.features, dtypes, dataset.schema.target.name)
     types, refused = _types(dataset, session)
@@ -46,6 +48,8 @@ def _column_problems(dataset: TableQuery, session: Session) -> Iterator[Problem]
     yield from unordered
     typed = []
     for key, column in dataset.schema.with_keys():
+        if to_predict and column == dataset.schema.target and column.name not in types:
+            continue
         if column.name in refused:
             message = f"the database cannot read it: {refused[column.name]}"
             yield Problem(key=f"{key}.name", value=column.name, message=message)
@@ -57,7 +61,7 @@ def _column_problems(dataset: TableQuery, session: Session) -> Iterator[Problem]
             typed.append((key, column))
     if unordered or (dataset.order_by is None and len(typed) < len(dataset.schema.columns)):
         dataset = replace(dataset, order_by=())
-    yield from _counted_problems(dataset, session, typed, types)
+    yield from _counted_problems(dataset, session, typed, types, to_predict=to_predict)
     yield from _values(dataset, session, [c for _, c in typed if _is_known_by_value(types[c.name], c)])
 
 
@@ -89,7 +93,7 @@ def _fits(actual: DType | str, column: Column) -> bool:
 
 
 def _counted_problems(
-    dataset: TableQuery, session: Session, columns: Sequence[tuple[str, Column]], types: Types
+    dataset: TableQuery, session: Session, columns: Sequence[tuple[str, Column]], types: Types, *, to_predict: bool
 ) -> Iterator[Problem]:
     """Missing values, and those that cannot be read as the column's type, counted by the database in one query."""
     names = [c.name for _, c in columns]
@@ -102,7 +106,7 @@ def _counted_problems(
     if not rows:
         yield Problem(key="table" if dataset.query is None else "query", message="there is no row")
         return
-    for (key, column), count in zip(columns, counts, strict=False):
+    for (key, column), count in () if to_predict else zip(columns, counts, strict=False):
         if column == dataset.schema.target and count < rows:
             yield null_target(dataset, rows - count)
         elif not count:

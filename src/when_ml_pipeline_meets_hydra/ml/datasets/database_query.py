@@ -49,13 +49,14 @@ class TableQuery:
         """The table or subquery of the FROM clause."""
         return sql.table(self.table or "") if self.query is None else sql.subquery(self.query)
 
-    def select(self, names: Iterable[str]) -> str:
+    def select(self, names: Iterable[str], ordering: Iterable[str] | None = None) -> str:
         """Return the query for some columns of all requested rows.
 
-        Their order is fixed, since the choice of the held-out rows depends on it. A ``limit`` without an order takes
-        rows from everywhere, always the same ones.
+        Their order is fixed, since the choice of the held-out rows depends on it: by default that of the columns
+        ``ordering`` (None: of the schema). A ``limit`` without an order takes rows from everywhere, always the same
+        ones.
         """
-        every = [c.name for c in self.schema.columns]
+        every = [c.name for c in self.schema.columns] if ordering is None else list(ordering)
         order = [sql.quoted(name) for name in (every if self.order_by is None else self.order_by)]
         if self.order_by is None and self.limit is not None:
             order.insert(0, sql.digest(every))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 
 import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Reading
-from when_ml_pipeline_meets_hydra.ml.connections.interface import Session, open_session
+from when_ml_pipeline_meets_hydra.ml.connections import sql
+from when_ml_pipeline_meets_hydra.ml.connections.interface import QueryFailed, Session, open_session
 from when_ml_pipeline_meets_hydra.ml.connections.sql import quoted
-from when_ml_pipeline_meets_hydra.ml.datasets import checks
+from when_ml_pipeline_meets_hydra.ml.datasets import checks, time_remarks
 from when_ml_pipeline_meets_hydra.ml.datasets.database_query import TableQuery
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
 from when_ml_pipeline_meets_hydra.ml.datasets.values import POLARS, convert, expected, null_if_missing
@@ -29,46 +30,69 @@ class InvalidValue:
     value: str
 
 
-def read(dataset: TableQuery, folder: Path) -> RawRows:
+def read(dataset: TableQuery, folder: Path, *, to_predict: bool = False) -> RawRows:
     """Read all rows into Parquet files in ``folder``, one for each batch, so that memory is bounded.
+
+    ``to_predict``: the target may be missing, as a value or as a column.
 
     Raises:
         BadInput: values are missing or of another type than in the schema, or no model can be trained on them.
         StepFailed: the database is not reachable, or refuses the query.
     """
-    with open_session(dataset.connection) as session:
-        frame, problems = _write(dataset, session, folder)
     schema = dataset.schema
+    with open_session(dataset.connection) as session:
+        columns = known_columns(dataset, session) if to_predict else schema.columns
+        frame, problems, zones = _write(dataset, columns, session, folder, with_target=not to_predict)
     rows = RawRows(
         frame=frame,
         target=schema.target.name,
-        columns=schema.columns,
+        columns=columns,
         task=schema.task,
         features=dataset.features,
+        zones=zones,
     )
-    problems += [] if problems else [_with_schema_key(dataset, p) for p in checks.problems_of(rows)]
+    problems += [] if problems or to_predict else [_with_schema_key(dataset, p) for p in checks.problems_of(rows)]
     if problems:
         raise BadInput(*problems)
     return rows
 
 
-def _write(dataset: TableQuery, session: Session, folder: Path) -> tuple[pl.LazyFrame, list[Problem]]:
-    """Write the typed rows; return them lazily, and their problems."""
-    columns = dataset.schema.columns
-    empty = pl.DataFrame(schema={c.name: POLARS[c.dtype] for c in columns})
+def known_columns(dataset: TableQuery, session: Session) -> tuple[Column, ...]:
+    """Return the columns of the schema, without a target that the table does not have."""
+    target = dataset.schema.target
+    try:
+        has_target = target.name in session.types(sql.without_rows(dataset.relation))
+    except QueryFailed:  # the user may read only some of the columns
+        try:
+            has_target = bool(session.types(sql.without_rows(dataset.relation, [target.name])))
+        except QueryFailed:
+            has_target = False
+    return dataset.schema.columns if has_target else dataset.schema.features
+
+
+def _write(
+    dataset: TableQuery, columns: Sequence[Column], session: Session, folder: Path, *, with_target: bool
+) -> tuple[pl.LazyFrame, list[Problem], dict[str, str]]:
+    """Write the typed rows; return them lazily, their problems, and how times with a time zone are read."""
     first: dict[int, InvalidValue] = {}
     missing = 0
     files: list[Path] = []
     # The first file has no rows, so that the types are known even without any batch.
-    for batch, invalid in chain([(empty, [])], typed_batches(dataset, session, columns)):
+    zones: dict[str, str] = {}
+    names = [c.name for c in columns]
+    raw_batches = session.batches(dataset.select(names, names), dataset.batch)
+    for raw in chain([pl.DataFrame(schema={c.name: POLARS[c.dtype] for c in columns})], raw_batches):
+        batch, invalid = _typed(raw, columns)
+        if len(files) == 1:
+            zones = time_remarks.zones(raw.lazy(), zip(count(), columns, raw.dtypes), READING)
         first = {**{v.column: v for v in invalid}, **first}
-        missing += batch.to_series(-1).null_count()
+        missing += batch.to_series(-1).null_count() if with_target else 0
         files.append(folder / f"{len(files)}.parquet")
         batch.write_parquet(files[-1], compression="zstd", compression_level=1)
     problems = [bad_value(dataset, v) for _, v in sorted(first.items())]
     if missing and len(columns) - 1 not in first:
         problems.append(null_target(dataset, missing))
-    return pl.scan_parquet(files, glob=False), problems
+    return pl.scan_parquet(files, glob=False), problems, zones
 
 
 def typed_batches(

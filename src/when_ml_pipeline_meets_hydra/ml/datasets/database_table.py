@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Reading, Task
 from when_ml_pipeline_meets_hydra.ml.datasets.database_query import TableQuery
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import AS_IT_IS, RawRows, TaskChoice
 
 
 @frozen
@@ -40,6 +42,10 @@ class DatabaseTable(TableQuery):
 
         return database_rows.read(self, folder)
 
+    def to_predict(self) -> RowsToPredict:
+        """Return the same rows, of which the target may be missing: they are predicted."""
+        return RowsToPredict(table=self)
+
     def files(self) -> Iterable[Path]:
         """No files: ``snapshot`` is the version of the rows."""
         return ()
@@ -60,3 +66,43 @@ class DatabaseTable(TableQuery):
         from when_ml_pipeline_meets_hydra.ml.datasets import database_checks
 
         return database_checks.problems(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsToPredict:
+    """The rows of a database table, or of a query, of which the target may be missing."""
+
+    table: DatabaseTable
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that are read, as the schema says."""
+        return self.table.schema.features
+
+    @property
+    def target(self) -> Column:
+        """The column to predict, as the schema says."""
+        return self.table.schema.target
+
+    @property
+    def task(self) -> Task:
+        """The task in the schema; regression if the values decide."""
+        choice = self.table.schema.task
+        return Task.REGRESSION if choice is TaskChoice.AUTO else Task(choice.value)
+
+    @property
+    def reading(self) -> Reading:
+        """How its values are read: as they are."""
+        return AS_IT_IS
+
+    def read(self, folder: Path) -> RawRows:
+        """Return the rows, read once into Parquet files in ``folder``; see ``DatabaseTable.rows``."""
+        from when_ml_pipeline_meets_hydra.ml.datasets import database_rows
+
+        return database_rows.read(self.table, folder, to_predict=True)
+
+    def check(self) -> Iterable[Problem]:
+        """Return all problems of the connection and the columns."""
+        from when_ml_pipeline_meets_hydra.ml.datasets import database_checks
+
+        return database_checks.problems(self.table, to_predict=True)

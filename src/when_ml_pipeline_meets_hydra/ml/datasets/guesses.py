@@ -12,7 +12,7 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.ml import dates
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Reading
-from when_ml_pipeline_meets_hydra.ml.datasets import number_marks
+from when_ml_pipeline_meets_hydra.ml.datasets import number_marks, number_signs
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
 from when_ml_pipeline_meets_hydra.ml.datasets.number_marks import Marks
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, null_if_missing, truth_word
@@ -25,17 +25,10 @@ MOSTLY = 0.9
 _FIRST_ROWS = 10_000
 _SAMPLE = 100  # texts of a column, all different
 _ORDER = (DType.DATE, DType.DATETIME, DType.INT, DType.FLOAT, DType.BOOL, DType.STRING)
-_NUMBER = r"[+-]?(?:[0-9]{1,3}(?:[,.' ][0-9]{3})*|[0-9]+)(?:[.,][0-9]+)?"
-_CURRENCY = "[$€£¥₹]"
-# What texts may look like: the pattern, and the description of a column that is mostly like it, the first that fits.
-_LOOKS: tuple[tuple[str, str], ...] = (
-    (rf"[+-]?{_CURRENCY} ?{_NUMBER}|{_NUMBER} ?{_CURRENCY}", "amounts of money"),
-    (rf"{_NUMBER} ?%", "percentages"),
-    (r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?", "times of day"),
-)
+_TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?")
 # Texts that may differ although they are the same value: leading zeros, more digits than 64-bit floats have, and
 # offsets from UTC. Others, such as 1.1 and 1.10, are found among the first texts.
-_MERGED = r"^[+-]?(?:0[0-9]|[0-9]{16,}$)|[1-9](?:\.?[0-9]){17}|:[0-9.]+ ?[+-][0-9]{2}:?[0-9]{2}$"
+_MERGED = r"^[+\-\u2212]?(?:0[0-9]|[0-9]{16,}$)|[1-9](?:\.?[0-9]){17}|:[0-9.]+ ?[+-][0-9]{2}:?[0-9]{2}$"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,9 +188,10 @@ def _guess(counts: Mapping[_Candidate, int], first: _First, reading: Reading) ->
 
 def looks(sample: Sequence[str], reading: Reading) -> str:
     """Return what texts, all different, look like; "" if like nothing but texts."""
-    for pattern, what in _LOOKS:
-        if sum(re.fullmatch(pattern, text) is not None for text in sample) >= MOSTLY * len(sample) > 0:
-            return what
+    if signed := number_signs.described(sample, MOSTLY):
+        return signed
+    if sum(_TIME_OF_DAY.fullmatch(text) is not None for text in sample) >= MOSTLY * len(sample) > 0:
+        return "times of day"
     if marks := number_marks.candidates(sample, reading, MOSTLY):
         return number_marks.described(marks)
     forms = dates.formats(sample, MOSTLY) if len(sample[0] if sample else "") >= 6 else []

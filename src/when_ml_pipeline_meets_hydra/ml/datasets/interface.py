@@ -46,9 +46,10 @@ class RawRows:
     but those to ``exclude``, types inferred; the target may be among them); ``left_out``: columns that are not in
     ``frame``, each with the reason; ``texts``: every value is a text whose type is to be inferred, as in a CSV file;
     ``image``: the columns are the pixels of this image; ``features``: columns to compute, each by an expression in
-    SQL's notation (columns that it reads may be among those to exclude: then they give no feature of their own). Values
-    are read by ``reading``. Rows to predict are read as the training data were, except for ``own``: the fields of
-    ``reading`` that the config gives for these rows.
+    SQL's notation (columns that it reads may be among those to exclude: then they give no feature of their own);
+    ``zones``: by column, how times with a time zone were read, if ``frame`` has no zones any more. Values are read by
+    ``reading``. Rows to predict are read as the training data were, except for ``own``: the fields of ``reading`` that
+    the config gives for these rows.
     """
 
     frame: pl.LazyFrame
@@ -62,6 +63,7 @@ class RawRows:
     own: Mapping[str, Any] = field(default_factory=dict)
     image: Image | None = None
     features: Mapping[str, str] = field(default_factory=dict)
+    zones: Mapping[str, str] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -76,9 +78,11 @@ class Remote(Protocol):
 class Dataset(Protocol):
     """A table of rows with a target to predict.
 
-    Two further methods are optional: ``at(path)`` returns another file that is read in the same way (for
+    Further methods are optional: ``at(path)`` returns another file that is read in the same way (for
     ``split.path``); ``is_longer_than(rows)`` says, without reading more than needed, whether there are more rows
-    (for the number of folds).
+    (for the number of folds); ``to_predict()`` of a ``Remote`` one returns the same rows, of which the target may be
+    missing, as an object with the methods ``read`` and ``check``, and with what is known of them before they are read:
+    ``columns``, ``target``, ``task`` and ``reading``.
 
     Example of its first method::
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Reading
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
-from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, null_if_missing, number_pattern
+from when_ml_pipeline_meets_hydra.ml.datasets.values import MINUS, convert, dtype_of, null_if_missing, number_pattern
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.datasets.table import Located
@@ -29,7 +29,7 @@ class Marks(NamedTuple):
         if _pattern(self).match(text) is None:
             return None
         plain = text.replace(self.thousands, "") if self.thousands else text
-        return float(plain.replace(self.decimal, "."))
+        return float(plain.replace(self.decimal, ".").replace(MINUS, "-"))
 
 
 @cache
@@ -42,7 +42,7 @@ _USUAL = (
     *(Marks(".", ""), Marks(",", ""), Marks(".", ","), Marks(",", ".")),
     *(Marks(decimal, thousands) for thousands in "' ’\u00a0\u202f" for decimal in ".,"),
 )
-_LIKE_A_NUMBER = re.compile(r"[-+0-9eE.,'’ \u00a0\u202f]+")
+_LIKE_A_NUMBER = re.compile(r"[-\u2212+0-9eE.,'’ \u00a0\u202f]+")
 _QUOTED = {"'": '"dataset.{key}=\\"\'\\""', ",": "dataset.{key}=','", ".": "dataset.{key}='.'"}
 
 

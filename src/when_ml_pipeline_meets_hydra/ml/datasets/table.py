@@ -11,7 +11,7 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, ListedColumn, Reading, Task
-from when_ml_pipeline_meets_hydra.ml.datasets import computed, number_marks
+from when_ml_pipeline_meets_hydra.ml.datasets import computed, number_marks, time_remarks
 from when_ml_pipeline_meets_hydra.ml.datasets.guesses import Guess, guess, merged
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import AS_IT_IS, RawRows, TaskChoice, no_column
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, null_if_missing
@@ -30,13 +30,16 @@ class Remarks:
     """What is not obvious of the columns of a table.
 
     ``left_out``: columns that are not in the table, each with the reason; ``merged``: columns whose different texts are
-    the same value; ``looks``: what columns of texts, by name, look like; ``formats``: those of dates that were found.
+    the same value; ``looks``: what columns of texts, by name, look like; ``formats``: those of dates that were found;
+    ``like_dates``: those of dates that whole numbers look like; ``zones``: how times with a time zone are read.
     """
 
     left_out: tuple[str, ...] = ()
     merged: tuple[str, ...] = ()
     looks: Mapping[str, str] = field(default_factory=dict)
     formats: Mapping[str, str] = field(default_factory=dict)
+    like_dates: Mapping[str, str] = field(default_factory=dict)
+    zones: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +193,7 @@ def empty_columns(rows: RawRows, columns: Sequence[Located]) -> frozenset[int]:
 
 def _remarks(rows: RawRows, columns: Sequence[Located], guesses: Guesses, left_out: tuple[str, ...]) -> Remarks:
     own = {where.position: where.column for where in columns if where.position in guesses}
+    places = [(where.position, where.column, where.physical) for where in columns]
     suspect = [
         where
         for where in columns
@@ -202,6 +206,8 @@ def _remarks(rows: RawRows, columns: Sequence[Located], guesses: Guesses, left_o
         ),
         looks=_looks(rows, columns, guesses),
         formats={c.name: c.format for c in own.values() if c.format},
+        like_dates=time_remarks.like_dates(rows, columns),
+        zones={**rows.zones, **time_remarks.zones(rows.frame, places, rows.reading)},
     )
 
 

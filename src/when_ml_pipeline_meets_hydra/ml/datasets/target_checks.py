@@ -14,10 +14,11 @@ from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, Located, dist
 FEWEST_ROWS, MOST_CLASSES = 10, 1000
 
 
-def target_problems(rows: RawRows, target: Located, advice: str = "") -> Iterator[Problem]:
+def target_problems(rows: RawRows, target: Located, advice: str = "", looks: str = "") -> Iterator[Problem]:
     """Yield all problems of the target's values, which all have its type.
 
-    ``advice``: overrides with which its texts are numbers; they would be classes without.
+    ``advice``: overrides with which its texts are numbers; they would be classes without. ``looks``: what its texts
+    look like, such as ``amounts of money``.
     """
     dtype = target.column.dtype
     frame = rows.frame.select(typed(rows, target).alias(TARGET))
@@ -32,10 +33,17 @@ def target_problems(rows: RawRows, target: Located, advice: str = "") -> Iterato
     distinct = distinct_values(frame, MOST_CLASSES)
     if distinct == 1:
         yield _target(rows, "it has the same value in every row: there is nothing to predict", "Choose another column")
-    elif advice and rows.task is not TaskChoice.CLASSIFICATION:
+    elif (advice or looks) and rows.task is not TaskChoice.CLASSIFICATION:
         example = frame.select(pl.col(TARGET).drop_nulls().first()).collect().item()
-        message = f"its texts, such as '{example}', look like numbers, and would be taken for classes"
-        yield _target(rows, message, f"Write {advice}, or dataset.task=classification if they are classes")
+        kind = "numbers" if advice else looks
+        is_open = rows.task is TaskChoice.AUTO
+        message = f"its texts, such as '{example}', look like {kind}"
+        yield _target(
+            rows,
+            f"{message}, and would be taken for classes" if is_open else f"{message}, and cannot be read as numbers",
+            f"Write {advice or 'plain numbers into the data'}"
+            + (", or dataset.task=classification if they are classes" if is_open else ""),
+        )
     elif find_task(rows.task, dtype, frame) is Task.CLASSIFICATION:
         yield from _class_problems(rows, frame, distinct)
     elif dtype is DType.STRING:

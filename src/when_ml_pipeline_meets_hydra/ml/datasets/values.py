@@ -48,6 +48,7 @@ _CONVERTIBLE = {
 # With a decimal comma 1.500 may be a number of thousands; 12.34 and 0.500 can only have a decimal point.
 _PERHAPS_THOUSANDS = r"^[+-]?[1-9][0-9]{0,2}([.][0-9]{3})+$"
 _YEARS = (1, 9999)  # Python has no others
+MINUS = "\u2212"  # the minus sign of Unicode, as browsers and R's tables write it; read as "-"
 
 
 def expected(dtype: DType, form: str | None = None) -> str:
@@ -146,6 +147,7 @@ def _number(text: pl.Expr, reading: Reading) -> pl.Expr:
 
 def _plain(text: pl.Expr, reading: Reading) -> pl.Expr:
     """The text of a number as programs write it; null unless its separators stand where they may."""
+    text = text.str.replace_all(MINUS, "-", literal=True)
     if (reading.decimal, reading.thousands) == (".", ""):
         return text
     is_number = text.str.contains(number_pattern(reading.decimal, reading.thousands))
@@ -159,7 +161,7 @@ def number_pattern(decimal: str, thousands: str) -> str:
     """Return the regular expression, for Python and Polars, of all numbers with such separators."""
     decimal, thousands = (f"[{re.escape(c)}]" if c else "" for c in (decimal, thousands))
     whole = rf"([0-9]+|[0-9]{{1,3}}({thousands}[0-9]{{3}})+)" if thousands else "[0-9]+"
-    return rf"^[+-]?({whole}({decimal}[0-9]*)?|{decimal}[0-9]+)([eE][+-]?[0-9]+)?$"
+    return rf"^[+\-{MINUS}]?({whole}({decimal}[0-9]*)?|{decimal}[0-9]+)([eE][+\-{MINUS}]?[0-9]+)?$"
 
 
 def _truth(number: pl.Expr) -> pl.Expr:
@@ -172,12 +174,12 @@ def _whole(number: pl.Expr) -> pl.Expr:
 
 def read(
     values: Sequence[Any], wanted: DType, reading: Reading, form: str | None = None
-) -> tuple[pl.Series, int | None]:
+) -> tuple[pl.Series, list[int]]:
     """Read Python values (texts, numbers, truth values, None), which may be of different types.
 
     Returns:
-        The values, of the Polars type of ``wanted``, null where missing; and the place of the first value that cannot
-        be converted, if there is one.
+        The values, of the Polars type of ``wanted``, null where missing; and the places of the values that cannot be
+        converted.
     """
     kinds = [_physical(value) for value in values]
     result = pl.Series([None] * len(values), dtype=POLARS[wanted])
@@ -191,7 +193,7 @@ def read(
         is_bad = both["given"].is_not_null() & both["value"].is_null()
         bad += [places[k] for k in is_bad.arg_true()]
         result = result.scatter(places, both["value"])
-    return result, min(bad, default=None)
+    return result, sorted(bad)
 
 
 def _physical(value: Any) -> Any:

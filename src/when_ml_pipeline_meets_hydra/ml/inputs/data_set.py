@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra.contracts import Chosen, frozen
+from when_ml_pipeline_meets_hydra.contracts import Checked, Chosen, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, OnViolation, PreparedData, Reading, Task
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, Remote, TaskChoice, no_column
@@ -67,22 +67,32 @@ class DataSet:
 
     def check(self) -> Iterable[Problem]:
         """Return the problems of files that cannot be read, and of a column ``id`` that does not exist."""
-        return self._problems(self._without_id)
+        if not isinstance(self.new_rows, Remote):
+            return self._problems(self._without_id)
+        source = _to_predict(self.new_rows)
+        found = source.check() if isinstance(source, Checked) else ()
+        return [*map(_below_new_rows, found), *self._unknown_id(_names(source))]
 
     def misfits(self, trained: Trained) -> Iterable[Problem]:
-        """Return what keeps a model with the columns of ``trained`` from predicting the rows: columns and values."""
+        """Return what keeps a model with the columns of ``trained`` from predicting the rows: columns and values.
+
+        Of rows on a server only the columns are known; their values are read once, by the step.
+        """
+        if isinstance(self.new_rows, Remote):
+            names = _names(_to_predict(self.new_rows))
+            return () if names is None else _missing(names, trained)
         return self._problems(lambda raw: _misfits(raw, trained))
 
     def _problems(self, of: Callable[[RawRows], Iterable[Problem]]) -> Iterable[Problem]:
         from when_ml_pipeline_meets_hydra.ml.datasets import checks
 
-        if isinstance(self.new_rows, Remote):  # read once, by the step
-            return ()
         return map(_below_new_rows, checks.problems(self.new_rows, of))
 
     def _without_id(self, raw: RawRows) -> Iterable[Problem]:
-        names = raw.frame.collect_schema().names()
-        if self.id is not None and self.id not in names:
+        yield from self._unknown_id(raw.frame.collect_schema().names())
+
+    def _unknown_id(self, names: Sequence[str] | None) -> Iterable[Problem]:
+        if self.id is not None and names is not None and self.id not in names:
             yield no_column("id", self.id, names)
 
     def batches(self, data: PreparedData, folder: Path) -> Iterator[Batch]:
@@ -97,7 +107,7 @@ class DataSet:
 
         is_number = data.task is Task.REGRESSION
         target = number(TARGET, data.target.dtype).cast(pl.Float64) if is_number else class_text()
-        with fetched(self.new_rows, folder) as rows:
+        with fetched(_to_predict(self.new_rows), folder) as rows:
             if problems := [_below_new_rows(p) for p in _misfits(rows, data)]:
                 raise BadInput(*problems)
             raw = _as_trained(rows, data)
@@ -116,7 +126,10 @@ class DataSet:
 
 def _below_new_rows(problem: Problem) -> Problem:
     """The problem of a data set, whose keys and advice are those of ``dataset``, with the keys at ``new_rows``."""
-    own = problem.key in (KEY, "id")
+    first = problem.key.partition(".")[0]
+    if first in ("connection", "schema"):  # the same for both data sets
+        problem = replace(problem, message=f"{problem.message} (in {KEY})")
+    own = first in (KEY, "id", "connection", "schema")
     remedy = problem.remedy and _DATASET_KEY.sub(rf"{KEY}.\1", problem.remedy)
     return replace(problem, key=problem.key if own else f"{KEY}.{problem.key}", remedy=remedy)
 
@@ -126,14 +139,30 @@ def _misfits(raw: RawRows, trained: Trained) -> Iterator[Problem]:
     from when_ml_pipeline_meets_hydra.ml.datasets import checks
 
     names = raw.frame.collect_schema().names()
-    if missing := [c.name for c in trained.columns if c.name not in names]:
-        message = f"the data have no column {', '.join(missing)}, which the model needs"
-        yield Problem(key=KEY, message=message, remedy=did_you_mean(missing[0], names))
+    if missing := list(_missing(names, trained)):
+        yield from missing
         return
     for problem in checks.unreadable(_as_trained(raw, trained)):
         advised = problem.remedy if (problem.remedy or "").startswith("Write ") else None
         correct = "Correct it, or add what means a missing value to new_rows.null_values"
         yield replace(problem, key=KEY, value=None, remedy=advised or correct)
+
+
+def _missing(names: Sequence[str], trained: Trained) -> Iterator[Problem]:
+    """Yield the problem of columns that the model needs and that are not among ``names``."""
+    if missing := [c.name for c in trained.columns if c.name not in names]:
+        message = f"the data have no column {', '.join(missing)}, which the model needs"
+        yield Problem(key=KEY, message=message, remedy=did_you_mean(missing[0], names))
+
+
+def _to_predict(dataset: Any) -> Any:
+    """The rows of a data set on a server, of which the target may be missing; any other data set as it is."""
+    return dataset.to_predict() if hasattr(dataset, "to_predict") else dataset
+
+
+def _names(source: Any) -> list[str] | None:
+    """The columns that rows on a server will have; None if only reading them says."""
+    return [column.name for column in source.columns] if hasattr(source, "columns") else None
 
 
 def _as_trained(raw: RawRows, trained: Trained) -> RawRows:

@@ -20,13 +20,16 @@ def add_remarks(table: Table, rows: int, columns: Sequence[dict[str, Any]], min_
     ``min_frequency`` is the share of the rows that a text needs to get a feature.
     """
     leaking = suspects(table, rows)
+    like_dates = {name: f"dates {form}" for name, form in table.remarks.like_dates.items()}
+    looks = {**table.remarks.looks, **like_dates}
     for described in columns:
-        described["remarks"] = [*_of_column(described, rows, min_frequency, table.remarks.looks)]
+        described["remarks"] = [*_of_column(described, rows, min_frequency, looks)]
         if described["role"] == "feature" and described["name"] in leaking:
             described["remarks"].append(f"{LEAKAGE}: {leaking[described['name']]}")
     without = round(columns[-1]["missing"] * rows)
     found: dict[str, Any] = {"rows_without_target": without, "left_out": list(table.remarks.left_out)}
     found |= {"merged": list(table.remarks.merged), "formats": dict(table.remarks.formats)}
+    found |= {"zones": dict(table.remarks.zones)}
     if table.task is Task.CLASSIFICATION and columns[-1]["distinct"]:
         found |= {"classes": columns[-1]["distinct"], "largest_class": _largest(columns[-1], rows - without)}
     return found
@@ -71,17 +74,17 @@ def line(found: Mapping[str, Any], columns: Sequence[Mapping[str, Any]]) -> str:
     for described in columns:
         for remark in described["remarks"]:
             what, _, more = remark.partition(": ")
-            what, more = ("read as texts", remark) if remark.startswith(LOOKS) else (what, more)
-            is_own = what in ("read as texts", LEAKAGE)
+            read = "read as texts" if described["dtype"] == DType.STRING.value else "read as numbers"
+            what, more = (read, remark) if remark.startswith(LOOKS) else (what, more)
+            is_own = what in (read, LEAKAGE)
             groups.setdefault(what, []).append(f"{described['name']} ({more})" if is_own else described["name"])
     without = found["rows_without_target"]
     parts = [f"{without:,} row{'' if without == 1 else 's'} without target" if without else ""]
     parts += [f"left out: {', '.join(found['left_out'][:MOST_SHOWN])}" if found["left_out"] else ""]
     parts += [f"{what}: {_some(names)}" for what, names in groups.items()]
     parts.append(f"different texts are the same value: {_some(found['merged'])}" if found["merged"] else "")
-    parts.append(
-        f"read as dates: {_some([f'{n} ({f})' for n, f in found['formats'].items()])}" if found["formats"] else ""
-    )
+    for what, named in (("read as dates", found["formats"]), ("time zones", found["zones"])):
+        parts.append(f"{what}: {_some([f'{name} ({how})' for name, how in named.items()])}" if named else "")
     if "largest_class" in found:
         parts.append(f"largest class: {found['largest_class']:.0%} of the rows")
     return "; ".join(filter(None, parts))

@@ -69,10 +69,7 @@ class PredefinedSplit:
             remedy = "Name a column instead: split.column"
             yield Problem(key="path", value=str(self.path), message=message, remedy=remedy)
         elif second := self._second():
-            try:
-                yield from self._other_columns(self.dataset.rows(), second.rows())
-            except BadInput as error:
-                yield from error.problems
+            yield from self._misfits(second)
 
     def all_rows(self, rows: RawRows) -> RawRows:
         """Return the rows of both files; those of the second one come last.
@@ -105,6 +102,28 @@ class PredefinedSplit:
         if found:
             message = f"its columns are not those of the data set: {'; '.join(found)}"
             yield Problem(key="path", value=str(self.path), message=message)
+
+    def _misfits(self, second: Dataset) -> Iterable[Problem]:
+        """The problems of the second file: its columns and values have to be like those of the data set."""
+        from when_ml_pipeline_meets_hydra.ml.datasets import second_file
+
+        try:
+            own = self.dataset.rows()
+        except BadInput:  # reported by the data set itself
+            return
+        try:
+            added = second.rows()
+        except BadInput as error:
+            yield from error.problems
+            return
+        if other := list(self._other_columns(own, added)):
+            yield from other
+            return
+        try:
+            found = list(second_file.misfits(own, added))
+        except BadInput:
+            return
+        yield from (replace(p, key="path", value=str(self.path)) for p in found)
 
     def _second(self) -> Any:
         """Return the second file as a data set of the same kind; None if there is none."""

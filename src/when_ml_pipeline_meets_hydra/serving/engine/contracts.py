@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from when_ml_pipeline_meets_hydra.ml import dates
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType
-from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, BadRow, Feeds
+from when_ml_pipeline_meets_hydra.serving.engine.encode import MOST_SHOWN, Array, Feeds, Refusals
 
 _Mask = Callable[[Array], Array]
 
@@ -40,17 +40,18 @@ class Contracts:
         """Call ``count(column, rule, number of values)`` for each rule that is violated.
 
         Raises:
-            BadRow: for the first value of a column whose contract refuses.
+            BadRow: for the values of columns whose contracts refuse.
         """
-        refused = None
+        refused = Refusals()
         for rule in self._rules:
             bad = rule.is_violated(feeds[rule.column.name].reshape(-1))
             if bad.any():
                 count(rule.column.name, rule.name, int(bad.sum()))
-                if refused is None and rule.column.on_violation == "refuse":
-                    refused = BadRow(f"rows[{int(np.argmax(bad))}].{rule.column.name}: {rule.text}")
-        if refused is not None:
-            raise refused
+                if rule.column.on_violation == "refuse":
+                    rows = np.flatnonzero(bad).tolist()
+                    shown = (f"rows[{row}].{rule.column.name}: {rule.text}" for row in rows[:MOST_SHOWN])
+                    refused.add(*shown, more=len(rows[MOST_SHOWN:]))
+        refused.raise_any()
 
 
 def _rules(column: Column) -> Iterator[_Rule]:

@@ -10,7 +10,8 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Reading
 
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]
+T = TypeVar("T")
+MOST_SHOWN = 10  # wrong values in a response
 MANY = 16  # from this many values on, numpy's functions are faster than Python's
 NUMBERS = frozenset({"FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8"})
 # What Polars strips from a text: Unicode's white space, to which str.strip adds four control characters.
@@ -29,7 +32,41 @@ _WHOLE = 2.0**63  # whole numbers are below
 
 
 class BadRow(PipelineError):
-    """A value in a request that does not fit its column."""
+    """Values in a request that do not fit their columns: ``messages``, and the number of further ones."""
+
+    def __init__(self, *messages: str, more: int = 0) -> None:
+        super().__init__(*messages)
+        self.messages, self.more = messages, more
+
+    def __str__(self) -> str:
+        return "; ".join(self.messages) + (f"; and {self.more:,} more" if self.more else "")
+
+
+class Refusals:
+    """Gathers what is wrong in a request, so that it is reported at once: the first messages, and how many more."""
+
+    def __init__(self) -> None:
+        self._messages: list[str] = []
+        self._more = 0
+
+    def add(self, *messages: str, more: int = 0) -> None:
+        """Add messages, and a number of further ones."""
+        shown = messages[: MOST_SHOWN - len(self._messages)]
+        self._messages += shown
+        self._more += len(messages) - len(shown) + more
+
+    def during(self, make: Callable[[], T]) -> T | None:
+        """Return what ``make`` returns; None if it refuses, and its messages are added."""
+        try:
+            return make()
+        except BadRow as refused:
+            self.add(*refused.messages, more=refused.more)
+            return None
+
+    def raise_any(self) -> None:
+        """Raise ``BadRow`` if anything was added."""
+        if self._messages:
+            raise BadRow(*self._messages, more=self._more)
 
 
 class _NeedsConversion(Exception):
@@ -40,16 +77,26 @@ def feeds_from_rows(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]
     """Return tensors [N, 1] by column from N rows; a key that is missing or null is a missing value.
 
     Raises:
-        BadRow: a row has an unknown key, or a value that cannot be read as its column's type.
+        BadRow: rows have unknown keys, or values that cannot be read as their columns' types.
     """
     names = {column.name for column in columns}
+    wrong = Refusals()
     if not set().union(*rows) <= names:
-        number, key = next((n, min(row.keys() - names)) for n, row in enumerate(rows) if row.keys() - names)
-        raise BadRow(f"rows[{number}].{key}: there is no such input. {did_you_mean(key, names)}")
-    return {
-        column.name: _tensor(column, [row.get(column.name) for row in rows], reading, "rows[{}].{}")
-        for column in columns
-    }
+        first = {key: number for number, row in reversed([*enumerate(rows)]) for key in row.keys() - names}
+        shown = sorted(first.items(), key=lambda found: (found[1], found[0]))[:MOST_SHOWN]
+        unknown = (f"rows[{n}].{key}: there is no such input. {did_you_mean(key, names)}" for key, n in shown)
+        wrong.add(*unknown, more=len(first) - len(shown))
+    feeds = {}
+    for column in columns:
+        values = [row.get(column.name) for row in rows]
+        feeds[column.name] = wrong.during(partial(_tensor, column, values, reading, "rows[{}].{}"))
+    return _whole(feeds, wrong)
+
+
+def _whole(feeds: Mapping[str, Array | None], wrong: Refusals) -> Feeds:
+    """Return the tensors. Raises ``BadRow`` if something is wrong, as it is if one is missing."""
+    wrong.raise_any()
+    return {name: tensor for name, tensor in feeds.items() if tensor is not None}
 
 
 def feeds_from_tensors(
@@ -60,15 +107,20 @@ def feeds_from_tensors(
     Numbers are a list, or an array of 64-bit floats in which NaN is a missing value.
 
     Raises:
-        BadRow: an input is missing, unknown, of a wrong datatype or length, or holds a bad value.
+        BadRow: inputs are missing, unknown, of a wrong datatype or length, or hold bad values.
     """
     names = {column.name for column in columns}
-    for name in [*tensors.keys() - names, *names - tensors.keys()]:
-        wrong = "is missing" if name in names else f"there is no such input. {did_you_mean(name, names)}"
-        raise BadRow(f"inputs.{name}: {wrong}")
+    wrong = Refusals()
+    unfit = sorted(tensors.keys() ^ names)
+    for name in unfit[:MOST_SHOWN]:
+        what = "is missing" if name in names else f"there is no such input. {did_you_mean(name, names)}"
+        wrong.add(f"inputs.{name}: {what}")
+    wrong.add(more=len(unfit[MOST_SHOWN:]))
     if len({len(data) for _, data in tensors.values()}) > 1:
-        raise BadRow("inputs: all of them need the same number of rows")
-    return {column.name: _tensor_from(column, *tensors[column.name], reading) for column in columns}
+        wrong.add("inputs: all of them need the same number of rows")
+    given = [column for column in columns if column.name in tensors]
+    feeds = {c.name: wrong.during(partial(_tensor_from, c, *tensors[c.name], reading)) for c in given}
+    return _whole(feeds, wrong)
 
 
 def _tensor_from(column: Column, datatype: str, data: Sequence[Any] | Array, reading: Reading) -> Array:
@@ -97,16 +149,17 @@ def _converted(column: Column, values: Sequence[Any], reading: Reading, place: s
     """Read values as in training. Raises ``BadRow`` for one that cannot be read as the column's type."""
     from when_ml_pipeline_meets_hydra.ml.datasets.values import expected, read
 
-    def refuse(number: int, wrong: str) -> BadRow:
-        shown = repr(values[number]) if len(repr(values[number])) <= 40 else repr(values[number])[:40] + "…"
-        return BadRow(f"{place.format(number, column.name)}: {shown} is not {wrong}")
+    def refusal(numbers: Sequence[int], wanted: str) -> BadRow:
+        shown = [(n, repr(values[n])) for n in numbers[:MOST_SHOWN]]
+        shown = [(n, text if len(text) <= 40 else f"{text[:40]}…") for n, text in shown]
+        messages = (f"{place.format(n, column.name)}: {text} is not {wanted}" for n, text in shown)
+        return BadRow(*messages, more=len(numbers) - len(shown))
 
-    for number, value in enumerate(values):
-        if isinstance(value, str) and not _is_unicode(value):
-            raise refuse(number, "a text of valid Unicode")
+    if bad := [n for n, value in enumerate(values) if isinstance(value, str) and not _is_unicode(value)]:
+        raise refusal(bad, "a text of valid Unicode")
     made, bad = read(values, column.dtype, reading, column.format)
-    if bad is not None:
-        raise refuse(bad, expected(column.dtype, column.format))
+    if bad:
+        raise refusal(bad, expected(column.dtype, column.format))
     found = made.to_list()
     if column.dtype.is_time:
         position: Callable[[Any], float] = dates.days if column.dtype is DType.DATE else dates.seconds
@@ -115,9 +168,8 @@ def _converted(column: Column, values: Sequence[Any], reading: Reading, place: s
         return ["" if truth is None else str(truth).lower() for truth in found]
     if column.dtype is DType.STRING:
         return [text or "" for text in found]
-    for number, value in enumerate(found):
-        if value is not None and not math.isfinite(value):
-            raise refuse(number, "a finite number")
+    if bad := [n for n, value in enumerate(found) if value is not None and not math.isfinite(value)]:
+        raise refusal(bad, "a finite number")
     return [math.nan if value is None else float(value) for value in found]
 
 

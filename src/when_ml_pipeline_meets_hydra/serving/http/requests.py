@@ -6,13 +6,21 @@ A request makes the graph's inputs (``feeds``), and the response body from its o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic_core import to_json
 
 from when_ml_pipeline_meets_hydra.serving.engine import tensors
-from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, BadRow, Feeds, feeds_from_rows, feeds_from_tensors
+from when_ml_pipeline_meets_hydra.serving.engine.encode import (
+    Array,
+    BadRow,
+    Feeds,
+    Refusals,
+    feeds_from_rows,
+    feeds_from_tensors,
+)
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import predictions
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import Datatype, Interval, Manifest, Output
 from when_ml_pipeline_meets_hydra.serving.http.models import ServedVersion
@@ -139,14 +147,15 @@ class InferBody(BaseModel):
         if len({tensor.name for tensor in self.inputs}) < len(self.inputs):
             raise BadRow("inputs: one of them is repeated")
         self._requested(manifest)
-        values_by_name, place = {}, 0
+        values_by_name, place, wrong = {}, 0, Refusals()
         for tensor in self.inputs:
-            size = tensor.parameters.binary_data_size
-            values = self._values(tensor, place)
-            values_by_name[tensor.name] = tensor.datatype, values
-            place += size or 0
+            values = wrong.during(partial(self._values, tensor, place))
+            if values is not None:
+                values_by_name[tensor.name] = tensor.datatype, values
+            place += tensor.parameters.binary_data_size or 0
         if place != len(self._tail):
-            raise BadRow(f"inputs: {len(self._tail)} bytes follow the JSON, but the inputs declare {place}")
+            wrong.add(f"inputs: {len(self._tail)} bytes follow the JSON, but the inputs declare {place}")
+        wrong.raise_any()
         return feeds_from_tensors(manifest.inputs, values_by_name, manifest.reading)
 
     def _values(self, tensor: InputTensor, place: int) -> Sequence[Any] | Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI
@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Send
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError, briefly
-from when_ml_pipeline_meets_hydra.serving.engine.encode import BadRow
+from when_ml_pipeline_meets_hydra.serving.engine.encode import MOST_SHOWN, BadRow
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import OutOfMemory
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import BundleRefused
 from when_ml_pipeline_meets_hydra.serving.http.requests import BadBody
@@ -97,8 +97,7 @@ def error_response(problem: Exception) -> ErrorResponse:
     if isinstance(problem, BadBody):
         return ErrorResponse(400, str(problem))
     if isinstance(problem, RequestValidationError):
-        first = problem.errors()[0]
-        return ErrorResponse(422, f"{first['loc'][-1]}: {first['msg']}")
+        return ErrorResponse(422, _named([(str(e["loc"][-1]), e["msg"]) for e in problem.errors()]))
     if isinstance(problem, ValidationError):
         return _bad_body(problem)
     if isinstance(problem, OSError) and problem.errno in DISK_FULL:
@@ -119,8 +118,18 @@ async def _handle(_: Request, problem: Exception) -> JSONResponse:
 
 
 def _bad_body(problem: ValidationError) -> ErrorResponse:
-    first = problem.errors(include_url=False, include_input=False)[0]
-    if first["type"] == "json_invalid":
-        return ErrorResponse(400, f"the body is not JSON: {first['msg'].removeprefix('Invalid JSON: ')}")
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    return ErrorResponse(422, f"{place or 'body'}: {first['msg']}")
+    errors = problem.errors(include_url=False, include_input=False)
+    if errors[0]["type"] == "json_invalid":
+        return ErrorResponse(400, f"the body is not JSON: {errors[0]['msg'].removeprefix('Invalid JSON: ')}")
+    return ErrorResponse(422, _named([(_place(error["loc"]), error["msg"]) for error in errors]))
+
+
+def _place(loc: Sequence[int | str]) -> str:
+    """The place of an error in a body: ``inputs[0].shape``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".") or "body"
+
+
+def _named(errors: Sequence[tuple[str, str]]) -> str:
+    """The first errors of a request, each with its place, and how many more there are."""
+    shown = [f"{place}: {message}" for place, message in errors[:MOST_SHOWN]]
+    return str(BadRow(*shown, more=len(errors) - len(shown)))
