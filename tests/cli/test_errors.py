@@ -65,7 +65,17 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["c=fit", "knobs.rate=abc"],
         ["knobs.rate=abc: expected a number, 0 < x < 1 (from the override knobs.rate=abc)"],
     ),
-    "a quoted number": (["c=fit", "knobs.rounds='5'"], ["knobs.rounds=5: expected a whole number, 1 ≤ x ≤ 1000"]),
+    "a quoted number": (
+        ["c=fit", "knobs.rounds='5'"],
+        [
+            "knobs.rounds='5': expected a whole number, 1 ≤ x ≤ 1000, and this is a text (from the override "
+            "knobs.rounds='5'). Write it without quotes"
+        ],
+    ),
+    "a quoted truth value": (
+        ["c=fit", 'knobs.strict="true"'],
+        ["knobs.strict='true': expected true or false, and this is a text", "Write it without quotes"],
+    ),
     "true for a number": (["c=fit", "knobs.rounds=true"], ["knobs.rounds=true: expected a whole number"]),
     "a number for true": (["c=fit", "knobs.strict=1"], ["knobs.strict=1: expected true or false"]),
     "a fraction for a whole number": (["c=fit", "knobs.rounds=1.5"], ["knobs.rounds=1.5: expected a whole number"]),
@@ -322,6 +332,38 @@ def test_all_jobs_are_reported_at_once() -> None:
 def test_what_follows_from_a_mistake_is_not_reported_again() -> None:
     assert [*wrong("c=gather", "gather/source=fiel", "source.path=x", "source.pth=3")] == ["gather/source"]
     assert [*wrong("c=gather", "gather/source=file", "source.path={")] == ["source.path"]
+    # Values that are taken from a wrong one.
+    assert [*wrong("c=deployment", "dataset=null")] == ["dataset"]
+    assert [*wrong("c=modeling", "objective.metric=[r2]")] == ["objective.metric"]
+    found = wrong("c=deployment", "dataset.name=5x5,[1]", "model_name='${dataset.name}é'", multirun=True)
+    assert {*found} == {"model_name", "dataset.name"}, "of different jobs"
+
+
+def test_names_in_a_defaults_list_that_are_wrong(tmp_path: Path) -> None:
+    """In the chosen file itself, in one that it includes, and where it overrides what is not there."""
+    lines = {
+        "experiment/one": ("override /modeling/model: linear", "override /modeling/param: smal"),
+        "experiment/two": ("/shared/three",),
+        "shared/three": ("override /modeling/param: smal",),
+        "experiment/four": ("override /modeling/params: small",),
+        "modeling/param/empty": (),
+    }
+    for name, entries in lines.items():
+        file = tmp_path / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        text = "# @package _global_\n# A file\ndefaults:\n" + "".join(f"  - {entry}\n" for entry in entries)
+        file.write_text(text if entries else "")
+    for name, option, line in (("one", "experiment/one", 5), ("two", "shared/three", 4)):
+        (said,) = wrong("c=modeling", f"+experiment={name}", dirs=[str(tmp_path)]).values()
+        assert f"{option.replace('/', '=')}: its defaults list names modeling/param=smal, and there is no such" in said
+        assert f"{option}.yaml, line {line})" in said
+        assert "Did you mean 'small'?" in said
+    (said,) = wrong("c=modeling", "+experiment=four", dirs=[str(tmp_path)]).values()
+    assert "experiment=four: its defaults list is wrong: Could not override 'modeling/params'" in said
+    assert "experiment/four.yaml, line 4)" in said
+    (said,) = wrong("c=modeling", "modeling/param=empty", dirs=[str(tmp_path)]).values()
+    assert "modeling/param=empty: its file is empty" in said
+    assert "Make '# @package m_param' the first line of the file, followed by keys" in said
 
 
 def test_a_person_reads_paragraphs_and_nothing_is_written(cli: Cli, own_home: Path) -> None:
@@ -368,7 +410,11 @@ FILES = {
     "a tab": (SOURCE + "numbers:\n\t- 1\n", "bad.yaml, line 4", "cannot start any token"),
     "a key that is there twice": (SOURCE + "a: 1\na: 2\n", "bad.yaml, line 4", "found duplicate key a"),
     "a broken interpolation": (SOURCE + "a: ${b\n", "bad.yaml", "its file cannot be read"),
-    "a default that is not there": (SOURCE + "defaults:\n  - nowhere\n", "gather/source", "'gather/source/nowhere'"),
+    "a default that is not there": (
+        SOURCE + "defaults:\n  - nowhere\n",
+        "gather/source",
+        "names gather/source=nowhere, and",
+    ),
     "defaults that are none": (SOURCE + "defaults: 5\n", "gather/source", "defaults must be a list"),
     "defaults in a circle": (SOURCE + "defaults:\n  - bad\n", "defaults", "leads back to itself"),
     "a list": (SOURCE + "- 1\n", "source=[1]", "expected a group of keys"),
@@ -408,7 +454,10 @@ STAGES = {
     "after nothing that is": ({"c/own.yaml": "after: gathr", "c/own_sub/run.yaml": SUB}, "Did you mean 'gather'?"),
     "after a number": ({"c/own.yaml": "after: 5", "c/own_sub/run.yaml": SUB}, "'5', which is not a stage"),
     "after itself": ({"c/own.yaml": "after: own", "c/own_sub/run.yaml": SUB}, "the stage comes after itself"),
-    "no such subcommand": ({"c/own.yaml": "subcommand: go", "c/own_sub/run.yaml": SUB}, "'c/own_sub/go'"),
+    "no such subcommand": (
+        {"c/own.yaml": "subcommand: go", "c/own_sub/run.yaml": SUB},
+        "c=own: its subcommand is go, and",
+    ),
     "no subcommands": ({"c/own.yaml": "name: own"}, "'own' is no stage that can run"),
     "no default": (
         {"c/own.yaml": "name: own", "c/own_sub/a.yaml": SUB, "c/own_sub/b.yaml": SUB},

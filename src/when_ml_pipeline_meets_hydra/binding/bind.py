@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_type_hints
@@ -21,6 +22,8 @@ from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages
 from when_ml_pipeline_meets_hydra.composing.job import UNRESOLVED, Composed, Job
 from when_ml_pipeline_meets_hydra.composing.tree import Stage
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, merged
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")  # to another key
 
 
 def bind(composed: Composed) -> Bound:
@@ -50,7 +53,7 @@ def bind(composed: Composed) -> Bound:
     # Consequences of an override that was dropped are not reported.
     new = [p for p in problems if p.key.partition(".")[0] not in composed.invalid_choices]
     found = [*composed.problems, *(new or ([] if composed.problems else problems))]
-    if found := [p for p in found if p.message != UNRESOLVED] or found:
+    if found := list(_causes([p for p in found if p.message != UNRESOLVED] or found, composed.jobs)):
         raise BadInput(*merged((p.masked(partial(redactor.at, p.key)) for p in found), len(composed.jobs)))
     assert settings is not None, "problems with the settings were raised"
     calls = tuple((job, call) for job, call in bound if call)
@@ -61,6 +64,30 @@ def bind(composed: Composed) -> Bound:
     if wrong_objective:
         raise BadInput(*(replace(p, origin=composed.jobs[0].origins.of(p.key)) for p in wrong_objective))
     return replace(result, settings=replace(settings, objective=objective))
+
+
+def _causes(problems: Sequence[Problem], jobs: Sequence[Job]) -> Iterator[Problem]:
+    """Yield the problems but those of values that are taken from other keys with problems in the same job."""
+    keys: dict[int | None, set[str]] = {}
+    for problem in problems:
+        for number in problem.jobs or (None,):
+            keys.setdefault(number, set()).add(problem.key)
+    raw = {job.number: job.raw for job in jobs}
+    first = next(iter(raw.values()), {})
+    for problem in problems:
+        number = problem.jobs[0] if problem.jobs else None
+        wrong = keys[number] | keys.get(None, set())
+        text = _written_at(problem.key, first if number is None else raw.get(number, first))
+        taken_from = _REFERENCE.findall(text) if isinstance(text, str) else ()
+        if not any(f"{name}.".startswith(f"{key}.") for name in taken_from for key in wrong if key != problem.key):
+            yield problem
+
+
+def _written_at(key: str, raw: Any) -> Any:
+    """The unresolved value of a key."""
+    for part in key.split("."):
+        raw = raw.get(part) if isinstance(raw, Mapping) else None
+    return raw
 
 
 @dataclass(frozen=True, kw_only=True)

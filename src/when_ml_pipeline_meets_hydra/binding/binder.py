@@ -24,7 +24,7 @@ from when_ml_pipeline_meets_hydra.binding.signature import (
     wanted_of,
 )
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate_function
-from when_ml_pipeline_meets_hydra.composing.job import Job
+from when_ml_pipeline_meets_hydra.composing.job import UNRESOLVED, Job
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Each, Fingerprinted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
@@ -287,6 +287,8 @@ class Binder:
                     group, default = deleted
                     leave_out = f"Leave out ~{group}" + (f": the default is {group}={default}" if default else "")
                     self._wrong(group, f"a choice is needed: {stage} reads {name}", leave_out)
+                elif name not in signature.defaults and self.job.origins.is_misplaced(name):
+                    self._wrong(name, UNRESOLVED)  # the file is reported
                 elif name not in signature.defaults:
                     remedy = self.job.origins.header_fix(name) or did_you_mean(name, [*self.job.config, *self.stages])
                     self._wrong(f"{stage}_sub", f"its parameter '{name}' is neither a config key nor a stage", remedy)

@@ -111,15 +111,16 @@ def _problems(error: ValidationError, hint: Any, data: Any, key: str, origin: Or
         inner = tuple(secret_keys(hint, key))
         secret = is_secret_name(path) or field.get("format") == "password" or any(_below(s, path) for s in inner)
         kind, message = found["type"], _message(found, field)
+        is_quoted = _is_quoted(found)
         properties = field.get("properties", ())
         named = [name for name in properties if kind == "value_error" and re.search(rf"\b{name}\b", message)]
         yield Problem(
             key=path,
             value=None if kind in _UNKNOWN else _shown(found, secret=secret),
-            message=message,
+            message=f"{message}, and this is a text" if is_quoted else message,
             origin=" and ".join(_named(named if len(named) > 1 else (), path, origin))
             or _origin(found["input"], properties, path, origin, shows_value=kind not in _UNKNOWN),
-            remedy=_remedy(kind, hint, loc, key),
+            remedy="Write it without quotes" if is_quoted else _remedy(kind, hint, loc, key),
         )
 
 
@@ -170,7 +171,24 @@ def _shown(found: Mapping[str, Any], *, secret: bool) -> str | None:
     value = found["input"]
     if found["type"].startswith("missing") or isinstance(value, dict):
         return None
-    return MASK if secret else value if isinstance(value, str) else json.dumps(value, default=str)
+    if secret:
+        return MASK
+    return f"'{value}'" if _is_quoted(found) else value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _is_quoted(found: Mapping[str, Any]) -> bool:
+    """Whether a text has the wrong type only because it is one: ``'10'``."""
+    return (
+        isinstance(found["input"], str)
+        and re.fullmatch(_WRITTEN.get(found["type"], "(?!)"), found["input"]) is not None
+    )
+
+
+_WRITTEN = {
+    "int_type": r"[-+]?\d+",
+    "float_type": r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?",
+    "bool_type": "true|false",
+}
 
 
 def _message(found: Mapping[str, Any], field: Mapping[str, Any]) -> str:

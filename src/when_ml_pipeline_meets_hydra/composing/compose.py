@@ -26,7 +26,12 @@ from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.sweep import SweepComposer
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, folder_of
 from when_ml_pipeline_meets_hydra.composing.values import chain_of, first_line
-from when_ml_pipeline_meets_hydra.composing.wrong_names import option_without_group, with_owners, wrong_options
+from when_ml_pipeline_meets_hydra.composing.wrong_names import (
+    in_defaults_list,
+    option_without_group,
+    with_owners,
+    wrong_options,
+)
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
 from when_ml_pipeline_meets_hydra.masking import Redactor
 
@@ -275,7 +280,9 @@ def _jobs(
             composed = composer.compose(job_overrides, number if multirun else None)
         except config_loader.CompositionError as error:
             groups = [o for o in job_overrides if loader.is_choice(o)]
-            problems.append(Problem(key=_group_in_error(error, groups), message=first_line(error), jobs=(number,)))
+            found = in_defaults_list(error, loader, [f"{o.key_or_group}/{o.value()}" for o in groups])
+            found = found or Problem(key=_group_in_error(error, groups), message=first_line(error))
+            problems.append(replace(found, jobs=(number,)))
             continue
         except BadInput as error:
             problems += (replace(p, jobs=(number,)) for p in error.problems)

@@ -56,18 +56,31 @@ class Origins:
 
     def misplaced(self) -> Iterator[Problem]:
         """The problems of option files without the ``# @package`` header that the other options of their group have."""
-        for path, package, file in self._option_files:
+        for path, package, wanted, file in self._misplaced:
             group, _, name = path.rpartition("/")
-            if not package.endswith(group.replace("/", ".")):
-                continue
-            wanted = _usual_package(group) or self._siblings_package(group)
-            if wanted and package != wanted:
-                yield Problem(
-                    key=f"{group}={name}",
-                    message=f"its file has no package header, so its keys would be in the package '{package}'",
-                    origin=file,
-                    remedy=f"Make '# @package {wanted}' the first line of the file",
-                )
+            is_empty = file is not None and not Path(file).read_text(encoding="utf-8-sig").strip()
+            header = f"its file has no package header, so its keys would be in the package '{package}'"
+            yield Problem(
+                key=f"{group}={name}",
+                message="its file is empty" if is_empty else header,
+                origin=file,
+                remedy=f"Make '# @package {wanted}' the first line of the file" + ", followed by keys" * is_empty,
+            )
+
+    @cached_property
+    def _misplaced(self) -> list[tuple[str, str, str, str | None]]:
+        """Name, package, usual package and path of such option files."""
+        found = []
+        for path, package, file in self._option_files:
+            group = path.rpartition("/")[0]
+            if package.endswith(group.replace("/", ".")):
+                wanted = _usual_package(group) or self._siblings_package(group)
+                found += [(path, package, wanted, file)] if wanted and package != wanted else []
+        return found
+
+    def is_misplaced(self, key: str) -> bool:
+        """Whether an option file that is reported by ``misplaced`` was meant for ``key``."""
+        return any(wanted == key for _, _, wanted, _ in self._misplaced)
 
     def header_fix(self, key: str) -> str | None:
         """The remedy for an option file that was meant for ``key`` but lacks the package header."""
@@ -180,6 +193,37 @@ def written_option(file: Path, number: int, key: str) -> str | None:
     return next((str(value.value) for name, value in pairs if name.value == key), None)
 
 
+def line_of_default(file: Path, name: str) -> int | None:
+    """The line of the entry of a file's defaults list for a group or option (``modeling/param/small``)."""
+    items = [(item, list(_named_by(item))) for item in _defaults(file)]
+    exact = (item for item, named in items if name in named)
+    relative = (item for item, named in items if any(name.endswith(f"/{own}") for own in named))
+    found = next(exact, None) or next(relative, None)
+    return int(found.start_mark.line) + 1 if found else None
+
+
+def defaults_of(file: Path) -> Iterator[str]:
+    """Yield the groups and options in a file's defaults list: ``modeling/param``, ``modeling/param/small``."""
+    for item in _defaults(file):
+        yield from _named_by(item)
+
+
+def _defaults(file: Path) -> Sequence[Any]:
+    found = _node_of(file, "defaults")
+    return found[0].value if found and isinstance(found[0].value, list) else ()
+
+
+def _named_by(item: Any) -> Iterator[str]:
+    """The group, and the options with it, that an entry of a defaults list names."""
+    for name, value in item.value if isinstance(item.value, list) else ():
+        group = _KEYWORDS.sub("", str(getattr(name, "value", ""))).lstrip("/").partition("@")[0]
+        yield group
+        for option in value.value if isinstance(value.value, list) else (value,):
+            yield f"{group}/{getattr(option, 'value', '')}"
+    if isinstance(item.value, str):
+        yield item.value.lstrip("/").partition("@")[0]
+
+
 def _node_of(file: Path, key: str) -> tuple[Any, int] | None:
     """The YAML node of ``key`` in ``file``, and its line."""
     import yaml  # only where there is something to report
@@ -211,6 +255,7 @@ def _nodes(text: str) -> Any:
 
 _LIST = re.compile(r"\s*\[[^\[\]{}()'\"\\]*\]\s*")
 _ITEM = re.compile(r"\.(\d+)")
+_KEYWORDS = re.compile(r"^(?:(?:override|optional) +)*")
 
 
 def _word(value: str) -> str | None:

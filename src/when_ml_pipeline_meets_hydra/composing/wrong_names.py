@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing import override_grammar
 from when_ml_pipeline_meets_hydra.composing.config_loader import CONFIG_NAME, Loader
 from when_ml_pipeline_meets_hydra.composing.dependent_defaults import content, groups_behind
 from when_ml_pipeline_meets_hydra.composing.job import NO_SUCH_KEY
+from when_ml_pipeline_meets_hydra.composing.origins import defaults_of, line_of, line_of_default, shortened_path
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES
+from when_ml_pipeline_meets_hydra.composing.values import first_line
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 
 MOST_SHOWN = 20  # invalid options of one override
+_IN_FILE = re.compile(r"(?:In )?'?([^':\s]+)'?: ")  # the beginning of Hydra's messages about a defaults list
+_QUOTED = re.compile(r"'([^'\s:]+)")
 
 
 def wrong_options(override: Override, loader: Loader) -> Iterator[Problem]:
@@ -56,6 +62,68 @@ def option_without_group(override: Override, loader: Loader) -> Problem | None:
     remedy = f"Write {group}=…. {_options_remedy(wrong[0], allowed)}" if wrong else f"Write {group}={shown}"
     message = "holds the keys of an option, which is chosen by its group"
     return Problem(key=key, value=None if wrong else shown, message=message, remedy=remedy)
+
+
+def in_defaults_list(error: BaseException, loader: Loader, chosen: Sequence[str]) -> Problem | None:
+    """The problem of a name in the defaults list of an option file, with its line; None for any other error.
+
+    ``chosen`` are the options of a job (``experiment/mine``), whose files may replace those of others.
+    """
+    text = first_line(error)
+    named = _IN_FILE.match(text)
+    if named is None:
+        return None
+    path, rest = named[1], text[named.end() :]
+    if missing := getattr(error, "missing_cfg_file", None):
+        if missing.startswith(f"{STAGES}/") and (subcommand := _no_subcommand(missing, loader)):
+            return subcommand
+        path = _naming(missing, chosen, loader) or path
+    if (file := loader.source_file(path)) is None:
+        return None
+    message, remedy = f"its defaults list is wrong: {rest.rstrip(':')}", None
+    if missing and loader.is_group(group := missing.rpartition("/")[0]):
+        message = f"its defaults list names {group}={missing.rpartition('/')[2]}, and there is no such option"
+        remedy = _options_remedy(missing.rpartition("/")[2], loader.options(group)) if loader.options(group) else None
+    names = [missing] if missing else _QUOTED.findall(rest)
+    lines = (line_of_default(Path(file), name) for name in names)
+    line = next((f", line {line}" for line in lines if line), "")
+    own, _, name = path.rpartition("/")
+    return Problem(
+        key=f"{own}={name}" if own else path,
+        message=message,
+        origin=f"{shortened_path(Path(file))}{line}",
+        remedy=remedy,
+    )
+
+
+def _no_subcommand(missing: str, loader: Loader) -> Problem | None:
+    """The problem of a subcommand in a stage's file that is not there: ``c/own_sub/go``."""
+    group, _, name = missing.rpartition("/")
+    stage = group.removesuffix("_sub")
+    file = loader.source_file(stage)
+    if file is None or not (line := line_of(Path(file), "subcommand")):
+        return None
+    return Problem(
+        key=f"{STAGES}={stage.removeprefix(f'{STAGES}/')}",
+        message=f"its subcommand is {name}, and there is no such option of {group}",
+        origin=f"{shortened_path(Path(file))}, line {line}",
+        remedy=_options_remedy(name, loader.options(group)) if loader.options(group) else None,
+    )
+
+
+def _naming(missing: str, chosen: Sequence[str], loader: Loader) -> str | None:
+    """The option, of the chosen ones and those in their defaults lists, that names a missing one."""
+    todo, seen = list(chosen), set(chosen)
+    while todo:
+        path = todo.pop(0)
+        if (file := loader.source_file(path)) is None:
+            continue
+        named = set(defaults_of(Path(file)))
+        if missing in named:
+            return path
+        todo += named - seen
+        seen |= named
+    return None
 
 
 def _file_remedy(name: str, group: str, loader: Loader) -> str | None:
