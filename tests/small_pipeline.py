@@ -66,7 +66,7 @@ def small(*overrides: str, multirun: bool = False, observer: RunObserver | None 
 
 def as_killed(record: Record) -> Path:
     """Make a record that of a run whose process was killed; returns its ``steps.jsonl``."""
-    head = {k: v for k, v in record.head.items() if k not in ("counts", "metrics")}
+    head = {k: v for k, v in record.head.items() if k not in ("counts", "metrics", "digests")}
     ended = {"status": "running", "exit_code": None, "seconds": None}
     (record.folder / "run.json").write_text(json.dumps({**head, **ended}))
     return record.folder / "steps.jsonl"

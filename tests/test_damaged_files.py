@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -104,6 +105,31 @@ def test_the_files_of_a_record_are_named(home: Path) -> None:
         [*readers, ("runs", "show", run, "--job", "0"), ("runs", "rerun", run, "--job", "1")],
     )
     _named(home, newest(home) / "steps.jsonl", [*readers[:3], of_steps, last])
+
+
+def test_a_digit_that_has_changed_in_a_record_is_noticed(home: Path) -> None:
+    """The file stays valid JSON: the time of a run, the seed of a job, and the time of a step."""
+    run = newest(home).name
+    steps = ("c=prediction", "prediction/model=run", f"stored_model.run={run}")
+    for name, number, words in (
+        ("run.json", r'("seconds": )', ("runs", "show", run)),
+        ("run.json", r'("sha256": ")', ("runs", "rerun", run)),
+        ("jobs.jsonl", r'("seed": )', ("runs", "rerun", run)),
+        ("steps.jsonl", r'("seconds": )', ("runs", "show", run)),
+        ("steps.jsonl", r'("seconds": )', steps),
+    ):
+        file = newest(home) / name
+        whole = file.read_text()
+        changed, count = re.subn(
+            number + "[0-9a-f]", lambda m: m[1] + ("1" if m[0][-1] != "1" else "2"), whole, count=1
+        )
+        assert count == 1, (name, number)
+        file.write_text(changed)
+        code, out, err = inside(*words)
+        assert (code, f"{file}: this record is damaged" in err) == (2, True), (words, out, err)
+        assert name in inside("runs", "list", "--json").err
+        file.write_text(whole)
+    assert inside("runs", "show", run).code == 0
 
 
 def test_a_damaged_record_hides_no_other(home: Path) -> None:

@@ -12,13 +12,14 @@ next attempt with the same key can resume), and ``run_id`` (the id of the run, f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import (
     Annotated,
     Any,
     ClassVar,
     Literal,
+    LiteralString,
     NamedTuple,
     Protocol,
     TypeVar,
@@ -27,8 +28,9 @@ from typing import (
     runtime_checkable,
 )
 
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from when_ml_pipeline_meets_hydra.errors import Problem, local_path
 
@@ -143,10 +145,10 @@ Direction = Literal["maximize", "minimize"]  # which way a metric is better
 class Artifact:
     """The result of a step: a directory of ordinary files (``path``) and a typed manifest.
 
-    Subclasses are ``@frozen`` and add fields of JSON-serializable types; a field ``metrics`` (name → number) is shown
-    in the run's record, with the standard deviations in a field ``deviations`` (likewise), if it has one;
-    ``directions`` says of each metric which way is better, and ``scored_on``, if given, what tables call the metrics in
-    place of the stage (``test.r2``). Example:
+    Subclasses are ``@frozen`` and add fields of JSON-serializable types; a text is never taken for a number. A field
+    ``metrics`` (name → number) is shown in the run's record, with the standard deviations in a field ``deviations``
+    (likewise), if it has one; ``directions`` says of each metric which way is better, and ``scored_on``, if given, what
+    tables call the metrics in place of the stage (``test.r2``). Example:
     ``return TrainedModel(path=out, metrics={"r2": 0.87}, …)``.
     """
 
@@ -155,10 +157,39 @@ class Artifact:
 
     path: Path
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _takes_no_text_for_a_number(cls, given: Any, make: Any) -> Any:
+        artifact = make(given)
+        fields = getattr(given, "kwargs", given)
+        wrong = list(_made_numbers(fields, artifact.__dict__)) if isinstance(fields, Mapping) else []
+        if wrong:
+            raise ValidationError.from_exception_data(cls.__name__, wrong)
+        return artifact
+
     @property
     def key(self) -> str:
         """The key of the step that computed it, which is the name of its directory in the store."""
         return self.path.parent.name
+
+
+def _made_numbers(given: Any, made: Any, *place: str | int) -> Iterator[InitErrorDetails]:
+    """Yield the values of an artifact that are numbers, or truth values, and were given as something else."""
+    if isinstance(given, Mapping) and isinstance(made, Mapping):
+        for key in given.keys() & made.keys():
+            yield from _made_numbers(given[key], made[key], *place, key)
+    elif isinstance(given, list | tuple) and isinstance(made, list | tuple):
+        for number, (one, other) in enumerate(zip(given, made, strict=False)):
+            yield from _made_numbers(one, other, *place, number)
+    elif type(made) in _EXPECTED and isinstance(given, str | bytes | bool) and type(given) is not type(made):
+        yield {"type": PydanticCustomError("number", _EXPECTED[type(made)]), "loc": place, "input": given}
+
+
+_EXPECTED: Mapping[type, LiteralString] = {
+    int: "Input should be a whole number",
+    float: "Input should be a number",
+    bool: "Input should be true or false",
+}
 
 
 @runtime_checkable

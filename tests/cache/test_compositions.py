@@ -69,7 +69,7 @@ def written() -> dict[str, str]:
         if file.is_file()
     }
     head = json.loads(found.pop("run.json"))
-    differs = {"seconds", "started", "process"}
+    differs = {"seconds", "started", "process", "digests", "sha256"}
     found["run.json"] = json.dumps({k: v for k, v in head.items() if k not in differs})
     return {name: re.sub(r'"seconds": [\d.]+', "", text) for name, text in found.items()}
 

@@ -18,12 +18,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.contracts import Artifact, frozen
 from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld
+from when_ml_pipeline_meets_hydra.storage.results import wrong_fields
 from when_ml_pipeline_meets_hydra.storage.store import Store, StoreError
 
 
@@ -119,6 +121,30 @@ def test_an_error_leaves_nothing(store: Store, error: BaseException) -> None:
 def test_only_the_announced_artifact_is_stored(store: Store, returned: Callable[[Path], Any]) -> None:
     with pytest.raises(StoreError, match=r"has to return a Thing with path=out"):
         put(store, returned)
+    assert left(store) == []
+
+
+def test_a_field_has_the_type_that_its_annotation_says(store: Store) -> None:
+    for wrong, said in (
+        ({"size": "7"}, "size is '7', expected a whole number"),
+        ({"size": True}, "size is True, expected a whole number"),
+        ({"size": 1, "metrics": {"r2": "0.5"}}, "metrics.r2 is '0.5', expected a number"),
+        ({"size": 1, "names": 3}, "names is 3, expected a valid tuple"),
+    ):
+        with pytest.raises(ValidationError) as caught:
+            put(store, lambda out, wrong=wrong: Thing(path=out, **wrong))  # type: ignore[misc]
+        assert wrong_fields(caught.value).startswith(said)
+    assert Thing(path=Path(), size=7.0, names=["a"], metrics={"r2": 1}) == Thing(  # type: ignore[arg-type]
+        path=Path(), size=7, names=("a",), metrics={"r2": 1.0}
+    )
+
+    def changed_later(out: Path) -> Thing:
+        made = Thing(path=out, size=1)
+        object.__setattr__(made, "size", "7")
+        return made
+
+    with pytest.raises(StoreError, match=r"returned a Thing with wrong values: size is '7', expected a valid integer"):
+        put(store, changed_later)
     assert left(store) == []
 
 

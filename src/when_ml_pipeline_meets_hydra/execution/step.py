@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pydantic import ValidationError
+
 from when_ml_pipeline_meets_hydra.binding.call import Call, content_of, gathered
 from when_ml_pipeline_meets_hydra.binding.keys import implements
 from when_ml_pipeline_meets_hydra.contracts import Approval, Artifact, Fingerprinted
@@ -26,6 +28,7 @@ from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Step, comparable
 from when_ml_pipeline_meets_hydra.storage.approvals import refusal_of, write_verdict
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld
+from when_ml_pipeline_meets_hydra.storage.results import facts_to_store, wrong_fields
 from when_ml_pipeline_meets_hydra.storage.shared_files import share
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
@@ -90,6 +93,8 @@ def compute(task: Task, observer: Observer) -> Outcome | Locked:
 
 def _described(error: BaseException) -> str:
     try:
+        if isinstance(error, ValidationError):  # of an artifact, or another class of pydantic's
+            return f"{error.title}: {wrong_fields(error)}"
         return f"{type(error).__name__}: {error}".rstrip(": ")
     except Exception:  # the exception of a user may raise another one when it is shown
         return f"{type(error).__name__}, which cannot be shown"
@@ -149,6 +154,8 @@ def _compute(task: Task, observer: Observer, started: float) -> Outcome | Locked
             task.out.mkdir(parents=True, exist_ok=True)
         try:
             result = without_secrets(_call(task, observer, task.out), task.out, task.redactor)
+            if isinstance(result, Artifact):
+                facts_to_store(result, type(result))  # raises if a field has a wrong value
         finally:
             share(task.out, store.root)  # equal bundles of several deployments take the room of one
         return _ended(task, Status.DONE, step.reason, started, result)

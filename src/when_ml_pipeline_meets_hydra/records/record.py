@@ -7,6 +7,7 @@ Secrets are masked.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -26,7 +27,7 @@ from when_ml_pipeline_meets_hydra.records import record_files
 from when_ml_pipeline_meets_hydra.records.job_lines import CONFIG, JobLines, encode
 from when_ml_pipeline_meets_hydra.records.record_files import HEAD, JOBS, STEPS
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
-from when_ml_pipeline_meets_hydra.storage import durable_files
+from when_ml_pipeline_meets_hydra.storage import durable_files, seals
 from when_ml_pipeline_meets_hydra.storage.home import make_home
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Recorder:
         self._steps.touch()
         self._head: dict[str, Any] = {
             **head,
+            "digests": {JOBS: durable_files.sha256(folder / JOBS)},
             "id": folder.name,
             "status": RunStatus.RUNNING,
             "exit_code": None,
@@ -100,7 +102,9 @@ class Recorder:
     @classmethod
     def of_cached_run(cls, before: Record, redactor: Redactor) -> Recorder:
         """Return the recorder of a replayed run, with the overrides, jobs and versions of the cached one."""
-        if (jobs := (before.folder / JOBS).read_bytes()).count(b"\n") != before.head["job_count"]:
+        jobs, digest = (before.folder / JOBS).read_bytes(), before.digest(JOBS)
+        is_whole = digest is None or hashlib.sha256(jobs).hexdigest() == digest
+        if not is_whole or jobs.count(b"\n") != before.head["job_count"]:
             raise record_files.damaged(before.folder, JOBS)
         folder = _new_folder(before.folder.parent)
         durable_files.write_parts(folder / JOBS, [jobs])
@@ -150,11 +154,12 @@ class Recorder:
         self._head |= {"status": status, "exit_code": int(exit_code), "seconds": seconds}
         self._head |= {"counts": dict(self._counts), "metrics": self._metrics}
         durable_files.sync(self._steps)
+        self._head["digests"] = {**self._head["digests"], STEPS: durable_files.sha256(self._steps)}
         self._write()
 
     def _write(self) -> None:
         content = json.dumps(self._head, indent=2, ensure_ascii=False)
-        durable_files.write(self._folder / HEAD, content.encode(errors="backslashreplace"))
+        durable_files.write(self._folder / HEAD, seals.sealed(content.encode(errors="backslashreplace")))
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,11 @@ class Record:
         if head["status"] not in list(RunStatus):
             raise record_files.damaged(self.folder, HEAD)
         return head
+
+    def digest(self, name: str) -> str | None:
+        """Return the digest of a file of the record; None if it is not known."""
+        found = self.head.get("digests", {}).get(name)
+        return str(found) if found else None
 
     @property
     def content(self) -> dict[str, Any]:
@@ -202,7 +212,7 @@ class Record:
     @cached_property
     def steps(self) -> list[dict[str, Any]]:
         """The outcomes of the steps as JSON values, in the order in which they ended. Raises ``BadInput``."""
-        steps = [step for step, _ in record_files.read_lines(self.folder, STEPS)]
+        steps = [step for step, _ in record_files.read_lines(self.folder, STEPS, self.digest(STEPS))]
         if len(steps) < sum(self.head.get("counts", {}).values()):
             raise record_files.damaged(self.folder, STEPS)
         return steps
@@ -231,7 +241,7 @@ class Record:
     def _job_lines(self) -> Iterator[tuple[dict[str, Any], str]]:
         """Yield each job with the text of its config."""
         count = 0
-        for job, line in record_files.read_lines(self.folder, JOBS, CONFIG):
+        for job, line in record_files.read_lines(self.folder, JOBS, self.digest(JOBS), CONFIG):
             count += 1
             yield job, line[:-1]
         if count != self.head["job_count"]:

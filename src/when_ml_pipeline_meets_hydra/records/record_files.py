@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.storage import seals
 
 HEAD, JOBS, STEPS = "run.json", "jobs.jsonl", "steps.jsonl"
 # What an object in a file has at least.
@@ -29,19 +30,23 @@ def damaged(folder: Path, name: str) -> BadInput:
 
 
 def read_head(folder: Path) -> dict[str, Any]:
-    """Return the content of ``run.json``. Raises ``BadInput`` if it is damaged."""
-    with suppress(OSError, ValueError, RecursionError):
-        if _is_whole(content := json.loads((folder / HEAD).read_bytes()), HEAD):
-            return dict(content)
+    """Return the content of ``run.json``. Raises ``BadInput`` if it is damaged: if any byte has changed."""
+    with suppress(OSError):
+        content = seals.opened_or_old((folder / HEAD).read_bytes())
+        if content is not None and _is_whole(content, HEAD):
+            return content
     raise damaged(folder, HEAD)
 
 
-def read_lines(folder: Path, name: str, end: str = "\0") -> Iterator[tuple[dict[str, Any], str]]:
+def read_lines(folder: Path, name: str, digest: str | None, end: str = "\0") -> Iterator[tuple[dict[str, Any], str]]:
     """Yield each line of a file as an object without what follows ``end``, and the text that does.
 
-    A last line that a killed process left unfinished is left out. Raises ``BadInput`` at a damaged one.
+    A last line that a killed process left unfinished is left out. Raises ``BadInput`` at a damaged one, and if the file
+    has another ``digest`` (None: it is not known, as while a run is writing).
     """
     try:
+        if not seals.is_as_written(folder / name, digest):
+            raise damaged(folder, name)
         with (folder / name).open(encoding="utf-8", errors="replace", newline="\n") as file:
             for line in file:
                 if line.endswith("\n"):

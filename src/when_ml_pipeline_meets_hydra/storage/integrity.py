@@ -7,46 +7,36 @@ bytes. The log is exempt.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_json
 
-from when_ml_pipeline_meets_hydra.storage import durable_files
+from when_ml_pipeline_meets_hydra.storage import durable_files, seals
 from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 
 ARTIFACT, INPUTS, FILES, LOG = "artifact.json", "inputs.json", "files", "log.txt"
 CHANGED = "changed since it was stored"
-
-_NO_DIGEST = b"0" * 64
-_END = len('"\n}')  # what follows the digest at the end of a manifest
 
 # Folders whose files were read and found whole in this process: the digest of the manifest, and the state of the files.
 _FOUND_WHOLE: dict[str, tuple[str, object]] = {}
 
 
 def sealed(content: Mapping[str, Any]) -> bytes:
-    """Return a manifest as JSON that ends with the digest of its own bytes (in which the digest is all zeros)."""
-    text = to_json({**content, "sha256": _NO_DIGEST.decode()}, indent=2)
-    return _with_digest(text, hashlib.sha256(text).hexdigest().encode())
+    """Return a manifest as JSON that ends with the digest of its own bytes."""
+    return seals.sealed(to_json(content, indent=2))
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the manifest of a stored result; None if it is missing, or if any of its bytes has changed."""
-    text = _read(folder / ARTIFACT)
-    content = parsed(text)
-    if content is None or not isinstance(seal := content.get("sha256"), str):
-        return None
-    zeroed = _with_digest(text, _NO_DIGEST)
-    return content if text == _with_digest(text, seal.encode()) and hashlib.sha256(zeroed).hexdigest() == seal else None
+    return seals.opened(_read(folder / ARTIFACT))
 
 
 def read_inputs(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the inputs of a stored result; None if they are missing, or if any of their bytes has changed."""
     text = _read(folder / INPUTS)
-    return parsed(text) if sha256_of(text) == manifest.get("inputs") else None
+    return seals.parsed(text) if sha256_of(text) == manifest.get("inputs") else None
 
 
 def defects(folder: Path) -> Iterator[tuple[str, str]]:
@@ -90,15 +80,6 @@ def sha256_of(text: bytes) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def parsed(text: bytes) -> dict[str, Any] | None:
-    """Return a JSON object; None if the text is none."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
 def _state(folder: Path) -> tuple[str, object] | None:
     """Return what tells whether a result has to be read again: the JSON files, and the states of the others."""
     try:
@@ -118,10 +99,6 @@ def _wrong_files(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> Iterat
     for file in sorted((folder / FILES).rglob("*")):
         if file.is_file() and file.relative_to(folder / FILES).as_posix() not in files:
             yield file.relative_to(folder).as_posix(), "was not there when the result was stored"
-
-
-def _with_digest(text: bytes, seal: bytes) -> bytes:
-    return text[: -_END - len(_NO_DIGEST)] + seal + text[-_END:]
 
 
 def _read(file: Path) -> bytes:

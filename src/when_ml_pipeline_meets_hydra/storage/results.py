@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact
-from when_ml_pipeline_meets_hydra.errors import PipelineError
+from when_ml_pipeline_meets_hydra.errors import PipelineError, shortened
 from when_ml_pipeline_meets_hydra.storage import integrity
 
 A = TypeVar("A", bound=Artifact)
+_MOST_WRONG = 5  # fields in a message
 
 
 class StoreError(PipelineError):
@@ -79,3 +82,46 @@ def artifact_of(kind: type[A], facts: Mapping[str, Any], folder: Path) -> A:
     hashable: Any = kind
     artifact: A = adapter(hashable).validate_json(to_json({**facts, "path": str(folder / integrity.FILES)}))
     return artifact
+
+
+def facts_to_store(artifact: Artifact, kind: type[Artifact]) -> dict[str, Any]:
+    """Return the fields of an artifact, without its path, as JSON values.
+
+    Raises:
+        StoreError: fields have values of other types than their annotations say, with expectation and value.
+    """
+    wrong: list[str] = []
+    hashable: Any = kind
+    for name, field in _checks_of(hashable).items():
+        try:
+            field.validate_python(getattr(artifact, name), strict=True)
+        except ValidationError as error:
+            wrong.append(wrong_fields(error, name))
+    if wrong:
+        raise StoreError(f"the step returned a {kind.__name__} with wrong values: {'; '.join(wrong)}")
+    facts: dict[str, Any] = adapter(hashable).dump_python(artifact, mode="json")
+    del facts["path"]
+    return facts
+
+
+@lru_cache(maxsize=1024)
+def _checks_of(kind: Any) -> dict[str, TypeAdapter[Any]]:
+    """The type adapters of the fields whose annotations can be checked."""
+    found = {}
+    with suppress(NameError):  # the name of a class that is only there for type checkers
+        hints = get_type_hints(kind, include_extras=True)
+        for name in (field.name for field in fields(kind) if field.name != "path"):
+            with suppress(PydanticSchemaGenerationError, PydanticUserError):
+                found[name] = TypeAdapter(hints[name])
+    return found
+
+
+def wrong_fields(error: ValidationError, *place: str) -> str:
+    """Return the wrong fields of an artifact, or below ``place``, each with its value and what was expected."""
+    found = (
+        f"{'.'.join(map(str, (*place, *e['loc'])))} is {shortened(repr(e['input']), 100)}, "
+        f"{e['msg'].replace('Input should be', 'expected')}"
+        for e in error.errors(include_url=False)[:_MOST_WRONG]
+    )
+    more = f" and {error.error_count() - _MOST_WRONG} more" if error.error_count() > _MOST_WRONG else ""
+    return "; ".join(found) + more

@@ -31,8 +31,8 @@ from when_ml_pipeline_meets_hydra.storage.integrity import ARTIFACT, FILES, INPU
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
 from when_ml_pipeline_meets_hydra.storage.results import (
     StoreError,
-    adapter,
     artifact_of,
+    facts_to_store,
     folder_of,
     inputs_of,
     open_result,
@@ -264,9 +264,7 @@ def _facts(artifact: Any, kind: Any, files: Path) -> dict[str, Any]:
     """The fields of an artifact without its path. Raises ``StoreError`` if it is not a ``kind`` in ``files``."""
     if not isinstance(artifact, kind) or artifact.path != files:
         raise StoreError(f"the step has to return a {kind.__name__} with path=out, but returned {artifact!r}"[:300])
-    facts: dict[str, Any] = adapter(kind).dump_python(artifact, mode="json")
-    del facts["path"]
-    return facts
+    return facts_to_store(artifact, kind)
 
 
 def _manifest(kind: type[Artifact], facts: Mapping[str, Any], files: Path, inputs: bytes) -> bytes:

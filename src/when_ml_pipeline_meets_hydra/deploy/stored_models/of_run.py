@@ -18,6 +18,7 @@ from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import (
     store_of,
 )
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.storage import seals
 
 
 @frozen
@@ -76,7 +77,10 @@ def _steps(folder: Path) -> list[dict[str, Any]]:
     """Return stage, key and jobs of a record's steps. Raises ``BadInput`` if it is damaged."""
     file = folder / "steps.jsonl"
     try:
-        ended = json.loads((folder / "run.json").read_bytes()).get("counts", {})  # none in that of a killed run,
+        head = seals.opened_or_old((folder / "run.json").read_bytes()) or {}
+        if not (head and seals.is_as_written(file, head.get("digests", {}).get(file.name))):
+            raise ValueError
+        ended = head.get("counts", {})  # none in that of a killed run,
         lines = [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
         steps = [json.loads(line) for line in lines]  # which may also have left half a line
         if len(steps) < sum(ended.values()):
