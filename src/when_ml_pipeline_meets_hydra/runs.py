@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound
+from when_ml_pipeline_meets_hydra.binding.objective import notes_on
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
@@ -52,7 +53,7 @@ class Prepared:
             search_path=composed.search_path,
             is_constant=composed.is_constant,
             unused=bound.unused,
-            notes=composed.notes,
+            notes=(*composed.notes, *notes_on(bound)),
         )
 
     @property

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from small_pipeline import EXAMPLES, inside, install
+from terminal import Terminal
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.pipeline import prepare, run
 from when_ml_pipeline_meets_hydra.runs import Run
@@ -134,6 +136,43 @@ def test_when_a_training_is_validated_and_by_which_metric() -> None:
     assert "modeling/validation=none: there are no folds" in refused("c=validation", "modeling/validation=none")
 
 
+def test_a_choice_by_the_test_rows_is_noted() -> None:
+    def noted(*words: str) -> list[str]:
+        found = prepare(["c=modeling", *words, "objective.metric=r2"], multirun=True).notes
+        return [note for note in found if "chooses by the test rows" in note]
+
+    several = ("modeling/model=linear", "m_param.alpha=1,2")
+    (note,) = noted(*several, "modeling/validation=none")
+    assert note.startswith("Note: objective.metric=modeling.r2 chooses by the test rows: for new rows, the best one's ")
+    assert not noted(*several)
+    assert not noted("modeling/model=linear", "modeling/validation=none"), "nothing is chosen"
+
+
+def test_on_a_terminal_a_validation_is_one_line(table_file: Path) -> None:
+    """What the folds print is in their logs; remarks on the data are shown, once."""
+    words = (
+        *csv(table_file, "day", "part"),
+        "p_param.min_frequency=0.2",
+        "modeling/model=linear",
+        "m_param.alpha=1,1000",
+        "objective.metric=r2",
+    )
+    seen = Terminal("c=modeling", *words, "modeling/validation=kfold", "validation.k=3", "--multirun", columns=80)
+    assert seen.finish() == 0
+    text = seen.text
+    assert len(re.findall(r"^validation validate: done .*\br2=0\.\d+ ± 0\.\d+", text, re.MULTILINE)) == 2, text
+    assert not re.search(r"fold \d|linear on 3 folds", text), text
+    table = seen.lines[next(n for n, line in enumerate(seen.lines) if line.startswith("jobs ")) :]
+    assert table[0].split() == ["jobs", "alpha", *table[0].split()[2:-2], "validation.r2", "test.r2"], text
+    assert table[3].startswith("2 combinations, sorted by validation.r2, maximize")
+    assert table[4].startswith("All metrics: runs compare 2")
+    assert text.count("no feature from: noise") == 2, "of the folds, and of the whole"
+    assert text.count("rows to train on") == 1
+    assert "modeling train: done" in text
+    in_a_pipe = inside("c=validation", *words[:-1], "modeling/validation=kfold", "validation.k=3", "validation.seed=1")
+    assert in_a_pipe.out.count("rows to train on") == 3
+
+
 def test_folds_fit_the_split_and_the_number_of_rows(table_file: Path, tmp_path: Path) -> None:
     def within(*words: str) -> list[str]:
         steps = prepare(["c=validation", *LINEAR, *words]).plan.steps
@@ -151,6 +190,10 @@ def test_folds_fit_the_split_and_the_number_of_rows(table_file: Path, tmp_path: 
     pl.read_csv(long).write_parquet(tmp_path / "long.parquet")
     as_parquet = ("preprocessing/dataset=parquet", f"dataset.path={tmp_path / 'long.parquet'}", "dataset.target=y")
     assert within(*as_parquet) == ["HeldOutPart"]
+    long.write_text("x,y\n" + "1.5,2.5\n3.5,4.5\n" * 13_000)
+    done = inside("c=validation", *LINEAR, *csv(long), "modeling/validation=kfold", "validation.k=2")
+    note = "Note: long: 20,800 training rows in 2 folds; modeling/validation=holdout trains one model instead of 2"
+    assert f"{note}\n" in done.out, done.out + done.err
     message = refused("c=validation", *data, "modeling/validation=group")
     assert message.startswith("validation.column: the column is needed, since the split has none: it holds the groups")
 

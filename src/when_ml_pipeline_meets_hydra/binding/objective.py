@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.binding.call import Call
+from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.settings import Direction, Objective
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 
@@ -43,6 +43,18 @@ def complete(objective: Objective, calls: Sequence[Call]) -> tuple[Objective, li
         message = "no step of this run says which way it is better"
         problems.append(Problem(key=METRIC, value=objective.metric, message=message, remedy=remedy))
     return replace(objective, metric=metric, direction=objective.direction or own), problems
+
+
+def notes_on(bound: Bound) -> Iterator[str]:
+    """Yield the note on a sweep whose best combination is chosen by the rows that are held out for the test."""
+    metric = bound.settings.objective.metric
+    stage = (metric or "").partition(".")[0]
+    is_test = any(call.stage == stage and call.returns and call.returns.scored_on == "test" for call in bound.all_calls)
+    if metric and is_test and len({job.combination for job, _ in bound.calls}) > 1:
+        yield (
+            f"Note: {METRIC}={metric} chooses by the test rows: for new rows, the best one's test score is too good. "
+            "Without modeling/validation=none, training rows decide"
+        )
 
 
 def _whole_name(metric: str, declared: Mapping[str, str], calls: Sequence[Call], problems: list[Problem]) -> str:

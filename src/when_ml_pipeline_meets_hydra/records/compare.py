@@ -125,8 +125,14 @@ class Comparison:
         If that is wider than ``width`` characters, one column ``status`` replaces those of the stages.
         """
         found = self._table(rows, self.stages)
-        wide = sum(max(map(len, column)) + 2 for column in zip(found[0], *found[1], strict=True)) - 2
-        return found if width is None or wide <= width else self._table(rows, None)
+        return found if width is None or _width(found) <= width else self._table(rows, None)
+
+    def fitting(self, rows: Sequence[Combination], width: int | None) -> Comparison:
+        """Return a copy that has of the metrics only that of the objective, of each stage, if all are too wide."""
+        if width is None or self.objective.metric is None or _width(self.table(rows, width)) <= width:
+            return self
+        name = self.metric(self.objective.metric).rpartition(".")[2]
+        return replace(self, metrics=tuple(m for m in self.metrics if m.rpartition(".")[2] == name))
 
     def _table(self, rows: Sequence[Combination], stages: Sequence[str] | None) -> Cells:
         several = len({r.run for r in self.rows}) > 1
@@ -143,6 +149,11 @@ class Comparison:
         yield from [row.status] if stages is None else (row.stages.get(stage, "") for stage in stages)
         values, deviations = row.metrics, row.deviations
         yield from (format_metric(values[m], deviations.get(m)) if m in values else "" for m in self.metrics)
+
+
+def _width(cells: Cells) -> int:
+    """The width of a table in characters, two of them between columns."""
+    return sum(max(map(len, column)) + 2 for column in zip(cells[0], *cells[1], strict=True)) - 2
 
 
 def compare(records: Iterable[Record]) -> Comparison:

@@ -13,6 +13,7 @@ from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset
 from when_ml_pipeline_meets_hydra.ml.evaluation import FoldScore, Validated, mean_and_deviation
 from when_ml_pipeline_meets_hydra.ml.splits.folds import Fold
 from when_ml_pipeline_meets_hydra.ml.splits.interface import RowSplit
+from when_ml_pipeline_meets_hydra.ml.validation.auto import MOST_ROWS
 from when_ml_pipeline_meets_hydra.ml.validation.interface import Validation
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ def validate(
     )
     _write(validated, out / "scores.json")
     print(validated.summary)
+    rows = preprocessing[0].rows_train + preprocessing[0].rows_test
+    if rows > MOST_ROWS and len(folds) > 1:  # of a table in a database, the number is not known when folds are chosen
+        fewer = f"modeling/validation=holdout trains one model instead of {len(folds)}"
+        print(f"Note: {preprocessing[0].dataset}: {rows:,} training rows in {len(folds)} folds; {fewer}")
     return validated
 
 

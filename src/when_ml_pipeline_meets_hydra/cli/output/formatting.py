@@ -27,14 +27,17 @@ STYLES = {
 RESUME_HINT = "Finished steps are kept: the same command continues from there."
 
 
-def outcome_parts(outcome: Outcome) -> Parts:
-    """Format an outcome as ``modeling train: done in 1.3 s (new)  r2=0.87``, its error on a second line."""
+def outcome_parts(outcome: Outcome, *, briefly: bool = False) -> Parts:
+    """Format an outcome as ``modeling train: done in 1.3 s (new)  r2=0.87``, its error on a second line.
+
+    ``briefly``: without time and reason.
+    """
     status, seconds = outcome.status, outcome.seconds
-    took = f" in {seconds:.1f} s" if seconds >= 0.05 else ""
+    took = f" in {seconds:.1f} s" if seconds >= 0.05 and not briefly else ""
     metrics = f"  {metrics_text(outcome.metrics, outcome.deviations)}" if outcome.metrics else ""
     error = (f"\n  {outcome.error}", "red") if outcome.error else ("", "")
     head = ((outcome.step.call.title, "bold"), (": ", ""), (status, STYLES[status]), (took, ""))
-    return *head, (f" ({outcome.reason})", "dim"), (metrics, ""), error
+    return *head, ("" if briefly else f" ({outcome.reason})", "dim"), (metrics, ""), error
 
 
 def metrics_text(metrics: Mapping[str, float], deviations: Mapping[str, float] | None = None) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _PAUSE = 0.1  # seconds between two refreshes
 _MANY = 50  # steps that are stored, or depend on a choice: of more, those that do not run get no line of their own
+_WITHOUT_WORK = (Status.STORED, Status.NOT_CHOSEN)
 _SHOWN = 10  # running steps at most, fewer in a low window
 
 
@@ -78,6 +79,8 @@ class LiveView(PlainLines):
         self._pending: list[Text] = []
         self._queued: dict[str, str] = {}
         self._running: dict[str, TaskID] = {}
+        self._elements: set[str] = set()
+        self._kept: dict[str, tuple[Step, str]] = {}  # elements that have ended, and their output
         self._ended: Counter[str] = Counter()
         self._times: dict[str, tuple[float, int]] = {}
         self._planned = self._lanes = 0
@@ -111,6 +114,10 @@ class LiveView(PlainLines):
         """Add a progress bar for the step."""
         with self._lock:
             super().step_started(step)
+            if step.call.element is None:
+                self._print_common(step)
+            else:
+                self._elements.add(step.key)
             self._queued.pop(step.key, None)
             self._running[step.key] = self._bars.add_task(self._label(step), total=None, name=step.call.name)
             self._lanes = max(self._lanes, len(self._running))
@@ -125,9 +132,17 @@ class LiveView(PlainLines):
                 self._bars.update(bar, description=label, completed=done, total=total or None)
 
     def step_printed(self, step: Step, text: str) -> None:
-        """Print the output of the step, prefixed with its name while several steps run."""
+        """Print the output of the step, prefixed with its name while several steps run.
+
+        That of an element is kept: what all elements print is printed once, the rest if the element fails. In a sweep,
+        a step that gathers elements has one line, its outcome, besides notes.
+        """
         with self._lock:
-            if self._scrolls and len(self._running) > 1:
+            if self._scrolls and step.call.element is not None:
+                self._kept[step.key] = step, self._kept.get(step.key, (step, ""))[1] + text
+            elif self._scrolls and self._numbered and self._gathers(step):  # the outcome has the metrics
+                self.print("".join(f"{line}\n" for line in text.splitlines() if line.startswith("Note: ")))
+            elif self._scrolls and len(self._running) > 1:
                 for line in text.splitlines():
                     self.message(((f"{self._label(step)} │ ", "dim"), (line, "")))
             else:
@@ -137,6 +152,11 @@ class LiveView(PlainLines):
         """Count the step, and print its outcome."""
         with self._lock:
             key, name, status = outcome.step.key, outcome.step.call.name, outcome.status
+            is_quiet = self._quiet and status in _WITHOUT_WORK
+            if outcome.step.call.element is not None:
+                is_quiet = status in (Status.DONE, *_WITHOUT_WORK)
+                if not is_quiet and key in self._kept:
+                    self.print(self._kept.pop(key)[1])
             self._queued.pop(key, None)
             if (bar := self._running.pop(key, None)) is not None:
                 self._bars.remove_task(bar)
@@ -145,9 +165,24 @@ class LiveView(PlainLines):
                 seconds, count = self._times.get(name, (0.0, 0))
                 self._times[name] = seconds + outcome.seconds, count + 1
             self._print_job_lines(outcome.step.jobs[0])
-            if not (self._quiet and status in (Status.STORED, Status.NOT_CHOSEN)):
+            if not is_quiet:
                 number = (f"#{outcome.step.jobs[0]} ", "dim") if self._numbered and self._lanes > 1 else ("", "")
-                self.message((number, *outcome_parts(outcome)))
+                briefly = self._gathers(outcome.step) and status is Status.DONE
+                self.message((number, *outcome_parts(outcome, briefly=briefly)))
+
+    def _gathers(self, step: Step) -> bool:
+        return step.call.element is None and not self._elements.isdisjoint(step.needs.values())
+
+    def _print_common(self, step: Step) -> None:
+        """Print what all elements that a step gathers have printed, such as remarks on their data."""
+        printed: dict[str, list[list[str]]] = {}
+        for key in step.needs.values():
+            if key in self._kept:
+                element, text = self._kept.pop(key)
+                printed.setdefault(element.call.name, []).append(text.splitlines())
+        for first, *others in printed.values():
+            common = [line for line in dict.fromkeys(first) if all(line in lines for lines in others)]
+            self.print("".join(f"{line}\n" for line in common))
 
     def print(self, text: str) -> None:
         """Write whole lines to stdout; above the live view if stdout is the terminal."""

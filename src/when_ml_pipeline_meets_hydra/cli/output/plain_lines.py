@@ -111,9 +111,12 @@ class PlainLines(OutputObserver):
 
         comparison, note = sort_combinations(compare([run.record]), objective_of(run.record))
         rows = shown_rows(comparison)
-        self.table(*comparison.table(rows, self.width))
+        fitting = comparison.fitting(rows, self.width)
+        self.table(*fitting.table(rows, self.width))
         for parts in footer(comparison, len(rows), run.record.id):
             self.message(parts)
+        if fitting is not comparison and len(rows) == len(comparison.rows):
+            self.message(((f"All metrics: runs compare {run.record.id}", "dim"),))
         if note:
             self.message(((note, "yellow"),))
 
