@@ -194,11 +194,7 @@ def empty_columns(rows: RawRows, columns: Sequence[Located]) -> frozenset[int]:
 def _remarks(rows: RawRows, columns: Sequence[Located], guesses: Guesses, left_out: tuple[str, ...]) -> Remarks:
     own = {where.position: where.column for where in columns if where.position in guesses}
     places = [(where.position, where.column, where.physical) for where in columns]
-    suspect = [
-        where
-        for where in columns
-        if where.guessed and guesses[where.position].may_merge and where.column.dtype in _MERGING
-    ]
+    suspect = [w for w in columns if w.guessed and guesses[w.position].may_merge and w.column.dtype in _MERGING]
     return Remarks(
         left_out=left_out,
         merged=tuple(
