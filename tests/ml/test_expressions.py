@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -160,7 +161,10 @@ def expressions(*, exact: bool) -> dict[str, st.SearchStrategy[str]]:
 
 
 def any_of(kinds: Mapping[str, st.SearchStrategy[str]]) -> st.SearchStrategy[str]:
-    return st.one_of(*kinds.values()).filter(lambda text: any(name in text for name in DTYPES))
+    def names(text: str) -> set[str]:
+        return set(re.findall(r"\w+", re.sub("'[^']*'", "", text))) & set(DTYPES)
+
+    return st.one_of(*kinds.values()).filter(names)
 
 
 @costly(60)

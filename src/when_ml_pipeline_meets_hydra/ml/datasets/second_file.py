@@ -35,8 +35,8 @@ def misfits(own: RawRows, other: RawRows) -> Iterator[Problem]:
         return
     columns = tuple(map(_wider, (*known.columns, known.target)))
     task = TaskChoice(known.task.value)
-    own_way = {"columns": columns, "exclude": (), "target": own.target, "task": task, "features": {}}
-    rows = replace(other, reading=known.reading, **own_way)
+    way = replace(other, reading=known.reading, target=own.target, task=task)
+    rows = replace(way, columns=columns, exclude=(), features={})
     found = [replace(p, remedy=_CORRECT) for p in checks.unreadable(rows)]
     yield from found
     if not found:
