@@ -79,7 +79,8 @@ def test_every_option_of_the_template_prints_itself() -> None:
 def test_help_says_the_line_of_the_template_and_what_is_next(words: list[str]) -> None:
     code, out, err = inside(*words)
     assert (code, err) == (0, "")
-    stages = ["preprocessing", "validation", "modeling", "prediction", "analysis", "exptests", "deployment"]
+    stages = ["preprocessing", "validation", "modeling", "intervals", "prediction", "analysis"]
+    stages += ["exptests", "deployment"]
     assert out.splitlines()[0] == f"This app has {[*stages, 'help']} commands"
     assert f"c={','.join(stages)} --multirun" in out
     assert "--help" in out

@@ -169,7 +169,7 @@ def test_on_a_terminal_a_validation_is_one_line(table_file: Path) -> None:
     assert text.count("no feature from: noise") == 2, "of the folds, and of the whole"
     assert text.count("rows to train on") == 2, "of all folds, which have as many, and of the whole"
     assert "modeling train: done" in text
-    in_a_pipe = inside("c=validation", *words[:-1], "modeling/validation=kfold", "validation.k=3", "validation.seed=1")
+    in_a_pipe = inside("c=validation", *words[:-2], "modeling/validation=kfold", "validation.k=3", "validation.seed=1")
     assert in_a_pipe.out.count("rows to train on") == 3
 
 
