@@ -82,7 +82,7 @@ def test_help_says_the_line_of_the_template_and_what_is_next(words: list[str]) -
     stages = ["preprocessing", "validation", "modeling", "intervals", "prediction", "analysis"]
     stages += ["exptests", "deployment"]
     assert out.splitlines()[0] == f"This app has {[*stages, 'help']} commands"
-    assert f"c={','.join(stages)} --multirun" in out
+    assert "or several at once, such as c=preprocessing,deployment --multirun." in out
     assert "--help" in out
 
 

@@ -29,7 +29,8 @@ def show_commands(search_path: Sequence[str]) -> int:
     names = [stage.name for stage in stages_of(groups)]
     print(f"This app has {[*names, HELP]} commands")
     first = " or ".join(f"c={name}" for name in names)
-    print(f"\nRun one with {first}, or all with c={','.join(names)} --multirun.")
+    several = f", or several at once, such as c={names[0]},{names[-1]} --multirun" if names[1:] else ""
+    print(f"\nRun one with {first}{several}.")
     print(f"{PROGRAM} --help shows every choice, {PROGRAM} plan c=… what would run.")
     return 0
 
