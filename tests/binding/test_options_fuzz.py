@@ -220,6 +220,7 @@ def _lacks(problem: Problem, *, needs_origin: bool) -> Iterator[str]:
         yield "no message"
 
 
+@pytest.mark.integration  # 40 s
 def test_each_limit_of_each_field_holds(bench: Bench) -> None:
     """All values of a field are the jobs of one sweep; those that are right arrive as they are."""
     seen: set[tuple[str, str]] = set()
