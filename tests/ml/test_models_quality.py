@@ -29,9 +29,9 @@ def quality(dataset: str, metric: str, *overrides: str, seeds: int = 5) -> float
     [("cars", "r2", 0.85), ("wine", "accuracy", 0.93), ("breast_cancer", "accuracy", 0.95), ("diabetes", "r2", 0.38)],
 )
 def test_the_default_options_are_good_and_better_than_small_ones(dataset: str, metric: str, least: float) -> None:
-    found = quality(dataset, metric)
-    assert found >= least
-    assert found > quality(dataset, metric, "modeling/param=small")
+    assert quality(dataset, metric) >= least
+    loss = {"r2": "rmse", "accuracy": "log_loss"}[metric]  # of some splits no row is in the wrong class
+    assert quality(dataset, loss) < quality(dataset, loss, "modeling/param=small")
 
 
 @pytest.mark.slow
