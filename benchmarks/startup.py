@@ -136,10 +136,15 @@ class Playground:
 
     @staticmethod
     def _copy_tree(folder: Path) -> None:
-        """The same configs, with Hydra's own sweeper, launcher and folders."""
+        """The same configs, with Hydra's own sweeper, launcher and folders.
+
+        Hydra alone cannot include the hyperparameters of the chosen model; its default is that file itself.
+        """
         shutil.copytree(TREE, folder, ignore=shutil.ignore_patterns("hydra"))
         content = yaml.safe_load((TREE / "config.yaml").read_text())
-        content["defaults"] = [d for d in content["defaults"] if "override hydra/" not in str(d)]
+        defaults = [d for d in content["defaults"] if "override hydra/" not in str(d)]
+        own = f"{next(d['modeling/model'] for d in defaults if 'modeling/model' in d)}/medium"
+        content["defaults"] = [{"modeling/param": own} if d == {"modeling/param": "medium"} else d for d in defaults]
         del content["hydra"]
         (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 

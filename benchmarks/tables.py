@@ -174,7 +174,8 @@ TREES = {"small": 10, "medium": 80, "large": 200}
 
 def parameters(name: str, threads: int) -> dict[str, Any]:
     """What our model asks LightGBM for, in the words of its scikit-learn estimator."""
-    param = LightGBMParam(**{**option(f"modeling/param/lightgbm/{name}.yaml"), "n_estimators": TREES[name]})
+    given = {"n_estimators": TREES[name], "seed": 0}
+    param = LightGBMParam(**{**option(f"modeling/param/lightgbm/{name}.yaml"), **given})
     model = option("modeling/model/lightgbm.yaml")
     return {
         "n_estimators": param.n_estimators,
