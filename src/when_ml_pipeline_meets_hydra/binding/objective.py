@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
@@ -42,6 +41,8 @@ def complete(objective: Objective, calls: Sequence[Call]) -> tuple[Objective, li
         remedy = f"{near}{'' if near.endswith('?') else '.'} {own_metric}" if near else own_metric
         message = "no step of this run says which way it is better"
         problems.append(Problem(key=METRIC, value=objective.metric, message=message, remedy=remedy))
+    from dataclasses import replace  # here, so that stored runs do without
+
     return replace(objective, metric=metric, direction=objective.direction or own), problems
 
 
