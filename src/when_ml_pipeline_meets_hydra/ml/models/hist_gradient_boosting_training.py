@@ -118,10 +118,7 @@ def boost(
     if task is Task.CLASSIFICATION:
         classes, target = np.unique(target, return_inverse=True)
     training = _Training(model, param, columns, target, apart, classes is not None, parts)
-    if isinstance(features, np.ndarray):
-        training.columns = columns.of(features)
-    else:
-        training.columns = columns.of_frame(features.frame()).to_numpy()
+    training.columns = columns.matrix(features)
     if training.may_be_linear:
         whole = features if isinstance(features, np.ndarray) else np.concatenate(list(features.batches()))
         training.features = whole.astype(np.float64)

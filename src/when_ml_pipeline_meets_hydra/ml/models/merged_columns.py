@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -12,6 +12,9 @@ import polars as pl
 from onnx import helper
 
 from when_ml_pipeline_meets_hydra.ml.models.double_graph import COLUMNS, FEATURES
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.ml.models.interface import FeatureRows
 
 Array = np.ndarray[Any, Any]
 
@@ -54,6 +57,10 @@ class Columns:
         for k, indicator in self.missing.items():
             made[features[:, indicator] == 1, k] = np.nan
         return made
+
+    def matrix(self, features: FeatureRows | Array) -> Array:
+        """Return the columns, float32 [N, C], of features that may be in a file."""
+        return self.of(features) if isinstance(features, np.ndarray) else self.of_frame(features.frame()).to_numpy()
 
     @property
     def in_order(self) -> list[int | tuple[int, int]]:

@@ -94,11 +94,12 @@ class XGBoost:
 
         It gets categories and missing numbers, merged from several features.
         """
+        from when_ml_pipeline_meets_hydra.ml.models.boosting_in_folds import boost
         from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
-        from when_ml_pipeline_meets_hydra.ml.models.xgboost_training import boost
+        from when_ml_pipeline_meets_hydra.ml.models.xgboost_training import XGBoostTraining
 
         columns = Columns(features.shape[1], one_hot, indicators)
-        return boost(self, task, m_param, features, target, columns, apart, progress, parts)
+        return boost(XGBoostTraining, self, task, m_param, features, target, columns, apart, progress, parts)
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """Convert the fitted model to ONNX; see ``Model.export``."""
