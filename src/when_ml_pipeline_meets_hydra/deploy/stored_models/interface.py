@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -77,14 +78,14 @@ def intervals_in(store: Path) -> dict[str, list[PredictionIntervals]]:
     return found
 
 
-class InStore:
+class InStore(ABC):
     """A stored model that is found by the keys of its prepared data and of the model."""
 
     home: Path
 
+    @abstractmethod
     def keys(self) -> tuple[str, str]:
         """Return the two keys. Raises ``BadInput`` if there is no such model in the store."""
-        raise NotImplementedError
 
     def fingerprint(self) -> str:
         """Return the keys; nothing if there is no such model, which ``check`` reports."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import field, fields
 from pathlib import Path
@@ -18,7 +19,7 @@ from when_ml_pipeline_meets_hydra.ml.datasets.parts import Part, digest, find_pa
 
 
 @frozen
-class TableFile:
+class TableFile(ABC):
     """The file at ``path``, or a folder or pattern of such files, which are one table.
 
     The values in the names of their folders, as in ``year=2020/part.csv``, are a column.
@@ -58,9 +59,9 @@ class TableFile:
         own = {f.name: getattr(self, f.name) for f in fields(kind)}
         return kind(**{**own, "path": path})  # type: ignore[no-any-return]
 
+    @abstractmethod
     def rows(self) -> RawRows:
         """Return the rows. Raises ``BadInput`` if a file cannot be read."""
-        raise NotImplementedError
 
     def files(self) -> Iterable[Path]:
         """The file, or the parts and their folders."""
