@@ -71,6 +71,7 @@ CACHES = {".cache/when_ml_pipeline_meets_hydra", ".cache/matplotlib"}
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_all_stages_in_worker_processes(traced: Traced) -> None:
     words = ("c=analysis,deployment", *SMALL, "--multirun", "hydra.launcher.n_jobs=2")
     assert traced(*words) == CACHES

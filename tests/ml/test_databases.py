@@ -305,7 +305,6 @@ def test_everything_wrong_is_said_at_once_before_anything_runs(own_home: Path) -
     assert not [*own_home.glob("store/*")]
 
 
-@POSTGRES
 def test_rows_to_predict_need_no_target_and_are_checked_before_anything_runs() -> None:
     """As files are: in a table of few rows, without the target, or where nobody knows it yet."""
     in_sqlite(MIXED, [thing(k) for k in range(ROWS)])
@@ -340,6 +339,7 @@ def test_rows_to_predict_need_no_target_and_are_checked_before_anything_runs() -
     assert (done.code, "new_rows: the data have no column colour, which the model needs" in done.err) == (2, True)
 
 
+@POSTGRES
 def test_types_that_the_database_says_are_compared(postgres: PostgresServer) -> None:
     postgres.run("CREATE TABLE things (size date, colour text, made timestamp, new jsonb, y numeric(9, 2))")
     features = "[{name:size,dtype:float},{name:colour,dtype:int},{name:made,dtype:date},{name:new,dtype:bool}]"

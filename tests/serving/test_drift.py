@@ -155,6 +155,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield started
 
 
+@pytest.mark.integration
 def test_drift_of_a_served_model(server: Server, cli: Cli, tmp_path: Path) -> None:
     there = ["deployment/cluster=http", f"cluster.url={server.url}", f"cluster.id={ID}"]
     secret = {"WMH_CLUSTER_PW": PASSWORD}

@@ -209,6 +209,7 @@ def head(path: str, length: int) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_the_end_of_a_server(models: Path, tmp_path: Path) -> None:
     """Predictions get the grace time, also if they cannot be ended; requests that are not complete do not."""
     with ThreadPoolExecutor(2) as both:
@@ -238,6 +239,7 @@ def end_with_open_requests(models: Path, log: Path, at_most: float, rows: list[d
             connection.close()
 
 
+@pytest.mark.integration
 def test_models_that_hang_or_take_all_memory_when_they_are_loaded(models: Path, tmp_path: Path) -> None:
     """Others are served, and health is answered; the reasons are logged, and told who activates them."""
     copy = shutil.copytree(models, tmp_path / "models")
@@ -299,6 +301,7 @@ def with_seats(folder: Path, version: Path, seats: float) -> bytes:
     return packed(folder)
 
 
+@pytest.mark.integration
 def test_uploads_that_hang_or_take_all_memory(server: Server, models: Path, tmp_path: Path) -> None:
     """They are refused after a time; a rollback need not wait for them."""
     hanging = with_seats(tmp_path / "looping", models / "looping/versions/2", 1e15)

@@ -72,6 +72,7 @@ def test_a_worker_that_dies_is_replaced(server: Server) -> None:
     assert f"worker {killed} ended" in server.log.read_text()
 
 
+@pytest.mark.integration
 def test_workers_are_replaced_under_load_without_one_failure(server: Server) -> None:
     """SIGTERM of a worker, SIGTERM of both, and SIGHUP of the supervisor, while clients keep their connections."""
     before = server.workers()

@@ -161,6 +161,7 @@ def test_gc_spares_what_a_running_run_holds(monkeypatch: pytest.MonkeyPatch, own
     assert "and 2 results" in inside("store", "gc", "--unused-for", "0").out
 
 
+@pytest.mark.integration
 def test_gc_in_a_loop_removes_nothing_that_a_run_needs(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
     install(monkeypatch)
     store, is_over = Store(own_home / "store"), threading.Event()
