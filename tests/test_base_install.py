@@ -89,6 +89,7 @@ def boards() -> pl.DataFrame:
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_parquet_files_and_tables_do_without_pyarrow(cli: Cli, blocked: Mapping[str, str]) -> None:
     boards().write_parquet("boards.parquet")
     words = ["preprocessing/dataset=parquet", "dataset.path=boards.parquet", "dataset.target=weight"]

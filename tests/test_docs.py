@@ -11,8 +11,8 @@ holds ``examples/``. How a page is read:
 - A command that ends with `` &`` stays until the end of the page; the next one waits for its expected lines.
 - Ports 8080 to 8089 stand for free ones.
 - A page with commands that begin with ``curl`` is skipped where there is none.
-- The pages of ``how-to`` and ``tutorial`` are run by ``tox -e integration``; ``<!-- needs NAME, … -->`` at the top of one
-  names packages that it needs.
+- The pages are run by ``tox -e integration``; ``<!-- needs NAME, … -->`` at the top of one names packages that it
+  needs.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def _pages() -> Iterator[Any]:
         needed = _NEEDS.match(page.read_text(encoding="utf-8"))
         marks = [pytest.mark.integration(*(needed[1].split(", ") if needed else ()))]
         if commands_of(page):
-            yield pytest.param(page, id=_name(page), marks=marks if page.parent.name in ("how-to", "tutorial") else [])
+            yield pytest.param(page, id=_name(page), marks=marks)
 
 
 @pytest.mark.slow

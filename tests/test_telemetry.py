@@ -79,6 +79,7 @@ def test_all_stages_in_worker_processes(traced: Traced) -> None:
 
 @pytest.mark.lightgbm
 @pytest.mark.slow
+@pytest.mark.integration
 def test_lightgbm_reads_duckdb(traced: Traced) -> None:
     need("duckdb")
     table = ("preprocessing/dataset=table", "preprocessing/connection=duckdb", "connection.path=cars.duckdb")
@@ -113,6 +114,7 @@ def models(tmp_path: Path) -> Path:
     return repository.root
 
 
+@pytest.mark.integration
 def test_a_server_with_workers(models: Path, person: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trace = Trace(person.parent / "trace.txt")
     monkeypatch.setattr(model_server, "COMMAND", trace.command)

@@ -69,6 +69,7 @@ def compared(key: str) -> list[dict[str, Any]]:
     return [{key: c["values"][key], **{m.partition(".")[2]: v for m, v in c["metrics"].items()}} for c in found]
 
 
+@pytest.mark.integration
 def test_to_a_server_elsewhere_and_no_secret_anywhere(cli: Cli, own_home: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     with running(tmp_path / "there" / "models", tmp_path / "there" / "log") as server:

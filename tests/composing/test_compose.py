@@ -337,3 +337,12 @@ def test_hidden_files_and_links_to_nowhere_are_no_options(tmp_path: Path) -> Non
     names = {job.chosen["modeling/param"] for job in jobs}
     assert "mine" in names
     assert names.isdisjoint({".#mine", "._mine", "away", "folder"})
+
+
+def test_a_file_that_a_config_has_twice_is_two_parts_of_it(tmp_path: Path) -> None:
+    files = {
+        "part/one.yaml": "inner: {x: 1}\n",
+        "experiment/twice.yaml": "# @package _global_\ndefaults:\n  - /part@first: one\n  - /part@second: one\n",
+    }
+    job = compose(["experiment=twice", "first.inner.x=5"], config_dirs=[write(tmp_path / "conf", files)]).jobs[0]
+    assert (job.config["first"], job.config["second"]) == ({"inner": {"x": 5}}, {"inner": {"x": 1}})

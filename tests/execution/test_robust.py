@@ -37,6 +37,7 @@ def is_right(out: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_killed_at_any_moment_the_same_command_goes_on(own_home: Path) -> None:
     """Half of the kills come while a step computes or is stored, half at any time; seeded, to be repeatable."""
     moments, killed = random.Random(20261121), 0

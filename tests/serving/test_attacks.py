@@ -243,6 +243,7 @@ def _chunked(port: int, path: str, size: int) -> bytes:
         return connection.recv(1000)
 
 
+@pytest.mark.integration
 def test_ten_thousand_failed_logins(server: Server, unaffected: Traffic) -> None:
     """The server keeps serving, few of them cost a check, and no attempted password is logged."""
     seen: Counter[int] = Counter()
@@ -285,6 +286,7 @@ def _text(server: Server, path: str) -> str:
     return connection.getresponse().read().decode()
 
 
+@pytest.mark.integration
 def test_slow_requests_and_too_many_at_once(tmp_path: Path, good: Path) -> None:
     """A request whose body does not arrive times out, which frees its place."""
     repository = Repository(tmp_path / "models")

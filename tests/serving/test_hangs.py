@@ -154,6 +154,7 @@ def p99(times: Sequence[float]) -> float:
         ("greedy", 1e9, (500, "the model needs more memory for this request than it may use; see --memory-limit")),
     ],
 )
+@pytest.mark.integration
 def test_a_row_that_hangs(server: Server, name: str, size: float, expected: tuple[int, str]) -> None:
     """Others are answered as before, and rollback works meanwhile."""
     predict = f"/v2/models/{name}/predict"
@@ -187,6 +188,7 @@ def test_a_worker_with_a_run_that_cannot_be_ended_is_replaced(server: Server) ->
     assert f"worker {worker} has a prediction that cannot be ended" in server.log.read_text()
 
 
+@pytest.mark.integration
 def test_a_silent_worker_is_replaced(server: Server) -> None:
     wait_until(lambda: len(server.workers()) == 1, 20)
     (worker,) = server.workers()

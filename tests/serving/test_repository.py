@@ -203,6 +203,7 @@ def killing_line(number: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_kill_at_any_line(tmp_path: Path, bundles: list[Path]) -> None:
     """``KILLS_EVERY=1`` takes every line of the story."""
     every = int(os.environ.get("KILLS_EVERY", "97"))

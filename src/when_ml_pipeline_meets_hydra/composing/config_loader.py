@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
@@ -29,7 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra.composing import hydra_patches, interpolations, limits, plugins, resolvers
 from when_ml_pipeline_meets_hydra.composing.dependent_defaults import with_choices
-from when_ml_pipeline_meets_hydra.composing.hydra_patches import DefaultsList, libyaml, without_reparenting
+from when_ml_pipeline_meets_hydra.composing.hydra_loader import HydraLoader
+from when_ml_pipeline_meets_hydra.composing.hydra_patches import DefaultsList, libyaml
 from when_ml_pipeline_meets_hydra.composing.origins import written_option
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, naming_options, parse_with
 from when_ml_pipeline_meets_hydra.composing.tree import (
@@ -145,19 +145,6 @@ class _Repository(ConfigRepository):
         return broken_file(f"{group}={name}", self.file_of(config_path) or Path(config_path), error)
 
 
-class _HydraLoader(ConfigLoaderImpl):
-    """Hydra's loader, with the defaults list of the config that it composed last."""
-
-    last: tuple[ResultDefault, ...] = ()
-
-    def _compose_config_from_defaults_list(self, defaults: list[ResultDefault], repo: Any) -> DictConfig:
-        self.last = tuple(d for d in defaults if d.config_path and not d.config_path.startswith("hydra/"))
-        with without_reparenting():
-            cfg = super()._compose_config_from_defaults_list(defaults, repo)
-        cfg._re_parent()
-        return cfg
-
-
 @dataclass(frozen=True, kw_only=True)
 class Imported:
     """An option file, the package of its keys, and the files in its defaults list, in order."""
@@ -205,7 +192,8 @@ class Loader:
         path.get_path().append(schema)
         self._groups: dict[str, bool] = {}
         self._options: dict[str, list[str]] = {}
-        self.hydra_loader = _HydraLoader(config_search_path=path)
+        self._below: dict[str, list[str]] = {}
+        self.hydra_loader = HydraLoader(config_search_path=path)
         self.hydra_loader.repository = self._repository = _Repository(config_search_path=path)
         self._repository.stages = self.stages = read_stages(
             self.options(STAGES), lambda name: self.file_content(f"{STAGES}/{name}"), self.options
@@ -237,8 +225,11 @@ class Loader:
 
     def groups(self, parent: str = "") -> list[str]:
         """All groups below ``parent``, with their full names."""
-        names = [f"{parent}/{n}" if parent else str(n) for n in self.hydra_loader.list_groups(parent)]
-        return [g for name in names for g in (name, *self.groups(name))]
+        if parent not in self._below:
+            found = self._repository.get_group_options(parent, ObjectType.GROUP)
+            names = [f"{parent}/{name}" if parent else str(name) for name in found]
+            self._below[parent] = [g for name in names for g in (name, *self.groups(name))]
+        return self._below[parent]
 
     def file_content(self, path: str) -> Mapping[str, Any]:
         """The unresolved content of an option file (``c/modeling``)."""
@@ -323,7 +314,7 @@ class Loader:
 
     def apply(self, values: Sequence[Override], cfg: DictConfig) -> None:
         """Set values in a composed config, with Hydra's rules for ``+``, ``++`` and ``~``."""
-        ConfigLoaderImpl._apply_overrides_to_config(list(values), cfg)
+        HydraLoader._apply_overrides_to_config(list(values), cfg)
 
     def source_file(self, config_path: str) -> str | None:
         """The file that an option is read from; None where the option is not a file."""

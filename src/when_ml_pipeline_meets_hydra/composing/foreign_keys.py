@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.composing.config_loader import CONFIG_NAME, Loader
 from when_ml_pipeline_meets_hydra.composing.job import Job
 from when_ml_pipeline_meets_hydra.composing.origins import line_of, shortened_path
-from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES
+from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option
 
 
 def foreign_keys(jobs: Iterable[Job], loader: Loader) -> dict[str, str]:
@@ -33,17 +34,17 @@ def foreign_keys(jobs: Iterable[Job], loader: Loader) -> dict[str, str]:
         for key in loader.file_content(f"{group}/{name}") if not package else (_top(package),):
             line = line_of(Path(file), "" if package else key)
             found.setdefault(key, f"{shortened_path(Path(file))}, line {line or 1}")
-    return {key: origin for key, origin in found.items() if key not in usual.union(_own(loader))} if found else {}
+    usual |= {*loader.file_content(CONFIG_NAME)} if found else set()
+    foreign = {key: origin for key, origin in found.items() if key not in usual}
+    return {key: origin for key, origin in foreign.items() if key not in _packages()} if foreign else {}
 
 
-def _own(loader: Loader) -> Iterator[str]:
-    """The top-level keys of the program's config, with all its options."""
-    yield from loader.file_content(CONFIG_NAME)
-    for group in loader.groups():
-        if (PRIMARY / group).is_dir():
-            yield from (
-                _top(loader.package(f"{group}/{file.stem}")) for file in sorted((PRIMARY / group).glob("*.yaml"))
-            )
+@cache
+def _packages() -> frozenset[str]:
+    """The top-level keys at which the program's own options land."""
+    files = (file for file in PRIMARY.rglob("*.yaml") if file.parent != PRIMARY)
+    options = (Option(group=f.parent.relative_to(PRIMARY).as_posix(), name=f.stem, file=f) for f in files)
+    return frozenset(_top(option.package) for option in options)
 
 
 def _top(package: str) -> str:
