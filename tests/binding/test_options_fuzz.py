@@ -172,7 +172,7 @@ def _fits(hint: Any, value: Any) -> bool | None:
 
 def judged(job: Job, came: Came, hints: Mapping[str, Any], *keys: str) -> Iterator[str]:
     """How what came of a job differs from what the types of its options say."""
-    problems, right = came.refused(job.number), is_right(job, hints)
+    problems, right = came.refused(job.number), job.stage != HELP and is_right(job, hints)
     derived = [name for key in keys for name in made_of(job.raw, key)]
     said = f"{job.overrides}: {[str(p) for p in problems]}"
     if not problems and right is False:
