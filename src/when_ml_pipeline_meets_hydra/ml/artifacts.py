@@ -216,9 +216,10 @@ class PreparedData(Artifact):
     ``features``, unless a column has that name).
     ``reading`` is how raw values become those of the columns; ``fingerprint`` is that of the data set. If the rows are
     images, ``features`` are their pixels in the order of ``image``. ``one_hot`` has the range of features of each text
-    column: the index of the first one, and the end. At most one of them is 1 in a row. ``indicators`` has the features
-    of numbers that are missing in some training rows, each with the feature that is 1 where it is. ``separated`` is the
-    column of which no value is in both splits or, if ``in_time``, no later one in the training split.
+    column: the index of the first one, and the end. At most one of them is 1 in a row. ``rare`` are those of rare
+    categories, which only models that receive ``one_hot`` get. ``indicators`` has the features of numbers that are
+    missing in some training rows, each with the feature that is 1 where it is. ``separated`` is the column of which no
+    value is in both splits or, if ``in_time``, no later one in the training split.
     """
 
     dataset: str
@@ -229,6 +230,7 @@ class PreparedData(Artifact):
     reading: Reading = Reading()
     features: tuple[str, ...]
     one_hot: tuple[tuple[int, int], ...] = ()
+    rare: tuple[int, ...] = ()
     indicators: tuple[tuple[int, int], ...] = ()
     image: Image | None = None
     remarks: str = ""

@@ -80,6 +80,7 @@ def train(
         BadInput: the model does not support the value of a hyperparameter.
     """
     from when_ml_pipeline_meets_hydra.ml import onnx_size
+    from when_ml_pipeline_meets_hydra.ml.models import frequent_categories
     from when_ml_pipeline_meets_hydra.ml.training import graph, predictions
     from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split
     from when_ml_pipeline_meets_hydra.ml.training.target_scale import TargetScale
@@ -92,14 +93,20 @@ def train(
     scale = TargetScale.of(known.target) if task is Task.REGRESSION else None
     fit: Any = model.fit
     named = _further(inspect.signature(fit).parameters.keys(), data, checkpoints)
-    features = known.rows if getattr(model, "from_file", False) else known.rows.matrix()
+    n_features = len(data.features)
+    places = frequent_categories.places(model, n_features, data.rare)
+    rows = known.rows if places is None else known.rows.of(places)
+    _check_features(model, data, len(rows.names))
+    features = rows if getattr(model, "from_file", False) else rows.matrix()
     target = known.target if scale is None else scale.apply(known.target)
     estimator = fit(task, m_param, features, target, progress, **named)
+    if places is not None:
+        estimator = frequent_categories.Kept(estimator, places)
     del features
 
-    n_features = len(data.features)
     classes = getattr(estimator, "classes_", None)
-    exported = graph.standardise(model.export(estimator, n_features), n_features, classes, n_classes, scale)
+    own = frequent_categories.export(model, estimator, n_features)
+    exported = graph.standardise(own, n_features, classes, n_classes, scale)
     serialised = onnx_size.serialised(
         exported, f"The model {model.name}", "choose a smaller one (modeling/param=small)"
     )
@@ -119,12 +126,28 @@ def train(
     return TrainedModel(path=out, model=model.name, task=task, metrics=metrics, baseline=baseline, spread=spread)
 
 
+def _check_features(model: Model, data: PreparedData, taken: int) -> None:
+    """Say how many features the model gets without those of rare categories.
+
+    Raises:
+        StepFailed: it gets none.
+    """
+    if not taken:
+        raise StepFailed(
+            f"{model.name} gets no feature: each category of {data.dataset} is rare; set p_param.min_frequency, or "
+            "choose a modeling/model that splits by categories, as hist_gradient_boosting does"
+        )
+    if taken < len(data.features):
+        each = "without rare categories (p_param.max_categories, p_param.min_frequency)"
+        print(f"{model.name} gets {taken:,} of the {len(data.features):,} features: {each}")
+
+
 def _further(names: Collection[str], data: PreparedData, checkpoints: Path | None) -> dict[str, Any]:
     """Those of the further arguments of ``Model.fit`` that it takes."""
     from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
-    simple = {"image": data.image, "one_hot": data.one_hot, "indicators": data.indicators, "checkpoints": checkpoints}
-    named: dict[str, Any] = {name: value for name, value in simple.items() if name in names}
+    simple = {name: getattr(data, name) for name in ("image", "one_hot", "rare", "indicators")}
+    named = {name: value for name, value in {**simple, "checkpoints": checkpoints}.items() if name in names}
     return {**named, "apart": KeptApart.of(data)} if "apart" in names else named
 
 

@@ -82,7 +82,8 @@ def _prepare(
     features = fitted.features([write.TARGET_FEATURE])
     if not features:
         message = "no column gives a feature: there are no numbers, and no text occurs often enough to be a category"
-        remedy = f"Derive columns from such texts, or lower p_param.min_frequency (now {p_param.min_frequency:g})"
+        given = f", or lower p_param.min_frequency (now {p_param.min_frequency:g})" if p_param.min_frequency else ""
+        remedy = f"Derive columns from such texts{given}"
         raise BadInput(Problem(key="dataset", message=f"{message}; {left_out(table, fitted)}", remedy=remedy))
     if image and len(features) != prod(image.shape):
         raise StepFailed(
@@ -109,6 +110,7 @@ def _prepare(
         reading=table.reading,
         features=features,
         one_hot=fitted.one_hot,
+        rare=fitted.rare,
         indicators=fitted.indicated,
         image=image,
         remarks=remarks,

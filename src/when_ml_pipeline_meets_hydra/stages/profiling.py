@@ -54,13 +54,14 @@ def _content(name: str, table: Table, progress: Progress, workers: int | None = 
     """The profile as JSON; the same for any number of ``workers`` (None: as many as Polars has threads)."""
     import polars as pl
 
+    from when_ml_pipeline_meets_hydra.ml.preparation.categories import fewest_rows
     from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
     from when_ml_pipeline_meets_hydra.ml.profiles.parallel import describe_all
     from when_ml_pipeline_meets_hydra.ml.profiles.remarks import add_remarks, line
 
     rows: int = table.frame.select(pl.len()).collect(engine="streaming").item()
     found = describe_all(table, rows, progress, workers)
-    remarks = add_remarks(table, rows, found, PreparationParam().min_frequency)
+    remarks = add_remarks(table, rows, found, fewest_rows(PreparationParam(), rows)[0])
     content = {"dataset": name, "rows": rows, "task": table.task.value, **remarks, "remarks": line(remarks, found)}
     return {**content, "columns": found}
 

@@ -69,11 +69,13 @@ class Ensemble:
         one_hot: Sequence[tuple[int, int]] = (),
         indicators: Sequence[tuple[int, int]] = (),
         apart: KeptApart | None = None,
+        rare: Sequence[int] = (),
     ) -> Estimator:
         """Train; see ``Model.fit``. The ``members_`` of the estimator are those that were chosen."""
         from when_ml_pipeline_meets_hydra.ml.models.ensemble_training import Rows, train
 
-        return train(self, m_param, Rows(task, features, target, tuple(one_hot), tuple(indicators), apart), progress)
+        rows = Rows(task, features, target, tuple(one_hot), tuple(indicators), tuple(rare), apart)
+        return train(self, m_param, rows, progress)
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """Convert the fitted model to ONNX; see ``Model.export``."""

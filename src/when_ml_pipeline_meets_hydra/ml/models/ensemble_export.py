@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, compose, helper, numpy_helper
 
-from when_ml_pipeline_meets_hydra.ml.models import double_graph
+from when_ml_pipeline_meets_hydra.ml.models import double_graph, frequent_categories
 from when_ml_pipeline_meets_hydra.ml.models.double_graph import FEATURES, SCORES, Link
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def to_graph(estimator: Any, n_features: int) -> onnx.ModelProto:
     tensors: dict[str, Array] = {}
     for number, (candidate, fitted, places) in enumerate(mean.parts):
         prefix = f"{number}/"
-        exported = candidate.model.export(fitted, n_features)
+        exported = frequent_categories.export(candidate.model, fitted, n_features)
         inner = compose.add_prefix(exported, prefix).graph
         source, raw = inner.input[0], inner.output[-1].name
         nodes.append(helper.make_node("Cast", [FEATURES], [source.name], to=source.type.tensor_type.elem_type))

@@ -17,7 +17,7 @@ from joblib import cpu_count
 from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
-from when_ml_pipeline_meets_hydra.ml.models import ensemble_selection
+from when_ml_pipeline_meets_hydra.ml.models import ensemble_selection, frequent_categories
 from when_ml_pipeline_meets_hydra.ml.models.ensemble_candidates import Candidate, candidates
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
 from when_ml_pipeline_meets_hydra.ml.models.mean_of_folds import Part
@@ -43,6 +43,7 @@ class Rows(NamedTuple):
     target: Array
     one_hot: tuple[tuple[int, int], ...]
     indicators: tuple[tuple[int, int], ...]
+    rare: tuple[int, ...]
     apart: KeptApart | None
 
 
@@ -173,6 +174,8 @@ class _Training:
         found: list[Trained] = []
         slowest: dict[str, float] = {}
         for candidate in wanted:
+            if not self._has_features(candidate):
+                continue
             # A kind that was not trained yet is taken to be as fast as the fastest one.
             if found and self._clock.left < slowest.get(candidate.model.name, min(slowest.values())):
                 continue
@@ -188,6 +191,13 @@ class _Training:
             name = candidate.model.name
             slowest[name] = max(slowest.get(name, 0.0), trained.seconds)
         return found
+
+    def _features_of(self, candidate: Candidate) -> Array | None:
+        return frequent_categories.places(candidate.model, self._rows.features.shape[1], self._rows.rare)
+
+    def _has_features(self, candidate: Candidate) -> bool:
+        places = self._features_of(candidate)
+        return places is None or len(places) > 0
 
     def _trained(self, candidate: Candidate) -> Trained:
         start = time.monotonic()
@@ -226,7 +236,10 @@ class _Training:
             apart = KeptApart(values=apart.values[some], in_time=apart.in_time) if apart else None
         further = {"one_hot": rows.one_hot, "indicators": rows.indicators, "apart": apart, **given}
         named = {name: further[name] for name in inspect.signature(fit).parameters.keys() & further.keys()}
-        return fit(rows.task, candidate.param, features, target, self._clock.tick if ends else _silent, **named)
+        places = self._features_of(candidate)
+        taken = features if places is None else features[:, places]
+        fitted = fit(rows.task, candidate.param, taken, target, self._clock.tick if ends else _silent, **named)
+        return fitted if places is None else frequent_categories.Kept(fitted, places)
 
     def _places(self, fitted: Any) -> Array:
         """The matrix [k, K] that maps the predictions of a model to those of all classes."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
 
-# What the first tree corrects: a constant, a linear model, or the one of them with the lower validation loss.
+# What the first tree corrects: a constant, a linear model, or each of them in a part of the trees.
 Start = Literal["auto", "constant", "linear"]
 
 
@@ -70,7 +70,7 @@ class HistGradientBoosting:
     name: Annotated[str, Field(min_length=1, description="Name of the model in reports")] = "hist_gradient_boosting"
     start: Annotated[
         Start,
-        Field(description="What the trees of a regression correct; auto: what has the lower loss on validation rows"),
+        Field(description="What the trees of a regression correct; auto: what errs least on validation rows, or both"),
     ] = "auto"
     max_features: Annotated[
         float | None,

@@ -14,7 +14,7 @@ from when_ml_pipeline_meets_hydra.ml.models.double_graph import Link
 from when_ml_pipeline_meets_hydra.ml.models.tree_ensemble import Tree
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting_training import Line
+    from when_ml_pipeline_meets_hydra.ml.models.linear_start import Line
     from when_ml_pipeline_meets_hydra.ml.models.mean_of_folds import Mean
     from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 
@@ -25,24 +25,23 @@ _WORD = 32  # bits
 def to_graph(estimator: Any, n_features: int) -> onnx.ModelProto:
     """Convert the mean of fitted models: prediction [N, 1], or probabilities [N, k]."""
     mean: Mean = estimator
-    boosted = [member.boosted for member in mean.members]
-    base = np.mean([b._baseline_prediction.ravel() for b in boosted], axis=0)
-    trees = [tree for b in boosted for tree in _Trees(b, mean.columns, len(boosted)).all()]
+    weighted = [(kind, kind.share / len(mean.members)) for member in mean.members for kind in member.kinds]
+    base = np.sum([weight * kind.model._baseline_prediction.ravel() for kind, weight in weighted], axis=0)
+    trees = [tree for kind, weight in weighted for tree in _Trees(kind.model, mean.columns, weight).all()]
     link = Link.IDENTITY
     if hasattr(estimator, "classes_"):
         link = Link.SIGMOID if len(base) == 1 else Link.SOFTMAX
     nodes, tensors = mean.columns.in_graph()
-    starts = [member.start for member in mean.members if member.start]
-    further, constants = _lines(starts)
+    further, constants = _lines([(kind.start, weight) for kind, weight in weighted if kind.start])
     everything = {**tensors, **constants}
     return tree_ensemble.to_graph(trees or [_nothing()], base, n_features, link, nodes, everything, further)
 
 
 class _Trees:
-    """The trees of one of several models whose mean is predicted."""
+    """The trees of one of several models, with its weight in their sum."""
 
-    def __init__(self, boosted: Any, columns: Columns, models: int) -> None:
-        self._boosted, self._models = boosted, models
+    def __init__(self, boosted: Any, columns: Columns, weight: float) -> None:
+        self._boosted, self._weight = boosted, weight
         places = columns.places
         groups = list(columns.groups)
         others = [k for k in range(len(columns)) if k not in columns.groups]
@@ -72,7 +71,7 @@ class _Trees:
             threshold=kept["num_threshold"],
             left=place[kept["left"]],
             right=place[kept["right"]],
-            leaves=nodes["value"][is_leaf] / self._models,
+            leaves=nodes["value"][is_leaf] * self._weight,
             members=self._members(kept, bitsets),
             missing_left=kept["missing_go_to_left"].astype(bool),
             target=target,
@@ -90,10 +89,11 @@ class _Trees:
         return members
 
 
-def _lines(lines: Sequence[Line]) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
-    """The nodes, and their constants, that add the mean of linear functions to the scores."""
-    if not lines:
+def _lines(weighted: Sequence[tuple[Line, float]]) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
+    """The nodes, and their constants, that add the weighted sum of linear functions to the scores."""
+    if not weighted:
         return [], {}
+    lines = [line for line, _ in weighted]
     nodes = [
         helper.make_node("MatMul", [double_graph.FEATURES, "coefficients"], ["products"]),
         helper.make_node("Add", ["products", "intercepts"], ["lines"]),
@@ -106,7 +106,7 @@ def _lines(lines: Sequence[Line]) -> tuple[list[onnx.NodeProto], dict[str, Array
         "intercepts": np.array([line.intercept for line in lines]),
         "lowest": np.array([line.lowest for line in lines]),
         "highest": np.array([line.highest for line in lines]),
-        "shares": np.full((len(lines), 1), 1 / len(lines)),
+        "shares": np.array([[weight] for _, weight in weighted]),
     }
     return nodes, tensors
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.linear_model import RidgeCV
 from threadpoolctl import threadpool_limits
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
+from when_ml_pipeline_meets_hydra.ml.models.linear_start import Line, is_quick, shares
 from when_ml_pipeline_meets_hydra.ml.models.mean_of_folds import Mean, Part, mean_of
 from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 from when_ml_pipeline_meets_hydra.ml.training.param import HistLoss
@@ -36,11 +36,8 @@ _TRIED, _FEWEST_TRIED, _MOST_TRIED = 12, 0.3, 0.8
 _L2_OF_SEVERAL_CLASSES = 0.1  # a rare one would otherwise get unbounded log-odds
 _FOLDS_OF_MANY_CLASSES, _TREES_OF_A_ROUND = 3, 20  # each round has a tree for each fold and class
 _TOLERANCE = 1e-5  # of the loss, of numbers in units of twice their variance
-_ALPHAS = np.logspace(-2, 4, 13)  # strengths of the linear start's regularisation, chosen by cross-validation
-# Beyond these a linear start takes long, and many rows tell trees as much.
-_MOST_ROWS, _MOST_FEATURES = 50_000, 300
-# Part of the loss by which a linear start has to be better; and the most rows whose folds are all compared for that.
-_BETTER, _COMPARED_IN_ALL_FOLDS = 0.995, 2000
+# The most rows whose folds are all trained with both starts to compare them, and with both for the prediction.
+_COMPARED_IN_ALL_FOLDS, _MIXED = 2000, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,43 +60,32 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """A linear function of the features, ``coefficients`` [F], bounded by its values on the training rows."""
+class Boosted:
+    """The trees of scikit-learn's ``model``, which correct ``start`` (None: a constant); ``share``: of a member."""
 
-    coefficients: Array
-    intercept: float
-    lowest: float
-    highest: float
+    model: Any
+    start: Line | None
+    share: float = 1.0
 
-    @classmethod
-    def of(cls, features: Array, target: Array) -> Line:
-        """Fit it by ridge regression."""
-        fitted = RidgeCV(alphas=_ALPHAS).fit(features, target)
-        values = features @ fitted.coef_ + fitted.intercept_
-        ends = float(values.min()), float(values.max())
-        return cls(coefficients=fitted.coef_, intercept=float(fitted.intercept_), lowest=ends[0], highest=ends[1])
-
-    def predict(self, features: Array) -> Array:
-        """Return its values, [N], for features [N, F]."""
-        values: Array = np.clip(features @ self.coefficients + self.intercept, self.lowest, self.highest)
-        return values
+    def scores(self, columns: Array, features: Array) -> Array:
+        """Return numbers or log-odds, [N, K]."""
+        if hasattr(self.model, "classes_"):
+            scores: Array = self.model.decision_function(columns)
+            return scores.reshape(len(columns), -1)
+        start = self.start.predict(features.astype(np.float64)) if self.start else 0.0
+        return np.reshape(self.model.predict(columns) + start, (-1, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """The model of a fold, ``start`` (None: a constant) plus the trees of ``boosted``; ``loss`` on the fold's rows."""
+    """The model of a fold: the weighted mean of ``kinds``."""
 
-    boosted: Any
-    start: Line | None
-    loss: float
+    kinds: Sequence[Boosted]
 
     def scores(self, columns: Array, features: Array) -> Array:
         """Return numbers or log-odds, [N, K]."""
-        if hasattr(self.boosted, "classes_"):
-            scores: Array = self.boosted.decision_function(columns)
-            return scores.reshape(len(columns), -1)
-        start = self.start.predict(features.astype(np.float64)) if self.start else 0.0
-        return np.reshape(self.boosted.predict(columns) + start, (-1, 1))
+        scores: Array = np.sum([kind.share * kind.scores(columns, features) for kind in self.kinds], axis=0)
+        return scores
 
 
 def boost(
@@ -151,8 +137,7 @@ class _Training:
         self._max_features = model.max_features or min(_MOST_TRIED, max(_FEWEST_TRIED, _TRIED / len(columns)))
         self.columns: Array = np.empty((0, 0))
         self.features: Array = np.empty((len(target), 0))
-        is_small = len(target) <= _MOST_ROWS and columns.n_features <= _MOST_FEATURES
-        is_wanted = model.start == "linear" or (model.start == "auto" and is_small)
+        is_wanted = model.start == "linear" or (model.start == "auto" and is_quick(len(target), columns.n_features))
         self.may_be_linear = not is_classifier and param.loss is HistLoss.SQUARED_ERROR and is_wanted
 
     def history(self, models: int) -> dict[str, Any] | None:
@@ -164,42 +149,57 @@ class _Training:
         return {"step": "tree", "losses": named, "best": best} if named else None
 
     def members(self, progress: Progress) -> Iterator[Member]:
-        """Train the model of each fold, with the better start."""
+        """Train the model of each fold, with the better start, or both."""
         if self._apart and self._apart.in_time and self._param.patience and not self._given:
             yield from self._forward_in_time(progress)
             return
         parts = self._given or self._parts(self._apart)
         compared = len(parts) if len(self._target) <= _COMPARED_IN_ALL_FOLDS else 1
-        compared = compared if self.may_be_linear and self._model.start == "auto" else 0
-        total, done = len(parts) + compared, 0
-        found: dict[bool, list[Member]] = {False: [], True: []}
-        for part in parts[:compared]:
-            for linear in found:
-                found[linear].append(self._member(*part, linear=linear))
-                done += 1
-                progress(done, total, "models")
-        losses = {linear: sum(member.loss for member in members) for linear, members in found.items()}
-        linear = losses[True] < _BETTER * losses[False] if compared else self.may_be_linear
-        yield from found[linear]
-        for part in parts[compared:]:
-            yield self._member(*part, linear=linear)
-            done += 1
-            progress(done, total, "models")
+        tried = self._tried(parts[:compared], len(parts) + compared, progress)
+        wanted = self._shares(tried, parts[:compared])
+        before, more = 2 * len(tried), len(parts) - len(tried)
+        for k, part in enumerate(parts):
+            kinds = tried[k] if k < len(tried) else {linear: self._boosted(*part, linear=linear) for linear in wanted}
+            yield _member(kinds, wanted)
+            done = max(0, k + 1 - len(tried))
+            progress(before + done * len(wanted), before + more * len(wanted), "models")
+
+    def _tried(self, parts: Sequence[Part], total: int, progress: Progress) -> list[dict[bool, Boosted]]:
+        """Train with both starts in each of ``parts``, if there is a choice; False: the constant, True: the line."""
+        if not (self.may_be_linear and self._model.start == "auto" and all(len(rows) for _, rows in parts)):
+            return []
+        tried: list[dict[bool, Boosted]] = []
+        for done, part in enumerate(parts):
+            tried.append({})
+            for linear in (False, True):
+                tried[-1][linear] = self._boosted(*part, linear=linear)
+                progress(2 * done + linear + 1, total, "models")
+        return tried
+
+    def _shares(self, tried: Sequence[Mapping[bool, Boosted]], parts: Sequence[Part]) -> dict[bool, float]:
+        """The share of each start that has one, by the held-out rows of ``parts``."""
+        if not tried:
+            return {self.may_be_linear and self._model.start == "linear": 1.0}
+        made: dict[bool, list[Array]] = {False: [], True: []}
+        for kinds, (_, rows) in zip(tried, parts, strict=True):
+            for linear, kind in kinds.items():
+                made[linear].append(kind.scores(self.columns[rows], self.features[rows])[:, 0])
+        target = np.concatenate([self._target[rows] for _, rows in parts])
+        found = shares(target, np.concatenate(made[False]), np.concatenate(made[True]))
+        return found if len(self._target) <= _MIXED else {found.get(True, 0.0) >= 1 / 2: 1.0}
 
     def _forward_in_time(self, progress: Progress) -> Iterator[Member]:
         """Choose the start and the number of trees by the newest rows, then train on all rows, in folds at random."""
-        newest, everything = self._parts(self._apart)[0], np.arange(len(self._target))
+        newest, everything = self._parts(self._apart)[:1], np.arange(len(self._target))
         parts = self._parts(None) if self._settings.folds > 1 else [(everything, everything[:0])]
-        starts = [False, True] if self.may_be_linear and self._model.start == "auto" else [self.may_be_linear]
-        total, tried = len(starts) + len(parts), list[Member]()
-        for linear in starts:
-            tried.append(self._member(*newest, linear=linear))
-            progress(len(tried), total, "models")
-        is_second = len(tried) > 1 and tried[1].loss < _BETTER * tried[0].loss
-        linear, trees = starts[int(is_second)], tried[int(is_second)].boosted.n_iter_
-        for done, (train, _) in enumerate(parts, len(tried) + 1):
-            yield self._member(train, train[:0], linear=linear, trees=trees)
-            progress(done, total, "models")
+        tried = self._tried(newest, 2 + 2 * len(parts), progress)
+        wanted = self._shares(tried, newest)
+        first = tried[0] if tried else {linear: self._boosted(*newest[0], linear=linear) for linear in wanted}
+        trees = {linear: kind.model.n_iter_ for linear, kind in first.items()}
+        for done, (train, _) in enumerate(parts, 1):
+            kinds = {linear: self._boosted(train, train[:0], linear=linear, trees=trees[linear]) for linear in wanted}
+            yield _member(kinds, wanted)
+            progress(len(first) + done * len(wanted), len(first) + len(parts) * len(wanted), "models")
 
     def _parts(self, apart: KeptApart | None) -> list[tuple[Array, Array]]:
         """The rows to train on and to validate on of each fold; without patience, all and none."""
@@ -213,7 +213,7 @@ class _Training:
         found = inner_folds(self._target, number, seed, is_classes=is_classes, apart=apart)
         return found or [(everything, everything[:0])]  # each class has a single row
 
-    def _member(self, train: Array, validation: Array, *, linear: bool, trees: int | None = None) -> Member:
+    def _boosted(self, train: Array, validation: Array, *, linear: bool, trees: int | None = None) -> Boosted:
         target, start = self._target, None
         if linear:
             start = Line.of(self.features[train], target[train])
@@ -224,13 +224,9 @@ class _Training:
         held = {"X_val": self.columns[validation], "y_val": target[validation]} if stops else {}
         boosted.fit(self.columns[train], target[train], **held)
         self._first = self._first or boosted
-        if not stops:
-            boosted._predictors = boosted._predictors[:trees]
-            return Member(boosted=boosted, start=start, loss=0.0)
-        losses = -boosted.validation_score_
-        best = int(np.argmin(losses))
+        best = int(np.argmin(-boosted.validation_score_)) if stops else trees
         boosted._predictors = boosted._predictors[:best]  # it keeps the trees after the best one
-        return Member(boosted=boosted, start=start, loss=float(losses[best]) * len(validation))
+        return Boosted(model=boosted, start=start)
 
     def _boosting(self, trees: int, *, stops: bool) -> Any:
         param, settings = self._param, self._settings
@@ -254,3 +250,7 @@ class _Training:
             return HistGradientBoostingClassifier(**shared)
         quantile = {"quantile": param.quantile} if param.loss is HistLoss.QUANTILE else {}
         return HistGradientBoostingRegressor(**shared, loss=param.loss.value, **quantile)
+
+
+def _member(kinds: Mapping[bool, Boosted], wanted: Mapping[bool, float]) -> Member:
+    return Member(kinds=[replace(kinds[linear], share=share) for linear, share in wanted.items()])

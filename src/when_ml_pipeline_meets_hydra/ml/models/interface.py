@@ -55,10 +55,10 @@ class Model(Protocol):
         """Train.
 
         Further parameters are passed if the signature has them: ``image``, the shape (``Image``, or None) of the rows;
-        ``one_hot`` and ``indicators``, the features of each text column and those of missing numbers (see
-        ``PreparedData``); ``apart``, the groups or times (``KeptApart``, or None) that the split keeps apart, for
-        choices on parts of the rows; and ``checkpoints``, a folder that keeps the checkpoints of an interrupted
-        training.
+        ``one_hot``, ``rare`` and ``indicators``, the features of each text column, those of rare categories and those
+        of missing numbers (see ``PreparedData``); ``apart``, the groups or times (``KeptApart``, or None) that the
+        split keeps apart, for choices on parts of the rows; and ``checkpoints``, a folder that keeps the checkpoints of
+        an interrupted training. Without ``one_hot`` the features are those without rare categories.
 
         Args:
             task: what to predict.

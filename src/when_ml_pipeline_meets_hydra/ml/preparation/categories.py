@@ -10,6 +10,11 @@ import polars as pl
 from when_ml_pipeline_meets_hydra.ml.datasets.table import column
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 
+# The limits that are not given. A column has as many categories as a byte can tell apart, beside unknown ones, and all
+# of them at most so many values; each has these rows, and this share of all.
+MOST, MOST_VALUES, FEWEST_ROWS, LEAST_SHARE = 254, 250_000_000, 2, 0.0001
+# The same of categories that are features by themselves.
+MOST_ALONE, LEAST_SHARE_ALONE = 30, 0.005
 # Up to this many values are read at once and counted column by column, which is fast for many columns; of more rows,
 # each column is counted in streams.
 VALUES_AT_ONCE, FEWEST_COLUMNS = 4_000_000, 8
@@ -25,19 +30,40 @@ def text(name: str) -> pl.Expr:
 
 def categories(
     train: pl.LazyFrame, indices: Sequence[int], rows: int, param: PreparationParam
-) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield each column's index and the texts that are frequent enough, sorted; none if all are different."""
-    fewest = max(1, math.ceil(rows * param.min_frequency))
+) -> Iterator[tuple[int, tuple[str, ...], frozenset[str]]]:
+    """Yield each column's index, the texts that get a feature, sorted, and those of them that are rare.
+
+    There are none if all are different.
+    """
+    most, most_alone = most_categories(param, rows, len(indices))
+    fewest, fewest_alone = fewest_rows(param, rows)
     at_once = VALUES_AT_ONCE // max(1, rows)
     few = at_once < min(FEWEST_COLUMNS, len(indices))
     counts = _streamed(train, indices, fewest) if few else _collected(train, indices, at_once)
     for k, counted in counts:
-        frequent = counted.filter(pl.col("len") >= fewest)
-        if counted.height > param.max_categories and counted["len"].max() == 1:
-            yield k, ()  # all different, as names and numbers of things are
+        if counted.height > most_alone and counted["len"].max() == 1:
+            yield k, (), frozenset()  # all different, as names and numbers of things are
             continue
-        top = sorted(frequent.iter_rows(), key=lambda row: (-row[1], row[0]))[: param.max_categories]
-        yield k, tuple(sorted(value for value, _ in top))
+        known = counted.filter(pl.col("len") >= fewest)
+        top = sorted(known.iter_rows(), key=lambda row: (-row[1], row[0]))[:most]
+        rare = {value for place, (value, count) in enumerate(top) if place >= most_alone or count < fewest_alone}
+        yield k, tuple(sorted(value for value, _ in top)), frozenset(rare)
+
+
+def most_categories(param: PreparationParam, rows: int, columns: int) -> tuple[int, int]:
+    """Return the most categories of each of the text ``columns``, and the most that are features for all models."""
+    room = max(MOST_ALONE, min(MOST, MOST_VALUES // max(1, rows * columns)))
+    return param.max_categories or room, param.max_categories or MOST_ALONE
+
+
+def fewest_rows(param: PreparationParam, rows: int) -> tuple[int, int]:
+    """Return the fewest rows of a category, and the fewest of one that is a feature for all models."""
+    alone = _rows_of(param.min_frequency or LEAST_SHARE_ALONE, rows)
+    return alone if param.min_frequency else min(alone, max(FEWEST_ROWS, _rows_of(LEAST_SHARE, rows))), alone
+
+
+def _rows_of(share: float, rows: int) -> int:
+    return max(1, math.ceil(rows * share))
 
 
 def _collected(train: pl.LazyFrame, indices: Sequence[int], at_once: int) -> Iterator[tuple[int, pl.DataFrame]]:

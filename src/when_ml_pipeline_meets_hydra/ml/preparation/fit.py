@@ -40,10 +40,14 @@ class Number:
 
 @dataclass(frozen=True, kw_only=True)
 class Category:
-    """A text column, one-hot encoded: a feature for each of ``values`` ("": missing); other texts are 0 in all."""
+    """A text column, one-hot encoded: a feature for each of ``values`` ("": missing); other texts are 0 in all.
+
+    Models that take each category as a feature of its own get no ``rare`` one.
+    """
 
     index: int
     values: tuple[str, ...]
+    rare: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,12 @@ class Fitted:
         ends = list(accumulate((len(c.values) for c in self.categories), initial=len(self.numbers + self.indicators)))
         return tuple((start, end) for start, end in pairwise(ends) if start < end)
 
+    @property
+    def rare(self) -> tuple[int, ...]:
+        """The features of rare categories."""
+        are_rare = (value in c.rare for c in self.categories for value in c.values)
+        return tuple(k for k, is_rare in enumerate(are_rare, len(self.numbers + self.indicators)) if is_rare)
+
     def features(self, reserved: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the features: unique, none of them ``reserved``, none a column pattern of Polars."""
         names = [_named(self.columns[n.index].name, n.part) for n in self.numbers]
@@ -108,7 +118,7 @@ def fit(
         columns=columns,
         derived=derived,
         numbers=tuple(_with_scales(list(_numbers(train, columns, numeric, rows, param)), shared)),
-        categories=tuple(Category(index=k, values=v) for k, v in categories(train, texts, rows, param)),
+        categories=tuple(Category(index=k, values=v, rare=r) for k, v, r in categories(train, texts, rows, param)),
     )
 
 

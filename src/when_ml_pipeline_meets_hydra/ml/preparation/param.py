@@ -38,8 +38,20 @@ class PreparationParam:
         bool, Field(description="Add a feature that is 1 where a number is missing, for columns where that happens")
     ] = True
     max_categories: Annotated[
-        int, Field(ge=1, le=1000, description="Most categories per text column; rarer ones count as unknown")
-    ] = 30
+        int | None,
+        Field(
+            ge=1,
+            le=1000,
+            description="Most categories per text column; rarer ones count as unknown; null: by the model, 254 if it "
+            "splits by categories as they are (hist_gradient_boosting, lightgbm, xgboost, catboost), otherwise 30",
+        ),
+    ] = None
     min_frequency: Annotated[
-        float, Field(gt=0, le=0.5, description="Share of the training rows that a category needs to get a feature")
-    ] = 0.005
+        float | None,
+        Field(
+            gt=0,
+            le=0.5,
+            description="Share of the training rows that a category needs to get a feature; null: by the model, two "
+            "rows if it splits by categories as they are, otherwise 0.005",
+        ),
+    ] = None

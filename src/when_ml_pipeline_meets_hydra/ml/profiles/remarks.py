@@ -14,16 +14,16 @@ FEW = 30  # values of which it means nothing that all are different
 LEAKAGE, LOOKS = "suspicion of leakage", "looks like "
 
 
-def add_remarks(table: Table, rows: int, columns: Sequence[dict[str, Any]], min_frequency: float) -> dict[str, Any]:
+def add_remarks(table: Table, rows: int, columns: Sequence[dict[str, Any]], fewest: int) -> dict[str, Any]:
     """Add ``remarks`` to the profile of each column, and return those of the whole table.
 
-    ``min_frequency`` is the share of the rows that a text needs to get a feature.
+    ``fewest`` are the rows that a text needs to get a feature.
     """
     leaking = suspects(table, rows)
     like_dates = {name: f"dates {form}" for name, form in table.remarks.like_dates.items()}
     looks = {**table.remarks.looks, **like_dates}
     for described in columns:
-        described["remarks"] = [*_of_column(described, rows, min_frequency, looks)]
+        described["remarks"] = [*_of_column(described, rows, fewest, looks)]
         if described["role"] == "feature" and described["name"] in leaking:
             described["remarks"].append(f"{LEAKAGE}: {leaking[described['name']]}")
     without = round(columns[-1]["missing"] * rows)
@@ -40,9 +40,7 @@ def _largest(target: Mapping[str, Any], known: int) -> float:
     return float(max(bar["count"] for bar in target["histogram"] if bar.get("value", "") is not None)) / known
 
 
-def _of_column(
-    described: Mapping[str, Any], rows: int, min_frequency: float, looks: Mapping[str, str]
-) -> Sequence[str]:
+def _of_column(described: Mapping[str, Any], rows: int, fewest: int, looks: Mapping[str, str]) -> Sequence[str]:
     if described["role"] != "feature":
         return [f"{LOOKS}{looks[described['name']]}"] if described["name"] in looks else []
     count = round((1 - described["missing"]) * rows)
@@ -52,7 +50,7 @@ def _of_column(
         found.append("constant" if distinct else "no value")
     elif distinct == count > FEW and (is_text or _is_running(described, count)):
         found.append("id-like: all different")
-    elif is_text and _most_frequent(described) < min_frequency * rows:
+    elif is_text and _most_frequent(described) < fewest:
         found.append("no feature: no text is frequent enough")
     if described["name"] in looks:
         found.append(f"{LOOKS}{looks[described['name']]}")

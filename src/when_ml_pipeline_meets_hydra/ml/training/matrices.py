@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,10 @@ class Rows:
 
     def __len__(self) -> int:
         return self.count
+
+    def of(self, places: Sequence[int]) -> Rows:
+        """Return the features at ``places``."""
+        return replace(self, names=tuple(self.names[k] for k in places))
 
     def batches(self) -> Iterator[Array]:
         """Yield all rows in order, in C-contiguous batches of ``BATCH`` rows; the last one may have fewer.
