@@ -20,7 +20,8 @@ from when_ml_pipeline_meets_hydra.ml.datasets.computed import derived, problems
 from when_ml_pipeline_meets_hydra.ml.expressions import read
 from when_ml_pipeline_meets_hydra.ml.expressions.columns import with_columns
 from when_ml_pipeline_meets_hydra.ml.preparation import graph, matrix
-from when_ml_pipeline_meets_hydra.ml.preparation.fit import Category, Fitted, Number
+from when_ml_pipeline_meets_hydra.ml.preparation.categories import Category
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, Number
 
 DTYPES = {
     "a": DType.FLOAT,

@@ -18,14 +18,17 @@ from hypothesis import strategies as st
 from budget import costly
 from conftest import Cli
 from prepared_tables import written
+from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
 from when_ml_pipeline_meets_hydra.ml.models.catboost import CatBoost, CatBoostParam
+from when_ml_pipeline_meets_hydra.ml.models.ensemble import Ensemble, EnsembleParam
 from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
     HistGradientBoosting,
     HistGradientBoostingParam,
 )
 from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
+from when_ml_pipeline_meets_hydra.ml.models.linear_start import shares
 from when_ml_pipeline_meets_hydra.ml.models.xgboost import XGBoost, XGBoostParam
 from when_ml_pipeline_meets_hydra.ml.training import graph
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, read_split
@@ -174,3 +177,74 @@ def test_texts_with_many_values_are_learnt_better_than_feature_by_feature(cli: C
         assert done.code == 0, done.err
         found[model] = float(re.findall(r"rows: r2 ([\d.]+)", done.out)[0])
     assert found["lightgbm"] > 0.7 > 0.55 > found["gradient_boosting"]
+
+
+def test_rare_categories_of_a_large_table_are_features_for_models_that_take_them_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All models share one preparation, and the graph of each takes all of its features."""
+    rng = np.random.default_rng(0)
+    shops = np.concatenate([np.repeat(np.arange(20), 9), np.repeat(np.arange(20, 160), 3)])
+    price = rng.normal(size=160)[shops] + rng.normal(scale=0.1, size=600)
+    rows = pl.DataFrame({"shop": [f"shop {k}" for k in shops], "size": rng.normal(size=600), "price": price})
+    rows.sample(fraction=1, shuffle=True, seed=0).write_parquet(tmp_path / "shops.parquet")
+    words = ["c=modeling", "preprocessing/dataset=parquet", f"dataset.path={tmp_path / 'shops.parquet'}"]
+    words += ["dataset.target=price", "modeling/model=linear"]
+    assert "linear gets" not in inside(*words, "split.seed=1").out
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.ml.preparation.categories.MOST_VALUES_ALONE", 1000)
+    told = inside(*words).out
+    data = run(words).artifact("preprocessing")
+    assert isinstance(data, PreparedData)
+    assert len(data.features) > 140 > 31 == len(data.features) - len(data.rare)
+    assert f"linear gets 31 of the {len(data.features)} features: without rare categories" in told
+    boosted = run([*words[:-1], "modeling/model=hist_gradient_boosting"])
+    assert boosted.artifact("preprocessing").path == data.path
+    assert boosted.artifact("modeling").metrics["r2"] > 0.5 > 0.4 > run(words).artifact("modeling").metrics["r2"]
+    refused = inside(*words, "p_param.max_categories=1", "p_param.min_frequency=0.5", "dataset.exclude=[size]")
+    assert (refused.code, "no column gives a feature" in refused.err) == (2, True)
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_a_member_without_rare_categories_is_exported_for_all_features(
+    classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, target = table(np.random.default_rng(0), 300, 2, [30])
+    task = Task.CLASSIFICATION if classes else Task.REGRESSION
+    if classes:
+        target = np.digitize(target, np.quantile(target, [0.3, 0.6]))
+    half = np.array([0.5, 0.5])
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.ml.models.ensemble_selection.weights", lambda *_: half)
+    model, param, rare = Ensemble(time_limit=None), EnsembleParam(n_candidates=2, folds=2), tuple(range(12, 32))
+    fitted: Any = model.fit(task, param, features, target, silent, groups(2, [30]), rare=rare)
+    (_, boosted, _), (_, linear, _) = sorted(fitted.parts, key=lambda part: part[0].model.name)
+    assert (len(linear.places), hasattr(boosted, "places")) == (12, False)
+    expected = fitted.predict_proba(features) if classes else fitted.predict(features)[:, None]
+    np.testing.assert_allclose(by_graph(model, fitted, features), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_a_line_and_a_constant_share_a_prediction_by_their_errors_on_rows_held_out() -> None:
+    rng = np.random.default_rng(0)
+    target, one, other = rng.normal(size=(3, 300))
+    good, worse = target + 0.1 * one, target + 2 * other
+    assert shares(target, worse, good) == {True: 1.0}
+    assert shares(target, good, worse) == {False: 1.0}
+    assert shares(target, good, good) == {False: 1.0}
+    found = shares(target, target + 0.5 * one, target + 0.4 * other)
+    assert 0.5 < found[True] < 0.75
+    assert found[False] + found[True] == pytest.approx(1)
+
+
+def test_the_graph_has_both_starts_and_a_line_of_frequent_categories_where_there_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.ml.models.linear_start._MOST_PRODUCTS", 300 * 12**2)
+    half = {False: 0.4, True: 0.6}
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.ml.models.linear_start.shares", lambda *_: half)
+    features, target = table(np.random.default_rng(0), 300, 2, [30])
+    model, rare = HistGradientBoosting(), tuple(range(12, 32))
+    fitted = model.fit(
+        Task.REGRESSION, HistGradientBoostingParam(folds=2), features, target, silent, groups(2, [30]), rare=rare
+    )
+    assert [len(member.kinds) for member in fitted.members] == [2, 2]
+    assert {len(kind.start.places) for member in fitted.members for kind in member.kinds if kind.start} == {12}
+    np.testing.assert_allclose(by_graph(model, fitted, features)[:, 0], fitted.predict(features), rtol=1e-12)

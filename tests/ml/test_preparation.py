@@ -24,7 +24,8 @@ from when_ml_pipeline_meets_hydra.ml.datasets.csv_file import CsvFile
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, TaskChoice
 from when_ml_pipeline_meets_hydra.ml.datasets.table import ROW, Table, table
 from when_ml_pipeline_meets_hydra.ml.preparation import matrix
-from when_ml_pipeline_meets_hydra.ml.preparation.fit import Category, Fitted, Number, fit
+from when_ml_pipeline_meets_hydra.ml.preparation.categories import Category
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, Number, fit
 from when_ml_pipeline_meets_hydra.ml.preparation.graph import build
 from when_ml_pipeline_meets_hydra.ml.preparation.param import Imputation, PreparationParam, Scaling
 from when_ml_pipeline_meets_hydra.ml.preparation.quantiles import quantiles
@@ -273,6 +274,24 @@ def test_only_frequent_texts_get_a_feature_and_a_missing_one_is_a_text() -> None
     assert kept(min_frequency=0.04) == ("", "a", "b", "c")
     assert kept(min_frequency=0.05) == ("", "a", "b")
     assert kept(max_categories=2) == ("a", "b")
+
+
+def test_all_texts_of_two_rows_are_categories_but_rare_ones_of_a_large_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [f"k{k:02}" for k in range(40) for _ in range(20)] + [f"r{k:03}" for k in range(100) for _ in range(2)]
+    data, frame = one_column([*many, "once"], pl.String())
+
+    def found(**param: Any) -> tuple[int, int]:
+        column = fit(frame, data.columns, 1001, PreparationParam(**param)).categories[0]
+        return len(column.values), len(column.rare)
+
+    assert found() == (140, 0)
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.ml.preparation.categories.MOST_VALUES_ALONE", 50_000)
+    assert found() == (140, 110)
+    assert found(max_categories=60) == (60, 20)
+    assert found(min_frequency=0.01) == (40, 0)
+    assert found(max_categories=60, min_frequency=0.001) == (60, 0)
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.ml.preparation.categories.MOST_VALUES", 50_050)
+    assert found() == (50, 20)
 
 
 def test_identifiers_are_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:

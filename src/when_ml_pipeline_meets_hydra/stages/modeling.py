@@ -134,12 +134,12 @@ def _check_features(model: Model, data: PreparedData, taken: int) -> None:
     """
     if not taken:
         raise StepFailed(
-            f"{model.name} gets no feature: each category of {data.dataset} is rare; set p_param.min_frequency, or "
+            f"{model.name} gets no feature: all categories of {data.dataset} are rare; set p_param.min_frequency, or "
             "choose a modeling/model that splits by categories, as hist_gradient_boosting does"
         )
     if taken < len(data.features):
-        each = "without rare categories (p_param.max_categories, p_param.min_frequency)"
-        print(f"{model.name} gets {taken:,} of the {len(data.features):,} features: {each}")
+        why = "without rare categories (p_param.max_categories, p_param.min_frequency)"
+        print(f"{model.name} gets {taken:,} of the {len(data.features):,} features: {why}")
 
 
 def _further(names: Collection[str], data: PreparedData, checkpoints: Path | None) -> dict[str, Any]:

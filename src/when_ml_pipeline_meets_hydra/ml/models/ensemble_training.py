@@ -234,7 +234,8 @@ class _Training:
         if some is not None:
             features, target = features[some], target[some]
             apart = KeptApart(values=apart.values[some], in_time=apart.in_time) if apart else None
-        further = {"one_hot": rows.one_hot, "indicators": rows.indicators, "apart": apart, **given}
+        of_rows = {name: getattr(rows, name) for name in ("one_hot", "indicators", "rare")}
+        further = {**of_rows, "apart": apart, **given}
         named = {name: further[name] for name in inspect.signature(fit).parameters.keys() & further.keys()}
         places = self._features_of(candidate)
         taken = features if places is None else features[:, places]

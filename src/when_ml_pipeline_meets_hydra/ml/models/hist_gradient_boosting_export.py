@@ -32,7 +32,7 @@ def to_graph(estimator: Any, n_features: int) -> onnx.ModelProto:
     if hasattr(estimator, "classes_"):
         link = Link.SIGMOID if len(base) == 1 else Link.SOFTMAX
     nodes, tensors = mean.columns.in_graph()
-    further, constants = _lines([(kind.start, weight) for kind, weight in weighted if kind.start])
+    further, constants = _lines([(kind.start, weight) for kind, weight in weighted if kind.start], n_features)
     everything = {**tensors, **constants}
     return tree_ensemble.to_graph(trees or [_nothing()], base, n_features, link, nodes, everything, further)
 
@@ -89,7 +89,7 @@ class _Trees:
         return members
 
 
-def _lines(weighted: Sequence[tuple[Line, float]]) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
+def _lines(weighted: Sequence[tuple[Line, float]], n_features: int) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
     """The nodes, and their constants, that add the weighted sum of linear functions to the scores."""
     if not weighted:
         return [], {}
@@ -102,7 +102,7 @@ def _lines(weighted: Sequence[tuple[Line, float]]) -> tuple[list[onnx.NodeProto]
         helper.make_node("MatMul", ["lines within", "shares"], ["start"]),
     ]
     tensors = {
-        "coefficients": np.column_stack([line.coefficients for line in lines]),
+        "coefficients": np.column_stack([line.of_all(n_features) for line in lines]),
         "intercepts": np.array([line.intercept for line in lines]),
         "lowest": np.array([line.lowest for line in lines]),
         "highest": np.array([line.highest for line in lines]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_limits
 
 from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.models import linear_start
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
-from when_ml_pipeline_meets_hydra.ml.models.linear_start import Line, is_quick, shares
+from when_ml_pipeline_meets_hydra.ml.models.linear_start import Line
 from when_ml_pipeline_meets_hydra.ml.models.mean_of_folds import Mean, Part, mean_of
 from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 from when_ml_pipeline_meets_hydra.ml.training.param import HistLoss
@@ -72,7 +73,7 @@ class Boosted:
         if hasattr(self.model, "classes_"):
             scores: Array = self.model.decision_function(columns)
             return scores.reshape(len(columns), -1)
-        start = self.start.predict(features.astype(np.float64)) if self.start else 0.0
+        start = self.start.predict(features) if self.start else 0.0
         return np.reshape(self.model.predict(columns) + start, (-1, 1))
 
 
@@ -98,6 +99,7 @@ def boost(
     apart: KeptApart | None,
     progress: Progress,
     parts: Sequence[Part] | None = None,
+    rare: Collection[int] = (),
 ) -> Mean:
     """Train a model in each fold; ``parts`` are those to use, if they are given."""
     classes = None
@@ -105,9 +107,7 @@ def boost(
         classes, target = np.unique(target, return_inverse=True)
     training = _Training(model, param, columns, target, apart, classes is not None, parts)
     training.columns = columns.matrix(features)
-    if training.may_be_linear:
-        whole = features if isinstance(features, np.ndarray) else np.concatenate(list(features.batches()))
-        training.features = whole.astype(np.float64)
+    training.read(features, rare)
     with threadpool_limits(model.n_jobs):
         members = list(training.members(progress))
     made = mean_of(members, columns, model.n_jobs, classes)
@@ -137,8 +137,21 @@ class _Training:
         self._max_features = model.max_features or min(_MOST_TRIED, max(_FEWEST_TRIED, _TRIED / len(columns)))
         self.columns: Array = np.empty((0, 0))
         self.features: Array = np.empty((len(target), 0))
-        is_wanted = model.start == "linear" or (model.start == "auto" and is_quick(len(target), columns.n_features))
-        self.may_be_linear = not is_classifier and param.loss is HistLoss.SQUARED_ERROR and is_wanted
+        self._places: Array | None = None
+        self.may_be_linear = False
+
+    def read(self, features: FeatureRows | Array, rare: Collection[int]) -> None:
+        """Read the features, [N, F], that a linear start is fitted to, if it may be one."""
+        rows, width = features.shape
+        is_linear = not self._is_classifier and self._param.loss is HistLoss.SQUARED_ERROR
+        if self._model.start == "linear":
+            self._places = np.arange(width)
+        elif self._model.start == "auto":
+            self._places = linear_start.places(rows, width, rare)
+        self.may_be_linear = is_linear and self._places is not None
+        if self.may_be_linear:
+            given = (features,) if isinstance(features, np.ndarray) else features.batches()
+            self.features = np.concatenate([batch[:, self._places].astype(np.float64) for batch in given])
 
     def history(self, models: int) -> dict[str, Any] | None:
         """The losses of the model that was trained first, None without a tree; see ``Model.fit``."""
@@ -183,9 +196,10 @@ class _Training:
         made: dict[bool, list[Array]] = {False: [], True: []}
         for kinds, (_, rows) in zip(tried, parts, strict=True):
             for linear, kind in kinds.items():
-                made[linear].append(kind.scores(self.columns[rows], self.features[rows])[:, 0])
+                start = kind.start.values(self.features[rows]) if kind.start else 0.0
+                made[linear].append(kind.model.predict(self.columns[rows]) + start)
         target = np.concatenate([self._target[rows] for _, rows in parts])
-        found = shares(target, np.concatenate(made[False]), np.concatenate(made[True]))
+        found = linear_start.shares(target, np.concatenate(made[False]), np.concatenate(made[True]))
         return found if len(self._target) <= _MIXED else {found.get(True, 0.0) >= 1 / 2: 1.0}
 
     def _forward_in_time(self, progress: Progress) -> Iterator[Member]:
@@ -216,8 +230,8 @@ class _Training:
     def _boosted(self, train: Array, validation: Array, *, linear: bool, trees: int | None = None) -> Boosted:
         target, start = self._target, None
         if linear:
-            start = Line.of(self.features[train], target[train])
-            target = target - start.predict(self.features)
+            start = Line.of(self.features[train], target[train], self._places)
+            target = target - start.values(self.features)
         stops = len(validation) > 0
         trees = self._param.n_estimators if trees is None else trees
         boosted = self._boosting(max(1, trees), stops=stops)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,30 +18,50 @@ _LEAST_SHARE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A linear function of the features, ``coefficients`` [F], bounded by its values on the training rows."""
+    """A linear function of the features at ``places`` [f], bounded by its values on the training rows.
 
+    ``coefficients`` are [f].
+    """
+
+    places: Array
     coefficients: Array
     intercept: float
     lowest: float
     highest: float
 
     @classmethod
-    def of(cls, features: Array, target: Array) -> Line:
-        """Fit it by ridge regression."""
+    def of(cls, features: Array, target: Array, places: Array) -> Line:
+        """Fit it by ridge regression to the features at ``places``, [N, f]."""
         fitted = RidgeCV(alphas=_ALPHAS).fit(features, target)
         values = features @ fitted.coef_ + fitted.intercept_
-        ends = float(values.min()), float(values.max())
-        return cls(coefficients=fitted.coef_, intercept=float(fitted.intercept_), lowest=ends[0], highest=ends[1])
+        ends = {"lowest": float(values.min()), "highest": float(values.max())}
+        return cls(places=places, coefficients=fitted.coef_, intercept=float(fitted.intercept_), **ends)
 
-    def predict(self, features: Array) -> Array:
-        """Return its values, [N], for features [N, F]."""
+    def values(self, features: Array) -> Array:
+        """Return its values, [N], for the features at ``places``, [N, f]."""
         values: Array = np.clip(features @ self.coefficients + self.intercept, self.lowest, self.highest)
         return values
 
+    def predict(self, features: Array) -> Array:
+        """Return its values, [N], for all features, [N, F]."""
+        return self.values(features[:, self.places].astype(np.float64))
 
-def is_quick(rows: int, features: int) -> bool:
-    """Whether a linear function of so many rows and features is fitted fast."""
-    return rows <= _MOST_ROWS and rows * features**2 <= _MOST_PRODUCTS
+    def of_all(self, n_features: int) -> Array:
+        """Return the coefficients of all features, [F]."""
+        made = np.zeros(n_features)
+        made[self.places] = self.coefficients
+        return made
+
+
+def places(rows: int, n_features: int, rare: Collection[int]) -> Array | None:
+    """Return the features, as indices, of which a linear function is fitted fast; None: there are too many.
+
+    Those of ``rare`` categories are among them only if it is fast with all.
+    """
+    for candidate in (np.arange(n_features), np.setdiff1d(np.arange(n_features), list(rare))):
+        if rows <= _MOST_ROWS and rows * len(candidate) ** 2 <= _MOST_PRODUCTS and len(candidate):
+            return candidate
+    return None
 
 
 def shares(target: Array, constant: Array, line: Array) -> dict[bool, float]:

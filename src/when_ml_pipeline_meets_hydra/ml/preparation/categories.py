@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -13,8 +14,8 @@ from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 # The limits that are not given. A column has as many categories as a byte can tell apart, beside unknown ones, and all
 # of them at most so many values; each has these rows, and this share of all.
 MOST, MOST_VALUES, FEWEST_ROWS, LEAST_SHARE = 254, 250_000_000, 2, 0.0001
-# The same of categories that are features by themselves.
-MOST_ALONE, LEAST_SHARE_ALONE = 30, 0.005
+# The same, beyond so many values, for models that take each category as a feature.
+MOST_ALONE, LEAST_SHARE_ALONE, MOST_VALUES_ALONE = 30, 0.005, 5_000_000
 # Up to this many values are read at once and counted column by column, which is fast for many columns; of more rows,
 # each column is counted in streams.
 VALUES_AT_ONCE, FEWEST_COLUMNS = 4_000_000, 8
@@ -28,13 +29,27 @@ def text(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.String).fill_null("")
 
 
-def categories(
-    train: pl.LazyFrame, indices: Sequence[int], rows: int, param: PreparationParam
-) -> Iterator[tuple[int, tuple[str, ...], frozenset[str]]]:
-    """Yield each column's index, the texts that get a feature, sorted, and those of them that are rare.
+@dataclass(frozen=True, kw_only=True)
+class Category:
+    """A text column, one-hot encoded: a feature for each of ``values``, sorted ("": missing); others are 0 in all.
 
-    There are none if all are different.
+    Models that take each category as a feature of its own get no ``rare`` one.
     """
+
+    index: int
+    values: tuple[str, ...]
+    rare: frozenset[str] = frozenset()
+
+
+def categories(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: PreparationParam) -> list[Category]:
+    """Return the categories of each text column; none is rare if all of them together are few."""
+    found = list(_found(train, indices, rows, param))
+    if rows * sum(len(one.values) for one in found) > MOST_VALUES_ALONE:
+        return found
+    return [replace(one, rare=frozenset()) for one in found]
+
+
+def _found(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: PreparationParam) -> Iterator[Category]:
     most, most_alone = most_categories(param, rows, len(indices))
     fewest, fewest_alone = fewest_rows(param, rows)
     at_once = VALUES_AT_ONCE // max(1, rows)
@@ -42,12 +57,12 @@ def categories(
     counts = _streamed(train, indices, fewest) if few else _collected(train, indices, at_once)
     for k, counted in counts:
         if counted.height > most_alone and counted["len"].max() == 1:
-            yield k, (), frozenset()  # all different, as names and numbers of things are
+            yield Category(index=k, values=())  # all different, as names and numbers of things are
             continue
         known = counted.filter(pl.col("len") >= fewest)
         top = sorted(known.iter_rows(), key=lambda row: (-row[1], row[0]))[:most]
         rare = {value for place, (value, count) in enumerate(top) if place >= most_alone or count < fewest_alone}
-        yield k, tuple(sorted(value for value, _ in top)), frozenset(rare)
+        yield Category(index=k, values=tuple(sorted(value for value, _ in top)), rare=frozenset(rare))
 
 
 def most_categories(param: PreparationParam, rows: int, columns: int) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image
 from when_ml_pipeline_meets_hydra.ml.datasets.table import column
 from when_ml_pipeline_meets_hydra.ml.expressions.calendar import Part, number, parts
 from when_ml_pipeline_meets_hydra.ml.expressions.tree import Derived
-from when_ml_pipeline_meets_hydra.ml.preparation.categories import categories
+from when_ml_pipeline_meets_hydra.ml.preparation.categories import Category, categories
 from when_ml_pipeline_meets_hydra.ml.preparation.param import Imputation, PreparationParam, Scaling
 from when_ml_pipeline_meets_hydra.ml.preparation.quantiles import quantiles
 from when_ml_pipeline_meets_hydra.ml.preparation.resolution import losses
@@ -36,18 +36,6 @@ class Number:
     scale: float
     indicator: bool
     part: Part = Part.VALUE
-
-
-@dataclass(frozen=True, kw_only=True)
-class Category:
-    """A text column, one-hot encoded: a feature for each of ``values`` ("": missing); other texts are 0 in all.
-
-    Models that take each category as a feature of its own get no ``rare`` one.
-    """
-
-    index: int
-    values: tuple[str, ...]
-    rare: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +106,7 @@ def fit(
         columns=columns,
         derived=derived,
         numbers=tuple(_with_scales(list(_numbers(train, columns, numeric, rows, param)), shared)),
-        categories=tuple(Category(index=k, values=v, rare=r) for k, v, r in categories(train, texts, rows, param)),
+        categories=tuple(categories(train, texts, rows, param)),
     )
 
 

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from when_ml_pipeline_meets_hydra.ml.artifacts import ONNX_IR_VERSION, ONNX_ML_OPSET, ONNX_OPSET, Column
 from when_ml_pipeline_meets_hydra.ml.expressions.calendar import in_graph
 from when_ml_pipeline_meets_hydra.ml.expressions.graph import add
-from when_ml_pipeline_meets_hydra.ml.preparation.fit import Category, Fitted, Number
+from when_ml_pipeline_meets_hydra.ml.preparation.categories import Category
+from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted, Number
 from when_ml_pipeline_meets_hydra.ml.preparation.matrix import LARGEST
 
 FEATURES = "features"

@@ -42,8 +42,8 @@ class PreparationParam:
         Field(
             ge=1,
             le=1000,
-            description="Most categories per text column; rarer ones count as unknown; null: by the model, 254 if it "
-            "splits by categories as they are (hist_gradient_boosting, lightgbm, xgboost, catboost), otherwise 30",
+            description="Most categories per text column; rarer ones count as unknown; null: 254, and 30 of large "
+            "tables for models that take each as a feature",
         ),
     ] = None
     min_frequency: Annotated[
@@ -51,7 +51,7 @@ class PreparationParam:
         Field(
             gt=0,
             le=0.5,
-            description="Share of the training rows that a category needs to get a feature; null: by the model, two "
-            "rows if it splits by categories as they are, otherwise 0.005",
+            description="Share of the training rows that a category needs to get a feature; null: two rows, and 0.005 "
+            "of large tables for models that take each as a feature",
         ),
     ] = None
