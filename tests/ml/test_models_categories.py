@@ -20,7 +20,7 @@ from conftest import Cli
 from prepared_tables import written
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import run
-from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
+from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.models.catboost import CatBoost, CatBoostParam
 from when_ml_pipeline_meets_hydra.ml.models.ensemble import Ensemble, EnsembleParam
 from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
@@ -199,7 +199,10 @@ def test_rare_categories_of_a_large_table_are_features_for_models_that_take_them
     assert f"linear gets 31 of the {len(data.features)} features: without rare categories" in told
     boosted = run([*words[:-1], "modeling/model=hist_gradient_boosting"])
     assert boosted.artifact("preprocessing").path == data.path
-    assert boosted.artifact("modeling").metrics["r2"] > 0.5 > 0.4 > run(words).artifact("modeling").metrics["r2"]
+    better, other = boosted.artifact("modeling"), run(words).artifact("modeling")
+    assert isinstance(better, TrainedModel)
+    assert isinstance(other, TrainedModel)
+    assert better.metrics["r2"] > 0.5 > 0.4 > other.metrics["r2"]
     refused = inside(*words, "p_param.max_categories=1", "p_param.min_frequency=0.5", "dataset.exclude=[size]")
     assert (refused.code, "no column gives a feature" in refused.err) == (2, True)
 
@@ -242,9 +245,8 @@ def test_the_graph_has_both_starts_and_a_line_of_frequent_categories_where_there
     monkeypatch.setattr("when_ml_pipeline_meets_hydra.ml.models.linear_start.shares", lambda *_: half)
     features, target = table(np.random.default_rng(0), 300, 2, [30])
     model, rare = HistGradientBoosting(), tuple(range(12, 32))
-    fitted = model.fit(
-        Task.REGRESSION, HistGradientBoostingParam(folds=2), features, target, silent, groups(2, [30]), rare=rare
-    )
+    param = HistGradientBoostingParam(folds=2)
+    fitted: Any = model.fit(Task.REGRESSION, param, features, target, silent, groups(2, [30]), rare=rare)
     assert [len(member.kinds) for member in fitted.members] == [2, 2]
     assert {len(kind.start.places) for member in fitted.members for kind in member.kinds if kind.start} == {12}
     np.testing.assert_allclose(by_graph(model, fitted, features)[:, 0], fitted.predict(features), rtol=1e-12)

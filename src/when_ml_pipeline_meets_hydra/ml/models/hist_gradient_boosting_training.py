@@ -137,19 +137,17 @@ class _Training:
         self._max_features = model.max_features or min(_MOST_TRIED, max(_FEWEST_TRIED, _TRIED / len(columns)))
         self.columns: Array = np.empty((0, 0))
         self.features: Array = np.empty((len(target), 0))
-        self._places: Array | None = None
+        self._places: Array = np.arange(0)
         self.may_be_linear = False
 
     def read(self, features: FeatureRows | Array, rare: Collection[int]) -> None:
         """Read the features, [N, F], that a linear start is fitted to, if it may be one."""
-        rows, width = features.shape
-        is_linear = not self._is_classifier and self._param.loss is HistLoss.SQUARED_ERROR
-        if self._model.start == "linear":
-            self._places = np.arange(width)
-        elif self._model.start == "auto":
-            self._places = linear_start.places(rows, width, rare)
-        self.may_be_linear = is_linear and self._places is not None
-        if self.may_be_linear:
+        (rows, width), start = features.shape, self._model.start
+        if self._is_classifier or self._param.loss is not HistLoss.SQUARED_ERROR or start == "constant":
+            return
+        places = np.arange(width) if start == "linear" else linear_start.places(rows, width, rare)
+        if places is not None:
+            self.may_be_linear, self._places = True, places
             given = (features,) if isinstance(features, np.ndarray) else features.batches()
             self.features = np.concatenate([batch[:, self._places].astype(np.float64) for batch in given])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,9 +37,9 @@ class Rows:
     def __len__(self) -> int:
         return self.count
 
-    def of(self, places: Sequence[int]) -> Rows:
-        """Return the features at ``places``."""
-        return replace(self, names=tuple(self.names[k] for k in places))
+    def of(self, places: Array) -> Rows:
+        """Return the features at ``places``, [f] indices."""
+        return replace(self, names=tuple(self.names[k] for k in places.tolist()))
 
     def batches(self) -> Iterator[Array]:
         """Yield all rows in order, in C-contiguous batches of ``BATCH`` rows; the last one may have fewer.
