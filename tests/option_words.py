@@ -29,6 +29,10 @@ WITH = {
     "preprocessing/split=predefined": ["split.column=Origin"],
     "modeling/validation=time_series": ["validation.column=Year"],
     "modeling/validation=group": ["validation.column=Origin"],
+    "modeling/threshold=cost": ["threshold.false_negative=5"],
+    "modeling/threshold=recall": ["threshold.recall=0.9"],
+    "modeling/threshold=given": ["threshold.value=0.3"],
+    "modeling/metric=pinball": ["metrics.own.quantile_loss.quantile=0.9"],
     "preprocessing/connection": [TABLE[0], TABLE[2]],
     "preprocessing/schema": TABLE[:2],
     **{f"modeling/model={m}": NETWORK for m in ("cnn", "cnn_small", "fcn", "single_linear_layer")},
@@ -44,7 +48,7 @@ WITH = {
     "exptests/gate=deployed": ["gates.tests.deployed.metric=r2"],
 }
 # Their defaults lists are in no other option's.
-ADDED = {"preprocessing/connection", "preprocessing/schema", "analysis/section", "exptests/gate"}
+ADDED = {"preprocessing/connection", "preprocessing/schema", "analysis/section", "exptests/gate", "modeling/metric"}
 
 
 def set_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,7 @@ def test_everything_is_planned_run_and_cached(acme: Path, cli: Cli) -> None:
     code, out, err = cli(*words(acme), stages, "c/report_sub=other", "m_param.n_estimators=5", "--multirun")
     assert code == 0, err
     assert "Launching 3 jobs locally" in out
-    assert "3 metrics of wild_trees" in out
+    assert "4 metrics of wild_trees" in out
     assert "report other: done" in err
 
     code, out, err = inside(*words(acme), "c=report", "m_param.n_estimators=5")

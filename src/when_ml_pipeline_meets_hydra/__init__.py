@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.analyses.interface import Picture as Picture
     from when_ml_pipeline_meets_hydra.analyses.interface import Table as Table
     from when_ml_pipeline_meets_hydra.contracts import Artifact as Artifact
+    from when_ml_pipeline_meets_hydra.contracts import Called as Called
     from when_ml_pipeline_meets_hydra.contracts import Checked as Checked
     from when_ml_pipeline_meets_hydra.contracts import Chosen as Chosen
     from when_ml_pipeline_meets_hydra.contracts import Claim as Claim
@@ -71,6 +72,8 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.evaluation import Validated as Validated
     from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch as Batch
     from when_ml_pipeline_meets_hydra.ml.inputs.interface import PredictionRows as PredictionRows
+    from when_ml_pipeline_meets_hydra.ml.metrics.interface import Metric as Metric
+    from when_ml_pipeline_meets_hydra.ml.metrics.interface import ScoredRows as ScoredRows
     from when_ml_pipeline_meets_hydra.ml.models.interface import Estimator as Estimator
     from when_ml_pipeline_meets_hydra.ml.models.interface import FeatureRows as FeatureRows
     from when_ml_pipeline_meets_hydra.ml.models.interface import Model as Model
@@ -81,6 +84,8 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.splits.interface import RowSplit as RowSplit
     from when_ml_pipeline_meets_hydra.ml.splits.interface import Separated as Separated
     from when_ml_pipeline_meets_hydra.ml.splits.interface import SplitRows as SplitRows
+    from when_ml_pipeline_meets_hydra.ml.thresholds.interface import Counts as Counts
+    from when_ml_pipeline_meets_hydra.ml.thresholds.interface import Threshold as Threshold
     from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam as NetworkParam
     from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam as TrainingParam
     from when_ml_pipeline_meets_hydra.ml.validation.interface import Validation as Validation
@@ -98,8 +103,9 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "analyses.interface": ("Analysis", "Case", "Finding", "Picture", "Table"),
     "contracts": (
-        *("Artifact", "Checked", "Chosen", "Claim", "Each", "Fingerprinted", "FromFiles", "NamedPath", "Progress"),
-        *("Several", "Unkeyed", "Wanted", "agreed", "agreed_with_data", "claims", "effect", "frozen", "preceded_by"),
+        *("Artifact", "Called", "Checked", "Chosen", "Claim", "Each", "Fingerprinted", "FromFiles", "NamedPath"),
+        *("Progress", "Several", "Unkeyed", "Wanted", "agreed", "agreed_with_data", "claims", "effect", "frozen"),
+        "preceded_by",
     ),
     "deploy.clusters.interface": ("Cluster",),
     "deploy.gates.interface": ("Candidate", "Gate", "GateResult"),
@@ -112,11 +118,13 @@ _EXPORTS = {
     "ml.datasets.interface": ("Dataset", "RawRows"),
     "ml.evaluation": ("PredictionIntervals", "Validated"),
     "ml.inputs.interface": ("Batch", "PredictionRows"),
+    "ml.metrics.interface": ("Metric", "ScoredRows"),
     "ml.models.interface": ("Estimator", "FeatureRows", "Model"),
     "ml.models.network": ("InDim", "Network"),
     "ml.models.sklearn_export": ("SklearnModel",),
     "ml.splits.folds": ("Fold",),
     "ml.splits.interface": ("RowSplit", "Separated", "SplitRows"),
+    "ml.thresholds.interface": ("Counts", "Threshold"),
     "ml.training.network_param": ("NetworkParam",),
     "ml.training.param": ("TrainingParam",),
     "ml.validation.interface": ("Validation",),

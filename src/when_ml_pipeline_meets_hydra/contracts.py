@@ -95,8 +95,12 @@ class Several:
     """Mark a field that holds named options, each of the class in its ``_target_``; those set to null are left out.
 
     With ``tests: Annotated[Mapping[str, Gate], Several()]`` in the class of ``gates``, the config key
-    ``gates.tests.latency`` becomes an instance of ``gates.tests.latency._target_``.
+    ``gates.tests.latency`` becomes an instance of ``gates.tests.latency._target_``. If that may also be a function,
+    ``functions`` is the class of such an option, which has the function in a field marked ``Called``.
     """
+
+    def __init__(self, functions: type | None = None) -> None:
+        self.functions = functions
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         def pick(value: Any, info: Any) -> Any:
@@ -114,6 +118,43 @@ class Several:
         return {"chosen": True}
 
 
+class Called:
+    """Mark the field that holds the function that a ``_target_`` names; ``parameters`` are those that it may have.
+
+    Others need defaults. The function has to be annotated to return a ``float``.
+    """
+
+    def __init__(self, *parameters: str) -> None:
+        self.parameters = parameters
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        def pick(value: Any, info: Any) -> Any:
+            function = (info.context or {}).get(info.field_name) if value is None else value
+            if not callable(function):
+                raise ValueError("a function is needed, by its name in _target_")
+            return function
+
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_plain_validator_function(pick)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {"chosen": True}
+
+
+class Wanted(NamedTuple):
+    """Mark a parameter with a default that a step receives only if ``when``, called with config keys, returns True.
+
+    ``validation: Annotated[Validated | None, Wanted(is_chosen)] = None`` receives the artifact of a stage if it is
+    needed, which is then planned as well; with ``or_requested=True`` also if that stage is requested in the same
+    combination. A parameter that is named as the stage itself receives the result of its step without all such
+    parameters. A step for an element (a fold) has the default in any case, so that it does not depend on the parameter.
+    """
+
+    when: Callable[..., bool]
+    or_requested: bool = False
+
+
 class Each(NamedTuple):
     """Mark a parameter that receives several artifacts of a stage: one for each element of a list.
 
@@ -126,16 +167,6 @@ class Each(NamedTuple):
 
     key: str
     of: str | Callable[..., Sequence[Any]]
-
-
-class Wanted(NamedTuple):
-    """Mark a parameter that receives the artifact of a stage if ``when``, called with config keys, returns True.
-
-    ``intervals: Annotated[PredictionIntervals | None, Wanted(_are_wanted)] = None`` needs the stage ``intervals`` in
-    every combination in which they are wanted. In all others, unless they have that stage, it keeps its default.
-    """
-
-    when: Callable[..., bool]
 
 
 Direction = Literal["maximize", "minimize"]  # which way a metric is better

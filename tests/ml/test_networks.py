@@ -37,6 +37,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import (
     PreparedData,
     TrainedModel,
 )
+from when_ml_pipeline_meets_hydra.ml.metrics.scores import evaluate
 from when_ml_pipeline_meets_hydra.ml.models.cnn import Cnn
 from when_ml_pipeline_meets_hydra.ml.models.fcn import Fcn
 from when_ml_pipeline_meets_hydra.ml.models.network import InDim, Network
@@ -79,7 +80,7 @@ def learnt(model: Network, data: PreparedData, param: NetworkParam = QUICK, **fu
     target = known.target if scale is None else scale.apply(known.target)
     estimator = model.fit(data.task, param, known.features, target, silent, image=data.image, **further)
     predicted = predictions.predict(estimator, held_out.features, len(data.classes), scale)
-    return predictions.evaluate(held_out.target, predicted), (predicted, held_out.target)
+    return evaluate(held_out.target, predicted), (predicted, held_out.target)
 
 
 def table(folder: Path, name: str) -> PreparedData:

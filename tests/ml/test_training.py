@@ -15,11 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from prepared_tables import prepared, written
 from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.ml.metrics.scores import evaluate
 from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
 from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, read_split
 from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
-from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions, evaluate, predict
+from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions, predict
 from when_ml_pipeline_meets_hydra.stages.modeling import train
 
 PARAM = TypeAdapter(TrainingParam)
@@ -67,11 +68,13 @@ def test_the_simplest_models_that_are_allowed(trees: int, depth: int) -> None:
 
 def test_the_metrics_of_numbers() -> None:
     found = evaluate(np.array([1.0, 2.0, 4.0]), Predictions(values=np.array([1.0, 3.0, 2.0])))
-    assert found == pytest.approx({"r2": 1 - 5 / (14 / 3), "mae": 1.0, "rmse": (5 / 3) ** 0.5})
+    expected = {"r2": 1 - 5 / (14 / 3), "mae": 1.0, "rmse": (5 / 3) ** 0.5, "mape": (0 + 1 / 2 + 2 / 4) / 3}
+    assert found == pytest.approx(expected)
 
 
 def test_rows_that_are_all_alike_have_no_r2() -> None:
-    assert evaluate(np.array([2.0, 2.0]), Predictions(values=np.array([1.0, 3.0]))) == {"mae": 1.0, "rmse": 1.0}
+    found = evaluate(np.array([2.0, 2.0]), Predictions(values=np.array([1.0, 3.0])))
+    assert found == {"mae": 1.0, "rmse": 1.0, "mape": 0.5}
 
 
 def test_the_metrics_of_two_classes() -> None:
@@ -163,7 +166,8 @@ def test_a_baseline_stands_beside_every_metric(tmp_path: Path, capsys: pytest.Ca
     features = rng.normal(size=(80, 3))
     data = prepared(tmp_path / "data", features, (features[:, 0] > 0).astype(int), classes=("no", "yes"))
     result = train(Linear(), LinearParam(), data, out=tmp_path, progress=silent)
-    assert result.metrics.keys() == result.baseline.keys() == {"accuracy", "f1_macro", "log_loss", "roc_auc"}
+    names = {"accuracy", "balanced_accuracy", "f1_macro", "log_loss", "roc_auc", "average_precision"}
+    assert result.metrics.keys() == result.baseline.keys() == names
     assert result.baseline["roc_auc"] == 0.5
     assert "linear on held-out rows: accuracy" in capsys.readouterr().out
 

@@ -57,7 +57,7 @@ def test_by_run_key_and_deployment(home: Path, trained: tuple[Path, str, str], t
     _, run_id, key = trained
     first = run(evaluate("run", easy, f"stored_model.run={run_id}"))
     assert first.exit_code == 0
-    assert list(first.metrics) == ["prediction.r2", "prediction.mae", "prediction.rmse"]
+    assert list(first.metrics) == ["prediction.r2", "prediction.mae", "prediction.rmse", "prediction.mape"]
     assert first.metrics["prediction.r2"] > 0.99
     assert "prediction.r2=0.99" in inside("runs", "list").out
     assert "prediction.r2" in inside("runs", "compare", "last", "--json").out
@@ -120,7 +120,7 @@ def test_a_report_on_one_model_with_the_predictions_of_another_is_refused(home: 
 def test_new_rows_have_metrics_of_their_own_in_records(tmp_path: Path, own_home: Path) -> None:
     data, easy = table(tmp_path / "train.csv", 120, 4.0), table(tmp_path / "easy.csv", 30, 0.0)
     words = ["c=modeling,prediction", *MODEL, f"dataset.path={data}"]
-    assert set(run(words, multirun=True).metrics) == {"modeling.r2", "modeling.mae", "modeling.rmse"}
+    assert set(run(words, multirun=True).metrics) == {f"modeling.{m}" for m in ("r2", "mae", "rmse", "mape")}
     both = run([*words, "prediction/rows=csv", f"new_rows.path={easy}"], multirun=True).metrics
     assert both["prediction.r2"] > 0.99 > both["modeling.r2"]
     (listed,) = [line for line in inside("runs", "list").out.splitlines() if "prediction.r2=0.99" in line]

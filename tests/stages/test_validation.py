@@ -87,7 +87,7 @@ def _check_table(done: Run) -> None:
     shown = inside("runs", "compare", done.record.id).out.splitlines()
     heads, first, *_ = [line for line in shown if line.strip()][:5]
     assert [name for name in heads.split() if "r2" in name] == ["validation.r2", "test.r2"]
-    assert first.split().count("±") == 3, "mean ± deviation of each metric"
+    assert first.split().count("±") == 4, "mean ± deviation of each metric"
     rows = json.loads(inside("runs", "compare", done.record.id, "--json").out)["combinations"]
     assert [("modeling.r2" in r["metrics"]) for r in rows] == [True, False, False, False]
     assert all(0 < r["deviations"]["validation.r2"] < 0.3 for r in rows)

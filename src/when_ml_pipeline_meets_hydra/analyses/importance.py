@@ -82,7 +82,7 @@ class Importance:
 
 
 def _loss(task: Task, target: Array, predicted: Predictions) -> float:
-    from when_ml_pipeline_meets_hydra.ml.training.predictions import evaluate
+    from when_ml_pipeline_meets_hydra.ml.metrics.scores import evaluate
 
     return evaluate(target, predicted)["rmse" if task is Task.REGRESSION else "log_loss"]
 

@@ -109,6 +109,7 @@ def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
     doc = inspect.getdoc(function) or ""
     received = {n: h for n, h in signature.parameters.items() if binder.is_stage(n, h)}
     hints = {n: h for n, h in signature.parameters.items() if n not in received}
+    received = {n: h for n, h in received.items() if n not in signature.wanted}
     hints |= {
         n: h for rule in rules_of(function, signature) for n, h in get_type_hints(rule, include_extras=True).items()
     }

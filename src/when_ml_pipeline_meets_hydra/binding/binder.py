@@ -11,22 +11,31 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Call, content_of, element_name, received_keys
 from when_ml_pipeline_meets_hydra.binding.code_version import code_version
-from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, implements, keyed, nested_options, several_fields
-from when_ml_pipeline_meets_hydra.binding.mapping import Element, consulted, elements_of, job_for, of_element, unmapped
-from when_ml_pipeline_meets_hydra.binding.options import qualified, qualified_field, value_of
-from when_ml_pipeline_meets_hydra.binding.secret_keys import named_packages, try_locate
-from when_ml_pipeline_meets_hydra.binding.signature import (
-    Signature,
-    artifact_kind,
-    each_of,
-    is_artifact,
-    signature_of,
-    wanted_of,
+from when_ml_pipeline_meets_hydra.binding.keys import (
+    chosen_fields,
+    implements,
+    keyed,
+    modules_of,
+    nested_options,
+    several_fields,
 )
+from when_ml_pipeline_meets_hydra.binding.mapping import (
+    ITSELF,
+    Element,
+    consulted,
+    elements_of,
+    job_for,
+    of_element,
+    unmapped,
+)
+from when_ml_pipeline_meets_hydra.binding.options import qualified, qualified_field, value_of
+from when_ml_pipeline_meets_hydra.binding.rules import consulted_by, disagreements, keys_of
+from when_ml_pipeline_meets_hydra.binding.secret_keys import named_packages, try_locate
+from when_ml_pipeline_meets_hydra.binding.signature import Signature, artifact_kind, each_of, is_artifact, signature_of
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate_function
 from when_ml_pipeline_meets_hydra.composing.job import UNRESOLVED, Job
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, all_before, misplaced
-from when_ml_pipeline_meets_hydra.contracts import Artifact, Each, Fingerprinted
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Each, Fingerprinted, Wanted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.masking import Redactor
 
@@ -175,8 +184,10 @@ class Binder:
         self.problems += (replace(p, origin=self.job.origins.stage_file(stage)) for p in wrong)
         arguments, needs, prints = self._arguments(stage, signature, path)
         if len(self.problems) == before:
-            self.problems += _disagreements(function, arguments, needs, self.job)
+            self.problems += disagreements(function, arguments, needs, self.job)
         preceding, consulted_keys = self._preceding(stage, function)
+        # A step by itself waits for what precedes the one that needs it.
+        needs = {n: replace(c, preceding=preceding) if c.stage == stage else c for n, c in needs.items()}
         if len(self.problems) > before:
             return None
         returns = signature.returns if inspect.isclass(signature.returns) else None
@@ -191,35 +202,21 @@ class Binder:
             after=all_before(stage, self.stages),
             returns=returns if returns and issubclass(returns, Artifact) else None,
             is_effect=bool(getattr(function, "is_effect", False)),
-            element=self._element(arguments, needs),
+            element=self._element(stage, arguments, needs),
             preceding=preceding,
-            consulted=consulted_keys | self._consulted_by(signature),
+            consulted=consulted_keys | consulted_by(signature),
         )
 
     def is_stage(self, name: str, hint: Any) -> bool:
         """Return whether a parameter receives the artifact of a stage; of two things of one name its type decides."""
         return name in self.stages and (is_artifact(hint) or name not in self.job.config)
 
-    def _is_wanted(self, stage: str, hint: Any) -> bool:
-        """Return whether a parameter with a default receives the artifact of a stage."""
-        if stage in self.requested:
-            return True
-        mark = wanted_of(hint)
-        return mark is not None and mark.when(**consulted(mark.when, self.job, self.allowed))
-
-    def _element(self, arguments: Mapping[str, Any], needs: Mapping[str, Call]) -> str | None:
+    def _element(self, stage: str, arguments: Mapping[str, Any], needs: Mapping[str, Call]) -> str | None:
         """Return the name of the element on which a call depends."""
         keys = received_keys(arguments)
         names = [e.name for e in self.elements if e.key in keys]
-        below = (call.element for name, call in needs.items() if not name.endswith("]"))
+        below = (call.element for name, call in needs.items() if not (name.endswith("]") or name == stage))
         return ", ".join(names) or next(filter(None, below), None)
-
-    @staticmethod
-    def _consulted_by(signature: Signature) -> frozenset[str]:
-        hints = signature.parameters.values()
-        rules: list[str | Callable[..., Any]] = [each.of for hint in hints if (each := each_of(hint))]
-        rules += [mark.when for hint in hints if (mark := wanted_of(hint))]
-        return frozenset(chain(*([of.partition(".")[0]] if isinstance(of, str) else _keys_of(of) for of in rules)))
 
     def _preceding(self, stage: str, function: Callable[..., Any]) -> tuple[tuple[Call, ...], frozenset[str]]:
         """Return the call that precedes a subcommand in its combination, and the config keys that decide about it."""
@@ -237,7 +234,32 @@ class Binder:
                 self.preceding.discard(stage)
         except BadInput as error:
             self.problems.extend(error.problems)
-        return ((call,) if call else ()), _keys_of(rule.when)
+        return ((call,) if call else ()), keys_of(rule.when)
+
+    def _is_wanted(self, name: str, mark: Wanted) -> bool:
+        """Return whether a parameter marked ``Wanted`` is given: not to elements, nor without the keys of its rule."""
+        if self.elements:
+            return False
+        if mark.or_requested and name in self.requested:
+            return True
+        has_keys = all(key in self.job.config for key in keys_of(mark.when))
+        return has_keys and mark.when(**consulted(mark.when, self.job, self.allowed))
+
+    def _wanted(self, name: str, hint: Any, stage: str) -> Call | None:
+        """Return the call whose artifact a parameter marked ``Wanted`` receives."""
+        if name in self.preceding:
+            self._wrong(f"{stage}_sub", f"{stage} needs {name}, which needs {stage} itself")
+            return None
+        if name == stage:
+            binder = self._for(ITSELF)
+            call = binder._artifact(name, hint, ())
+            self.problems += binder.problems
+            self.keys_read |= binder.keys_read
+            return call and replace(call, element=ITSELF.name)
+        self.preceding.add(name)
+        call = self._artifact(name, hint, (), asked_by=stage)
+        self.preceding.discard(name)
+        return call
 
     def _mapped(self, stage: str, hint: Any, each: Each, path: tuple[str, ...]) -> dict[str, Call]:
         """Return the calls of a stage for the elements of a list."""
@@ -270,8 +292,15 @@ class Binder:
         prints: dict[str, str] = {}
         for name, hint in signature.parameters.items():
             try:
+                if mark := signature.wanted.get(name):
+                    if not self._is_wanted(name, mark):
+                        continue
+                    if self.is_stage(name, hint):
+                        if upstream := self._wanted(name, hint, stage):
+                            needs[name] = upstream
+                        continue
                 if self.is_stage(name, hint):
-                    if name in signature.defaults and not self._is_wanted(name, hint):
+                    if name in signature.defaults and name not in self.requested:
                         continue
                     if each := each_of(hint):
                         needs |= self._mapped(name, hint, each, path)
@@ -303,32 +332,18 @@ class Binder:
     def _modules(self, options: Iterable[Any]) -> Iterator[str]:
         """Yield the modules of the options' classes and of their base classes."""
         parts = chain.from_iterable(map(nested_options, options))
-        modules = (cls.__module__ for part in parts for cls in type(part).__mro__)
+        modules = chain.from_iterable(map(modules_of, parts))
         return (module for module in modules if inside(module, self.allowed))
 
-    def _artifact(self, stage: str, hint: Any, path: tuple[str, ...]) -> Call | None:
-        call = self.call(stage, path)
+    def _artifact(self, stage: str, hint: Any, path: tuple[str, ...], asked_by: str | None = None) -> Call | None:
+        call, asking = self.call(stage, path), asked_by or (path[-1] if path else stage)
         hint = artifact_kind(hint)
         if call and not (call.returns and inspect.isclass(hint) and issubclass(call.returns, hint)):
             returned = call.returns.__name__ if call.returns else "nothing"
             self._wrong(
-                f"{path[-1]}_sub",
-                f"{path[-1]} needs the {getattr(hint, '__name__', hint)} of {stage}, "
+                f"{asking}_sub",
+                f"{asking} needs the {getattr(hint, '__name__', hint)} of {stage}, "
                 f"but its subcommand '{call.subcommand}' returns {returned}",
                 f"Choose another one: {self.stages[stage].group}=…",
             )
         return call
-
-
-def _keys_of(rule: Callable[..., Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(rule).parameters)
-
-
-def _disagreements(
-    function: Callable[..., Any], arguments: Mapping[str, Any], needs: Mapping[str, Call], job: Job
-) -> Iterator[Problem]:
-    """Check a subcommand's rule (``agreed``) with its arguments and those of the calls that it needs."""
-    if rule := getattr(function, "rule", None):
-        known = {n: v for call in needs.values() for n, v in call.arguments.items()} | {**arguments}
-        for problem in rule(**{n: known.get(n) for n in inspect.signature(rule).parameters}):
-            yield replace(problem, origin=problem.origin or job.origins.of(problem.key))

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 from pydantic import BaseModel, SecretBytes, SecretStr, TypeAdapter
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from when_ml_pipeline_meets_hydra.contracts import Chosen, Several, Unkeyed
+from when_ml_pipeline_meets_hydra.contracts import Called, Chosen, Several, Unkeyed
 from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 
 
@@ -43,6 +43,8 @@ def keyed(value: Any, key: str = "", mark: Callable[[str, Any], Any] = _as_it_is
         return value.value
     if value is None or isinstance(value, str | int | float | bool):
         return mark(key, value)
+    if inspect.isfunction(value):
+        return f"{value.__module__}.{value.__qualname__}"
     if not isinstance(value, PurePath) and hasattr(value, "__dict__") and not callable(value):  # of a plain class
         cls = type(value)
         return {"type": f"{cls.__module__}.{cls.__qualname__}", **keyed(vars(value), key, mark)}
@@ -123,6 +125,18 @@ def several_fields(cls: Any) -> dict[str, Any]:
     return {n: get_args(hint)[1] for n, hint in _fields_marked(cls, Several).items()}
 
 
+def functions_allowed(cls: Any, name: str) -> type | None:
+    """Return the class of a function in a field marked ``Several``; None if only classes are options there."""
+    marks = getattr(field_hints(cls)[name], "__metadata__", ())
+    return next((mark.functions for mark in marks if isinstance(mark, Several)), None)
+
+
+def called_field(cls: type) -> tuple[str, Called]:
+    """Return the name of the field that holds a function, and its mark."""
+    marked = ((n, m) for n, h in field_hints(cls).items() for m in getattr(h, "__metadata__", ()))
+    return next((n, m) for n, m in marked if isinstance(m, Called))
+
+
 def nested_options(option: Any) -> Iterator[Any]:
     """Yield an option and, recursively, the options in its fields."""
     kind: Any = type(option)
@@ -132,6 +146,12 @@ def nested_options(option: Any) -> Iterator[Any]:
     for name in several_fields(kind):
         for part in getattr(option, name).values():
             yield from nested_options(part)
+
+
+def modules_of(option: Any) -> Iterator[str]:
+    """Yield the modules of an option's classes, and of a function in its fields."""
+    yield from (cls.__module__ for cls in type(option).__mro__)
+    yield from (value.__module__ for value in getattr(option, "__dict__", {}).values() if inspect.isfunction(value))
 
 
 def is_secret(hint: Any) -> bool:

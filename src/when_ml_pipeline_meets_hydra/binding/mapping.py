@@ -29,13 +29,19 @@ class Element:
     id: str
 
 
+# In place of no key: the step of a stage as it is for elements, for the step of the stage itself.
+ITSELF = Element(key="", value=None, name="as trained", place="", id="itself")
+
+
 def consulted(rule: Callable[..., Any], job: Job, allowed: Iterable[str]) -> dict[str, Any]:
     """Return the values of the config keys that are the parameters of a rule. Raises ``BadInput``."""
     hints = get_type_hints(rule, include_extras=True)
     values: dict[str, Any] = {}
     problems: list[Problem] = []
-    for name in inspect.signature(rule).parameters:
+    for name, parameter in inspect.signature(rule).parameters.items():
         try:
+            if name not in job.config and parameter.default is not parameter.empty:
+                continue
             if name not in job.config:
                 raise BadInput(_missing(name, job))
             values[name] = value_of(name, hints.get(name, Any), job, allowed)

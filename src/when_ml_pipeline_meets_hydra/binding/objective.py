@@ -15,7 +15,14 @@ METRIC, DIRECTION = "objective.metric", "objective.direction"
 def directions_of(calls: Iterable[Call]) -> dict[str, Direction]:
     """Return the direction of each metric that the calls declare: ``{"modeling.rmse": "minimize"}``."""
     ordered = sorted(calls, key=lambda call: len(call.after))
-    return {f"{c.stage}.{name}": way for c in ordered if c.returns for name, way in c.returns.directions.items()}
+    return {f"{c.stage}.{name}": way for c in ordered if c.returns for name, way in _directions(c).items()}
+
+
+def _directions(call: Call) -> Mapping[str, Direction]:
+    """The directions of the metrics of a call's artifact, and of those that are among its arguments."""
+    own = (getattr(value, "directions", None) for value in call.arguments.values())
+    declared = call.returns.directions if call.returns else {}
+    return {**declared, **{name: way for found in own if isinstance(found, Mapping) for name, way in found.items()}}
 
 
 def complete(objective: Objective, calls: Sequence[Call]) -> tuple[Objective, list[Problem]]:
@@ -77,7 +84,7 @@ def _before(metric: str, calls: Iterable[Call]) -> str:
     """Return a metric as it is known before its step runs, by a stage that precedes it: ``validation.r2``."""
     stage, _, name = metric.rpartition(".")
     preceding = (other for call in calls if call.stage == stage for other in call.preceding)
-    return next((f"{p.stage}.{name}" for p in preceding if p.returns and name in p.returns.directions), metric)
+    return next((f"{p.stage}.{name}" for p in preceding if name in _directions(p)), metric)
 
 
 def _measures(call: Call) -> bool:

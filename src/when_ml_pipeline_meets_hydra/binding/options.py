@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, several_fields
+from when_ml_pipeline_meets_hydra.binding.keys import called_field, chosen_fields, functions_allowed, several_fields
 from when_ml_pipeline_meets_hydra.binding.reading import read_again
-from when_ml_pipeline_meets_hydra.binding.targets import OWN, is_kind, locate_class
+from when_ml_pipeline_meets_hydra.binding.targets import OWN, is_kind, locate_callable, locate_class
 from when_ml_pipeline_meets_hydra.binding.validation import validate
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
@@ -47,7 +47,8 @@ def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str], ow
     faulty |= {f"{name}.{field}" for field in chosen_fields(wanted).keys() - chosen.keys()}
     if isinstance(data, dict) and (fields := several_fields(wanted)):
         for field, inner in fields.items():
-            chosen[field] = _members(f"{name}.{field}", data.get(field), inner, job, allowed, problems, wanted)
+            inside = f"{name}.{field}"
+            chosen[field] = _members(inside, data.get(field), inner, job, allowed, problems, wanted)
         data = {k: v for k, v in data.items() if k not in fields}
     try:
         value = validate(
@@ -142,15 +143,33 @@ def _members(
 ) -> dict[str, Any]:
     """Return the named options of a field marked ``Several``; errors are appended to ``problems``."""
     found: dict[str, Any] = {}
+    functions = functions_allowed(owner, key.rpartition(".")[2])
     for name, part in data.items() if isinstance(data, dict) else ():
         try:
             if part is not None:
-                found[name] = _value(f"{key}.{name}", part, hint, job, allowed, owner)
+                named = functions and _of_function(f"{key}.{name}", part, functions, job, allowed)
+                found[name] = named or _value(f"{key}.{name}", part, hint, job, allowed, owner)
         except BadInput as error:
             problems += error.problems
     if data is not None and not isinstance(data, dict):
         problems.append(Problem(key=key, message="expected a group of keys", origin=job.origins.of(key)))
     return found
+
+
+def _of_function(name: str, data: Any, kind: type, job: Job, allowed: Iterable[str]) -> Any:
+    """Return the option of class ``kind`` for the function in a ``_target_``; None if that is a class."""
+    field, mark = called_field(kind)
+    target = data.get("_target_") if isinstance(data, dict) else None
+    if target is None:
+        return None
+    function = locate_callable(target, allowed, mark.parameters, key=name, origin=job.origins.of)
+    if function is None:
+        return None
+    if problems := faults_of(name, job):
+        raise BadInput(*problems)
+    rest = {k: v for k, v in data.items() if k != "_target_"}
+    again = partial(read_again, job)
+    return validate(kind, rest, key=name, origin=job.origins.of, chosen={field: function}, reread=again)
 
 
 def faults_of(name: str, job: Job) -> list[Problem]:

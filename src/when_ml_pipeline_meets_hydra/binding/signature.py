@@ -15,9 +15,13 @@ SPECIAL = frozenset({"out", "progress", "checkpoints", "run_id"})
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """Annotations and defaults of the parameters, the names of the special ones, and the return annotation."""
+    """Annotations and defaults of the parameters, the names of the special ones, and the return annotation.
+
+    ``wanted`` are the marks of the parameters marked ``Wanted``.
+    """
 
     parameters: Mapping[str, Any]
+    wanted: Mapping[str, Wanted]
     specials: frozenset[str]
     defaults: Mapping[str, Any]
     returns: Any
@@ -39,8 +43,10 @@ def signature_of(function: Callable[..., Any]) -> Signature:
             raise TypeError(f"its parameter '{name}' has no annotation")
     if "return" not in hints:
         raise TypeError("what it returns has no annotation ('-> None', or a class of Artifact)")
+    marks = {name: mark for name, hint in hints.items() if (mark := _wanted_of(hint))}
     return Signature(
-        parameters={n: hints[n] for n in parameters if n not in SPECIAL},
+        parameters={n: get_args(hints[n])[0] if n in marks else hints[n] for n in parameters if n not in SPECIAL},
+        wanted=marks,
         specials=SPECIAL & parameters.keys(),
         defaults={n: p.default for n, p in parameters.items() if p.default is not p.empty},
         returns=hints["return"],
@@ -59,8 +65,7 @@ def each_of(hint: Any) -> Each | None:
     return next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Each)), None)
 
 
-def wanted_of(hint: Any) -> Wanted | None:
-    """Return the mark ``Wanted`` of an annotation."""
+def _wanted_of(hint: Any) -> Wanted | None:
     return next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, Wanted)), None)
 
 
@@ -68,11 +73,10 @@ def rules_of(function: Callable[..., Any], signature: Signature) -> Iterator[Cal
     """Yield the functions of config keys that decide what else a subcommand needs: a stage, elements."""
     if preceding := getattr(function, "preceding", None):
         yield preceding.when
+    yield from (mark.when for mark in signature.wanted.values())
     for hint in signature.parameters.values():
         if (each := each_of(hint)) and not isinstance(each.of, str):
             yield each.of
-        if wanted := wanted_of(hint):
-            yield wanted.when
 
 
 def is_artifact(hint: Any) -> bool:

@@ -85,6 +85,32 @@ def locate_class(
     return found
 
 
+def locate_callable(
+    target: Any, allowed: Iterable[str], parameters: Iterable[str], *, key: str, origin: Callable[[str], str | None]
+) -> Callable[..., Any] | None:
+    """Return the function that an option names, which may have some ``parameters``; None if it is a class.
+
+    Raises ``BadInput`` if it is outside the allowed packages, cannot be imported, or has another signature.
+    """
+    name = _Name(target, tuple(allowed), key, origin)
+    if name.is_own:
+        return None
+    found = name.load()
+    if not inspect.isfunction(found):
+        return None
+    if found.__module__ != name.module or found.__name__.startswith("_"):
+        raise name.wrong(f"it is not defined in {name.module}", f"Write {found.__module__}.{found.__qualname__}")
+    signature = inspect.signature(found)
+    if signature.return_annotation not in (float, "float"):
+        raise name.wrong("it is not annotated to return a number", "Annotate it with '-> float'")
+    known = tuple(parameters)
+    for parameter in signature.parameters.values():
+        by_name = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if not by_name or (parameter.name not in known and parameter.default is parameter.empty):
+            raise name.wrong(f"its parameter '{parameter.name}' is none of {', '.join(known)}, and has no default")
+    return found
+
+
 def is_kind(cls: type, hint: Any) -> bool:
     """Return whether a class can be given for an annotation, without creating an instance of it."""
     if hint is Any:

@@ -36,10 +36,14 @@ DIRECTIONS: Mapping[str, Direction] = MappingProxyType(
         "r2": "maximize",
         "mae": "minimize",
         "rmse": "minimize",
+        "mape": "minimize",
+        "pinball": "minimize",
         "accuracy": "maximize",
+        "balanced_accuracy": "maximize",
         "f1_macro": "maximize",
         "log_loss": "minimize",
         "roc_auc": "maximize",
+        "average_precision": "maximize",
     }
 )
 
@@ -206,7 +210,8 @@ class PreparedData(Artifact):
     """A data set, split and converted to matrices, with an ONNX graph that converts raw rows in the same way.
 
     Files: ``train.parquet`` and ``test.parquet`` (the columns ``features`` in order, Float32, or Boolean for what
-    is 0 or 1, then ``__target__``: Float64 for regression, Int64 index into ``classes`` for classification);
+    is 0 or 1, then ``__target__``: Float64 for regression, Int64 index into ``classes`` for classification; if the data
+    have a column ``weight``, then ``__weight__``: its positive numbers, Float64);
     ``holdout.parquet`` (the raw columns of the first rows, at most 1,000, of ``test.parquet``, in the same order);
     ``rows.parquet`` (``row``: the number in the data set, from 0, of each row of ``test.parquet``);
     ``separated.parquet``, if the split keeps the values of a column apart (``value``, and ``held_out``, for each row);
@@ -236,9 +241,18 @@ class PreparedData(Artifact):
     remarks: str = ""
     separated: str | None = None
     in_time: bool = False
+    weight: str | None = None
     rows_train: int
     rows_test: int
     fingerprint: str = ""
+
+
+@frozen
+class Decision:
+    """A row gets the class with the index ``positive``, of two, if its probability is at least ``threshold``."""
+
+    positive: Annotated[int, Field(ge=0, le=1)]
+    threshold: float
 
 
 @frozen
@@ -246,11 +260,15 @@ class TrainedModel(Artifact):
     """A trained model and its metrics on the held-out rows.
 
     Files: ``model.onnx`` (input ``features``, float32 [N, F]; regression: output ``prediction``, float64 [N, 1];
-    classification: outputs ``label``, int64 [N] (index into ``PreparedData.classes``), and ``probabilities``,
-    float32 [N, K]); ``metrics.json``; ``predictions.parquet`` (the graph's predictions, one row per row of
+    classification: outputs ``label``, int64 [N] (index into ``PreparedData.classes``: of the most probable class, or by
+    the ``decision``), and ``probabilities``, float32 [N, K]);
+    ``metrics.json``; ``predictions.parquet`` (the graph's predictions, one row per row of
     ``test.parquet``, in order: ``target``, ``prediction``, and for classification ``probability_<class>``); if training
     is iterative, ``history.json``, and if it is an ensemble, ``members.json`` (see ``Model.fit``). The metrics are
-    those of the graph. ``spread`` is the standard deviation of a numeric target over the training rows, in its unit.
+    those of the graph. ``spread`` is the standard deviation of a numeric target over the training rows, in its unit;
+    ``quantile`` is the one that is predicted, of which ``pinball`` is the loss. If rows have weights, the metrics are
+    weighted, and ``predictions.parquet`` has a column ``weight``. ``further`` are metrics of the run's own, with their
+    directions.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
@@ -261,3 +279,10 @@ class TrainedModel(Artifact):
     metrics: Mapping[str, float]
     baseline: Mapping[str, float]
     spread: float | None = None
+    quantile: float | None = None
+    decision: Decision | None = None
+    further: Mapping[str, Direction] = Field(default_factory=dict)
+
+    def is_minimized(self, metric: str) -> bool:
+        """Return whether a metric is better the smaller it is."""
+        return {**DIRECTIONS, **self.further}.get(metric) == "minimize"

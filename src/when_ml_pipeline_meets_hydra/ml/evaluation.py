@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Direction, frozen
-from when_ml_pipeline_meets_hydra.ml.artifacts import DIRECTIONS, Task
+from when_ml_pipeline_meets_hydra.ml.artifacts import DIRECTIONS, Decision, Task
 
 
 @frozen
@@ -55,7 +55,8 @@ class Validated(Artifact):
     Files: ``predictions.parquet``, the out-of-fold predictions, a row for each row and repeat: ``row`` (its number in
     the data set, from 0), ``fold`` (from 1), ``target``, ``prediction`` (numbers, or names of classes), and for
     classification ``probability_<class>``; ``scores.json``, the metrics of each fold. A metric that is undefined in
-    some folds is the mean over the others. Of one fold there are no ``deviations``.
+    some folds is the mean over the others. Of one fold there are no ``deviations``. ``decision`` is the threshold that
+    is best on all of these predictions; those of a fold are decided by the one that is best on the other folds.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
@@ -67,6 +68,7 @@ class Validated(Artifact):
     deviations: Mapping[str, float]
     baseline: Mapping[str, float]
     folds: tuple[FoldScore, ...]
+    decision: Decision | None = None
 
     @property
     def summary(self) -> str:

@@ -223,6 +223,8 @@ def _add(call: Call, job: int, drafts: dict[str, _Draft], stage_keys: dict[str, 
     preceding = [_add(other, job, drafts, stage_keys) for other in call.preceding]
     key, inputs = _distinct(call, inputs_of(call, needs), drafts)
     draft = drafts.setdefault(key, _Draft(call, inputs, needs))
+    if draft.call.element and call.element is None:  # the step of an element may be that of a combination, too
+        draft.call = call
     draft.jobs[job] = None
     before = [*preceding, *_before(call, stage_keys)]
     draft.after |= dict.fromkeys(k for k in before if not _waits_for(k, key, drafts))

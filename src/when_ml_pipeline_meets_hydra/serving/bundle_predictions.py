@@ -42,7 +42,10 @@ class Predictor:
         values, *probabilities = self.bundle_scorer.run(dict(raw))
         if not probabilities:
             return Predictions(values=values.reshape(-1).astype(np.float64))
-        return from_probabilities(probabilities[0].astype(np.float64))
+        places = {name: k for k, name in enumerate(self._data.classes)}
+        labels = np.array([places[name] for name in values.reshape(-1).tolist()], dtype=np.int64)
+        predicted = from_probabilities(probabilities[0].astype(np.float64))
+        return Predictions(values=labels, probabilities=predicted.probabilities)
 
     @cached_property
     def bundle_scorer(self) -> Scorer:

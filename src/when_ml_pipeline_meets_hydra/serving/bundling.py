@@ -79,6 +79,7 @@ def _facts(preprocessing: PreparedData, modeling: TrainedModel) -> Mapping[str, 
         "metrics": dict(modeling.metrics),
         "baseline": dict(modeling.baseline),
         "spread": modeling.spread,
+        "decision": modeling.decision and [modeling.decision.positive, modeling.decision.threshold],
     }
 
 
@@ -153,6 +154,7 @@ def _manifest(
         baseline=modeling.baseline,
         spread=modeling.spread,
         interval=_interval(intervals) if intervals else None,
+        decision=modeling.decision,
         source=source_digest(preprocessing, modeling, intervals),
         files=describe_files(out),
         provenance=Provenance(
@@ -173,7 +175,7 @@ def held_out_rows(preprocessing: PreparedData, modeling: TrainedModel) -> Smoke:
     columns = preprocessing.columns
     rows = [{column.name: _json_value(row[column.name], column.format) for column in columns} for row in raw.to_dicts()]
     expected = _training_predictions(predicted, preprocessing.classes)
-    return Smoke(rows=tuple(rows), expected=expected, spread=modeling.spread)
+    return Smoke(rows=tuple(rows), expected=expected, spread=modeling.spread, decision=modeling.decision)
 
 
 def _training(preprocessing: PreparedData, modeling: TrainedModel) -> Summary:
@@ -212,4 +214,5 @@ def _first(smoke: Smoke, count: int) -> Smoke:
         rows=smoke.rows[:count],
         expected=Predictions(values=expected.values[:count], probabilities=probabilities),
         spread=smoke.spread,
+        decision=smoke.decision,
     )

@@ -61,6 +61,7 @@ def _known(prediction: Predicted) -> tuple[Predictions, Array]:
 
 def _write(title: str, case: Case, findings: Mapping[str, Finding], out: Path) -> None:
     from when_ml_pipeline_meets_hydra.analyses.page import render
+    from when_ml_pipeline_meets_hydra.ml.training.decisions import described
 
     prediction, model = case.prediction, case.modeling
     without = prediction.rows - prediction.known
@@ -70,6 +71,8 @@ def _write(title: str, case: Case, findings: Mapping[str, Finding], out: Path) -
         f"trained on {case.preprocessing.rows_train:,} rows of {case.preprocessing.dataset} to predict "
         f"{case.preprocessing.target.name} ({case.task.value})"
     )
+    if model.decision:
+        about += f"; {described(model.decision, case.classes)}"
     baseline = model.baseline if prediction.held_out else {}
     content = {
         "title": title,

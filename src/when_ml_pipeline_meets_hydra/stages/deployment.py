@@ -42,7 +42,7 @@ def push(
     cluster: Cluster,
     strategy: Strategy,
     model_name: ModelName,
-    intervals: Annotated[PredictionIntervals | None, Wanted(are_wanted)] = None,
+    intervals: Annotated[PredictionIntervals | None, Wanted(are_wanted, or_requested=True)] = None,
     *,
     out: Path,
     progress: Progress,

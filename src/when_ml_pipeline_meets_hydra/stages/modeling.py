@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import inspect
-import json
-import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from when_ml_pipeline_meets_hydra.contracts import Claim, Progress, agreed, agreed_with_data, claims, preceded_by
+from when_ml_pipeline_meets_hydra.contracts import (
+    Claim,
+    Progress,
+    Wanted,
+    agreed,
+    agreed_with_data,
+    claims,
+    preceded_by,
+)
 from when_ml_pipeline_meets_hydra.errors import Problem, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task, TrainedModel
-from when_ml_pipeline_meets_hydra.ml.datasets.interface import Remote, data_of
-from when_ml_pipeline_meets_hydra.ml.models.interface import Model
+from when_ml_pipeline_meets_hydra.ml.datasets.interface import Remote, data_of, weight_of
+from when_ml_pipeline_meets_hydra.ml.evaluation import Validated
+from when_ml_pipeline_meets_hydra.ml.metrics.interface import NONE, Metrics
+from when_ml_pipeline_meets_hydra.ml.models.interface import Model, takes_weights
+from when_ml_pipeline_meets_hydra.ml.thresholds.interface import Threshold
+from when_ml_pipeline_meets_hydra.ml.thresholds.most_likely import MostLikely
+from when_ml_pipeline_meets_hydra.ml.training.class_weights import (
+    ClassWeight,
+    class_problems,
+    classes_of,
+    row_weights,
+)
+from when_ml_pipeline_meets_hydra.ml.training.decisions import given, threshold_problems
 from when_ml_pipeline_meets_hydra.ml.training.param import Hyperparameters, TrainingParam
+from when_ml_pipeline_meets_hydra.ml.validation.auto import is_of_models
 from when_ml_pipeline_meets_hydra.ml.validation.interface import Validation
 
 
-def _suits(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Problem]:
-    """The hyperparameters, and the kind of rows, have to be those that the model takes."""
+def _suits(
+    model: Model,
+    m_param: Hyperparameters,
+    dataset: Any,
+    class_weight: ClassWeight | None,
+    metrics: Metrics | None,
+) -> Iterator[Problem]:
+    """The model has to take the hyperparameters, the kind of rows, and weights if there are any."""
     takes = getattr(model, "takes", TrainingParam)
     if not isinstance(m_param, takes):
         wanted = f"{takes.__module__}.{takes.__name__}"
@@ -28,14 +52,42 @@ def _suits(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Pro
         yield Problem(key="m_param", message=message, remedy=remedy)
     if hasattr(model, "misfit") and hasattr(dataset, "image"):
         yield from model.misfit(dataset.image)
+    if metrics is not None:
+        yield from metrics.problems()
+    if not takes_weights(model):
+        yield from _weight_problems(f"the model {model.name}", dataset, class_weight)
 
 
-def _can_be_trained(model: Model, m_param: Hyperparameters, dataset: Any) -> Iterator[Problem]:
-    """What a model says of its hyperparameters, device and task, if it looks at them before it is trained."""
+def _weight_problems(model: str, dataset: Any, class_weight: ClassWeight | None) -> Iterator[Problem]:
+    """Yield the weights that a model cannot be trained with."""
+    weights = {
+        "dataset.weight": weight_of(dataset),
+        "class_weight": None if class_weight is None else str(class_weight),
+    }
+    for key, value in weights.items():
+        if value is not None:
+            message, remedy = f"{model} cannot weight rows", "Leave it out, or choose another model"
+            yield Problem(key=key, value=value, message=message, remedy=remedy)
+
+
+def _can_be_trained(
+    model: Model,
+    m_param: Hyperparameters,
+    dataset: Any,
+    class_weight: ClassWeight | None,
+    threshold: Threshold | None,
+) -> Iterator[Problem]:
+    """A model may refuse the device or task; weights are those of classes of the target, a threshold is for one of two."""
     if hasattr(model, "unsupported"):
         yield from model.unsupported(m_param)
     if hasattr(model, "refusals"):
         yield from model.refusals(m_param, _task_of(dataset))
+    if hasattr(model, "weighs_rows") and not model.weighs_rows():
+        yield from _weight_problems(f"the estimator of the model {model.name}", dataset, class_weight)
+    if class_weight is not None and (classes := classes_of(dataset)) is not None:
+        yield from class_problems(class_weight, classes)
+    if threshold is not None and threshold.wanted and (classes := classes_of(dataset)) is not None:
+        yield from threshold_problems(threshold, classes)
 
 
 def _task_of(dataset: Any) -> Task | None:
@@ -47,8 +99,16 @@ def _task_of(dataset: Any) -> Task | None:
     return table(dataset.rows(), with_empty=False).task
 
 
-def _is_validated(validation: Validation) -> bool:
-    return validation.is_wanted
+def _is_validated(validation: Validation, metrics: Metrics = NONE) -> bool:
+    return validation.is_wanted or is_of_models(getattr(validation, "metric", None), metrics.directions)
+
+
+def _is_decided(threshold: Threshold, metrics: Metrics) -> bool:
+    return threshold.wanted or bool(metrics.own)
+
+
+def _is_chosen(threshold: Threshold) -> bool:
+    return threshold.chosen
 
 
 def _kept(dataset: Any) -> Claim:
@@ -66,6 +126,11 @@ def train(
     model: Model,
     m_param: Hyperparameters,
     preprocessing: PreparedData,
+    class_weight: ClassWeight | None = None,
+    threshold: Annotated[Threshold, Wanted(_is_decided)] = MostLikely(),  # noqa: B008
+    metrics: Annotated[Metrics, Wanted(_is_decided)] = NONE,
+    validation: Annotated[Validated | None, Wanted(_is_chosen)] = None,
+    modeling: Annotated[TrainedModel | None, Wanted(_is_decided)] = None,
     *,
     out: Path,
     progress: Progress,
@@ -73,26 +138,49 @@ def train(
 ) -> TrainedModel:
     """Train a model, evaluate it against a naive baseline, and export it.
 
-    The exported graph is what is evaluated, so that the metrics are those of what is deployed.
+    The exported graph is what is evaluated, so that the metrics are those of what is deployed. Rows count by their
+    weights in training and in the metrics, classes by theirs in training alone. With a threshold or metrics of the
+    run's own, the model is that of ``modeling``, which does not depend on them.
 
     Raises:
         StepFailed: the data has a single class, the exported model's predictions differ, or it is too large for ONNX.
         BadInput: the model does not support the value of a hyperparameter.
     """
+    from when_ml_pipeline_meets_hydra.ml.training import results
+
+    if modeling is not None:
+        decision = validation.decision if validation else given(threshold, preprocessing.classes)
+        return results.decided(modeling, preprocessing, decision, metrics, out)
+    return _trained(model, m_param, preprocessing, class_weight, out, progress, checkpoints)
+
+
+def _trained(
+    model: Model,
+    m_param: Hyperparameters,
+    data: PreparedData,
+    class_weight: ClassWeight | None,
+    out: Path,
+    progress: Progress,
+    checkpoints: Path | None,
+) -> TrainedModel:
     from when_ml_pipeline_meets_hydra.ml import onnx_size
     from when_ml_pipeline_meets_hydra.ml.models import frequent_categories
-    from when_ml_pipeline_meets_hydra.ml.training import graph, predictions
+    from when_ml_pipeline_meets_hydra.ml.training import graph, predictions, results
     from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split
     from when_ml_pipeline_meets_hydra.ml.training.target_scale import TargetScale
 
-    data, task, n_classes = preprocessing, preprocessing.task, len(preprocessing.classes)
-    known, held_out = read_split(data, "train"), read_split(data, "test")
+    task, n_classes = data.task, len(data.classes)
+    known = read_split(data, "train")
     if task is Task.CLASSIFICATION and known.target.min() == known.target.max():
         raise StepFailed(f"The training split of {data.dataset} has a single class; nothing can be learnt from it")
+    held_out = read_split(data, "test").rows
 
     scale = TargetScale.of(known.target) if task is Task.REGRESSION else None
     fit: Any = model.fit
-    named = _further(inspect.signature(fit).parameters.keys(), data, checkpoints)
+    weights = row_weights(known.target, data.classes, known.weights, class_weight)
+    named = _further(inspect.signature(fit).parameters.keys(), data, checkpoints, weights)
+    if weights is not None and "sample_weight" not in named:
+        raise StepFailed(f"The rows of {data.dataset} have weights, and the model {model.name} cannot weight rows")
     n_features = len(data.features)
     places = frequent_categories.places(model, n_features, data.rare)
     rows = known.rows if places is None else known.rows.of(places)
@@ -110,20 +198,17 @@ def train(
     serialised = onnx_size.serialised(
         exported, f"The model {model.name}", "choose a smaller one (modeling/param=small)"
     )
-    predicted = graph.exported_predictions(serialised, held_out.rows)
-    graph.verify(predicted, predictions.predict(estimator, held_out.rows, n_classes, scale), scale)
-    metrics = predictions.evaluate(held_out.target, predicted)
-    naive = predictions.naive(task, known.target, len(held_out.target), n_classes)
-    baseline = predictions.evaluate(held_out.target, naive)
-
-    (out / "model.onnx").write_bytes(serialised)
-    predictions.write(out / "predictions.parquet", held_out.target, predicted, data.classes)
-    _write_metrics(out / "metrics.json", metrics, baseline)
-    _write_history(out / "history.json", getattr(estimator, "history_", None))
-    _write_members(out / "members.json", estimator)
-    _report(model.name, metrics, baseline)
-    spread = scale.spread if scale else None
-    return TrainedModel(path=out, model=model.name, task=task, metrics=metrics, baseline=baseline, spread=spread)
+    predicted = graph.exported_predictions(serialised, held_out)
+    graph.verify(predicted, predictions.predict(estimator, held_out, n_classes, scale), scale)
+    results.write_history(getattr(estimator, "history_", None), out)
+    results.write_members(estimator, out)
+    of_model = results.Exported(
+        graph=serialised,
+        model=model.name,
+        quantile=_quantile(task, m_param),
+        spread=scale.spread if scale else None,
+    )
+    return results.evaluated(of_model, data, known, predicted, out)
 
 
 def _check_features(model: Model, data: PreparedData, taken: int) -> None:
@@ -142,32 +227,17 @@ def _check_features(model: Model, data: PreparedData, taken: int) -> None:
         print(f"{model.name} gets {taken:,} of the {len(data.features):,} features: {why}")
 
 
-def _further(names: Collection[str], data: PreparedData, checkpoints: Path | None) -> dict[str, Any]:
+def _quantile(task: Task, m_param: Hyperparameters) -> float | None:
+    """The quantile that a regression predicts, if it does."""
+    is_quantile = task is Task.REGRESSION and getattr(m_param, "loss", None) == "quantile"
+    return getattr(m_param, "quantile", None) if is_quantile else None
+
+
+def _further(names: Collection[str], data: PreparedData, checkpoints: Path | None, weights: Any) -> dict[str, Any]:
     """Those of the further arguments of ``Model.fit`` that it takes."""
     from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
     simple = {name: getattr(data, name) for name in ("image", "one_hot", "rare", "indicators")}
-    named = {name: value for name, value in {**simple, "checkpoints": checkpoints}.items() if name in names}
+    simple |= {"checkpoints": checkpoints, "sample_weight": weights}
+    named: dict[str, Any] = {name: value for name, value in simple.items() if name in names}
     return {**named, "apart": KeptApart.of(data)} if "apart" in names else named
-
-
-def _write_metrics(path: Path, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> None:
-    text = json.dumps({"metrics": metrics, "baseline": baseline}, indent=2, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _write_history(path: Path, history: Mapping[str, Any] | None) -> None:
-    losses = [loss for values in history["losses"].values() for loss in values] if history else []
-    if losses and all(map(math.isfinite, losses)):
-        path.write_text(json.dumps(history, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _write_members(path: Path, estimator: Any) -> None:
-    if members := getattr(estimator, "members_", None):
-        path.write_text(json.dumps(members, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        print(estimator.summary_)
-
-
-def _report(model: str, metrics: Mapping[str, float], baseline: Mapping[str, float]) -> None:
-    shown = ", ".join(f"{name} {value:.4g} (naive {baseline[name]:.4g})" for name, value in metrics.items())
-    print(f"{model} on held-out rows: {shown}")

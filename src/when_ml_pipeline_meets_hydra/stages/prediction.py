@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from when_ml_pipeline_meets_hydra.contracts import Progress, Wanted, agreed_with_data
+from when_ml_pipeline_meets_hydra.contracts import Progress, Wanted, agreed, agreed_with_data
 from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import StoredModel
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
@@ -16,12 +16,14 @@ from when_ml_pipeline_meets_hydra.ml.inputs.data_set import DataSet
 from when_ml_pipeline_meets_hydra.ml.inputs.held_out import HeldOut
 from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, PredictionRows
 from when_ml_pipeline_meets_hydra.ml.intervals import Interval, are_wanted
+from when_ml_pipeline_meets_hydra.ml.metrics.interface import NONE, Metrics
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from when_ml_pipeline_meets_hydra.ml.training.predictions import Metrics
     from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Predictor
+
+_COVERAGE = "coverage"  # the share of the rows inside their intervals, whatever the weights of rows
 
 
 def _fit_dataset(dataset: Dataset | None, rows: Any) -> Iterable[Problem]:
@@ -51,12 +53,18 @@ def _fit_stored(stored_model: StoredModel, rows: Any, interval: Interval) -> Ite
         yield Problem(key="interval.coverage", value=str(interval.coverage), message=message, remedy=remedy)
 
 
+def _are_named(metrics: Metrics | None) -> Iterable[Problem]:
+    return metrics.problems() if metrics else ()
+
+
+@agreed(_are_named)
 @agreed_with_data(_fit_dataset)
 def predict(
     preprocessing: PreparedData,
     modeling: TrainedModel,
     rows: PredictionRows,
-    intervals: Annotated[PredictionIntervals | None, Wanted(are_wanted)] = None,
+    intervals: Annotated[PredictionIntervals | None, Wanted(are_wanted, or_requested=True)] = None,
+    metrics: Metrics = NONE,
     *,
     out: Path,
     progress: Progress,
@@ -67,12 +75,19 @@ def predict(
         BadInput: a column that the model needs is not there.
         StepFailed: there is no row, or a prediction is not a finite number.
     """
-    return _predict(preprocessing, modeling, intervals, rows, out, progress)
+    return _predict(preprocessing, modeling, intervals, rows, metrics, out, progress)
 
 
+@agreed(_are_named)
 @agreed_with_data(_fit_stored)
 def predict_stored(
-    stored_model: StoredModel, rows: PredictionRows, interval: Interval, *, out: Path, progress: Progress
+    stored_model: StoredModel,
+    rows: PredictionRows,
+    interval: Interval,
+    metrics: Metrics = NONE,
+    *,
+    out: Path,
+    progress: Progress,
 ) -> Predicted:
     """Predict rows with a model that was trained before; its training data are not needed.
 
@@ -84,7 +99,7 @@ def predict_stored(
     """
     preprocessing, modeling = stored_model.artifacts()
     intervals = None if interval.coverage is None else _stored_intervals(stored_model)[interval.coverage]
-    return _predict(preprocessing, modeling, intervals, rows, out, progress)
+    return _predict(preprocessing, modeling, intervals, rows, metrics, out, progress)
 
 
 def _stored_intervals(stored_model: StoredModel) -> Mapping[float, PredictionIntervals]:
@@ -97,6 +112,7 @@ def _predict(
     modeling: TrainedModel,
     intervals: PredictionIntervals | None,
     rows: PredictionRows,
+    metrics: Metrics,
     out: Path,
     progress: Progress,
 ) -> Predicted:
@@ -117,8 +133,10 @@ def _predict(
     _refuse_not_finite(table, rows.name)
     table = table if intervals is None else _with_intervals(table, intervals)
     table.write_parquet(out / "predictions.parquet")
-    known, scores = _scores(table, preprocessing.classes)
-    shown = "".join(f", {name} {value:.4g}" for name, value in scores.items())
+    known, scores = _scores(table, preprocessing.classes, modeling.quantile, metrics)
+    weighted = f", weighted by {preprocessing.weight}" if scores and "weight" in table.columns else ""
+    shown = "".join(f", {name} {value:.4g}" for name, value in scores.items() if name != _COVERAGE) + weighted
+    shown += f", {_COVERAGE} {scores[_COVERAGE]:.4g}" if _COVERAGE in scores else ""
     print(f"{modeling.model} on {rows.name}: {table.height:,} rows predicted{shown}")
     return Predicted(
         path=out,
@@ -141,6 +159,7 @@ def _predicted(batch: Batch, first: int, predictor: Predictor, classes: tuple[st
     columns = {"row": consecutive if batch.numbers is None else batch.numbers}
     columns |= {} if batch.ids is None else {"id": batch.ids}
     columns |= {"target": batch.target}
+    columns |= {} if batch.weights is None else {"weight": batch.weights}
     if predicted.probabilities is None:
         return pl.DataFrame({**columns, "prediction": predicted.values})
     names = pl.Series([classes[k] for k in predicted.values.tolist()], dtype=pl.String)
@@ -159,25 +178,29 @@ def _refuse_not_finite(table: pl.DataFrame, name: str) -> None:
     import polars as pl
     import polars.selectors as cs
 
-    numbers = cs.float() - cs.by_name("target")
+    numbers = cs.float() - cs.by_name("target", "weight", require_all=False)
     wrong = table.select(pl.any_horizontal(~numbers.is_finite()).arg_true()).to_series()
     if len(wrong):
         raise StepFailed(f"{name}, row {table['row'][wrong[0]]}: the prediction is not a finite number")
 
 
-def _scores(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[int, Metrics]:
+def _scores(
+    table: pl.DataFrame, classes: tuple[str, ...], quantile: float | None, own: Metrics
+) -> tuple[int, dict[str, float]]:
     """The number of rows whose target is known to the model, and the metrics on those."""
     import polars as pl
 
-    from when_ml_pipeline_meets_hydra.ml.inputs.stored_predictions import labelled_rows
+    from when_ml_pipeline_meets_hydra.ml.inputs.stored_predictions import labelled_rows, weights_of
 
     known, predicted, target = labelled_rows(table, classes)
     if not known.height:
         return 0, {}
-    from when_ml_pipeline_meets_hydra.ml.training.predictions import evaluate
+    from when_ml_pipeline_meets_hydra.ml.metrics.interface import ScoredRows
+    from when_ml_pipeline_meets_hydra.ml.metrics.scores import evaluate
 
-    scores = evaluate(target, predicted)
-    if "lower" not in known.columns:
-        return known.height, scores
-    inside = known.select(pl.col("target").is_between("lower", "upper").mean()).item()
-    return known.height, {**scores, "coverage": inside}
+    weights = weights_of(known)
+    further, _ = own.scores(ScoredRows.of(target, predicted, classes, weights))
+    scores = {**evaluate(target, predicted, weights, quantile), **further}
+    if "lower" in known.columns:
+        scores[_COVERAGE] = known.select(pl.col("target").is_between("lower", "upper").mean()).item()
+    return known.height, scores

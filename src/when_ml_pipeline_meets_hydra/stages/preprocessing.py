@@ -77,9 +77,10 @@ def _prepare(
     rows_train, rows_test, separated = parts.rows_train, parts.rows_test, separated_by(how)
     if not (rows_train and rows_test):
         raise StepFailed(f"{name} has {rows_train + rows_test} rows with a target: too few to hold some out")
+    _refuse_weights(table)
     progress(1, 4, "fitting")
     fitted = fit(parts.train(), table.described, rows_train, p_param, image, table.derived, table.sources)
-    features = fitted.features([write.TARGET_FEATURE])
+    features = fitted.features([write.TARGET_FEATURE, write.WEIGHT_FEATURE])
     if not features:
         message = "no column gives a feature: there are no numbers, and no text occurs often enough to be a category"
         given = f", or lower p_param.min_frequency (now {p_param.min_frequency:g})" if p_param.min_frequency else ""
@@ -97,6 +98,8 @@ def _prepare(
         write.write_separated(parts, table, separated, out / "separated.parquet")
     progress(4, 4, "prepared")
     print(f"{name}: {rows_train:,} rows to train on, {rows_test:,} held out, {len(features)} features")
+    if table.weight:
+        print(f"{name}: rows weighted by {table.weight}, in training and in metrics")
     remarks = left_out(table, fitted)
     if remarks:
         print(f"{name}: {remarks}")
@@ -116,7 +119,21 @@ def _prepare(
         remarks=remarks,
         separated=separated.column if separated else None,
         in_time=bool(separated and separated.in_time),
+        weight=table.weight,
         rows_train=rows_train,
         rows_test=rows_test,
         fingerprint=dataset.fingerprint(),
     )
+
+
+def _refuse_weights(table: Table) -> None:
+    """Raise ``BadInput`` for rows with a target whose weight is no positive finite number."""
+    from when_ml_pipeline_meets_hydra.ml.datasets.table import ROW
+    from when_ml_pipeline_meets_hydra.ml.datasets.weights import wrong_weights
+
+    if table.weight is None:
+        return
+    wrong = wrong_weights(table.frame).select(ROW).head(1).collect(engine="streaming")[ROW]
+    if len(wrong):
+        message = f"row {wrong[0] + 1:,} has a weight that is no positive finite number"
+        raise BadInput(Problem(key="dataset.weight", value=table.weight, message=message, remedy="Correct the value"))

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult, Rows
-from when_ml_pipeline_meets_hydra.deploy.gates.metric import LESS_IS_BETTER
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 
 
@@ -25,7 +24,7 @@ class BetterThanNaive:
         if metric not in model.metrics:
             return GateResult(passed=False, why=f"there is no metric {metric}; there are {', '.join(model.metrics)}")
         found, naive = model.metrics[metric], model.baseline[metric]
-        passed = found < naive if metric in LESS_IS_BETTER else found > naive
+        passed = found < naive if model.is_minimized(metric) else found > naive
         _, rows = candidate.metrics(Rows.HELD_OUT)
         why = f"{metric} is {found:.4g} on {rows}, that of the naive baseline {naive:.4g}"
         return GateResult(passed=passed, why=why, found=found, rows=rows)

@@ -9,7 +9,7 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.contracts import Chosen, frozen
 from when_ml_pipeline_meets_hydra.deploy.clusters.interface import Cluster
 from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult, Rows
-from when_ml_pipeline_meets_hydra.deploy.gates.metric import LESS_IS_BETTER, Metric
+from when_ml_pipeline_meets_hydra.deploy.gates.metric import Metric
 from when_ml_pipeline_meets_hydra.serving.formats.versions import ModelName, Status, Version
 
 
@@ -40,7 +40,7 @@ class NotWorseThanDeployed:
         if found is None or before is None:
             whose = "the candidate" if found is None else f"version {active.number}"
             return GateResult(passed=False, why=f"{whose} has no metric {self.metric}")
-        worse = found - before if self.metric in LESS_IS_BETTER else before - found
+        worse = found - before if candidate.modeling.is_minimized(self.metric) else before - found
         allowed = f" (tolerance {self.tolerance:g})" if self.tolerance else ""
         digits = next((n for n in range(4, 17) if f"{found:.{n}g}" != f"{before:.{n}g}"), 17 if worse else 4)
         theirs = f"that of version {active.number} on {self.cluster.name} is {before:.{digits}g} on its own"

@@ -9,11 +9,15 @@ from pydantic import Field, model_validator
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.deploy.gates.interface import Candidate, GateResult, Rows
-from when_ml_pipeline_meets_hydra.ml.artifacts import DIRECTIONS
 
-Metric = Annotated[str, Field(min_length=1, description="r2, mae, rmse; accuracy, f1_macro, log_loss, roc_auc")]
-# All others are better the larger they are.
-LESS_IS_BETTER = frozenset(name for name, direction in DIRECTIONS.items() if direction == "minimize")
+Metric = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="r2, mae, rmse, mape, pinball; accuracy, balanced_accuracy, f1_macro, log_loss, roc_auc, "
+        "average_precision; or one of metrics.own",
+    ),
+]
 
 
 @frozen

@@ -27,6 +27,7 @@ from when_ml_pipeline_meets_hydra.ml.datasets.table import (
 )
 from when_ml_pipeline_meets_hydra.ml.datasets.target_checks import target_problems
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, convertible, dtype_of, expected
+from when_ml_pipeline_meets_hydra.ml.datasets.weights import weight_problems
 
 
 def problems(dataset: Dataset, of: Callable[[RawRows], Iterable[Problem]] | None = None) -> list[Problem]:
@@ -47,7 +48,8 @@ def problems_of(rows: RawRows) -> list[Problem]:
     """Return all problems of raw rows."""
     columns, problems = locate(rows)
     features = sum(w.column.name != rows.target and not w.source for w in columns) + len(rows.features)
-    return [*problems, *wrong_image(rows.image, features), *_column_problems(rows, columns)]
+    found = [*problems, *wrong_image(rows.image, features), *_column_problems(rows, columns)]
+    return [*found, *weight_problems(rows)]
 
 
 def unreadable(rows: RawRows) -> Iterator[Problem]:
@@ -95,9 +97,8 @@ def _column_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Prob
 
 def _type_problems(rows: RawRows, columns: Sequence[Located]) -> Iterator[Problem]:
     """Problems of computed columns with the types of those that they read, unless they have others."""
-    if not rows.features or any(
-        computed.untyped_problems(rows.features, rows.frame.collect_schema().names(), rows.target)
-    ):
+    names = rows.frame.collect_schema().names()
+    if not rows.features or any(computed.untyped_problems(rows.features, names, rows.target, rows.weight)):
         return
     dtypes = {w.column.name: w.column.dtype for w in columns if w.column.name != rows.target}
     yield from computed.type_problems(rows.features, dtypes)

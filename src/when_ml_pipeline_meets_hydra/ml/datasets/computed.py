@@ -41,8 +41,13 @@ def sources(features: Mapping[str, str]) -> list[str]:
     return list(found)
 
 
-def untyped_problems(features: Mapping[str, str], known: Collection[str], target: str) -> Iterator[Problem]:
-    """Yield what is wrong with expressions whatever the types of the ``known`` columns of the data are."""
+def untyped_problems(
+    features: Mapping[str, str], known: Collection[str], target: str, weight: str | None = None
+) -> Iterator[Problem]:
+    """Yield what is wrong with expressions whatever the types of the ``known`` columns of the data are.
+
+    They read neither the ``target`` nor the ``weight``, the column with the weights of the rows.
+    """
     if not features:
         return
     from when_ml_pipeline_meets_hydra.ml.expressions import build, read
@@ -61,15 +66,20 @@ def untyped_problems(features: Mapping[str, str], known: Collection[str], target
             if column == target:
                 message = f"it reads '{target}', the column to predict, which is not known for new rows"
                 yield Problem(key=key, value=text, message=message, remedy="Compute it from other columns")
+            elif column == weight:
+                message = f"it reads '{weight}', the weights of the rows (dataset.weight), which new rows need not have"
+                yield Problem(key=key, value=text, message=message, remedy="Compute it from other columns")
             elif column not in known:
                 problem = no_column(key, column, known)
                 message = f"there is no column '{column}' in the data"
                 yield Problem(key=key, value=text, message=message, remedy=problem.remedy)
 
 
-def problems(features: Mapping[str, str], dtypes: Mapping[str, DType], target: str) -> Iterator[Problem]:
+def problems(
+    features: Mapping[str, str], dtypes: Mapping[str, DType], target: str, weight: str | None = None
+) -> Iterator[Problem]:
     """Yield what is wrong with expressions of columns of certain types."""
-    found = list(untyped_problems(features, dtypes, target))
+    found = list(untyped_problems(features, dtypes, target, weight))
     yield from found or type_problems(features, dtypes)
 
 

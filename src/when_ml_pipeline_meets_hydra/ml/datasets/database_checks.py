@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.ml.connections.interface import (
     open_session,
 )
 from when_ml_pipeline_meets_hydra.ml.datasets import computed
-from when_ml_pipeline_meets_hydra.ml.datasets.database_query import TableQuery
+from when_ml_pipeline_meets_hydra.ml.datasets.database_query import WEIGHT, TableQuery
 from when_ml_pipeline_meets_hydra.ml.datasets.database_rows import InvalidValue, bad_value, null_target, typed_batches
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import no_column
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convertible
@@ -41,25 +41,25 @@ def problems(dataset: TableQuery, *, to_predict: bool = False) -> list[Problem]:
 
 def _column_problems(dataset: TableQuery, session: Session, *, to_predict: bool) -> Iterator[Problem]:
     dtypes = {c.name: c.dtype for c in dataset.schema.features}
-    yield from computed.problems(dataset.features, dtypes, dataset.schema.target.name)
+    yield from computed.problems(dataset.features, dtypes, dataset.schema.target.name, dataset.weight)
     types, refused = _types(dataset, session)
     order = list(enumerate(dataset.order_by or ()))
     unordered = [no_column(f"order_by[{k}]", name, types) for k, name in order if name not in types]
     yield from unordered
     typed = []
-    for key, column in dataset.schema.with_keys():
+    for key, column in dataset.with_keys():
         if to_predict and column == dataset.schema.target and column.name not in types:
             continue
         if column.name in refused:
             message = f"the database cannot read it: {refused[column.name]}"
-            yield Problem(key=f"{key}.name", value=column.name, message=message)
+            yield Problem(key=_named(key), value=column.name, message=message)
         elif column.name not in types:
-            yield no_column(f"{key}.name", column.name, types)
+            yield no_column(_named(key), column.name, types)
         elif not _fits(types[column.name], column):
-            yield _wrong_type(f"{key}.dtype", column, types[column.name])
+            yield _wrong_type(key if key == WEIGHT else f"{key}.dtype", column, types[column.name])
         else:
             typed.append((key, column))
-    if unordered or (dataset.order_by is None and len(typed) < len(dataset.schema.columns)):
+    if unordered or (dataset.order_by is None and len(typed) < len(dataset.columns)):
         dataset = replace(dataset, order_by=())
     yield from _counted_problems(dataset, session, typed, types, to_predict=to_predict)
     yield from _values(dataset, session, [c for _, c in typed if _is_known_by_value(types[c.name], c)])
@@ -72,7 +72,7 @@ def _types(dataset: TableQuery, session: Session) -> tuple[Types, dict[str, str]
     except QueryFailed:
         types: dict[str, DType | str] = {}
         refused = {}
-        for name in dict.fromkeys((*(c.name for c in dataset.schema.columns), *(dataset.order_by or ()))):
+        for name in dict.fromkeys((*(c.name for c in dataset.columns), *(dataset.order_by or ()))):
             try:
                 types |= session.types(sql.without_rows(dataset.relation, [name]))
             except QueryFailed as error:
@@ -80,6 +80,11 @@ def _types(dataset: TableQuery, session: Session) -> tuple[Types, dict[str, str]
         if not types:
             raise
         return types, refused
+
+
+def _named(key: str) -> str:
+    """The config key of a column's name."""
+    return key if key == WEIGHT else f"{key}.name"
 
 
 def _is_known_by_value(actual: DType | str, column: Column) -> bool:
@@ -112,7 +117,7 @@ def _counted_problems(
         elif not count:
             message = f"the column '{column.name}' has no value at all"
             yield Problem(key=key, message=message, remedy="Leave it out of the schema")
-    places = {c: k for k, c in enumerate(dataset.schema.columns)}
+    places = {c: k for k, c in enumerate(dataset.columns)}
     for (column, condition), count in zip(known.items(), counts[len(names) :], strict=True):
         if count:
             value = str(session.row(sql.first(column.name, query, condition))[0])
@@ -123,7 +128,7 @@ def _values(dataset: TableQuery, session: Session, untyped: Sequence[Column]) ->
     """Invalid values of columns that the database has as text; reads only these columns."""
     if not untyped:
         return
-    places = {c: k for k, c in enumerate(dataset.schema.columns)}
+    places = {c: k for k, c in enumerate(dataset.columns)}
     first: dict[int, InvalidValue] = {}
     for _, invalid in typed_batches(dataset, session, untyped):
         first = {**{v.column: v for v in invalid}, **first}

@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.ml.connections import sql
 from when_ml_pipeline_meets_hydra.ml.connections.interface import QueryFailed, Session, open_session
 from when_ml_pipeline_meets_hydra.ml.connections.sql import quoted
 from when_ml_pipeline_meets_hydra.ml.datasets import checks, time_remarks
-from when_ml_pipeline_meets_hydra.ml.datasets.database_query import TableQuery
+from when_ml_pipeline_meets_hydra.ml.datasets.database_query import WEIGHT, TableQuery
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import RawRows
 from when_ml_pipeline_meets_hydra.ml.datasets.values import POLARS, convert, expected, null_if_missing
 
@@ -41,7 +41,7 @@ def read(dataset: TableQuery, folder: Path, *, to_predict: bool = False) -> RawR
     """
     schema = dataset.schema
     with open_session(dataset.connection) as session:
-        columns = known_columns(dataset, session) if to_predict else schema.columns
+        columns = known_columns(dataset, session) if to_predict else dataset.columns
         frame, problems, zones = _write(dataset, columns, session, folder, with_target=not to_predict)
     rows = RawRows(
         frame=frame,
@@ -50,6 +50,7 @@ def read(dataset: TableQuery, folder: Path, *, to_predict: bool = False) -> RawR
         task=schema.task,
         features=dataset.features,
         zones=zones,
+        weight=dataset.weight,
     )
     problems += [] if problems or to_predict else [_with_schema_key(dataset, p) for p in checks.problems_of(rows)]
     if problems:
@@ -58,7 +59,7 @@ def read(dataset: TableQuery, folder: Path, *, to_predict: bool = False) -> RawR
 
 
 def known_columns(dataset: TableQuery, session: Session) -> tuple[Column, ...]:
-    """Return the columns of the schema, without a target that the table does not have."""
+    """Return the columns to read, without a target that the table does not have."""
     target = dataset.schema.target
     try:
         has_target = target.name in session.types(sql.without_rows(dataset.relation))
@@ -67,7 +68,7 @@ def known_columns(dataset: TableQuery, session: Session) -> tuple[Column, ...]:
             has_target = bool(session.types(sql.without_rows(dataset.relation, [target.name])))
         except QueryFailed:
             has_target = False
-    return dataset.schema.columns if has_target else dataset.schema.features
+    return dataset.columns if has_target else dataset.columns[:-1]
 
 
 def _write(
@@ -122,12 +123,12 @@ def _is_invalid(given: pl.Expr, value: pl.Expr, dtype: DType) -> pl.Expr:
 
 def bad_value(dataset: TableQuery, invalid: InvalidValue) -> Problem:
     """Return the problem of a value that is not of the type in the schema."""
-    key, column = list(dataset.schema.with_keys())[invalid.column]
+    key, column = list(dataset.with_keys())[invalid.column]
     value = invalid.value if len(invalid.value) <= 40 else f"{invalid.value[:40]}…"
     wanted = "a finite number" if column.dtype is DType.FLOAT else expected(column.dtype, column.format)
     fact = "format" if column.format else "dtype"
     return Problem(
-        key=f"{key}.{fact}",
+        key=key if key == WEIGHT else f"{key}.{fact}",
         value=column.format or column.dtype.value,
         message=f"the column '{column.name}' has the value '{value}', which is not {wanted}",
         remedy=f"Correct the value, leave such rows out by dataset.query, change the {fact}, or leave the column out",
@@ -148,7 +149,7 @@ def null_target(dataset: TableQuery, count: int) -> Problem:
 
 def _with_schema_key(dataset: TableQuery, problem: Problem) -> Problem:
     """A problem of ``target`` or ``columns[k]`` of the rows, under the key of the schema."""
-    places = {f"columns[{k}]": key for k, (key, _) in enumerate(dataset.schema.with_keys())}
+    places = {f"columns[{k}]": key for k, (key, _) in enumerate(dataset.with_keys())}
     places |= {"target": "schema.target", "task": "schema.task"}
     first, dot, rest = problem.key.partition(".")
     return Problem(key=places.get(first, first) + dot + rest, value=problem.value, message=problem.message)

@@ -57,6 +57,7 @@ class DatabaseTable(TableQuery):
             "relation": self.relation,
             "order_by": self.order_by,
             "limit": self.limit,
+            **({"weight": self.weight} if self.weight else {}),
             "snapshot": self.snapshot,
         }
         return hashlib.sha256(json.dumps(where, sort_keys=True).encode()).hexdigest()
@@ -76,13 +77,18 @@ class RowsToPredict:
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns that are read, as the schema says."""
-        return self.table.schema.features
+        """The features that are read, as the schema says."""
+        return tuple(c for c in self.table.schema.features if c.name != self.weight)
 
     @property
     def target(self) -> Column:
         """The column to predict, as the schema says."""
         return self.table.schema.target
+
+    @property
+    def weight(self) -> str | None:
+        """The column with the weights of the rows, if there is one."""
+        return self.table.weight
 
     @property
     def task(self) -> Task:

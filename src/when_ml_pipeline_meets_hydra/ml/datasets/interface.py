@@ -30,6 +30,12 @@ def data_of(dataset: Any) -> str:
     return "\n".join(map(str, (getattr(dataset, "name", ""), getattr(dataset, "target", ""), *files)))
 
 
+def weight_of(dataset: Any) -> str | None:
+    """Return the column with the weights of a data set's rows; None if it has none."""
+    found = getattr(dataset, "weight", None)
+    return found if isinstance(found, str) else None
+
+
 class TaskChoice(StrEnum):
     """The task of a data set: regression, classification, or chosen by the target's values."""
 
@@ -45,11 +51,11 @@ class RawRows:
     ``frame`` has any columns of any type; ``columns`` are those to use, with what is known of them (none: all of them
     but those to ``exclude``, types inferred; the target may be among them); ``left_out``: columns that are not in
     ``frame``, each with the reason; ``texts``: every value is a text whose type is to be inferred, as in a CSV file;
-    ``image``: the columns are the pixels of this image; ``features``: columns to compute, each by an expression in
-    SQL's notation (columns that it reads may be among those to exclude: then they give no feature of their own);
-    ``zones``: by column, how times with a time zone were read, if ``frame`` has no zones any more. Values are read by
-    ``reading``. Rows to predict are read as the training data were, except for ``own``: the fields of ``reading`` that
-    the config gives for these rows.
+    ``image``: the columns are the pixels of this image; ``weight``: the column with the weights of the rows, which is
+    no feature; ``features``: columns to compute, each by an expression in SQL's notation (columns that it reads may be
+    among those to exclude: then they give no feature of their own); ``zones``: by column, how times with a time zone
+    were read, if ``frame`` has no zones any more. Values are read by ``reading``. Rows to predict are read as the
+    training data were, except for ``own``: the fields of ``reading`` that the config gives for these rows.
     """
 
     frame: pl.LazyFrame
@@ -64,6 +70,7 @@ class RawRows:
     image: Image | None = None
     features: Mapping[str, str] = field(default_factory=dict)
     zones: Mapping[str, str] = field(default_factory=dict)
+    weight: str | None = None
 
 
 @runtime_checkable
@@ -78,11 +85,12 @@ class Remote(Protocol):
 class Dataset(Protocol):
     """A table of rows with a target to predict.
 
-    Further methods are optional: ``at(path)`` returns another file that is read in the same way (for
-    ``split.path``); ``is_longer_than(rows)`` says, without reading more than needed, whether there are more rows
-    (for the number of folds); ``to_predict()`` of a ``Remote`` one returns the same rows, of which the target may be
-    missing, as an object with the methods ``read`` and ``check``, and with what is known of them before they are read:
-    ``columns``, ``target``, ``task`` and ``reading``.
+    Further members are optional: ``at(path)`` returns another file that is read in the same way (for ``split.path``);
+    ``is_longer_than(rows)`` says, without reading more than needed, whether there are more rows (for the number of
+    folds); ``weight`` is the name of the column with the weights of the rows, or None, as in its ``RawRows``;
+    ``to_predict()`` of a ``Remote`` one returns the same rows, of which the target may be missing, as an object with
+    the methods ``read`` and ``check``, and with what is known of them before they are read: ``columns``, ``target``,
+    ``task``, ``reading`` and ``weight``.
 
     Example of its first method::
 

@@ -11,35 +11,19 @@ import polars as pl
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, ListedColumn, Reading, Task
-from when_ml_pipeline_meets_hydra.ml.datasets import computed, number_marks, time_remarks
-from when_ml_pipeline_meets_hydra.ml.datasets.guesses import Guess, guess, merged
+from when_ml_pipeline_meets_hydra.ml.datasets import computed
+from when_ml_pipeline_meets_hydra.ml.datasets.guesses import Guess, guess
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import AS_IT_IS, RawRows, TaskChoice, no_column
+from when_ml_pipeline_meets_hydra.ml.datasets.remarks import Remarks, remarks_of
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convert, dtype_of, null_if_missing
 from when_ml_pipeline_meets_hydra.ml.dates import has_time
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.expressions.tree import Derived
 
-ROW, TARGET = "row", "target"
+ROW, TARGET, WEIGHT = "row", "target", "weight"
 MOST_WHOLE_NUMBER_CLASSES = 10
 LEAVE_OUT = "Leave it out: name it in dataset.exclude"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Remarks:
-    """What is not obvious of the columns of a table.
-
-    ``left_out``: columns that are not in the table, each with the reason; ``merged``: columns whose different texts are
-    the same value; ``looks``: what columns of texts, by name, look like; ``formats``: those of dates that were found;
-    ``like_dates``: those of dates that whole numbers look like; ``zones``: how times with a time zone are read.
-    """
-
-    left_out: tuple[str, ...] = ()
-    merged: tuple[str, ...] = ()
-    looks: Mapping[str, str] = field(default_factory=dict)
-    formats: Mapping[str, str] = field(default_factory=dict)
-    like_dates: Mapping[str, str] = field(default_factory=dict)
-    zones: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +34,8 @@ class Table:
     ``*`` or ``^a$`` is never taken for a pattern), then those of ``derived``, which are computed from them, and, of the
     type of ``target``, the target as ``target``. Missing values are null; rows without a target are still there.
     ``further`` maps columns by which rows are split, also those that are no features, to their names in ``frame``.
-    ``sources`` are the columns that are read for the derived ones alone, by index.
+    ``sources`` are the columns that are read for the derived ones alone, by index. The values of the column ``weight``,
+    if there is one, are Float64, and named ``weight`` in ``frame``.
     """
 
     frame: pl.LazyFrame
@@ -58,10 +43,11 @@ class Table:
     target: Column
     task: Task
     reading: Reading = AS_IT_IS
-    remarks: Remarks = Remarks()
+    remarks: Remarks = field(default_factory=Remarks)
     further: Mapping[str, str] = field(default_factory=dict)
     derived: tuple[Derived, ...] = ()
     sources: frozenset[int] = frozenset()
+    weight: str | None = None
 
     @property
     def described(self) -> tuple[Column, ...]:
@@ -111,6 +97,8 @@ def table(rows: RawRows, *, with_empty: bool = True, further: Mapping[str, str] 
     places |= {where.column.name: name for name, where in own.items()}
     values = {column(k): typed(rows, where) for k, where in enumerate(columns)} | {TARGET: typed(rows, target)}
     values |= {name: typed(rows, where) for name, where in own.items()}
+    if weight := locate_weight(rows):
+        values[WEIGHT] = typed(rows, weight)
     frame = rows.frame.select(**values).with_row_index(ROW)
     described = tuple(where.column for where in columns)
     derived, made, without = _with_derived(rows.features, frame, described)
@@ -126,10 +114,11 @@ def table(rows: RawRows, *, with_empty: bool = True, further: Mapping[str, str] 
         target=target.column,
         task=find_task(rows.task, target.column.dtype, frame),
         reading=rows.reading,
-        remarks=_remarks(rows, [*columns, target], guesses, (*rows.left_out, *left_out)),
+        remarks=remarks_of(rows, [*columns, target], guesses, (*rows.left_out, *left_out)),
         further={name: places[name] for name in further or {}},
         derived=made,
         sources=frozenset(k for k, where in enumerate(columns) if where.source),
+        weight=weight.column.name if weight else None,
     )
 
 
@@ -191,42 +180,6 @@ def empty_columns(rows: RawRows, columns: Sequence[Located]) -> frozenset[int]:
     return empty
 
 
-def _remarks(rows: RawRows, columns: Sequence[Located], guesses: Guesses, left_out: tuple[str, ...]) -> Remarks:
-    own = {where.position: where.column for where in columns if where.position in guesses}
-    places = [(where.position, where.column, where.physical) for where in columns]
-    suspect = [w for w in columns if w.guessed and guesses[w.position].may_merge and w.column.dtype in _MERGING]
-    return Remarks(
-        left_out=left_out,
-        merged=tuple(
-            _merged(own[position], texts, values) for position, (texts, values) in merged(rows, suspect).items()
-        ),
-        looks=_looks(rows, columns, guesses),
-        formats={c.name: c.format for c in own.values() if c.format},
-        like_dates=time_remarks.like_dates(rows, columns),
-        zones={**rows.zones, **time_remarks.zones(rows.frame, places, rows.reading)},
-    )
-
-
-def _merged(column: Column, texts: int, values: int) -> str:
-    what = "time" if column.dtype.is_time else "number"
-    return f"{column.name} ({texts:,} different texts, {values:,} {what}{'' if values == 1 else 's'})"
-
-
-def _looks(rows: RawRows, columns: Sequence[Located], guesses: Guesses) -> dict[str, str]:
-    """By name: what columns of texts look like; of numbers with the overrides, or why they are of no use."""
-    texts = {w.position: w.column.name for w in columns if w.column.dtype is DType.STRING and w.position in guesses}
-    fitting = number_marks.fitting(rows, columns, {position: guesses[position].marks for position in texts})
-    found = {}
-    for position, name in texts.items():
-        kind, marks = guesses[position].looks, guesses[position].marks
-        if fits := fitting[position].marks:
-            kind = f"{number_marks.described(fits)}: {number_marks.advice(fits, rows.reading)}"
-        elif fitting[position].spoils:
-            kind = f"{number_marks.described(marks)}, unlike other columns"
-        found[name] = kind
-    return {name: kind for name, kind in found.items() if kind}
-
-
 def typed(rows: RawRows, where: Located) -> pl.Expr:
     """The values of a column in the raw rows, converted to its type."""
     return convert(nonmissing(rows, where), where.physical, where.column.dtype, rows.reading, where.column.format)
@@ -245,10 +198,10 @@ def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
     listed = {c.name: k for k, c in enumerate(rows.columns)}
     without = {*rows.exclude, *_indices(rows)}
     names = [name for name in places if name not in without]
-    features = [name for name in (listed or names) if name != rows.target and name in places]
+    features = [name for name in (listed or names) if name not in (rows.target, rows.weight) and name in places]
     read = computed.sources(rows.features)
-    sources = [name for name in read if name in places and name not in (*features, rows.target)]
-    problems += computed.untyped_problems(rows.features, places, rows.target)
+    sources = [name for name in read if name in places and name not in (*features, rows.target, rows.weight)]
+    problems += computed.untyped_problems(rows.features, places, rows.target, rows.weight)
     located = []
     for name in [*features, *sources, *([rows.target] if rows.target in places else [])]:
         physical = schema[places[name]][1]
@@ -262,6 +215,17 @@ def locate(rows: RawRows) -> tuple[list[Located], list[Problem]]:
     if not features and not rows.features:
         problems.append(Problem(key="columns", message="there is no column besides the target to predict from"))
     return located, problems
+
+
+def locate_weight(rows: RawRows) -> Located | None:
+    """Find the column with the weights, as numbers; None if there is none, or if it is not in the data."""
+    places = {name: place for place, name in enumerate(rows.frame.collect_schema())}
+    if rows.weight not in places or rows.weight == rows.target:
+        return None
+    place = places[rows.weight]
+    physical = rows.frame.collect_schema().dtypes()[place]
+    own = ListedColumn(name=rows.weight, dtype=DType.FLOAT)
+    return _located(rows, own, place, physical, dtype_of(physical) or DType.STRING, None)
 
 
 def _located(
@@ -286,6 +250,10 @@ def _located(
 def _absent(rows: RawRows, places: Mapping[str, int]) -> Iterable[Problem]:
     if rows.target not in places:
         yield no_column("target", rows.target, places)
+    if rows.weight is not None and rows.weight == rows.target:
+        yield Problem(key="weight", value=rows.weight, message="this is the column to predict")
+    elif rows.weight is not None and rows.weight not in places:
+        yield no_column("weight", rows.weight, places)
     names = [c.name for c in rows.columns]
     for k, name in enumerate(rows.exclude):
         if name == rows.target:
@@ -311,7 +279,6 @@ def _unusable(name: str, physical: pl.DataType) -> Problem:
 
 Guesses = Mapping[int, Guess]
 _FIRST_ROWS = 10_000
-_MERGING = (DType.INT, DType.FLOAT, DType.DATETIME)  # types of which values are written in several ways
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 

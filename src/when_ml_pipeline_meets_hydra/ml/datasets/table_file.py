@@ -44,6 +44,9 @@ class TableFile(ABC):
     ] = None
     image: Annotated[Image | None, Field(description="The shape of the image whose pixels a row holds")] = None
     features: Expressions = field(default_factory=dict)
+    weight: Annotated[
+        str | None, Field(min_length=1, description="Column with the weights of the rows, positive numbers; no feature")
+    ] = None
 
     def file(self) -> Path:
         """Return the path of the file, folder or pattern."""
@@ -83,4 +86,5 @@ class TableFile(ABC):
         return {key: value for key, value in {"missing": missing, **more}.items() if value is not None}
 
     def _common(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("target", "columns", "exclude", "task", "image", "features")}
+        common = ("target", "columns", "exclude", "task", "image", "features", "weight")
+        return {name: getattr(self, name) for name in common}

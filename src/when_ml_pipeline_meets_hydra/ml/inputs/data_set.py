@@ -45,6 +45,10 @@ class Trained(Protocol):
     def reading(self) -> Reading:
         """How raw values are read."""
 
+    @property
+    def weight(self) -> str | None:
+        """The column with the weights of the rows, if there is one; rows to predict need not have it."""
+
 
 @frozen
 class DataSet:
@@ -99,7 +103,7 @@ class DataSet:
         """Yield raw rows, as a client of the deployed model would send them."""
         import polars as pl
 
-        from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, column, table
+        from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, WEIGHT, column, table
         from when_ml_pipeline_meets_hydra.ml.expressions.calendar import number
         from when_ml_pipeline_meets_hydra.ml.preparation import matrix
         from when_ml_pipeline_meets_hydra.ml.preparation.write import fetched
@@ -113,7 +117,10 @@ class DataSet:
             raw = _as_trained(rows, data)
             ids = None if self.id is None else identifiers(raw, self.id)
             columns = [column(k) for k in range(len(data.columns))]
-            frame = table(raw).frame.select(target.alias(TARGET), *columns).collect(engine="streaming")
+            weight = [] if raw.weight is None else [WEIGHT]
+            frame = table(raw).frame.select(target.alias(TARGET), *weight, *columns).collect(engine="streaming")
+        if weight:
+            _check_weights(frame, raw.weight)
         _check_contracts(frame.lazy(), dict(zip(columns, data.columns, strict=True)))
         for start in range(0, frame.height, _ROWS_AT_ONCE):
             part = frame.slice(start, _ROWS_AT_ONCE)
@@ -121,6 +128,7 @@ class DataSet:
                 target=part[TARGET],
                 raw=matrix.feeds(part, data.columns),
                 ids=None if ids is None else ids.slice(start, _ROWS_AT_ONCE),
+                weights=part[WEIGHT] if weight else None,
             )
 
 
@@ -162,7 +170,10 @@ def _to_predict(dataset: Any) -> Any:
 
 def _names(source: Any) -> list[str] | None:
     """The columns that rows on a server will have; None if only reading them says."""
-    return [column.name for column in source.columns] if hasattr(source, "columns") else None
+    if not hasattr(source, "columns"):
+        return None
+    weight = getattr(source, "weight", None)
+    return [*(column.name for column in source.columns), *([weight] if weight else [])]
 
 
 def _as_trained(raw: RawRows, trained: Trained) -> RawRows:
@@ -170,7 +181,9 @@ def _as_trained(raw: RawRows, trained: Trained) -> RawRows:
     import polars as pl
 
     frame, target = raw.frame, trained.target
+    weight = trained.weight if trained.weight in frame.collect_schema().names() else None
     if target.name not in frame.collect_schema().names():
+        weight = None
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(target.name))
     task = TaskChoice(trained.task.value)
     reading = replace(trained.reading, **raw.own)
@@ -183,8 +196,23 @@ def _as_trained(raw: RawRows, trained: Trained) -> RawRows:
         exclude=(),
         task=task,
         reading=reading,
+        weight=weight,
         features={},  # the graph computes them
     )
+
+
+def _check_weights(frame: pl.DataFrame, name: str | None) -> None:
+    """Raise ``BadInput`` for rows with a target whose weight is no positive finite number."""
+    from when_ml_pipeline_meets_hydra.ml.datasets.table import ROW
+    from when_ml_pipeline_meets_hydra.ml.datasets.weights import wrong_weights
+
+    wrong = wrong_weights(frame.lazy().with_row_index(ROW)).select(ROW).head(1).collect()[ROW]
+    if len(wrong):
+        message = (
+            f"row {wrong[0] + 1:,} of the column '{name}' is no positive finite number, by which metrics are weighted"
+        )
+        remedy = "Correct it, or leave the column out: then all rows count the same"
+        raise BadInput(Problem(key=KEY, message=message, remedy=remedy))
 
 
 def _check_contracts(frame: pl.LazyFrame, columns: Mapping[str, Column]) -> None:

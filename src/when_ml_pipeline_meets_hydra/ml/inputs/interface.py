@@ -25,7 +25,7 @@ class Batch:
     Either ``features``, float32 [N, F], made by preprocessing, or ``raw``: a tensor [N, 1] for each raw column.
     ``target``, [N]: numbers, or names of classes; null where it is unknown. ``numbers``, [N]: the place of each row in
     its data set, from 0; None: consecutive ones. ``ids``, [N]: identifiers of the rows, as texts, if there is a column
-    of them.
+    of them. ``weights``, [N]: those with which the rows count in metrics; None: all count the same.
     """
 
     target: pl.Series
@@ -33,6 +33,7 @@ class Batch:
     features: Array | None = None
     raw: Mapping[str, Array] | None = None
     ids: pl.Series | None = None
+    weights: pl.Series | None = None
 
 
 @runtime_checkable

@@ -12,6 +12,11 @@ from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 Array = np.ndarray[Any, Any]
 
 
+def weights_of(table: pl.DataFrame) -> Array | None:
+    """Return the weights of the rows of stored predictions, [N]; None if all count the same."""
+    return table["weight"].to_numpy() if "weight" in table.columns else None
+
+
 def labelled_rows(table: pl.DataFrame, classes: tuple[str, ...]) -> tuple[pl.DataFrame, Predictions, Array]:
     """Return the rows whose target is known, their predictions, and their targets, [N].
 

@@ -63,14 +63,25 @@ _FoldT = TypeVar("_FoldT", bound=FoldModel)
 class Boosting(ABC, Generic[_FoldT]):
     """Trains on ``data`` [N, C], whose columns are ``columns``, for a ``target`` [N]: numbers, or K classes from 0.
 
-    ``classes`` is K, or 0 for numbers.
+    ``classes`` is K, or 0 for numbers. Rows count by their ``weights``, [N]; None: all the same.
     """
 
     def __init__(
-        self, model: _Model, param: _Param, columns: Columns, data: Array, target: Array, classes: int
+        self,
+        model: _Model,
+        param: _Param,
+        columns: Columns,
+        data: Array,
+        target: Array,
+        classes: int,
+        weights: Array | None,
     ) -> None:
         self.model, self.param, self.columns = model, param, columns
-        self.data, self.target, self.classes = data, target, classes
+        self.data, self.target, self.classes, self.weights = data, target, classes, weights
+
+    def weights_of(self, rows: Array) -> Array | None:
+        """Return the weights of some rows; None: all the same."""
+        return None if self.weights is None else self.weights[rows]
 
     @abstractmethod
     def train(self, train: Array, validation: Array, report: Report, trees: int) -> _FoldT:
@@ -114,13 +125,14 @@ def boost(
     apart: KeptApart | None,
     progress: Progress,
     parts: Sequence[Part] | None = None,
+    weights: Array | None = None,
 ) -> Mean:
     """Train a model in each fold; ``parts`` are those to use, if they are given."""
     classes = None
     if task is Task.CLASSIFICATION:
         classes, target = np.unique(target, return_inverse=True)
     data = columns.matrix(features)
-    training = library(model, param, columns, data, target, 0 if classes is None else len(classes))
+    training = library(model, param, columns, data, target, 0 if classes is None else len(classes), weights)
     if apart and apart.in_time and param.patience and not parts:
         members = training.forward_in_time(training.parts(apart)[0], progress)
     else:

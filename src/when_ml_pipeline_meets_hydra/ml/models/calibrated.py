@@ -26,8 +26,9 @@ class Calibrated:
     def __init__(self, inner: Any, seed: int) -> None:
         self.inner, self._seed = inner, seed
 
-    def fit(self, features: Array, target: Array) -> Calibrated:
-        """Train. Raises ``ValueError`` if a class has a single row."""
+    def fit(self, features: Array, target: Array, sample_weight: Array | None = None) -> Calibrated:
+        """Train; rows count by their weights, [N], if there are any. Raises ``ValueError`` if a class has one row."""
+        weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
         self.classes_ = np.unique(target)
         if len(self.classes_) > 2 and isinstance(self.inner, SVC | NuSVC):
             self.inner.set_params(decision_function_shape="ovo")
@@ -35,9 +36,11 @@ class Calibrated:
         if fewest < 2:
             raise ValueError("probabilities are calibrated on rows that are held out, and a class has a single row")
         folds = StratifiedKFold(fewest, shuffle=True, random_state=self._seed)
-        held_out = cross_val_predict(self.inner, features, target, cv=folds, method="decision_function")
-        self.logistic = LogisticRegression(max_iter=2000).fit(held_out.reshape(len(target), -1), target)
-        self.inner.fit(features, target)
+        held_out = cross_val_predict(
+            self.inner, features, target, cv=folds, method="decision_function", params=weighted
+        )
+        self.logistic = LogisticRegression(max_iter=2000).fit(held_out.reshape(len(target), -1), target, sample_weight)
+        self.inner.fit(features, target, **weighted)
         return self
 
     def decisions(self, features: Array) -> Array:

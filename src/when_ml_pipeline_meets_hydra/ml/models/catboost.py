@@ -82,6 +82,7 @@ class CatBoost:
         indicators: Sequence[tuple[int, int]] = (),
         apart: KeptApart | None = None,
         parts: Sequence[Part] | None = None,
+        sample_weight: Array | None = None,
     ) -> Estimator:
         """Train; see ``Model.fit`` and, for ``parts``, ``HistGradientBoosting.fit``.
 
@@ -92,7 +93,9 @@ class CatBoost:
         from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 
         columns = Columns(features.shape[1], one_hot, indicators)
-        return boost(CatBoostTraining, self, task, m_param, features, target, columns, apart, progress, parts)
+        return boost(
+            CatBoostTraining, self, task, m_param, features, target, columns, apart, progress, parts, sample_weight
+        )
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """Convert the fitted model to ONNX; see ``Model.export``."""

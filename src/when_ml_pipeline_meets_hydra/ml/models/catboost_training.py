@@ -10,7 +10,7 @@ import catboost
 import numpy as np
 
 from when_ml_pipeline_meets_hydra.ml.models.boosting_in_folds import Boosting, FoldModel, Report
-from when_ml_pipeline_meets_hydra.ml.models.start import start_of
+from when_ml_pipeline_meets_hydra.ml.models.start import quantile_of, start_of
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss
 
 if TYPE_CHECKING:
@@ -54,7 +54,9 @@ class _Callback:
         return self.error is None
 
 
-def rows_of(columns: Array, categorical: Sequence[int], label: Array | None = None) -> Any:
+def rows_of(
+    columns: Array, categorical: Sequence[int], label: Array | None = None, weights: Array | None = None
+) -> Any:
     """Return rows as CatBoost takes them: numbers, then categories as texts."""
     columns = np.nan_to_num(columns, nan=_LOWEST)
     numeric = [k for k in range(columns.shape[1]) if k not in categorical]
@@ -63,7 +65,7 @@ def rows_of(columns: Array, categorical: Sequence[int], label: Array | None = No
         num_feature_data=np.ascontiguousarray(columns[:, numeric], dtype=np.float32) if numeric else None,
         cat_feature_data=codes[columns[:, list(categorical)].astype(np.int64)] if len(categorical) else None,
     )
-    return catboost.Pool(data, label=label)
+    return catboost.Pool(data, label=label, weight=weights)
 
 
 class CatBoostTraining(Boosting[CatBoostOfFold]):
@@ -75,7 +77,7 @@ class CatBoostTraining(Boosting[CatBoostOfFold]):
     def train(self, train: Array, validation: Array, report: Report, trees: int) -> CatBoostOfFold:
         """Train one model; see ``Boosting.train``."""
         param, known = self.param, self.data[train]
-        start = start_of(self.target[train], self.classes, param.loss, param.quantile)
+        start = start_of(self.target[train], self.classes, param.loss, param.quantile, self.weights_of(train))
         shared: dict[str, Any] = {"start": start, "categorical": list(self.columns.groups), "n_jobs": self.model.n_jobs}
         if (known == known[0]).all():  # CatBoost refuses to train on these
             return CatBoostOfFold(booster=None, losses={}, best=None, **shared)
@@ -91,7 +93,7 @@ class CatBoostTraining(Boosting[CatBoostOfFold]):
         return CatBoostOfFold(booster=booster, losses=named, best=booster.tree_count_ if stops else None, **shared)
 
     def _rows(self, rows: Array, start: Array) -> Any:
-        pool = rows_of(self.data[rows], list(self.columns.groups), self.target[rows])
+        pool = rows_of(self.data[rows], list(self.columns.groups), self.target[rows], self.weights_of(rows))
         if self.classes <= 2:
             pool.set_baseline(np.full(len(rows), start[0]))
         else:
@@ -101,6 +103,9 @@ class CatBoostTraining(Boosting[CatBoostOfFold]):
     def _own(self, train: Array, start: Array, trees: int, *, stops: bool) -> dict[str, Any]:
         """CatBoost's own parameters."""
         param, model = self.param, self.model
+        # Its default, the exact quantile of a leaf, is another one where rows have weights (seen in 1.2.10).
+        is_quantile = not self.classes and param.loss in (Loss.QUANTILE, Loss.ABSOLUTE_ERROR)
+        leaves = {"leaf_estimation_method": "Gradient"} if is_quantile and self.weights is not None else {}
         stop = {"od_type": "Iter", "od_wait": param.patience, "use_best_model": True} if stops else {}
         return {
             "iterations": trees,
@@ -115,16 +120,17 @@ class CatBoostTraining(Boosting[CatBoostOfFold]):
             "boost_from_average": False,
             "allow_writing_files": False,
             "logging_level": "Silent",
-            "loss_function": self._loss(self.target[train] - start[0]),
+            "loss_function": self._loss(self.target[train] - start[0], self.weights_of(train)),
             **({"classes_count": self.classes} if self.classes > 2 else {}),
             **({} if stops else {"use_best_model": False}),
+            **leaves,
             **stop,
         }
 
-    def _loss(self, residuals: Array) -> str:
+    def _loss(self, residuals: Array, weights: Array | None) -> str:
         if self.classes:
             return "MultiClass" if self.classes > 2 else "Logloss"
         if self.param.loss is Loss.HUBER:
-            return f"Huber:delta={float(np.quantile(np.abs(residuals), _HUBER_INLIERS)) or 1.0}"
+            return f"Huber:delta={quantile_of(np.abs(residuals), _HUBER_INLIERS, weights) or 1.0}"
         losses = {Loss.SQUARED_ERROR: "RMSE", Loss.ABSOLUTE_ERROR: "MAE"}
         return losses.get(self.param.loss, f"Quantile:alpha={self.param.quantile}")

@@ -70,11 +70,15 @@ class Ensemble:
         indicators: Sequence[tuple[int, int]] = (),
         apart: KeptApart | None = None,
         rare: Sequence[int] = (),
+        sample_weight: Array | None = None,
     ) -> Estimator:
-        """Train; see ``Model.fit``. The ``members_`` of the estimator are those that were chosen."""
+        """Train; see ``Model.fit``. The ``members_`` of the estimator are those that were chosen.
+
+        Where rows have weights, kinds that cannot weight rows are left out.
+        """
         from when_ml_pipeline_meets_hydra.ml.models.ensemble_training import Rows, train
 
-        rows = Rows(task, features, target, tuple(one_hot), tuple(indicators), tuple(rare), apart)
+        rows = Rows(task, features, target, tuple(one_hot), tuple(indicators), tuple(rare), apart, sample_weight)
         return train(self, m_param, rows, progress)
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:

@@ -20,6 +20,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.models import ensemble_selection, frequent_categories
 from when_ml_pipeline_meets_hydra.ml.models.ensemble_candidates import Candidate, candidates
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
+from when_ml_pipeline_meets_hydra.ml.models.interface import takes_weights
 from when_ml_pipeline_meets_hydra.ml.models.mean_of_folds import Part
 from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
@@ -36,7 +37,7 @@ _FEWEST_ROWS_FOR_THREADS = 5000  # with fewer, threads cost more than they save
 
 
 class Rows(NamedTuple):
-    """The training rows: ``features`` [N, F] and ``target`` [N]; see ``Model.fit``."""
+    """The training rows: ``features`` [N, F], ``target`` [N] and their ``weights`` [N]; see ``Model.fit``."""
 
     task: Task
     features: Array
@@ -45,6 +46,7 @@ class Rows(NamedTuple):
     indicators: tuple[tuple[int, int], ...]
     rare: tuple[int, ...]
     apart: KeptApart | None
+    weights: Array | None
 
 
 class TimeIsUp(Exception):
@@ -150,13 +152,15 @@ def train(model: Ensemble, param: EnsembleParam, rows: Rows, progress: Progress)
     training = _Training(rows, divided, 1 if classes is None else len(classes), clock, keeps_means=not in_time)
     cores = 1 if len(rows.target) < _FEWEST_ROWS_FOR_THREADS else model.n_jobs or cpu_count()
     found = training.all(candidates(len(rows.target), param.seed, cores, param.n_candidates))
-    weights = ensemble_selection.weights([t.predictions for t in found], rows.target, param.rounds, param.seed)
+    predictions = [t.predictions for t in found]
+    weights = ensemble_selection.weights(predictions, rows.target, param.rounds, param.seed, rows.weights)
     chosen = sorted((k for k in range(len(found)) if weights[k] > 0), key=lambda k: -weights[k])
     parts = [training.part(found[k], float(weights[k])) for k in chosen]
     made = WeightedMean(parts, training.ends) if classes is None else WeightedMeanClassifier(parts, classes)
-    made.members_ = [_described(found[k], float(weights[k]), rows.target) for k in chosen]
+    made.members_ = [_described(found[k], float(weights[k]), rows) for k in chosen]
     mean = np.sum([weights[k] * found[k].predictions for k in chosen], axis=0)
-    made.summary_ = _summary(made.members_, len(found), clock, ensemble_selection.loss_of(mean, rows.target), rows.task)
+    loss = ensemble_selection.loss_of(mean, rows.target, rows.weights)
+    made.summary_ = _summary(made.members_, len(found), clock, loss, rows.task) + training.left_out
     clock.finish()
     return made
 
@@ -164,6 +168,7 @@ def train(model: Ensemble, param: EnsembleParam, rows: Rows, progress: Progress)
 class _Training:
     def __init__(self, rows: Rows, parts: Sequence[Part], width: int, clock: Clock, *, keeps_means: bool) -> None:
         self._rows, self._parts, self._width, self._clock, self._keeps = rows, parts, width, clock, keeps_means
+        self._unweighted: dict[str, None] = {}
         self.ends: Ends = None
         if rows.task is Task.REGRESSION:
             low, high = float(rows.target.min()), float(rows.target.max())
@@ -175,6 +180,9 @@ class _Training:
         slowest: dict[str, float] = {}
         for candidate in wanted:
             if not self._has_features(candidate):
+                continue
+            if self._rows.weights is not None and not takes_weights(candidate.model):
+                self._unweighted[candidate.model.name] = None
                 continue
             # A kind that was not trained yet is taken to be as fast as the fastest one.
             if found and self._clock.left < slowest.get(candidate.model.name, min(slowest.values())):
@@ -198,6 +206,11 @@ class _Training:
     def _has_features(self, candidate: Candidate) -> bool:
         places = self._features_of(candidate)
         return places is None or len(places) > 0
+
+    @property
+    def left_out(self) -> str:
+        """The kinds of models that were left out, since rows have weights, as the end of a line."""
+        return f"; cannot weight rows: {', '.join(self._unweighted)}" if self._unweighted else ""
 
     def _trained(self, candidate: Candidate) -> Trained:
         start = time.monotonic()
@@ -230,12 +243,13 @@ class _Training:
     def _fit(self, candidate: Candidate, some: Array | None = None, *, ends: bool = True, **given: Any) -> Any:
         """Train on all rows, or on some."""
         rows, fit = self._rows, candidate.model.fit
-        features, target, apart = rows.features, rows.target, rows.apart
+        features, target, apart, weights = rows.features, rows.target, rows.apart, rows.weights
         if some is not None:
             features, target = features[some], target[some]
             apart = KeptApart(values=apart.values[some], in_time=apart.in_time) if apart else None
+            weights = weights if weights is None else weights[some] / weights[some].mean()
         of_rows = {name: getattr(rows, name) for name in ("one_hot", "indicators", "rare")}
-        further = {**of_rows, "apart": apart, **given}
+        further = {**of_rows, "apart": apart, "sample_weight": weights, **given}
         named = {name: further[name] for name in inspect.signature(fit).parameters.keys() & further.keys()}
         places = self._features_of(candidate)
         taken = features if places is None else features[:, places]
@@ -265,13 +279,13 @@ def _silent(done: float, total: float | None = None, message: str = "") -> None:
     pass
 
 
-def _described(trained: Trained, weight: float, target: Array) -> dict[str, Any]:
+def _described(trained: Trained, weight: float, rows: Rows) -> dict[str, Any]:
     candidate = trained.candidate
     param = {f.name: getattr(candidate.param, f.name) for f in dataclasses.fields(candidate.param)}
     return {
         "model": candidate.model.name,
         "weight": weight,
-        "loss": ensemble_selection.loss_of(trained.predictions, target),
+        "loss": ensemble_selection.loss_of(trained.predictions, rows.target, rows.weights),
         "varied": dict(candidate.varied),
         "hyperparameters": {k: v.value if isinstance(v, Enum) else v for k, v in param.items()},
     }

@@ -65,12 +65,26 @@ class Estimator:
 
         return refusals(self, m_param, task)
 
-    def fit(self, task: Task, m_param: EstimatorParam, features: Array, target: Array, progress: Progress) -> Fitted:
+    def weighs_rows(self) -> bool:
+        """Return whether its class can be trained on rows with weights; also if there is no such class."""
+        from when_ml_pipeline_meets_hydra.ml.models.estimator_checks import weighs_rows
+
+        return weighs_rows(self)
+
+    def fit(
+        self,
+        task: Task,
+        m_param: EstimatorParam,
+        features: Array,
+        target: Array,
+        progress: Progress,
+        sample_weight: Array | None = None,
+    ) -> Fitted:
         """Train; see ``Model.fit``."""
         from when_ml_pipeline_meets_hydra.ml.models import estimator_checks
 
         progress(0, 1, "fitting")
-        fitted = estimator_checks.fit(self, m_param, features, target)
+        fitted = estimator_checks.fit(self, m_param, features, target, sample_weight)
         progress(1, 1, "fitted")
         return fitted
 

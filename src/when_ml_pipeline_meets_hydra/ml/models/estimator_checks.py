@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.utils.validation import has_fit_parameter
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, StepFailed, did_you_mean
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
@@ -58,12 +59,23 @@ class Fitted:
         return predicted
 
 
-def fit(model: Estimator, param: EstimatorParam, features: Array, target: Array) -> Fitted:
+def fit(
+    model: Estimator, param: EstimatorParam, features: Array, target: Array, weights: Array | None = None
+) -> Fitted:
     """Train; see ``Model.fit``. Raises ``StepFailed`` with what scikit-learn says."""
+    weighted = {} if weights is None else {"sample_weight": weights}
     try:
-        return Fitted(build(model, param).fit(features.astype(np.float64), target))
+        return Fitted(build(model, param).fit(features.astype(np.float64), target, **weighted))
     except ValueError as error:
         raise StepFailed(f"{model.estimator} cannot be trained on these rows: {error}") from error
+
+
+def weighs_rows(model: Estimator) -> bool:
+    """Return whether the class can be trained on rows with weights; also if there is no such class."""
+    try:
+        return bool(has_fit_parameter(_class(model.estimator), "sample_weight"))
+    except BadInput:  # reported by ``refusals``
+        return True
 
 
 def to_graph(estimator: Any, n_features: int) -> onnx.ModelProto:

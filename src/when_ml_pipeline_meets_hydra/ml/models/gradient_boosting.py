@@ -54,7 +54,15 @@ class GradientBoosting(SklearnModel):
     subsample: Annotated[float, Field(gt=0, le=1, description="Part of the rows, drawn again for each tree")] = 0.5
     max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried at each split")] = 0.3
 
-    def fit(self, task: Task, m_param: TrainingParam, features: Array, target: Array, progress: Progress) -> Estimator:
+    def fit(
+        self,
+        task: Task,
+        m_param: TrainingParam,
+        features: Array,
+        target: Array,
+        progress: Progress,
+        sample_weight: Array | None = None,
+    ) -> Estimator:
         """Train; see ``Model.fit``."""
         total = m_param.n_estimators
 
@@ -67,7 +75,7 @@ class GradientBoosting(SklearnModel):
             return False
 
         estimator = self._build(task, m_param)
-        estimator.fit(features, target, monitor=monitor)
+        estimator.fit(features, target, sample_weight=sample_weight, monitor=monitor)
         losses = {"training rows": estimator.train_score_.tolist()}
         if self.subsample < 1:
             losses["rows left out of a tree"] = estimator.oob_scores_.tolist()

@@ -90,6 +90,7 @@ class HistGradientBoosting:
         apart: KeptApart | None = None,
         parts: Sequence[Part] | None = None,
         rare: Sequence[int] = (),
+        sample_weight: Array | None = None,
     ) -> Estimator:
         """Train; see ``Model.fit``. It gets categories and missing numbers, merged from several features.
 
@@ -100,7 +101,7 @@ class HistGradientBoosting:
         from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 
         columns = Columns(features.shape[1], [g for g in one_hot if g[1] - g[0] <= MOST_CATEGORIES], indicators)
-        return boost(self, task, m_param, features, target, columns, apart, progress, parts, rare)
+        return boost(self, task, m_param, features, target, columns, apart, progress, parts, rare, sample_weight)
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """Convert the fitted model to ONNX; see ``Model.export``."""

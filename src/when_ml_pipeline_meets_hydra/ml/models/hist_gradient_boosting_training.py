@@ -100,12 +100,13 @@ def boost(
     progress: Progress,
     parts: Sequence[Part] | None = None,
     rare: Collection[int] = (),
+    weights: Array | None = None,
 ) -> Mean:
     """Train a model in each fold; ``parts`` are those to use, if they are given."""
     classes = None
     if task is Task.CLASSIFICATION:
         classes, target = np.unique(target, return_inverse=True)
-    training = _Training(model, param, columns, target, apart, classes is not None, parts)
+    training = _Training(model, param, columns, target, apart, classes is not None, parts, weights)
     training.columns = columns.matrix(features)
     training.read(features, rare)
     with threadpool_limits(model.n_jobs):
@@ -125,10 +126,12 @@ class _Training:
         apart: KeptApart | None,
         is_classifier: bool,
         given: Sequence[Part] | None,
+        weights: Array | None,
     ) -> None:
         self._model, self._param, self._target, self._is_classifier = model, param, target, is_classifier
         self._apart, self._given = apart, given
         self._first: Any = None
+        self._weights = weights
         self._settings = Settings.of(len(target), param)
         self._categories = list(columns.groups) or None
         # With more of it the log-odds of classes that can be told apart would hardly grow any more.
@@ -197,7 +200,8 @@ class _Training:
                 start = kind.start.values(self.features[rows]) if kind.start else 0.0
                 made[linear].append(kind.model.predict(self.columns[rows]) + start)
         target = np.concatenate([self._target[rows] for _, rows in parts])
-        found = linear_start.shares(target, np.concatenate(made[False]), np.concatenate(made[True]))
+        weights = self._weights_of(np.concatenate([rows for _, rows in parts]))
+        found = linear_start.shares(target, np.concatenate(made[False]), np.concatenate(made[True]), weights)
         return found if len(self._target) <= _MIXED else {found.get(True, 0.0) >= 1 / 2: 1.0}
 
     def _forward_in_time(self, progress: Progress) -> Iterator[Member]:
@@ -228,17 +232,23 @@ class _Training:
     def _boosted(self, train: Array, validation: Array, *, linear: bool, trees: int | None = None) -> Boosted:
         target, start = self._target, None
         if linear:
-            start = Line.of(self.features[train], target[train], self._places)
+            start = Line.of(self.features[train], target[train], self._places, self._weights_of(train))
             target = target - start.values(self.features)
         stops = len(validation) > 0
         trees = self._param.n_estimators if trees is None else trees
         boosted = self._boosting(max(1, trees), stops=stops)
-        held = {"X_val": self.columns[validation], "y_val": target[validation]} if stops else {}
-        boosted.fit(self.columns[train], target[train], **held)
+        held: dict[str, Any] = {}
+        if stops:
+            held = {"X_val": self.columns[validation], "y_val": target[validation]}
+            held["sample_weight_val"] = self._weights_of(validation)
+        boosted.fit(self.columns[train], target[train], sample_weight=self._weights_of(train), **held)
         self._first = self._first or boosted
         best = int(np.argmin(-boosted.validation_score_)) if stops else trees
         boosted._predictors = boosted._predictors[:best]  # it keeps the trees after the best one
         return Boosted(model=boosted, start=start)
+
+    def _weights_of(self, rows: Array) -> Array | None:
+        return None if self._weights is None else self._weights[rows]
 
     def _boosting(self, trees: int, *, stops: bool) -> Any:
         param, settings = self._param, self._settings

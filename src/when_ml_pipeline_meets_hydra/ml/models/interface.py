@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -57,8 +58,10 @@ class Model(Protocol):
         Further parameters are passed if the signature has them: ``image``, the shape (``Image``, or None) of the rows;
         ``one_hot``, ``rare`` and ``indicators``, the features of each text column, those of rare categories and those
         of missing numbers (see ``PreparedData``); ``apart``, the groups or times (``KeptApart``, or None) that the
-        split keeps apart, for choices on parts of the rows; and ``checkpoints``, a folder that keeps the checkpoints of
-        an interrupted training. Without ``one_hot`` the features are those without rare categories.
+        split keeps apart, for choices on parts of the rows; ``checkpoints``, a folder that keeps the checkpoints of an
+        interrupted training; and ``sample_weight``, the weights of the rows, float64 [N] with mean 1, or None. Without
+        ``one_hot`` the features are those without rare categories. A model without ``sample_weight``, or whose method
+        ``weighs_rows()`` returns False, is refused where rows or classes have weights.
 
         Args:
             task: what to predict.
@@ -84,3 +87,8 @@ class Model(Protocol):
             A graph with one input, float32 or float64 [N, F], whose last output is float32 or float64: the prediction
             [N, 1], or the probabilities [N, k] of ``estimator.classes_``. Names and versions may be anything.
         """
+
+
+def takes_weights(model: Model) -> bool:
+    """Return whether a kind of model can be trained on rows with weights."""
+    return "sample_weight" in inspect.signature(model.fit).parameters

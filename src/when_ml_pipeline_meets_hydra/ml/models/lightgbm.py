@@ -101,6 +101,7 @@ class LightGBM:
         one_hot: Sequence[tuple[int, int]] = (),
         indicators: Sequence[tuple[int, int]] = (),
         apart: KeptApart | None = None,
+        sample_weight: Array | None = None,
     ) -> Estimator:
         """Train; see ``Model.fit``. It gets categories and missing numbers, merged from several features."""
         from when_ml_pipeline_meets_hydra.ml.models.lightgbm_training import boost
@@ -108,7 +109,7 @@ class LightGBM:
 
         param = self._param(task, m_param, target)
         columns = Columns(features.shape[1], one_hot, indicators)
-        return boost(task, m_param, param, features, columns, target, apart, progress)
+        return boost(task, m_param, param, features, columns, target, apart, progress, sample_weight)
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """Convert the fitted model to ONNX; see ``Model.export``."""

@@ -58,6 +58,7 @@ def boost(
     target: Array,
     apart: KeptApart | None,
     progress: Progress,
+    weights: Array | None = None,
 ) -> Trained:
     """Train with LightGBM's own parameters ``param``; with patience, in parts of the rows first, for their number."""
     classes = None
@@ -70,7 +71,12 @@ def boost(
     param = {**param, "feature_fraction": fraction}
     data = columns.of(features) if isinstance(features, np.ndarray) else columns.of_frame(features.frame())
     rows = lightgbm.Dataset(
-        data, label=target, params=dict(param), categorical_feature=list(columns.groups), free_raw_data=False
+        data,
+        label=target,
+        weight=weights,
+        params=dict(param),
+        categorical_feature=list(columns.groups),
+        free_raw_data=False,
     ).construct()
     folds: list[tuple[Array, Array]] = []
     if m_param.patience and len(target) > 1:

@@ -55,12 +55,13 @@ class Linear:
         target: Array,
         progress: Progress,
         apart: KeptApart | None = None,
+        sample_weight: Array | None = None,
     ) -> Estimator:
         """Train; see ``Model.fit``."""
         from when_ml_pipeline_meets_hydra.ml.models.linear_training import fit
 
         progress(0, 1, "fitting")
-        fitted = fit(task, m_param, self.max_iter, features, target, apart)
+        fitted = fit(task, m_param, self.max_iter, features, target, apart, sample_weight)
         progress(1, 1, "fitted")
         return fitted
 

@@ -30,9 +30,9 @@ class Line:
     highest: float
 
     @classmethod
-    def of(cls, features: Array, target: Array, places: Array) -> Line:
-        """Fit it by ridge regression to the features at ``places``, [N, f]."""
-        fitted = RidgeCV(alphas=_ALPHAS).fit(features, target)
+    def of(cls, features: Array, target: Array, places: Array, weights: Array | None) -> Line:
+        """Fit it by ridge regression to the features at ``places``, [N, f]; rows count by their ``weights``, [N]."""
+        fitted = RidgeCV(alphas=_ALPHAS).fit(features, target, sample_weight=weights)
         values = features @ fitted.coef_ + fitted.intercept_
         ends = {"lowest": float(values.min()), "highest": float(values.max())}
         return cls(places=places, coefficients=fitted.coef_, intercept=float(fitted.intercept_), **ends)
@@ -64,7 +64,7 @@ def places(rows: int, n_features: int, rare: Collection[int]) -> Array | None:
     return None
 
 
-def shares(target: Array, constant: Array, line: Array) -> dict[bool, float]:
+def shares(target: Array, constant: Array, line: Array, weights: Array | None = None) -> dict[bool, float]:
     """Return the share of each start (False: the constant, True: the line) in the prediction, without small ones.
 
     The shares are those with the least squared error on rows that neither was trained on (Breiman, "Stacked
@@ -75,10 +75,12 @@ def shares(target: Array, constant: Array, line: Array) -> dict[bool, float]:
         target: [N].
         constant: the predictions with a constant as the start, [N].
         line: those with a line as the start, [N].
+        weights: of the rows, [N]; None: all count the same.
     """
     difference = line - constant
-    squares = float(difference @ difference)
-    share = float(np.clip((target - constant) @ difference / squares, 0, 1)) if squares > 0 else 0.0
+    weighted = difference if weights is None else weights * difference
+    squares = float(weighted @ difference)
+    share = float(np.clip((target - constant) @ weighted / squares, 0, 1)) if squares > 0 else 0.0
     if share < _LEAST_SHARE:
         return {False: 1.0}
     return {True: 1.0} if share > 1 - _LEAST_SHARE else {False: 1 - share, True: share}

@@ -93,11 +93,17 @@ class FittedClassifier(Fitted):
 
 
 def fit(
-    task: Task, param: LinearParam, max_iter: int, features: Array, target: Array, apart: KeptApart | None = None
+    task: Task,
+    param: LinearParam,
+    max_iter: int,
+    features: Array,
+    target: Array,
+    apart: KeptApart | None = None,
+    weights: Array | None = None,
 ) -> Fitted:
     """Fit a linear model on one processor core; see ``Model.fit``."""
     # In 32-bit floats, the solvers lose digits that features of unequal size need.
-    training = _Training(task, param, max_iter, features.astype(np.float64), target, apart)
+    training = _Training(task, param, max_iter, features.astype(np.float64), target, apart, weights)
     with threadpool_limits(1):  # for the small matrices of its many fits, further threads of BLAS only wait
         splines, strength = training.choice()
         estimator = training.fitted(np.arange(len(target)), splines, strength)
@@ -113,10 +119,11 @@ class _Training:
         features: Array,
         target: Array,
         apart: KeptApart | None,
+        weights: Array | None,
     ) -> None:
         self._is_classifier = task is Task.CLASSIFICATION
         self._param, self._max_iter, self._features, self._target = param, max_iter, features, target
-        self._apart = apart
+        self._apart, self._weights = apart, weights
 
     def choice(self) -> tuple[Splines, float]:
         """Return the splines and the regularisation with the lowest loss on held-out rows."""
@@ -147,14 +154,18 @@ class _Training:
     def _loss(self, train: Array, validation: Array, splines: Splines, strength: float) -> float:
         estimator = self.fitted(train, splines, strength)
         rows, target = splines.of_rows(self._features[validation]), self._target[validation]
+        weights = np.ones(len(target)) if self._weights is None else self._weights[validation]
         if self._is_classifier:
-            return float(log_loss(target, estimator.predict_proba(rows), labels=estimator.classes_)) * len(target)
-        return float(np.sum((estimator.predict(rows) - target) ** 2))
+            likely = estimator.predict_proba(rows)
+            mean = log_loss(target, likely, labels=estimator.classes_, sample_weight=weights)
+            return float(mean * weights.sum())
+        return float(np.sum(weights * (estimator.predict(rows) - target) ** 2))
 
     def fitted(self, rows: Array, splines: Splines, strength: float) -> Any:
         """Return scikit-learn's estimator, fitted to some of the rows."""
         estimator = self._estimator(strength, len(rows))
-        return estimator.fit(splines.of_rows(self._features[rows]), self._target[rows])
+        weights = None if self._weights is None else self._weights[rows]
+        return estimator.fit(splines.of_rows(self._features[rows]), self._target[rows], sample_weight=weights)
 
     def _estimator(self, strength: float, rows: int) -> Any:
         param = self._param

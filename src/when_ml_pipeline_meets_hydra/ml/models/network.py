@@ -97,6 +97,7 @@ class Network(ABC):
         image: Image | None = None,
         apart: KeptApart | None = None,
         checkpoints: Path | None = None,
+        sample_weight: Array | None = None,
     ) -> Estimator:
         """Train, resuming from ``checkpoints`` of an interrupted training; see ``Model.fit``."""
         import numpy as np
@@ -109,7 +110,7 @@ class Network(ABC):
 
         if problems := list(self.misfit(image)):
             raise BadInput(*problems)
-        goal, on = objective(task, m_param, target), devices.device(self.device)
+        goal, on = objective(task, m_param, target, sample_weight), devices.device(self.device)
         with devices.reproducible(on, m_param.seed, self.n_jobs):
             net = self._build(features.shape[1], image, goal.outputs)
             rows = torch.from_numpy(np.require(features, dtype=np.float32, requirements=["C", "W"]))

@@ -40,7 +40,15 @@ class Forest(SklearnModel, ABC):
     max_features: Annotated[float, Field(gt=0, le=1, description="Part of the features tried at each split")] = 0.3
     n_jobs: Annotated[int, Field(ge=1, le=1024, description="Processor cores to train on"), Unkeyed()] = 1
 
-    def fit(self, task: Task, m_param: ForestParam, features: Array, target: Array, progress: Progress) -> Estimator:
+    def fit(
+        self,
+        task: Task,
+        m_param: ForestParam,
+        features: Array,
+        target: Array,
+        progress: Progress,
+        sample_weight: Array | None = None,
+    ) -> Estimator:
         """Train; see ``Model.fit``."""
         estimator = self._build(task, m_param)
         total = m_param.n_estimators
@@ -48,7 +56,7 @@ class Forest(SklearnModel, ABC):
         for start in range(0, total, step):
             done = min(start + step, total)
             # With warm_start each call only adds trees; the forest is the same as that of one call.
-            estimator.set_params(n_estimators=done).fit(features, target)
+            estimator.set_params(n_estimators=done).fit(features, target, sample_weight)
             progress(done, total, "trees")
         return estimator  # type: ignore[no-any-return]
 

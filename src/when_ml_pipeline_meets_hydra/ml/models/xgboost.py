@@ -89,6 +89,7 @@ class XGBoost:
         indicators: Sequence[tuple[int, int]] = (),
         apart: KeptApart | None = None,
         parts: Sequence[Part] | None = None,
+        sample_weight: Array | None = None,
     ) -> Estimator:
         """Train; see ``Model.fit`` and, for ``parts``, ``HistGradientBoosting.fit``.
 
@@ -99,7 +100,9 @@ class XGBoost:
         from when_ml_pipeline_meets_hydra.ml.models.xgboost_training import XGBoostTraining
 
         columns = Columns(features.shape[1], one_hot, indicators)
-        return boost(XGBoostTraining, self, task, m_param, features, target, columns, apart, progress, parts)
+        return boost(
+            XGBoostTraining, self, task, m_param, features, target, columns, apart, progress, parts, sample_weight
+        )
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:
         """Convert the fitted model to ONNX; see ``Model.export``."""

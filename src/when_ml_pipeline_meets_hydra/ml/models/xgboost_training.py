@@ -12,7 +12,7 @@ import numpy as np
 import xgboost
 
 from when_ml_pipeline_meets_hydra.ml.models.boosting_in_folds import Boosting, FoldModel, Report
-from when_ml_pipeline_meets_hydra.ml.models.start import start_of
+from when_ml_pipeline_meets_hydra.ml.models.start import quantile_of, start_of
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class XGBoostTraining(Boosting[XGBoostOfFold]):
     def train(self, train: Array, validation: Array, report: Report, trees: int) -> XGBoostOfFold:
         """Train one model; see ``Boosting.train``."""
         param, jobs = self.param, self.model.n_jobs
-        start = start_of(self.target[train], self.classes, param.loss, param.quantile)
+        start = start_of(self.target[train], self.classes, param.loss, param.quantile, self.weights_of(train))
         parts = {"training": train, **({"validation": validation} if len(validation) else {})}
         sets = [(self._rows(rows, start), name) for name, rows in parts.items()]
         losses: dict[str, dict[str, list[float]]] = {}
@@ -105,7 +105,8 @@ class XGBoostTraining(Boosting[XGBoostOfFold]):
         return ["c" if k in self.columns.groups else "q" for k in range(len(self.columns))]
 
     def _rows(self, rows: Array, start: Array) -> Any:
-        return _matrix(self.data[rows], self._kinds, start, self.model.n_jobs, self.target[rows])
+        label, weights = self.target[rows], self.weights_of(rows)
+        return _matrix(self.data[rows], self._kinds, start, self.model.n_jobs, label, weights)
 
     def _own(self, train: Array) -> dict[str, Any]:
         """XGBoost's own parameters."""
@@ -134,21 +135,31 @@ class XGBoostTraining(Boosting[XGBoostOfFold]):
             return {**shared, **several, "max_delta_step": _MAX_STEP}
         if self.classes:
             return {**shared, "objective": "binary:logistic", "max_delta_step": _MAX_STEP}
-        return {**shared, "objective": _OBJECTIVES[param.loss], **self._of_loss(self.target[train])}
+        return {**shared, "objective": _OBJECTIVES[param.loss], **self._of_loss(train)}
 
-    def _of_loss(self, target: Array) -> dict[str, float]:
+    def _of_loss(self, train: Array) -> dict[str, float]:
         if self.param.loss is Loss.QUANTILE:
             return {"quantile_alpha": self.param.quantile}
         if self.param.loss is Loss.HUBER:
-            return {"huber_slope": float(np.quantile(np.abs(target - np.median(target)), _HUBER_INLIERS)) or 1.0}
+            target, weights = self.target[train], self.weights_of(train)
+            residuals = np.abs(target - quantile_of(target, 0.5, weights))
+            return {"huber_slope": quantile_of(residuals, _HUBER_INLIERS, weights) or 1.0}
         return {}
 
 
-def _matrix(columns: Array, kinds: Sequence[str], start: Array, n_jobs: int, label: Array | None = None) -> Any:
+def _matrix(
+    columns: Array,
+    kinds: Sequence[str],
+    start: Array,
+    n_jobs: int,
+    label: Array | None = None,
+    weights: Array | None = None,
+) -> Any:
     margin = np.tile(start, (len(columns), 1))
     return xgboost.DMatrix(
         columns.astype(np.float32, copy=False),
         label=label,
+        weight=weights,
         base_margin=margin if margin.shape[1] > 1 else margin[:, 0],
         feature_types=list(kinds),
         enable_categorical=True,

@@ -25,8 +25,9 @@ _HUBER_INLIERS = 0.9
 class Objective:
     """The number of ``outputs`` of a network (K classes, or 1), its ``target``, its ``loss`` and its last layer.
 
-    ``head`` converts outputs to predictions [N, 1] of the scaled target or probabilities [N, K]; ``classes`` are the
-    classes in the training rows.
+    ``loss`` returns that of each row, ``weights`` are those of the rows (None: all count the same). ``head`` converts
+    outputs to predictions [N, 1] of the scaled target or probabilities [N, K]; ``classes`` are the classes in the
+    training rows.
     """
 
     outputs: int
@@ -34,18 +35,28 @@ class Objective:
     loss: LossFunction
     head: nn.Module
     classes: Array | None
+    weights: torch.Tensor | None = None
+
+    def mean_loss(
+        self, outputs: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the mean of the loss of some rows, times their weights, whose mean over all rows is 1."""
+        losses = self.loss(outputs, target).flatten()
+        return losses.mean() if weights is None else (losses * weights).mean()
 
 
-def objective(task: Task, param: NetworkParam, target: Array) -> Objective:
+def objective(task: Task, param: NetworkParam, target: Array, weights: Array | None = None) -> Objective:
     """Return the objective for ``target``, [N]: float64 with mean 0 and standard deviation 1, or indices of classes."""
+    of_rows = None if weights is None else torch.from_numpy(weights.astype(np.float32))
     if task is Task.CLASSIFICATION:
         classes, indices = np.unique(target, return_inverse=True)
         return Objective(
             outputs=len(classes),
             target=torch.from_numpy(indices.astype(np.int64)),
-            loss=functional.cross_entropy,
+            loss=partial(functional.cross_entropy, reduction="none"),
             head=nn.Softmax(dim=1),
             classes=classes,
+            weights=of_rows,
         )
     return Objective(
         outputs=1,
@@ -53,6 +64,7 @@ def objective(task: Task, param: NetworkParam, target: Array) -> Objective:
         loss=_loss(param, target),
         head=nn.Identity(),
         classes=None,
+        weights=of_rows,
     )
 
 
@@ -61,13 +73,13 @@ def _loss(param: NetworkParam, target: Array) -> LossFunction:
         return partial(_pinball, quantile=param.quantile)
     distance = float(np.quantile(np.abs(target - np.median(target)), _HUBER_INLIERS))
     losses: Mapping[Loss, LossFunction] = {
-        Loss.SQUARED_ERROR: functional.mse_loss,
-        Loss.ABSOLUTE_ERROR: functional.l1_loss,
-        Loss.HUBER: partial(functional.huber_loss, delta=distance or 1.0),
+        Loss.SQUARED_ERROR: partial(functional.mse_loss, reduction="none"),
+        Loss.ABSOLUTE_ERROR: partial(functional.l1_loss, reduction="none"),
+        Loss.HUBER: partial(functional.huber_loss, delta=distance or 1.0, reduction="none"),
     }
     return losses[param.loss]
 
 
 def _pinball(predicted: torch.Tensor, target: torch.Tensor, quantile: float) -> torch.Tensor:
     below = target - predicted
-    return torch.maximum(quantile * below, (quantile - 1) * below).mean()
+    return torch.maximum(quantile * below, (quantile - 1) * below)

@@ -47,7 +47,8 @@ class TrainingLoop:
     ) -> None:
         self.net, self.objective, self.param = net, objective, param
         self.device = next(net.parameters()).device
-        self.features, self.target = _resident(self.device, features, objective.target)
+        weights = () if objective.weights is None else (objective.weights,)
+        self.features, self.target, *self.weights = _resident(self.device, features, objective.target, *weights)
         optimizer = _OPTIMIZERS[param.optimizer]
         self.optimizer = optimizer(net.parameters(), lr=param.learning_rate, weight_decay=param.weight_decay)
         self.train_rows, self.validation_rows = _split(len(features), param, apart)
@@ -113,10 +114,11 @@ class TrainingLoop:
             return _mean([self._loss(rows) for rows in batches], batches)
 
     def _loss(self, rows: torch.Tensor) -> torch.Tensor:
-        features, target = (x[rows].to(self.device, non_blocking=True) for x in (self.features, self.target))
+        parts = (self.features, self.target, *self.weights)
+        features, *known = (part[rows].to(self.device, non_blocking=True) for part in parts)
         with self._precision():
             outputs = self.net(features)
-        return self.objective.loss(outputs.float(), target)
+        return self.objective.mean_loss(outputs.float(), *known)
 
     def _precision(self) -> AbstractContextManager[Any]:
         if not self.param.mixed_precision:

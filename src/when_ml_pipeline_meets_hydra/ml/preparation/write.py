@@ -17,7 +17,7 @@ from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, RawRows, Remote
-from when_ml_pipeline_meets_hydra.ml.datasets.table import ROW, TARGET, Table, column
+from when_ml_pipeline_meets_hydra.ml.datasets.table import ROW, TARGET, WEIGHT, Table, column
 from when_ml_pipeline_meets_hydra.ml.expressions.calendar import number
 from when_ml_pipeline_meets_hydra.ml.preparation import graph, matrix
 from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted
@@ -25,7 +25,7 @@ from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Summary, of_n
 from when_ml_pipeline_meets_hydra.ml.splits.interface import HELD_OUT, Separated
 from when_ml_pipeline_meets_hydra.ml.splits.sides import LABEL, Split
 
-TARGET_FEATURE = "__target__"
+TARGET_FEATURE, WEIGHT_FEATURE = "__target__", "__weight__"
 HOLDOUT_ROWS = 1000
 SUMMARY_ROWS, SUMMARY_VALUES = 100_000, 20_000_000
 
@@ -83,10 +83,11 @@ def write_separated(parts: Split, table: Table, separated: Separated, file: Path
 
 
 def write_matrix(rows: pl.LazyFrame, table: Table, fitted: Fitted, names: tuple[str, ...], file: Path) -> None:
-    """Stream the features of ``rows`` and their target into ``file``."""
+    """Stream the features of ``rows``, their target and their weight, if they have one, into ``file``."""
     regression = table.task is Task.REGRESSION
     target = number(TARGET, table.target.dtype) if regression else pl.col(LABEL)
-    selected = rows.select(*matrix.features(fitted, names), target.alias(TARGET_FEATURE))
+    weight = [] if table.weight is None else [pl.col(WEIGHT).alias(WEIGHT_FEATURE)]
+    selected = rows.select(*matrix.features(fitted, names), target.alias(TARGET_FEATURE), *weight)
     selected.sink_parquet(file, compression="lz4", engine="streaming")
 
 
@@ -123,7 +124,7 @@ def compare(raw: pl.DataFrame, fitted: Fitted, names: tuple[str, ...], session: 
         StepFailed: they differ.
     """
     made: Any = session.run(None, matrix.feeds(raw, fitted.inputs))[0]
-    expected = pl.read_parquet(written, n_rows=raw.height).drop(TARGET_FEATURE).cast(pl.Float32).to_numpy()
+    expected = pl.read_parquet(written, columns=list(names), n_rows=raw.height).cast(pl.Float32).to_numpy()
     agrees = np.isclose(made, expected, rtol=1e-6, atol=1e-6) if made.shape == expected.shape else np.zeros((1, 1))
     if not agrees.all():
         row, feature = (int(k) for k in np.argwhere(~agrees.astype(bool))[0])

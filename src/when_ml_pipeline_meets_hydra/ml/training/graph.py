@@ -11,7 +11,7 @@ import onnxruntime
 from onnx import TensorProto, compose, helper, numpy_helper, version_converter
 
 from when_ml_pipeline_meets_hydra.errors import StepFailed
-from when_ml_pipeline_meets_hydra.ml.artifacts import ONNX_IR_VERSION, ONNX_ML_OPSET, ONNX_OPSET
+from when_ml_pipeline_meets_hydra.ml.artifacts import ONNX_IR_VERSION, ONNX_ML_OPSET, ONNX_OPSET, Decision
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, batches
 from when_ml_pipeline_meets_hydra.ml.training.predictions import Array, Predictions, from_probabilities
 from when_ml_pipeline_meets_hydra.ml.training.target_scale import TargetScale
@@ -70,6 +70,27 @@ def standardise(
     return _model(helper.make_graph(nodes, "model", [features], outputs, tensors))
 
 
+def with_decision(model: bytes, decision: Decision) -> bytes:
+    """Return a serialised standard graph for two classes whose ``label`` is that of a decision."""
+    made = onnx.load_model_from_string(model)
+    graph = made.graph
+    kept = [node for node in graph.node if "label" not in node.output]
+    del graph.node[:]
+    graph.node.extend(kept)
+    positive, threshold = np.array(decision.positive), np.array(decision.threshold, dtype=np.float32)
+    constants = {"positive": positive, "negative": 1 - positive, "threshold": threshold}
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    graph.node.extend(
+        [
+            helper.make_node("Gather", ["probabilities", "positive"], ["probability"], axis=1),
+            helper.make_node("GreaterOrEqual", ["probability", "threshold"], ["is positive"]),
+            helper.make_node("Where", ["is positive", "positive", "negative"], ["label"]),
+        ]
+    )
+    serialised: bytes = made.SerializeToString(deterministic=True)
+    return serialised
+
+
 def session(model: bytes) -> Any:
     """Load a standard graph; it sums in a fixed order, so that its predictions are reproducible."""
     options = onnxruntime.SessionOptions()
@@ -85,7 +106,8 @@ def predict(loaded: Any, features: Rows | Array) -> Predictions:
     outputs = {name: np.concatenate(parts) for name, parts in zip(names, zip(*runs, strict=True), strict=True)}
     if "prediction" in outputs:
         return Predictions(values=outputs["prediction"].reshape(-1))
-    return from_probabilities(outputs["probabilities"].astype(np.float64))
+    predicted = from_probabilities(outputs["probabilities"].astype(np.float64))
+    return Predictions(values=outputs["label"], probabilities=predicted.probabilities)
 
 
 def exported_predictions(model: bytes, features: Rows | Array) -> Predictions:

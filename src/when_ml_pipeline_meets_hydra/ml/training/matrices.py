@@ -17,7 +17,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task
 
 Array = np.ndarray[Any, Any]
 BATCH = 16_384  # rows
-_TARGET = "__target__"
+_TARGET, WEIGHT = "__target__", "__weight__"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +88,14 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Matrices:
-    """One split: ``rows``, its features in a file, and ``target``, [N], float64 or int64 indices of classes."""
+    """One split: ``rows``, its features in a file, and ``target``, [N], float64 or int64 indices of classes.
+
+    ``weights``, float64 [N], are those of the rows; None if all count the same.
+    """
 
     rows: Rows
     target: Array
+    weights: Array | None = None
 
     @cached_property
     def features(self) -> Array:
@@ -112,7 +116,9 @@ def read_split(data: PreparedData, split: str) -> Matrices:
         raise StepFailed(f"{where} has no rows; change p_param or the data")
     if not np.isfinite(target).all():
         raise _not_finite(where, [data.target.name])
-    return Matrices(rows=Rows(file=file, names=data.features, count=len(target), where=where), target=target)
+    weights = None if data.weight is None else pl.read_parquet(file, columns=[WEIGHT])[WEIGHT].to_numpy()
+    rows = Rows(file=file, names=data.features, count=len(target), where=where)
+    return Matrices(rows=rows, target=target, weights=weights)
 
 
 def batches(features: Rows | Array) -> Iterator[Array]:

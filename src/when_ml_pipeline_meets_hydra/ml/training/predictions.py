@@ -1,22 +1,19 @@
-"""Predictions of a model, and their metrics."""
+"""Predictions of a model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from sklearn import metrics
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, batches
 from when_ml_pipeline_meets_hydra.ml.training.target_scale import TargetScale
 
 Array = np.ndarray[Any, Any]
-Metrics = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +44,16 @@ def predict(estimator: Any, features: Rows | Array, n_classes: int, scale: Targe
     return from_probabilities(probabilities)
 
 
-def naive(task: Task, target: Array, rows: int, n_classes: int) -> Predictions:
-    """Return the naive baseline for ``rows`` rows: the mean of ``target``, or the frequencies of the classes."""
+def naive(task: Task, target: Array, rows: int, n_classes: int, weights: Array | None = None) -> Predictions:
+    """Return the naive baseline for ``rows`` rows: the mean of ``target``, or the frequencies of the classes.
+
+    Rows of ``target`` count by their ``weights``.
+    """
     if task is Task.REGRESSION:
-        return Predictions(values=np.full(rows, target.mean()))
-    frequencies = np.bincount(target, minlength=n_classes) / len(target)
+        return Predictions(values=np.full(rows, np.average(target, weights=weights)))
+    frequencies = np.bincount(target, weights=weights, minlength=n_classes) / (
+        len(target) if weights is None else weights.sum()
+    )
     return from_probabilities(np.tile(frequencies, (rows, 1)))
 
 
@@ -62,43 +64,11 @@ def from_probabilities(probabilities: Array) -> Predictions:
     return Predictions(values=probabilities.argmax(axis=1), probabilities=probabilities)
 
 
-def evaluate(target: Array, predicted: Predictions) -> Metrics:
-    """Return the metrics of predictions, without those that are undefined on these rows.
-
-    Returns:
-        For numbers r2, mae and rmse (in units of the target); for classes accuracy, f1_macro, log_loss (in nats)
-        and roc_auc (one class against the others, averaged over the classes).
-    """
-    if predicted.probabilities is None:
-        return _numbers(target, predicted.values)
-    return _classes(target, predicted.values, predicted.probabilities)
-
-
-def _numbers(target: Array, values: Array) -> Metrics:
-    computed = {
-        "mae": float(metrics.mean_absolute_error(target, values)),
-        "rmse": float(metrics.root_mean_squared_error(target, values)),
-    }
-    # One row, or rows that are all alike, have no variance to explain.
-    return {"r2": float(metrics.r2_score(target, values)), **computed} if np.ptp(target) > 0 else computed
-
-
-def _classes(target: Array, values: Array, probabilities: Array) -> Metrics:
-    every = np.arange(probabilities.shape[1])
-    computed = {
-        "accuracy": float(metrics.accuracy_score(target, values)),
-        "f1_macro": float(metrics.f1_score(target, values, average="macro", zero_division=0)),
-        "log_loss": float(metrics.log_loss(target, probabilities, labels=every)),
-    }
-    if len(np.unique(target)) == len(every):
-        scores = probabilities[:, 1] if len(every) == 2 else probabilities
-        computed["roc_auc"] = float(metrics.roc_auc_score(target, scores, multi_class="ovr", labels=every))
-    return computed
-
-
-def write(path: Path, target: Array, predicted: Predictions, classes: tuple[str, ...]) -> None:
-    """Write targets and predictions as Parquet, one row for each."""
-    columns = {"target": target, "prediction": predicted.values}
+def write(
+    path: Path, target: Array, predicted: Predictions, classes: tuple[str, ...], weights: Array | None = None
+) -> None:
+    """Write targets and predictions, and the weights of the rows, as Parquet, one row for each."""
+    columns = {"target": target, **({} if weights is None else {"weight": weights}), "prediction": predicted.values}
     if predicted.probabilities is not None:
         columns |= {f"probability_{name}": predicted.probabilities[:, k] for k, name in enumerate(classes)}
     pl.DataFrame(columns).write_parquet(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -25,6 +25,12 @@ MOST_ROWS = 20_000  # of a data set that is validated in folds
 _STAGES = ("", "modeling", "validation")
 
 
+def is_of_models(metric: str | None, known: Collection[str]) -> bool:
+    """Return whether the metric of an objective is one of the ``known`` ones, of a model."""
+    stage, _, name = (metric or "").rpartition(".")
+    return stage in _STAGES and name in known
+
+
 @frozen
 class Auto:
     """With an objective, 5 folds that fit the split, or one part of more than 20,000 rows; without one, nothing."""
@@ -35,8 +41,7 @@ class Auto:
     @property
     def is_wanted(self) -> bool:
         """Whether the objective is a metric of models."""
-        stage, _, name = (self.metric or "").rpartition(".")
-        return stage in _STAGES and name in DIRECTIONS
+        return is_of_models(self.metric, DIRECTIONS)
 
     def folds(self, split: RowSplit, dataset: Dataset) -> Sequence[Fold]:
         """Return the folds of the training rows of a split."""

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.ml.artifacts import Decision
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import SMOKE, BundleRefused
 
 Value = float | int | str | bool | None
@@ -34,16 +35,17 @@ class Predictions:
 class Smoke:
     """Raw rows and the trained model's predictions for them; ``spread`` is the standard deviation of a numeric target.
 
-    Bundles of earlier versions have none.
+    ``decision`` is the threshold by which rows get one of two classes, if there is one. Earlier bundles have neither.
     """
 
     rows: Annotated[tuple[Row, ...], Field(min_length=1)]
     expected: Predictions
     spread: float | None = None
+    decision: Decision | None = None
 
     def difference(self, got: Predictions) -> str | None:
         """Describe the first row for which ``got`` differs by more than rounding; return None if there is none."""
-        return difference(self.expected, got, self.spread)
+        return difference(self.expected, got, self.spread, self.decision)
 
 
 _smokes = TypeAdapter(Smoke)
@@ -67,13 +69,16 @@ def read_smoke(folder: Path) -> Smoke:
         raise BundleRefused(f"{SMOKE} cannot be read") from None
 
 
-def difference(expected: Predictions, got: Predictions, spread: float | None) -> str | None:
+def difference(
+    expected: Predictions, got: Predictions, spread: float | None, decision: Decision | None = None
+) -> str | None:
     """Describe the first row whose predictions differ by more than rounding; return None if there is none.
 
     Args:
         expected: predictions of the trained model.
         got: predictions to compare.
         spread: standard deviation of a numeric target; None: numbers may differ by a part of the largest one.
+        decision: the threshold by which rows get one of two classes, if there is one.
     """
     if len(expected.values) != len(got.values):
         return f"{len(got.values)} predictions for {len(expected.values)} rows"
@@ -84,7 +89,7 @@ def difference(expected: Predictions, got: Predictions, spread: float | None) ->
     for row, (wanted, found) in enumerate(zip(expected.probabilities, got.probabilities, strict=True)):
         if len(wanted) != len(found) or any(_far(a, b, 1.0) for a, b in zip(wanted, found, strict=True)):
             return f"row {row}: probabilities {_short(found)} instead of {_short(wanted)}"
-        if got.values[row] != expected.values[row] and not _is_tie(wanted):
+        if got.values[row] != expected.values[row] and not _is_tie(wanted, decision):
             return f"row {row}: {got.values[row]!r} instead of {expected.values[row]!r}"
     return None
 
@@ -111,7 +116,9 @@ def _far(a: float, b: float, scale: float) -> bool:
     return not math.isfinite(b) or abs(a - b) > TOLERANCE * scale
 
 
-def _is_tie(probabilities: Sequence[float]) -> bool:
+def _is_tie(probabilities: Sequence[float], decision: Decision | None) -> bool:
+    if decision is not None:
+        return abs(probabilities[decision.positive] - decision.threshold) <= 2 * TOLERANCE
     first, second = sorted(probabilities, reverse=True)[:2]
     return first - second <= 2 * TOLERANCE
 

@@ -1,0 +1,1 @@
+"""Metrics of predictions: those that every model has, and further ones, with the Protocol in ``interface``."""

@@ -1,0 +1,237 @@
+"""Weights of rows and classes: in training, in metrics, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from small_pipeline import inside
+from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.ml.artifacts import Task
+from when_ml_pipeline_meets_hydra.ml.metrics.scores import evaluate
+from when_ml_pipeline_meets_hydra.ml.models.extra_trees import ExtraTrees
+from when_ml_pipeline_meets_hydra.ml.models.gradient_boosting import GradientBoosting
+from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
+    HistGradientBoosting,
+    HistGradientBoostingParam,
+)
+from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
+from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
+from when_ml_pipeline_meets_hydra.ml.models.random_forest import ForestParam, RandomForest
+from when_ml_pipeline_meets_hydra.ml.training.class_weights import row_weights
+from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
+from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
+from when_ml_pipeline_meets_hydra.pipeline import prepare, run
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=120)
+# Two lines; the rows of the second one hardly count.
+IS_SECOND = np.arange(120) % 3 == 0
+ROWS = pl.DataFrame(
+    {
+        "x": X,
+        "y": np.where(IS_SECOND, -5 * X, 2 * X),
+        "kind": np.where(RNG.normal(size=120) + X > 1.2, "rare", "usual"),
+        "exposure": np.where(IS_SECOND, 0.001, 2.0),
+    }
+)
+
+
+def _log(artifact: Any) -> str:
+    """What the step of an artifact printed."""
+    return str((artifact.path.parent / "log.txt").read_text())
+
+
+def silent(done: float, total: float | None = None, message: str = "") -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("rows")
+    ROWS.write_csv(found / "rows.csv")
+    return found
+
+
+def words(folder: Path, target: str, *more: str) -> list[str]:
+    rest = {"y": "kind", "kind": "y"}[target]
+    data = ("preprocessing/dataset=csv", f"dataset.path={folder / 'rows.csv'}", f"dataset.target={target}")
+    return [*data, f"dataset.exclude=[{rest}]", "modeling/model=linear", "m_param.knots=0", *more]
+
+
+def test_weighted_rows_count_in_training_and_metrics_and_need_no_weight_to_be_predicted(
+    folder: Path,
+) -> None:
+    asked = words(folder, "y", "dataset.weight=exposure", "c=prediction")
+    data: Any = (done := run(asked)).artifact("preprocessing")
+    assert (data.weight, [c.name for c in data.columns]) == ("exposure", ["x"]), "a weight is no feature"
+    assert pl.read_parquet(data.path / "train.parquet").columns == ["x", "__target__", "__weight__"]
+    model: Any = done.artifact("modeling")
+    predicted = pl.read_parquet(model.path / "predictions.parquet")
+    target, values, weight = (predicted[c].to_numpy() for c in ("target", "prediction", "weight"))
+    expected = np.sqrt(np.average((target - values) ** 2, weights=weight))
+    assert model.metrics["rmse"] == pytest.approx(expected)
+    assert model.metrics["r2"] > 0.99, "without weights it is not half of it"
+    assert evaluate(target, Predictions(values=values))["r2"] < 0.5
+    predictions: Any = done.artifact("prediction")
+    assert predictions.scores == pytest.approx(model.metrics), "of the served graph, and weighted alike"
+    assert "rows: rows weighted by exposure, in training and in metrics" in _log(data)
+
+    ROWS.select("x", "y").write_csv(folder / "new.csv")
+    ROWS.write_csv(folder / "weighted.csv")
+    for name in ("new", "weighted"):
+        new = [*asked, "prediction/rows=csv", f"new_rows.path={folder / f'{name}.csv'}"]
+        scores: Any = run(new).artifact("prediction")
+        assert (scores.scores["r2"] > 0.99) == (name == "weighted"), "where rows have weights, metrics are weighted"
+    wrong = ROWS.with_columns(pl.when(pl.col("x") == X[4]).then(0.0).otherwise("exposure").alias("exposure"))
+    wrong.write_csv(folder / "weighted.csv")
+    done_badly = inside(*new)
+    assert "row 5 of the column 'exposure' is no positive finite number, by which metrics" in done_badly.err
+    assert "prediction predict: failed" in done_badly.err
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1.0] * 59 + [0.0] + [-1.0] * 60, "row 60 of the column 'w' is '0.0' (and 60 more); weights are positive"),
+        ([1.0] * 3 + [None] + [1.0] * 116, "row 4 of the column 'w' is missing; weights are positive"),
+        (["1"] * 3 + ["x"] + ["1"] * 116, "row 4 of the column 'w' is 'x'; weights are positive"),
+        (["1"] * 3 + ["inf"] + ["1"] * 116, "row 4 of the column 'w' is 'inf'; weights are positive"),
+        (["2024-01-01"] * 120, "row 1 of the column 'w' is '2024-01-01' (and 119 more); weights are positive"),
+        (None, "there is no such column in the data"),
+    ],
+)
+def test_weights_that_are_no_positive_numbers_are_refused(
+    values: Sequence[Any] | None, message: str, folder: Path
+) -> None:
+    rows = ROWS.drop("exposure")
+    (rows if values is None else rows.with_columns(w=pl.Series(values))).write_csv(folder / "wrong.csv")
+    done = inside("c=modeling", *words(folder, "y", "dataset.weight=w", f"dataset.path={folder / 'wrong.csv'}"))
+    assert done.code == 2
+    assert "dataset.weight" in done.err
+    assert message in done.err
+
+
+def test_a_weight_of_a_row_without_target_does_not_matter(folder: Path) -> None:
+    nulls = pl.when(pl.col("x") == X[7]).then(None)
+    rows = ROWS.with_columns(y=nulls.otherwise("y"), exposure=nulls.otherwise("exposure"))
+    rows.write_parquet(folder / "rows.parquet")
+    asked = words(folder, "y", "preprocessing/dataset=parquet", f"dataset.path={folder / 'rows.parquet'}")
+    data: Any = run(["c=preprocessing", *asked, "dataset.weight=exposure"]).artifact("preprocessing")
+    assert data.rows_train + data.rows_test == 119
+
+
+@frozen
+class Unweighted:
+    """A model whose training knows no weights."""
+
+    name: str = "unweighted"
+
+    def fit(self, task: Task, m_param: TrainingParam, features: Any, target: Any, progress: Any) -> Any:
+        """Never called."""
+
+    def export(self, estimator: Any, n_features: int) -> Any:
+        """Never called."""
+
+
+def test_a_model_that_cannot_weight_rows_is_refused_before_anything_runs(folder: Path) -> None:
+    own = (f"model._target_={__name__}.Unweighted", "modeling/model=gradient_boosting", "~model.subsample")
+    for key in ("dataset.weight=exposure", "class_weight=balanced"):
+        asked = [
+            w for w in words(folder, "kind", *own, "~model.max_features") if "knots" not in w and "linear" not in w
+        ]
+        done = inside("c=modeling", *asked, key, f"packages=[{__name__}]")
+        assert done.code == 2, done.err
+        assert "the model gradient_boosting cannot weight rows" in done.err
+        assert key.partition("=")[0] in done.err
+
+
+def test_classes_are_balanced_or_weighted(folder: Path) -> None:
+    found = {}
+    for weights in ("null", "balanced", "{rare: 50}"):
+        model: Any = run(["c=modeling", *words(folder, "kind", f"class_weight={weights}")]).artifact("modeling")
+        predicted = pl.read_parquet(model.path / "predictions.parquet")
+        found[weights] = int((predicted["prediction"] == 0).sum())  # of the class rare
+        assert "weight" not in predicted.columns, "the metrics are not weighted"
+    assert found["null"] < found["balanced"] < found["{rare: 50}"]
+
+
+def test_weights_of_unknown_classes_and_of_numbers_are_refused(folder: Path) -> None:
+    for target, value, expected in (
+        ("kind", "{rara: 2}", "class_weight.rara: the target has no such class"),
+        ("kind", "{rare: 0}", "class_weight.rare"),
+        ("kind", "heavy", "class_weight"),
+        ("y", "balanced", "class_weight: the target holds numbers, which have no classes"),
+    ):
+        done = inside("c=modeling", *words(folder, target, f"class_weight={value}"))
+        assert (done.code, expected in done.err) == (2, True), done.err
+        assert "Nothing ran" in done.err
+
+
+def test_the_weights_of_rows_and_classes_are_multiplied() -> None:
+    target, own = np.array([0, 0, 0, 1]), np.array([1.0, 1.0, 2.0, 4.0])
+    balanced = row_weights(target, ("a", "b"), own, "balanced")
+    assert balanced is not None
+    assert balanced[:3].sum() == pytest.approx(balanced[3])
+    assert balanced.mean() == pytest.approx(1)
+    assert row_weights(target, ("a", "b"), None, {"b": 3.0}) == pytest.approx(np.array([1, 1, 1, 3]) / 1.5)
+    assert row_weights(target, ("a", "b"), None, None) is None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and its hyperparameters."""
+
+    model: Any
+    param: Any
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(Linear(), LinearParam(alpha=1e-3, knots=0)),
+        Case(Linear(), LinearParam(loss=Loss.QUANTILE, alpha=1e-6)),
+        Case(GradientBoosting(subsample=1.0, max_features=1.0), TrainingParam(n_estimators=5)),
+        Case(RandomForest(max_features=1.0), ForestParam(n_estimators=5)),
+        Case(ExtraTrees(max_features=1.0), ForestParam(n_estimators=9, min_samples_leaf=9)),
+        Case(HistGradientBoosting(), HistGradientBoostingParam(patience=None, n_estimators=20)),
+        Case(HistGradientBoosting(), HistGradientBoostingParam(folds=2, n_estimators=20)),
+        pytest.param(Case(LightGBM(), LightGBMParam(n_estimators=20, folds=2)), marks=pytest.mark.lightgbm),
+    ],
+    ids=lambda case: f"{case.model.name} {getattr(case.param, 'folds', '')}{getattr(case.param, 'loss', '')}",
+)
+def test_every_model_leaves_rows_out_that_hardly_count(case: Case) -> None:
+    features = np.column_stack((X, RNG.normal(size=120))).astype(np.float32)
+    weights = np.where(IS_SECOND, 1e-6, 1.0)
+    # Beside the feature, some rows say the opposite of all others.
+    number, label = np.where(IS_SECOND, -3 * X, X), ((X > 0) ^ IS_SECOND).astype(np.int64)
+    fitted = case.model.fit(
+        Task.REGRESSION, case.param, features, number, silent, sample_weight=weights / weights.mean()
+    )
+    assert np.corrcoef(fitted.predict(features).ravel()[~IS_SECOND], X[~IS_SECOND])[0, 1] > 0.9
+    fitted = case.model.fit(
+        Task.CLASSIFICATION, case.param, features, label, silent, sample_weight=weights / weights.mean()
+    )
+    likely = fitted.predict_proba(features)[:, 1] > 0.5
+    assert (likely[~IS_SECOND] == (X > 0)[~IS_SECOND]).mean() > 0.95
+    assert (likely[IS_SECOND] == (X > 0)[IS_SECOND]).mean() > 0.8
+
+
+def test_a_changed_weight_prepares_and_trains_anew_and_a_changed_class_weight_only_trains(folder: Path) -> None:
+    run(["c=modeling", *words(folder, "kind")])
+    plan = {
+        s.call.stage: s.action
+        for s in prepare(["c=modeling", *words(folder, "kind", "class_weight=balanced")]).plan.steps
+    }
+    assert plan == {"preprocessing": "stored", "modeling": "run"}
+    plan = {
+        s.call.stage: s.action
+        for s in prepare(["c=modeling", *words(folder, "kind", "dataset.weight=exposure")]).plan.steps
+    }
+    assert plan == {"preprocessing": "run", "modeling": "run"}
