@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.metrics.scores import evaluate
+from when_ml_pipeline_meets_hydra.ml.models.catboost import CatBoost, CatBoostParam
+from when_ml_pipeline_meets_hydra.ml.models.ensemble import Ensemble, EnsembleParam
+from when_ml_pipeline_meets_hydra.ml.models.estimator import Estimator, EstimatorParam
 from when_ml_pipeline_meets_hydra.ml.models.extra_trees import ExtraTrees
 from when_ml_pipeline_meets_hydra.ml.models.gradient_boosting import GradientBoosting
 from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
@@ -24,6 +27,7 @@ from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
 from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
 from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
 from when_ml_pipeline_meets_hydra.ml.models.random_forest import ForestParam, RandomForest
+from when_ml_pipeline_meets_hydra.ml.models.xgboost import XGBoost, XGBoostParam
 from when_ml_pipeline_meets_hydra.ml.training.class_weights import row_weights
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
 from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
@@ -123,8 +127,13 @@ def test_a_weight_of_a_row_without_target_does_not_matter(folder: Path) -> None:
     rows = ROWS.with_columns(y=nulls.otherwise("y"), exposure=nulls.otherwise("exposure"))
     rows.write_parquet(folder / "rows.parquet")
     asked = words(folder, "y", "preprocessing/dataset=parquet", f"dataset.path={folder / 'rows.parquet'}")
-    data: Any = run(["c=preprocessing", *asked, "dataset.weight=exposure"]).artifact("preprocessing")
+    asked += ["c=preprocessing", "dataset.weight=exposure", '+dataset.features.bent="x * x"']
+    data: Any = run(asked).artifact("preprocessing")
     assert data.rows_train + data.rows_test == 119
+    assert list(data.features) == ["x", "bent"]
+    done = inside(*asked, '+dataset.features.each="x / exposure"')
+    assert (done.code, "dataset.features.each" in done.err) == (2, True)
+    assert "it reads 'exposure', the weights of the rows (dataset.weight), which new rows need not have" in done.err
 
 
 @frozen
@@ -150,6 +159,25 @@ def test_a_model_that_cannot_weight_rows_is_refused_before_anything_runs(folder:
         assert done.code == 2, done.err
         assert "the model gradient_boosting cannot weight rows" in done.err
         assert key.partition("=")[0] in done.err
+    lars = ("modeling/model=estimator", "estimator=sklearn.linear_model.Lars")
+    for own, message in (
+        (("modeling/model=knn",), "the model knn cannot weight rows"),
+        (lars, "the estimator of the model estimator cannot weight rows"),
+    ):
+        asked = [w for w in words(folder, "y", *own) if "knots" not in w and w != "modeling/model=linear"]
+        done = inside("c=modeling", *asked, "dataset.weight=exposure")
+        assert (done.code, message in done.err) == (2, True), done.err
+
+
+def test_an_ensemble_leaves_out_what_cannot_weight_rows_and_says_so() -> None:
+    features, weights = RNG.normal(size=(120, 2)).astype(np.float32), np.where(IS_SECOND, 0.01, 1.0)
+    target = np.where(IS_SECOND, -3, 1) * features[:, 0]
+    model, param = Ensemble(time_limit=None), EnsembleParam(n_candidates=11, folds=2)
+    fitted: Any = model.fit(Task.REGRESSION, param, features, target, silent, sample_weight=weights / weights.mean())
+    assert {"knn"}.isdisjoint(member["model"] for member in fitted.members_)
+    assert "cannot weight rows: knn" in fitted.summary_
+    fitted = model.fit(Task.REGRESSION, EnsembleParam(n_candidates=2, folds=2), features, target, silent)
+    assert "cannot weight" not in fitted.summary_
 
 
 def test_classes_are_balanced_or_weighted(folder: Path) -> None:
@@ -191,6 +219,18 @@ class Case:
     model: Any
     param: Any
 
+    def __str__(self) -> str:
+        kind = getattr(self.model, "estimator", self.model.name)
+        return f"{kind} {getattr(self.param, 'folds', '')}{getattr(self.param, 'loss', '')}"
+
+
+def _of_kind(model: Any, kind: str) -> Any:
+    """The model; of an estimator that for numbers (R) or classes (C): ``LinearSVR`` of ``LinearSV``."""
+    if not isinstance(model, Estimator):
+        return model
+    ends = {"sklearn.svm.LinearSV": kind}.get(str(model.estimator), {"R": "Regressor", "C": "Classifier"}[kind])
+    return replace(model, estimator=f"{model.estimator}{ends}")
+
 
 @pytest.mark.parametrize(
     "case",
@@ -202,20 +242,33 @@ class Case:
         Case(ExtraTrees(max_features=1.0), ForestParam(n_estimators=9, min_samples_leaf=9)),
         Case(HistGradientBoosting(), HistGradientBoostingParam(patience=None, n_estimators=20)),
         Case(HistGradientBoosting(), HistGradientBoostingParam(folds=2, n_estimators=20)),
+        Case(Ensemble(time_limit=None), EnsembleParam(n_candidates=2, folds=2)),
+        Case(Estimator(estimator="sklearn.tree.DecisionTree"), EstimatorParam(own={"min_weight_fraction_leaf": 0.02})),
+        Case(Estimator(estimator="sklearn.svm.LinearSV"), EstimatorParam(own={})),
         pytest.param(Case(LightGBM(), LightGBMParam(n_estimators=20, folds=2)), marks=pytest.mark.lightgbm),
+        pytest.param(Case(XGBoost(), XGBoostParam(n_estimators=50)), marks=pytest.mark.integration("xgboost")),
+        pytest.param(
+            Case(XGBoost(), XGBoostParam(n_estimators=50, loss=Loss.HUBER, folds=1)),
+            marks=pytest.mark.integration("xgboost"),
+        ),
+        pytest.param(Case(CatBoost(), CatBoostParam(n_estimators=50)), marks=pytest.mark.integration("catboost")),
+        pytest.param(
+            Case(CatBoost(), CatBoostParam(n_estimators=50, loss=Loss.QUANTILE, patience=None)),
+            marks=pytest.mark.integration("catboost"),
+        ),
     ],
-    ids=lambda case: f"{case.model.name} {getattr(case.param, 'folds', '')}{getattr(case.param, 'loss', '')}",
+    ids=str,
 )
 def test_every_model_leaves_rows_out_that_hardly_count(case: Case) -> None:
     features = np.column_stack((X, RNG.normal(size=120))).astype(np.float32)
     weights = np.where(IS_SECOND, 1e-6, 1.0)
     # Beside the feature, some rows say the opposite of all others.
     number, label = np.where(IS_SECOND, -3 * X, X), ((X > 0) ^ IS_SECOND).astype(np.int64)
-    fitted = case.model.fit(
+    fitted = _of_kind(case.model, "R").fit(
         Task.REGRESSION, case.param, features, number, silent, sample_weight=weights / weights.mean()
     )
     assert np.corrcoef(fitted.predict(features).ravel()[~IS_SECOND], X[~IS_SECOND])[0, 1] > 0.9
-    fitted = case.model.fit(
+    fitted = _of_kind(case.model, "C").fit(
         Task.CLASSIFICATION, case.param, features, label, silent, sample_weight=weights / weights.mean()
     )
     likely = fitted.predict_proba(features)[:, 1] > 0.5

@@ -59,8 +59,10 @@ class ByF(ByCounts):
 class ByCost(ByCounts):
     """The smallest cost of wrong predictions."""
 
-    false_positive: Annotated[float, Field(ge=0, description="Cost of a row that wrongly gets the positive class")]
-    false_negative: Annotated[float, Field(ge=0, description="Cost of a row that wrongly does not get it")]
+    false_positive: Annotated[
+        float, Field(ge=0, le=1e9, description="Cost of a row that wrongly gets the positive class")
+    ]
+    false_negative: Annotated[float, Field(ge=0, le=1e9, description="Cost of a row that wrongly does not get it")]
 
     def scores(self, counts: Counts) -> Array:
         """Return the negative cost at each threshold."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 KEY = "class_weight"
-_Weight = Annotated[float, Field(gt=0)]
+_Weight = Annotated[float, Field(gt=0, le=1e9)]
 #: Weights of classes by name; ``balanced``: all classes count the same in total.
 ClassWeight = Literal["balanced"] | Mapping[str, _Weight]
 
