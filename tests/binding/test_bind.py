@@ -112,7 +112,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Protocol
 from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
-from when_ml_pipeline_meets_hydra.contracts import Artifact, Progress, effect, frozen
+from when_ml_pipeline_meets_hydra.contracts import Artifact, Progress, Wanted, effect, frozen
 
 class Speaks(Protocol):
     def speak(self) -> str: ...
@@ -131,6 +131,10 @@ def plain(model_name: str, force: tuple[str, ...], anything: Any = None) -> None
 def model(box: Strict) -> None: ...
 def mapped(animal: Mapping[str, Any]) -> None: ...
 def either(animal: Dog | None) -> None: ...
+
+def many(extra: int) -> bool: return extra > 7
+def wants(extra: int = 7, preprocessing: Annotated[Artifact | None, Wanted(many)] = None) -> None: ...
+def wants_also(preprocessing: Annotated[Artifact | None, Wanted(many, or_requested=True)] = None) -> None: ...
 """
 
 
@@ -142,7 +146,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     write(tmp_path / "py", {"own/__init__.py": OWN})
     subcommands = {
         f"c/own_sub/{name}.yaml": f"# @package own_sub\n# d\n_target_: own.{name}\n"
-        for name in ("defaults", "plain", "model", "mapped", "either")
+        for name in ("defaults", "plain", "model", "mapped", "either", "wants", "wants_also")
     }
     dog = "# @package animal\n# d\n_target_: own.Dog\nname: bello\n"
     box = "# @package box\n# d\nsize: 3\n"
@@ -171,6 +175,17 @@ def test_an_option_of_a_class_is_no_mapping(own: str) -> None:
 
 def test_a_parameter_with_a_default_can_be_given(own: str) -> None:
     assert own_call(own, "c/own_sub=defaults", "own/animal=dog", "+extra=3").arguments["extra"] == 3
+
+
+@pytest.mark.parametrize("subcommand", ["wants", "wants_also"])
+def test_a_parameter_is_received_if_its_rule_wants_it_or_the_stage_is_requested(subcommand: str, own: str) -> None:
+    words = f"c/own_sub={subcommand}"
+    assert not own_call(own, words).needs, "the rule's key is not there"
+    assert not own_call(own, words, "+extra=7").needs
+    assert own_call(own, words, "+extra=8").needs["preprocessing"].stage == "preprocessing"
+    calls = bind(compose(["c=preprocessing,own", words, "+extra=7"], config_dirs=[own], multirun=True)).calls
+    (asked,) = (call for _, call in calls if call.stage == "own")
+    assert ("preprocessing" in asked.needs) == (subcommand == "wants_also")
 
 
 def test_top_level_keys_are_parameters_too(own: str) -> None:

@@ -160,11 +160,12 @@ def test_a_model_that_cannot_weight_rows_is_refused_before_anything_runs(folder:
         assert "the model gradient_boosting cannot weight rows" in done.err
         assert key.partition("=")[0] in done.err
     lars = ("modeling/model=estimator", "estimator=sklearn.linear_model.Lars")
-    for own, message in (
+    refused: list[tuple[tuple[str, ...], str]] = [
         (("modeling/model=knn",), "the model knn cannot weight rows"),
         (lars, "the estimator of the model estimator cannot weight rows"),
-    ):
-        asked = [w for w in words(folder, "y", *own) if "knots" not in w and w != "modeling/model=linear"]
+    ]
+    for chosen, message in refused:
+        asked = [w for w in words(folder, "y", *chosen) if "knots" not in w and w != "modeling/model=linear"]
         done = inside("c=modeling", *asked, "dataset.weight=exposure")
         assert (done.code, message in done.err) == (2, True), done.err
 

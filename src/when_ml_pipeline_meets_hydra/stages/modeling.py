@@ -77,7 +77,7 @@ def _can_be_trained(
     class_weight: ClassWeight | None,
     threshold: Threshold | None,
 ) -> Iterator[Problem]:
-    """A model may refuse the device or the task; weights are those of classes that the target has, thresholds of two."""
+    """A model may refuse the device or the task; weights are of classes that the target has, thresholds of two."""
     if hasattr(model, "unsupported"):
         yield from model.unsupported(m_param)
     if hasattr(model, "refusals"):
