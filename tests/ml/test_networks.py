@@ -35,6 +35,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import (
     ONNX_OPSET,
     Image,
     PreparedData,
+    Task,
     TrainedModel,
 )
 from when_ml_pipeline_meets_hydra.ml.metrics.scores import evaluate
@@ -533,3 +534,22 @@ def test_the_convolutional_network_reads_digits() -> None:
 def test_the_other_networks_are_good_for_their_kind(model: str, dataset: str, metric: str, least: float) -> None:
     found = quality(metric, f"modeling/model={model}", f"preprocessing/dataset={dataset}")
     assert sum(found) / len(found) >= least
+
+
+@pytest.mark.parametrize("task", [Task.REGRESSION, Task.CLASSIFICATION])
+def test_rows_that_hardly_count_are_left_out(task: Task) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(120, 2)).astype(np.float32)
+    is_other = np.arange(120) % 3 == 0
+    weights = np.where(is_other, 1e-6, 1.0)
+    number = np.where(is_other, -3, 1) * features[:, 0].astype(np.float64)
+    target = (number > 0).astype(np.int64) if task is Task.CLASSIFICATION else number
+    weighted = weights / weights.mean()
+    fitted = FCN.fit(task, replace(QUICK, epochs=60), features, target, silent, sample_weight=weighted)
+    found = fitted.predict(features)
+    if task is Task.CLASSIFICATION:
+        assert (found[is_other] != target[is_other]).mean() > 0.9
+        assert (found[~is_other] == target[~is_other]).mean() > 0.9
+    else:
+        assert np.corrcoef(found.ravel()[is_other], target[is_other])[0, 1] < -0.9
+        assert np.corrcoef(found.ravel()[~is_other], target[~is_other])[0, 1] > 0.9
