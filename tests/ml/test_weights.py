@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,6 +135,33 @@ def test_a_weight_of_a_row_without_target_does_not_matter(folder: Path) -> None:
     done = inside(*asked, '+dataset.features.each="x / exposure"')
     assert (done.code, "dataset.features.each" in done.err) == (2, True)
     assert "it reads 'exposure', the weights of the rows (dataset.weight), which new rows need not have" in done.err
+
+
+def test_the_weights_of_a_table_in_a_database_need_not_be_in_its_schema_nor_in_rows_to_predict(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "rows.sqlite"
+    with sqlite3.connect(file) as database:
+        database.execute("CREATE TABLE lines (x REAL, y REAL, exposure REAL)")
+        database.executemany("INSERT INTO lines VALUES (?, ?, ?)", ROWS.select("x", "y", "exposure").iter_rows())
+        database.execute("CREATE TABLE fresh AS SELECT x FROM lines")
+    asked = [
+        *("c=prediction", "preprocessing/dataset=table", f"connection.path={file}", "modeling/model=linear"),
+        *("dataset.table=lines", "schema.name=lines", "schema.target={name:y,dtype:float}", "m_param.knots=0"),
+        *("prediction/rows=data_set", "preprocessing/dataset@new_rows=table", "new_rows.name=new"),
+    ]
+    for features in ("[{name:x,dtype:float}]", "[{name:x,dtype:float},{name:exposure,dtype:float}]"):
+        words = [*asked, f"schema.features={features}", "dataset.weight=exposure"]
+        weighted = run([*words, "new_rows.table=lines", "new_rows.weight=exposure"])
+        data: Any = weighted.artifact("preprocessing")
+        assert ([c.name for c in data.columns], data.weight) == (["x"], "exposure")
+        assert weighted.metrics["modeling.r2"] > 0.99
+        assert weighted.metrics["prediction.r2"] > 0.99
+        if "exposure" not in features:
+            done = inside(*words, "new_rows.table=fresh")
+            assert "linear on new: 120 rows predicted\n" in done.out, done.err
+    done = inside(*asked, "schema.features=[{name:x,dtype:float}]", "dataset.weight=weigth", "new_rows.table=lines")
+    assert (done.code, "dataset.weight=weigth: there is no such column in the data" in done.err) == (2, True), done.err
 
 
 @frozen
