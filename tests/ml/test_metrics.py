@@ -34,6 +34,9 @@ def broken(y_true, y_pred) -> float:
 def nothing(y_true, y_pred) -> float:
     return float("nan")
 
+def of_several(y_true, y_pred) -> float:
+    return 1.0 if len(set(y_pred)) > 1 else float("nan")
+
 def untyped(y_true, y_pred):
     return 1.0
 
@@ -153,7 +156,7 @@ def test_a_metric_of_ones_own_is_an_objective_and_a_gate_and_stands_in_tables(
         (("+metrics.own.hits._target_=my_metrics.found", "+metrics.own.hits.price=3"), "metrics.own.hits.price"),
         (
             ("+metrics.own.r2._target_=my_metrics.found", "+metrics.own.r2.direction=maximize"),
-            "metrics.own.r2: every model has a metric of this name",
+            "metrics.own.r2: there is a metric of this name already",
         ),
     ],
 )
@@ -174,6 +177,14 @@ def test_a_metric_that_fails_or_is_undefined_is_reported(own: Path) -> None:
     done = inside("c=modeling", *words(own, "nothing"))
     assert done.code == 0, done.err
     assert "hits undefined (it is nan)" in done.out + done.err
+    gate = ("+exptests/gate@gates.tests.hits=baseline", "gates.tests.hits.metric=hits")
+    done = inside(
+        "c=validation,exptests", *words(own, "of_several", "modeling/validation=holdout"), *gate, "--multirun"
+    )
+    text = done.out + done.err
+    assert "hits 1, " not in text, "the last one"
+    assert text.count("hits 1\n") >= 2, "that of the naive baseline is undefined"
+    assert "hits is undefined for the naive baseline" in text
 
 
 def test_only_functions_of_allowed_packages_are_imported(own: Path) -> None:
@@ -191,3 +202,12 @@ def test_the_loss_of_any_quantile(own: Path) -> None:
     model: Any = done.artifact("modeling")
     assert model.quantile == 0.9
     assert model.baseline["pinball"] < model.baseline["p90"], "the baseline of a quantile is that of the training rows"
+
+
+def test_the_baseline_of_a_quantile_counts_rows_by_their_weights(own: Path) -> None:
+    x = np.arange(80.0)
+    pl.DataFrame({"x": x, "y": x, "w": np.where(x < 20, 1000.0, 1.0)}).write_csv(own / "rows.csv")
+    asked = ["c=modeling", f"dataset.path={own / 'rows.csv'}", "preprocessing/dataset=csv", "dataset.target=y"]
+    loss = ("modeling/model=linear", "m_param.loss=quantile", "m_param.quantile=0.5", "dataset.weight=w")
+    model: Any = run([*asked, *loss]).artifact("modeling")
+    assert model.baseline["pinball"] < 4, "that of the median of the first 20 rows"

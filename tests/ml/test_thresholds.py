@@ -20,6 +20,8 @@ from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 from when_ml_pipeline_meets_hydra.pipeline import prepare, run
 from when_ml_pipeline_meets_hydra.serving.bundling import build
 from when_ml_pipeline_meets_hydra.serving.engine.scorer import load
+from when_ml_pipeline_meets_hydra.serving.http.models import ServedVersion
+from when_ml_pipeline_meets_hydra.serving.http.protocol import metadata
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(300, 2))
@@ -51,6 +53,10 @@ def test_weights_count_and_where_no_row_is_worth_finding_none_is_found() -> None
     assert ByRecall(recall=0.9).choose(Counts.of(FIRST, LIKELY, weights)) == pytest.approx(0.5)
     none = ByCost(false_positive=1, false_negative=0).choose(Counts.of(FIRST[:4], LIKELY[:4]))
     assert none == pytest.approx(0.85)
+    neighbours = np.nextafter(np.float32(0.5), np.float32([0, 1]))  # with no 32-bit float in between but one
+    for low, high in ((neighbours[0], np.float32(0.5)), (np.float32(0.5), neighbours[1])):
+        likely = np.array([low, high], dtype=np.float64)
+        assert np.float32(ByF().choose(Counts.of(np.array([False, True]), likely))) == high
 
 
 def test_no_threshold_is_measured_on_the_rows_by_which_it_was_chosen() -> None:
@@ -120,6 +126,8 @@ def test_a_threshold_is_chosen_out_of_fold_and_is_what_is_reported_and_served(fi
     assert served.manifest.decision == decision
     beside = replace(smoke, decision=None).expected
     assert smoke.difference(beside) is None
+    shown = metadata(ServedVersion("rows", 1, served, None), [1])["parameters"]  # type: ignore[arg-type]
+    assert shown == {"threshold": {"class": "fraud", "probability": decision.threshold}}
 
 
 def test_another_threshold_trains_nothing(file: Path) -> None:

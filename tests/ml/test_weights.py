@@ -94,11 +94,21 @@ def test_weighted_rows_count_in_training_and_metrics_and_need_no_weight_to_be_pr
         new = [*asked, "prediction/rows=csv", f"new_rows.path={folder / f'{name}.csv'}"]
         scores: Any = run(new).artifact("prediction")
         assert (scores.scores["r2"] > 0.99) == (name == "weighted"), "where rows have weights, metrics are weighted"
-    wrong = ROWS.with_columns(pl.when(pl.col("x") == X[4]).then(0.0).otherwise("exposure").alias("exposure"))
-    wrong.write_csv(folder / "weighted.csv")
-    done_badly = inside(*new)
-    assert "row 5 of the column 'exposure' is no positive finite number, by which metrics" in done_badly.err
-    assert "prediction predict: failed" in done_badly.err
+    named = ROWS.rename({"exposure": "other"})
+    named.with_columns(pl.when(pl.col("x") == X[4]).then(0.0).otherwise("other").alias("bad")).write_csv(
+        folder / "weighted.csv"
+    )
+    log = _log(run([*new, "new_rows.weight=other"]).artifact("prediction"))
+    assert ", weighted by other" in log
+    assert "weighted by" not in _log(run(new).artifact("prediction")), "there is no column exposure"
+    for weight, message in (
+        ("bad", "row 5 of the column 'bad' is '0.0'; weights are positive"),
+        ("x", "the model reads this column as a feature"),
+        ("y", "this is the column to predict"),
+        ("othr", "there is no such column in the data"),
+    ):
+        refused = inside(*new, f"new_rows.weight={weight}")
+        assert (refused.code, f"new_rows.weight={weight}: {message}" in refused.err) == (2, True), refused.err
 
 
 @pytest.mark.parametrize(
@@ -108,6 +118,7 @@ def test_weighted_rows_count_in_training_and_metrics_and_need_no_weight_to_be_pr
         ([1.0] * 3 + [None] + [1.0] * 116, "row 4 of the column 'w' is missing; weights are positive"),
         (["1"] * 3 + ["x"] + ["1"] * 116, "row 4 of the column 'w' is 'x'; weights are positive"),
         (["1"] * 3 + ["inf"] + ["1"] * 116, "row 4 of the column 'w' is 'inf'; weights are positive"),
+        ([1.0] * 3 + [1e200] + [1.0] * 116, "row 4 of the column 'w' is '1e+200'; weights are positive"),
         (["2024-01-01"] * 120, "row 1 of the column 'w' is '2024-01-01' (and 119 more); weights are positive"),
         (None, "there is no such column in the data"),
     ],
@@ -135,6 +146,11 @@ def test_a_weight_of_a_row_without_target_does_not_matter(folder: Path) -> None:
     done = inside(*asked, '+dataset.features.each="x / exposure"')
     assert (done.code, "dataset.features.each" in done.err) == (2, True)
     assert "it reads 'exposure', the weights of the rows (dataset.weight), which new rows need not have" in done.err
+    rows.with_columns(exposure=pl.concat_list("x", "y")).write_parquet(folder / "rows.parquet")
+    done = inside(*asked)
+    assert (done.code, "its values are of type List(Float64), and weights are positive" in done.err) == (2, True)
+    done = inside(*words(folder, "y", "dataset.weight=y"), "c=modeling")
+    assert (done.code, "dataset.weight=y: this is the column to predict" in done.err) == (2, True)
 
 
 def test_the_weights_of_a_table_in_a_database_need_not_be_in_its_schema_nor_in_rows_to_predict(
@@ -160,8 +176,20 @@ def test_the_weights_of_a_table_in_a_database_need_not_be_in_its_schema_nor_in_r
         if "exposure" not in features:
             done = inside(*words, "new_rows.table=fresh")
             assert "linear on new: 120 rows predicted\n" in done.out, done.err
-    done = inside(*asked, "schema.features=[{name:x,dtype:float}]", "dataset.weight=weigth", "new_rows.table=lines")
-    assert (done.code, "dataset.weight=weigth: there is no such column in the data" in done.err) == (2, True), done.err
+    with sqlite3.connect(file) as database:
+        database.execute(
+            "CREATE TABLE untyped AS SELECT x, y, CASE WHEN x > 1 THEN -x ELSE 1 END AS exposure FROM lines"
+        )
+        database.execute("CREATE TABLE typed (x REAL, y REAL, exposure REAL)")
+        database.execute("INSERT INTO typed SELECT * FROM untyped")
+    for more, message in (
+        (("dataset.weight=weigth",), "dataset.weight=weigth: there is no such column in the data"),
+        (("dataset.weight=y",), "weight: y is the column to predict"),
+        (("dataset.weight=exposure", "dataset.table=untyped"), "dataset.weight=exposure: the column 'exposure' is '-"),
+        (("dataset.weight=exposure", "dataset.table=typed"), "dataset.weight=exposure: the column 'exposure' is '-"),
+    ):
+        done = inside(*asked, "schema.features=[{name:x,dtype:float}]", "new_rows.table=lines", *more)
+        assert (done.code, message in done.err, "Nothing ran" in done.err) == (2, True, True), done.err
 
 
 @frozen
@@ -217,6 +245,18 @@ def test_classes_are_balanced_or_weighted(folder: Path) -> None:
         found[weights] = int((predicted["prediction"] == 0).sum())  # of the class rare
         assert "weight" not in predicted.columns, "the metrics are not weighted"
     assert found["null"] < found["balanced"] < found["{rare: 50}"]
+    ROWS.with_columns(kind=(pl.col("kind") == "rare").cast(pl.Int8)).write_csv(folder / "numbers.csv")
+    asked = words(folder, "kind", f"dataset.path={folder / 'numbers.csv'}", "class_weight={1: 50}")
+    model = run(["c=modeling", *asked, "modeling/threshold=given", "threshold.value=0.5", "threshold.positive=1"])
+    rows = pl.read_parquet(model.artifact("modeling").path / "predictions.parquet")
+    assert int((rows["prediction"] == 1).sum()) == found["{rare: 50}"], "classes that are numbers"
+
+
+def test_models_are_compared_only_where_their_rows_count_the_same(folder: Path) -> None:
+    asked = words(folder, "y", "dataset.weight=null,exposure", "objective.metric=rmse", "modeling/validation=holdout")
+    done = run(["c=modeling", *asked], multirun=True)
+    titles = [o.step.call.title for o in done.outcomes if str(o.status) != "not chosen"]
+    assert titles.count("modeling train") == 2, "the best one of each"
 
 
 def test_weights_of_unknown_classes_and_of_numbers_are_refused(folder: Path) -> None:

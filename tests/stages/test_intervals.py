@@ -39,6 +39,50 @@ def test_the_distance_is_the_quantile_of_split_conformal_prediction() -> None:
         distance(errors[:0], 0, 0.5)
 
 
+def test_errors_count_by_the_weights_of_their_rows() -> None:
+    errors = np.arange(1.0, 20.0)
+    for coverage in (0.5, 0.9, 0.901, 0.95):
+        for repeats in (1, 3):
+            known = np.repeat(errors, repeats)
+            equal = distance(known, 19, coverage, np.full(len(known), 7.0))
+            assert equal == distance(known, 19, coverage), "weights that are all the same say nothing"
+    heavy = np.where(errors <= 10, 1000.0, 1.0)
+    assert distance(errors, 19, 0.9, heavy) == 10
+    with pytest.raises(
+        StepFailed, match=r"need .* 19 training rows, .* 19, which by their weights say as much as 10\.0"
+    ):
+        distance(errors, 19, 0.95, heavy)
+
+    rng, inside_of = np.random.default_rng(0), []
+    for _ in range(100):
+        # A tenth of the rows stand for half of all, and have errors three times as large.
+        is_rare = rng.random(300) < 0.1
+        spread, weights = np.where(is_rare, 3.0, 1.0), np.where(is_rare, 9.0, 1.0)
+        reach = distance(np.abs(rng.normal(scale=spread)), 300, 0.9, weights)
+        new = np.abs(rng.normal(scale=np.repeat([1.0, 3.0], 500)))
+        inside_of.append((new <= reach).mean())
+    assert np.mean(inside_of) == pytest.approx(0.9, abs=0.01)
+
+
+def test_intervals_are_those_of_the_rows_that_weights_stand_for(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, is_rare = rng.normal(size=400), np.arange(400) % 10 == 0
+    noise = rng.normal(size=400) * np.where(is_rare, 30, 1)
+    table = pl.DataFrame({"x": x, "y": x + noise, "w": np.where(is_rare, 20.0, 1.0)})
+    table.write_csv(tmp_path / "rows.csv")
+    data = ("preprocessing/dataset=csv", f"dataset.path={tmp_path / 'rows.csv'}", "dataset.target=y", *LINEAR)
+    words = ("split.test_fraction=0.5", "interval.coverage=0.8", "dataset.weight=w", "modeling/validation=holdout")
+    done = run(["c=prediction", *data, *words, "validation.fraction=0.5"])
+    held_out = pl.read_parquet(done.artifact("prediction").path / "predictions.parquet")
+    is_inside = held_out["target"].is_between(held_out["lower"], held_out["upper"]).to_numpy()
+    share = np.average(is_inside, weights=held_out["weight"])
+    assert done.metrics["intervals.coverage"] == pytest.approx(share)
+    assert done.artifact("prediction").scores["coverage"] == pytest.approx(share)  # type: ignore[attr-defined]
+    assert abs(share - 0.8) < 0.15 < is_inside.mean() - 0.75, "the wider ones of the rows with large weights"
+    log = next(o.log for o in done.outcomes if o.step.call.stage == "intervals")
+    assert "held-out rows, weighted by w" in Path(str(log)).read_text()
+
+
 @pytest.fixture(scope="module")
 def table_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """900 rows: y = x + noise, of 30 days."""

@@ -11,6 +11,8 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Direction, frozen
 from when_ml_pipeline_meets_hydra.ml.artifacts import DIRECTIONS, Decision, Task
 
+COVERAGE = "coverage"  # of predictions with intervals: the share of the rows whose target is inside
+
 
 @frozen
 class Predicted(Artifact):
@@ -18,7 +20,8 @@ class Predicted(Artifact):
 
     Files: ``predictions.parquet``, one row per input row, in order: ``row`` (its number in the data set or file, from
     0), ``id`` (if the config names a column for it), ``target`` (a number or the name of a class; null if unknown),
-    ``prediction`` (likewise), and for classification ``probability_<class>``; with intervals, ``lower`` and ``upper``.
+    ``prediction`` (likewise), and for classification ``probability_<class>``; with intervals, ``lower`` and ``upper``;
+    if the rows have weights, ``weight``.
     ``scores`` are the metrics of the ``known`` rows: with a target.
     """
 
@@ -54,9 +57,10 @@ class Validated(Artifact):
 
     Files: ``predictions.parquet``, the out-of-fold predictions, a row for each row and repeat: ``row`` (its number in
     the data set, from 0), ``fold`` (from 1), ``target``, ``prediction`` (numbers, or names of classes), and for
-    classification ``probability_<class>``; ``scores.json``, the metrics of each fold. A metric that is undefined in
-    some folds is the mean over the others. Of one fold there are no ``deviations``. ``decision`` is the threshold that
-    is best on all of these predictions; those of a fold are decided by the one that is best on the other folds.
+    classification ``probability_<class>``; if rows have weights, ``weight``; ``scores.json``, the metrics of each fold.
+    A metric that is undefined in some folds is the mean over the others. Of one fold there are no ``deviations``.
+    ``decision`` is the threshold that is best on all of these predictions; those of a fold are decided by the one that
+    is best on the other folds.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
@@ -76,7 +80,7 @@ class Validated(Artifact):
         count = f"{len(self.folds)} folds" if len(self.folds) > 1 else "one part"
         spread = {name: f" ± {value:.2g}" for name, value in self.deviations.items()}
         shown = (
-            f"{name} {value:.4g}{spread.get(name, '')} (naive {self.baseline[name]:.4g})"
+            f"{name} {value:.4g}{spread.get(name, '')}{beside(self.baseline, name)}"
             for name, value in self.metrics.items()
         )
         return f"{self.model} on {count} of the training rows: {', '.join(shown)}"
@@ -88,7 +92,8 @@ class PredictionIntervals(Artifact):
 
     The target of a new row is inside with the probability ``coverage``, if new rows are like the training rows. The
     distance is from the errors of the out-of-fold predictions of ``rows`` training rows. The metrics are those on the
-    held-out rows: ``coverage``, the share inside, and ``interval_width``. File: ``intervals.json``, with the same.
+    held-out rows: ``coverage``, the share inside, and ``interval_width``. If rows have weights, shares of rows and of
+    errors are those of their weight. File: ``intervals.json``, with the same.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = {"interval_width": "minimize"}
@@ -98,6 +103,11 @@ class PredictionIntervals(Artifact):
     distance: Annotated[float, Field(ge=0)]
     rows: int
     metrics: Mapping[str, float]
+
+
+def beside(baseline: Mapping[str, float], metric: str) -> str:
+    """Return a metric of the naive baseline as it stands behind that of a model; "" if it is undefined."""
+    return f" (naive {baseline[metric]:.4g})" if metric in baseline else ""
 
 
 def mean_and_deviation(scores: Sequence[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:

@@ -45,31 +45,35 @@ def conformal(
 ) -> PredictionIntervals:
     """Find the distance from a prediction within which the target is, and how often it is on the held-out rows.
 
-    The errors are those of the out-of-fold predictions, so that time and groups are kept apart as in validation.
+    The errors are those of the out-of-fold predictions, so that time and groups are kept apart as in validation. Rows
+    count by their weights, if they have any.
 
     Raises:
         StepFailed: the target is a class, or there are too few out-of-fold predictions.
     """
+    import numpy as np
     import polars as pl
 
+    from when_ml_pipeline_meets_hydra.ml.inputs.stored_predictions import weights_of
     from when_ml_pipeline_meets_hydra.ml.intervals import distance
 
     if preprocessing.task is not Task.REGRESSION or interval.coverage is None:
         raise StepFailed(f"{preprocessing.dataset}: {_CLASSES}")
     left_out = pl.read_parquet(validation.path / "predictions.parquet")
     rows = left_out["row"].n_unique()
-    found = distance(_errors(left_out).to_numpy(), rows, interval.coverage)
+    found = distance(_errors(left_out), rows, interval.coverage, weights_of(left_out))
     held_out = pl.read_parquet(modeling.path / "predictions.parquet")
-    inside = float((_errors(held_out) <= found).mean())
+    inside = float(np.average(_errors(held_out) <= found, weights=weights_of(held_out)))
     metrics = {"coverage": inside, "interval_width": 2 * found}
     content = {"coverage": interval.coverage, "distance": found, "rows": rows, "metrics": metrics}
     (out / "intervals.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(
         f"{modeling.model}: intervals of {interval.coverage:.4g} reach {found:.4g} below and above a prediction "
         f"({rows:,} out-of-fold errors), coverage {inside:.4g} of {held_out.height:,} held-out rows"
+        f"{f', weighted by {preprocessing.weight}' if preprocessing.weight else ''}"
     )
     return PredictionIntervals(path=out, coverage=interval.coverage, distance=found, rows=rows, metrics=metrics)
 
 
 def _errors(predictions: Any) -> Any:
-    return (predictions["target"] - predictions["prediction"]).abs()
+    return (predictions["target"] - predictions["prediction"]).abs().to_numpy()

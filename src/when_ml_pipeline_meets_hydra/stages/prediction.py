@@ -11,7 +11,7 @@ from when_ml_pipeline_meets_hydra.deploy.stored_models.interface import StoredMo
 from when_ml_pipeline_meets_hydra.errors import PipelineError, Problem, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import Dataset, Remote
-from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted, PredictionIntervals
+from when_ml_pipeline_meets_hydra.ml.evaluation import COVERAGE, Predicted, PredictionIntervals
 from when_ml_pipeline_meets_hydra.ml.inputs.data_set import DataSet
 from when_ml_pipeline_meets_hydra.ml.inputs.held_out import HeldOut
 from when_ml_pipeline_meets_hydra.ml.inputs.interface import Batch, PredictionRows
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from when_ml_pipeline_meets_hydra.serving.bundle_predictions import Predictor
-
-_COVERAGE = "coverage"  # the share of the rows inside their intervals, whatever the weights of rows
 
 
 def _fit_dataset(dataset: Dataset | None, rows: Any) -> Iterable[Problem]:
@@ -122,10 +120,11 @@ def _predict(
 
     predictor = Predictor(preprocessing, modeling)
     parts: list[pl.DataFrame] = []
-    done = 0
+    done, weighted = 0, ""
     for batch in rows.batches(preprocessing, out):
         parts.append(_predicted(batch, done, predictor, preprocessing.classes))
         done += len(batch.target)
+        weighted = weighted if batch.weights is None else f", weighted by {batch.weights.name}"
         progress(done, None, "rows")
     if not done:
         raise StepFailed(f"{rows.name}: there is no row to predict")
@@ -134,9 +133,7 @@ def _predict(
     table = table if intervals is None else _with_intervals(table, intervals)
     table.write_parquet(out / "predictions.parquet")
     known, scores = _scores(table, preprocessing.classes, modeling.quantile, metrics)
-    weighted = f", weighted by {preprocessing.weight}" if scores and "weight" in table.columns else ""
-    shown = "".join(f", {name} {value:.4g}" for name, value in scores.items() if name != _COVERAGE) + weighted
-    shown += f", {_COVERAGE} {scores[_COVERAGE]:.4g}" if _COVERAGE in scores else ""
+    shown = "".join(f", {name} {value:.4g}" for name, value in scores.items()) + (weighted if scores else "")
     print(f"{modeling.model} on {rows.name}: {table.height:,} rows predicted{shown}")
     return Predicted(
         path=out,
@@ -188,6 +185,7 @@ def _scores(
     table: pl.DataFrame, classes: tuple[str, ...], quantile: float | None, own: Metrics
 ) -> tuple[int, dict[str, float]]:
     """The number of rows whose target is known to the model, and the metrics on those."""
+    import numpy as np
     import polars as pl
 
     from when_ml_pipeline_meets_hydra.ml.inputs.stored_predictions import labelled_rows, weights_of
@@ -202,5 +200,6 @@ def _scores(
     further, _ = own.scores(ScoredRows.of(target, predicted, classes, weights))
     scores = {**evaluate(target, predicted, weights, quantile), **further}
     if "lower" in known.columns:
-        scores[_COVERAGE] = known.select(pl.col("target").is_between("lower", "upper").mean()).item()
+        is_inside = known.select(pl.col("target").is_between("lower", "upper")).to_series().to_numpy()
+        scores[COVERAGE] = float(np.average(is_inside, weights=weights))
     return known.height, scores

@@ -23,6 +23,10 @@ class BetterThanNaive:
         metric = self.metric or ("rmse" if model.task is Task.REGRESSION else "log_loss")
         if metric not in model.metrics:
             return GateResult(passed=False, why=f"there is no metric {metric}; there are {', '.join(model.metrics)}")
+        if metric not in model.baseline:
+            return GateResult(
+                passed=False, why=f"{metric} is undefined for the naive baseline", found=model.metrics[metric]
+            )
         found, naive = model.metrics[metric], model.baseline[metric]
         passed = found < naive if model.is_minimized(metric) else found > naive
         _, rows = candidate.metrics(Rows.HELD_OUT)

@@ -81,6 +81,12 @@ def unreadable(column: Column, actual: DType) -> str | None:
     return None
 
 
+def outside(name: str, low: float, high: float) -> str:
+    """Return the condition for rows without a number from ``low`` to ``high`` in a column of numbers."""
+    number = f"CAST({quoted(name)} AS DOUBLE PRECISION)"
+    return f"{quoted(name)} IS NULL OR NOT ({number} BETWEEN {low!r} AND {high!r})"
+
+
 def create(name: str, columns: Iterable[Column]) -> str:
     """Return the statement that creates a table; ``name`` is quoted already."""
     return f"CREATE TABLE {name} ({', '.join(f'{quoted(c.name)} {TYPES[c.dtype]}' for c in columns)})"

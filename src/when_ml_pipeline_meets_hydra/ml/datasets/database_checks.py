@@ -20,6 +20,7 @@ from when_ml_pipeline_meets_hydra.ml.datasets.database_query import WEIGHT, Tabl
 from when_ml_pipeline_meets_hydra.ml.datasets.database_rows import InvalidValue, bad_value, null_target, typed_batches
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import no_column
 from when_ml_pipeline_meets_hydra.ml.datasets.values import convertible
+from when_ml_pipeline_meets_hydra.ml.datasets.weights import LIMITS, bad_weight
 
 
 def problems(dataset: TableQuery, *, to_predict: bool = False) -> list[Problem]:
@@ -62,7 +63,8 @@ def _column_problems(dataset: TableQuery, session: Session, *, to_predict: bool)
     if unordered or (dataset.order_by is None and len(typed) < len(dataset.columns)):
         dataset = replace(dataset, order_by=())
     yield from _counted_problems(dataset, session, typed, types, to_predict=to_predict)
-    yield from _values(dataset, session, [c for _, c in typed if _is_known_by_value(types[c.name], c)])
+    untyped = [c for _, c in typed if _is_known_by_value(types[c.name], c)]
+    yield from _values(dataset, session, untyped, weight=None if to_predict else dataset.weight)
 
 
 def _types(dataset: TableQuery, session: Session) -> tuple[Types, dict[str, str]]:
@@ -122,18 +124,32 @@ def _counted_problems(
         if count:
             value = str(session.row(sql.first(column.name, query, condition))[0])
             yield bad_value(dataset, InvalidValue(column=places[column], value=value))
+    if not to_predict and dataset.weight in names and types[dataset.weight] in (DType.INT, DType.FLOAT):
+        yield from _wrong_weights(dataset.weight, query, session)
 
 
-def _values(dataset: TableQuery, session: Session, untyped: Sequence[Column]) -> Iterator[Problem]:
-    """Invalid values of columns that the database has as text; reads only these columns."""
+def _wrong_weights(name: str, query: str, session: Session) -> Iterator[Problem]:
+    condition = sql.outside(name, *LIMITS)
+    _, count = session.row(sql.counts((), query, [condition]))
+    if count:
+        yield bad_weight(name, session.row(sql.first(name, query, condition))[0], count)
+
+
+def _values(dataset: TableQuery, session: Session, untyped: Sequence[Column], weight: str | None) -> Iterator[Problem]:
+    """Invalid values, and weights, of columns whose types only values tell; reads only these columns."""
     if not untyped:
         return
     places = {c: k for k, c in enumerate(dataset.columns)}
     first: dict[int, InvalidValue] = {}
-    for _, invalid in typed_batches(dataset, session, untyped):
+    weights: list[float | None] = []
+    for batch, invalid in typed_batches(dataset, session, untyped):
         first = {**{v.column: v for v in invalid}, **first}
+        if weight in batch.columns and batch.schema[weight].is_numeric():
+            weights += batch[weight].filter(~batch[weight].is_between(*LIMITS).fill_null(False)).to_list()
     for k, value in sorted(first.items()):
         yield bad_value(dataset, replace(value, column=places[untyped[k]]))
+    if weight and weights and not first:
+        yield bad_weight(weight, weights[0], len(weights))
 
 
 def _wrong_type(key: str, column: Column, actual: DType | str) -> Problem:

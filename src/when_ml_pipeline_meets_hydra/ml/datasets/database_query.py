@@ -43,11 +43,13 @@ class TableQuery:
     features: Expressions = field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _has_a_source(self) -> Self:
+    def _is_complete(self) -> Self:
         if self.query is None and self.table is None:
             raise ValueError("either a table or a query is needed")
         if ";" in (self.query or "").strip().rstrip(";"):  # a second statement could load code into the database
             raise ValueError("query: expected one SELECT, without ';' inside (write chr(59) for the character)")
+        if self.weight == self.schema.target.name:
+            raise ValueError(f"weight: {self.weight} is the column to predict")
         return self
 
     @property

@@ -150,6 +150,6 @@ def null_target(dataset: TableQuery, count: int) -> Problem:
 def _with_schema_key(dataset: TableQuery, problem: Problem) -> Problem:
     """A problem of ``target`` or ``columns[k]`` of the rows, under the key of the schema."""
     places = {f"columns[{k}]": key for k, (key, _) in enumerate(dataset.with_keys())}
-    places |= {"target": "schema.target", "task": "schema.task"}
+    places |= {"target": "schema.target", "task": "schema.task", WEIGHT: f"dataset.{WEIGHT}"}
     first, dot, rest = problem.key.partition(".")
     return Problem(key=places.get(first, first) + dot + rest, value=problem.value, message=problem.message)

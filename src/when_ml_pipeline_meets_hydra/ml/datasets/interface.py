@@ -25,9 +25,13 @@ def no_column(key: str, name: str, known: Iterable[str]) -> Problem:
 
 
 def data_of(dataset: Any) -> str:
-    """Return what identifies the target of a data set; metrics are comparable between models of the same one."""
+    """Return what identifies the target of a data set, and the weights of its rows.
+
+    Metrics are comparable between models of the same one.
+    """
     files = map(str, dataset.files()) if isinstance(dataset, FromFiles) else ()
-    return "\n".join(map(str, (getattr(dataset, "name", ""), getattr(dataset, "target", ""), *files)))
+    known = (getattr(dataset, "name", ""), getattr(dataset, "target", ""), weight_of(dataset), *files)
+    return "\n".join(str(part) for part in known if part is not None)
 
 
 def weight_of(dataset: Any) -> str | None:

@@ -119,8 +119,6 @@ class DataSet:
             columns = [column(k) for k in range(len(data.columns))]
             weight = [] if raw.weight is None else [WEIGHT]
             frame = table(raw).frame.select(target.alias(TARGET), *weight, *columns).collect(engine="streaming")
-        if weight:
-            _check_weights(frame, raw.weight)
         _check_contracts(frame.lazy(), dict(zip(columns, data.columns, strict=True)))
         for start in range(0, frame.height, _ROWS_AT_ONCE):
             part = frame.slice(start, _ROWS_AT_ONCE)
@@ -128,7 +126,7 @@ class DataSet:
                 target=part[TARGET],
                 raw=matrix.feeds(part, data.columns),
                 ids=None if ids is None else ids.slice(start, _ROWS_AT_ONCE),
-                weights=part[WEIGHT] if weight else None,
+                weights=part[WEIGHT].alias(raw.weight) if raw.weight else None,
             )
 
 
@@ -145,15 +143,17 @@ def _below_new_rows(problem: Problem) -> Problem:
 def _misfits(raw: RawRows, trained: Trained) -> Iterator[Problem]:
     """Yield columns that are missing, and values that cannot be read as the type of their column in training."""
     from when_ml_pipeline_meets_hydra.ml.datasets import checks
+    from when_ml_pipeline_meets_hydra.ml.datasets.weights import weight_problems
 
     names = raw.frame.collect_schema().names()
-    if missing := list(_missing(names, trained)):
-        yield from missing
+    if wrong := [*_missing(names, trained), *_wrong_weight(raw.weight, names, trained)]:
+        yield from wrong
         return
     for problem in checks.unreadable(_as_trained(raw, trained)):
         advised = problem.remedy if (problem.remedy or "").startswith("Write ") else None
         correct = "Correct it, or add what means a missing value to new_rows.null_values"
         yield replace(problem, key=KEY, value=None, remedy=advised or correct)
+    yield from weight_problems(_as_trained(raw, trained))
 
 
 def _missing(names: Sequence[str], trained: Trained) -> Iterator[Problem]:
@@ -161,6 +161,19 @@ def _missing(names: Sequence[str], trained: Trained) -> Iterator[Problem]:
     if missing := [c.name for c in trained.columns if c.name not in names]:
         message = f"the data have no column {', '.join(missing)}, which the model needs"
         yield Problem(key=KEY, message=message, remedy=did_you_mean(missing[0], names))
+
+
+def _wrong_weight(weight: str | None, names: Sequence[str], trained: Trained) -> Iterator[Problem]:
+    """Yield the problem of a column of weights that is not among ``names``, or that the model needs otherwise."""
+    key = "weight"
+    if weight is None:
+        return
+    if weight == trained.target.name:
+        yield Problem(key=key, value=weight, message="this is the column to predict")
+    elif weight not in names:
+        yield no_column(key, weight, names)
+    elif weight in (c.name for c in trained.columns):
+        yield Problem(key=key, value=weight, message="the model reads this column as a feature")
 
 
 def _to_predict(dataset: Any) -> Any:
@@ -181,8 +194,9 @@ def _as_trained(raw: RawRows, trained: Trained) -> RawRows:
     import polars as pl
 
     frame, target = raw.frame, trained.target
-    weight = trained.weight if trained.weight in frame.collect_schema().names() else None
-    if target.name not in frame.collect_schema().names():
+    names = frame.collect_schema().names()
+    weight = raw.weight or (trained.weight if trained.weight in names else None)
+    if target.name not in names:
         weight = None
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(target.name))
     task = TaskChoice(trained.task.value)
@@ -199,20 +213,6 @@ def _as_trained(raw: RawRows, trained: Trained) -> RawRows:
         weight=weight,
         features={},  # the graph computes them
     )
-
-
-def _check_weights(frame: pl.DataFrame, name: str | None) -> None:
-    """Raise ``BadInput`` for rows with a target whose weight is no positive finite number."""
-    from when_ml_pipeline_meets_hydra.ml.datasets.table import ROW
-    from when_ml_pipeline_meets_hydra.ml.datasets.weights import wrong_weights
-
-    wrong = wrong_weights(frame.lazy().with_row_index(ROW)).select(ROW).head(1).collect()[ROW]
-    if len(wrong):
-        message = (
-            f"row {wrong[0] + 1:,} of the column '{name}' is no positive finite number, by which metrics are weighted"
-        )
-        remedy = "Correct it, or leave the column out: then all rows count the same"
-        raise BadInput(Problem(key=KEY, message=message, remedy=remedy))
 
 
 def _check_contracts(frame: pl.LazyFrame, columns: Mapping[str, Column]) -> None:

@@ -52,7 +52,7 @@ class HeldOut:
             target = pl.Series("target", rows.target, dtype=pl.Float64)
         numbers = pl.read_parquet(data.path / "rows.parquet")["row"]
         ids = None if self.id is None else self._ids(data, folder, self.id).gather(numbers)
-        weights = None if rows.weights is None else pl.Series("weight", rows.weights)
+        weights = None if rows.weights is None else pl.Series(data.weight, rows.weights)
         yield Batch(target=target, numbers=numbers, features=rows.features, ids=ids, weights=weights)
 
     def _ids(self, data: PreparedData, folder: Path, name: str) -> pl.Series:

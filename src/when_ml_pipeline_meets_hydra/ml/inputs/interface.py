@@ -25,7 +25,8 @@ class Batch:
     Either ``features``, float32 [N, F], made by preprocessing, or ``raw``: a tensor [N, 1] for each raw column.
     ``target``, [N]: numbers, or names of classes; null where it is unknown. ``numbers``, [N]: the place of each row in
     its data set, from 0; None: consecutive ones. ``ids``, [N]: identifiers of the rows, as texts, if there is a column
-    of them. ``weights``, [N]: those with which the rows count in metrics; None: all count the same.
+    of them. ``weights``, [N], with the name of their column: those with which the rows count in metrics;
+    None: all count the same.
     """
 
     target: pl.Series

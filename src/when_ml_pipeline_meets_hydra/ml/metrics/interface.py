@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
 from when_ml_pipeline_meets_hydra.contracts import Direction, Several, frozen
 from when_ml_pipeline_meets_hydra.errors import Problem, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import DIRECTIONS
+from when_ml_pipeline_meets_hydra.ml.evaluation import COVERAGE
 from when_ml_pipeline_meets_hydra.ml.metrics.function import FunctionMetric
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ class Metrics:
     def problems(self) -> Iterator[Problem]:
         """Yield the problem of a name that another metric has, or that no word is."""
         for name in self.own:
-            if name in DIRECTIONS:
-                yield Problem(key=f"metrics.own.{name}", message="every model has a metric of this name")
+            if name in (*DIRECTIONS, COVERAGE):
+                yield Problem(key=f"metrics.own.{name}", message="there is a metric of this name already")
             elif not name.isidentifier():
                 message = "the name of a metric has letters, digits and _ alone"
                 yield Problem(key=f"metrics.own.{name}", message=message)

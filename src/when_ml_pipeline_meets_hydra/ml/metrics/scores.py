@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn import metrics
 
+from when_ml_pipeline_meets_hydra.ml.evaluation import beside
+
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 
@@ -56,7 +58,7 @@ def undefined(target: Array, predicted: Predictions) -> Mapping[str, str]:
 
 def shown(metrics: Metrics, baseline: Metrics, without: Mapping[str, str]) -> str:
     """Return metrics in a line, with those of the naive baseline, and the undefined ones with the reason."""
-    found = [f"{name} {value:.4g} (naive {baseline[name]:.4g})" for name, value in metrics.items()]
+    found = [f"{name} {value:.4g}{beside(baseline, name)}" for name, value in metrics.items()]
     return ", ".join([*found, *(f"{name} undefined ({reason})" for name, reason in without.items())])
 
 

@@ -10,8 +10,9 @@ import catboost
 import numpy as np
 
 from when_ml_pipeline_meets_hydra.ml.models.boosting_in_folds import Boosting, FoldModel, Report
-from when_ml_pipeline_meets_hydra.ml.models.start import quantile_of, start_of
+from when_ml_pipeline_meets_hydra.ml.models.start import start_of
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss
+from when_ml_pipeline_meets_hydra.ml.training.quantiles import quantile_of
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.catboost import CatBoost, CatBoostParam

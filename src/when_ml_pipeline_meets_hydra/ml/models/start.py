@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss
+from when_ml_pipeline_meets_hydra.ml.training.quantiles import quantile_of
 
 Array = np.ndarray[Any, Any]
 _HALF_A_ROW = 0.5  # a class that no row has gets finite log-odds
@@ -26,10 +27,3 @@ def start_of(target: Array, classes: int, loss: Loss, quantile: float, weights: 
         return np.array([shares[1] - shares[0]])
     centred: Array = shares - shares.mean()
     return centred
-
-
-def quantile_of(values: Array, quantile: float, weights: Array | None) -> float:
-    """Return a quantile of values, [N], that count by their ``weights``; None: all the same."""
-    if weights is None:
-        return float(np.quantile(values, quantile))
-    return float(np.quantile(values, quantile, weights=weights, method="inverted_cdf"))

@@ -12,8 +12,9 @@ import numpy as np
 import xgboost
 
 from when_ml_pipeline_meets_hydra.ml.models.boosting_in_folds import Boosting, FoldModel, Report
-from when_ml_pipeline_meets_hydra.ml.models.start import quantile_of, start_of
+from when_ml_pipeline_meets_hydra.ml.models.start import start_of
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss
+from when_ml_pipeline_meets_hydra.ml.training.quantiles import quantile_of
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.xgboost import XGBoost, XGBoostParam

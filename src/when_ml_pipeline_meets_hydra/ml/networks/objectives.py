@@ -15,6 +15,7 @@ from torch.nn import functional
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss
+from when_ml_pipeline_meets_hydra.ml.training.quantiles import quantile_of
 
 Array = np.ndarray[Any, Any]
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -61,17 +62,17 @@ def objective(task: Task, param: NetworkParam, target: Array, weights: Array | N
     return Objective(
         outputs=1,
         target=torch.from_numpy(target.astype(np.float32)).reshape(-1, 1),
-        loss=_loss(param, target),
+        loss=_loss(param, target, weights),
         head=nn.Identity(),
         classes=None,
         weights=of_rows,
     )
 
 
-def _loss(param: NetworkParam, target: Array) -> LossFunction:
+def _loss(param: NetworkParam, target: Array, weights: Array | None) -> LossFunction:
     if param.loss is Loss.QUANTILE:
         return partial(_pinball, quantile=param.quantile)
-    distance = float(np.quantile(np.abs(target - np.median(target)), _HUBER_INLIERS))
+    distance = quantile_of(np.abs(target - quantile_of(target, 0.5, weights)), _HUBER_INLIERS, weights)
     losses: Mapping[Loss, LossFunction] = {
         Loss.SQUARED_ERROR: partial(functional.mse_loss, reduction="none"),
         Loss.ABSOLUTE_ERROR: partial(functional.l1_loss, reduction="none"),

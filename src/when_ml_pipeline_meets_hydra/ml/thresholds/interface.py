@@ -32,7 +32,7 @@ class Counts:
 
     @classmethod
     def of(cls, is_positive: Array, probabilities: Array, weights: Array | None = None) -> Counts:
-        """Count at the thresholds halfway between neighbouring probabilities, beyond all and below all.
+        """Count at the thresholds halfway between neighbouring probabilities, beyond all and below all: 32-bit floats.
 
         Args:
             is_positive: whether a row is of the positive class, [N].
@@ -47,8 +47,11 @@ class Counts:
         ends = np.flatnonzero(np.append(np.diff(falling) < 0, True))
         hits = np.cumsum(np.where(is_positive, weight, 0.0)[order])[ends]
         false_alarms = np.cumsum(np.where(is_positive, 0.0, weight)[order])[ends]
-        values = np.concatenate(([1.0], falling[ends], [0.0]))
+        values = np.concatenate(([1.0], falling[ends], [0.0])).astype(np.float32)
         halfway = (values[:-1] + values[1:]) / 2
+        halfway = np.where(
+            halfway > values[1:], halfway, values[:-1]
+        )  # between neighbours there may be no 32-bit float
         # At the first one no row is positive, unless a probability is 1.
         first = 1 if falling[0] >= 1 else 0
         return cls(

@@ -17,6 +17,7 @@ from when_ml_pipeline_meets_hydra.ml.training import graph, predictions
 from when_ml_pipeline_meets_hydra.ml.training.decisions import described
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Matrices, read_split
 from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
+from when_ml_pipeline_meets_hydra.ml.training.quantiles import quantile_of
 
 Array = np.ndarray[Any, Any]
 _HISTORY, _MEMBERS = "history.json", "members.json"
@@ -57,7 +58,7 @@ def evaluated(
     metrics, without = scores(predicted)
     baseline, _ = scores(predictions.naive(data.task, known.target, len(target), len(classes), known.weights))
     if quantile is not None:  # the best constant is another one
-        constant = np.full(len(target), np.quantile(known.target, quantile))
+        constant = np.full(len(target), quantile_of(known.target, quantile, known.weights))
         baseline["pinball"] = pinball(target, constant, quantile, weights)
     (out / "model.onnx").write_bytes(exported.graph)
     predictions.write(out / "predictions.parquet", target, predicted, classes, weights)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from when_ml_pipeline_meets_hydra.serving.formats.manifest import INPUT_DATATYPES
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import INPUT_DATATYPES, Manifest
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Terms
 from when_ml_pipeline_meets_hydra.serving.http.models import ServedVersion
 
@@ -54,6 +54,14 @@ def metadata(served: ServedVersion, numbers: Sequence[int]) -> dict[str, Any]:
         "inputs": inputs,
         "outputs": outputs,
     }
+    return content | ({"parameters": parameters} if (parameters := _parameters(manifest)) else {})
+
+
+def _parameters(manifest: Manifest) -> dict[str, Any]:
+    """What is known of a model's predictions: the coverage of intervals, and the threshold of two classes."""
+    found: dict[str, Any] = {}
     if manifest.interval:
-        content["parameters"] = {"interval": {"coverage": manifest.interval.coverage}}
-    return content
+        found["interval"] = {"coverage": manifest.interval.coverage}
+    if decision := manifest.decision:
+        found["threshold"] = {"class": manifest.classes[decision.positive], "probability": decision.threshold}
+    return found
