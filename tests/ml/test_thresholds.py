@@ -53,7 +53,9 @@ def test_weights_count_and_where_no_row_is_worth_finding_none_is_found() -> None
     assert ByRecall(recall=0.9).choose(Counts.of(FIRST, LIKELY, weights)) == pytest.approx(0.5)
     none = ByCost(false_positive=1, false_negative=0).choose(Counts.of(FIRST[:4], LIKELY[:4]))
     assert none == pytest.approx(0.85)
-    neighbours = np.nextafter(np.float32(0.5), np.float32([0, 1]))  # with no 32-bit float in between but one
+    neighbours = np.nextafter(
+        np.float32(0.5), np.array([0, 1], dtype=np.float32)
+    )  # with no 32-bit float in between but one
     for low, high in ((neighbours[0], np.float32(0.5)), (np.float32(0.5), neighbours[1])):
         likely = np.array([low, high], dtype=np.float64)
         assert np.float32(ByF().choose(Counts.of(np.array([False, True]), likely))) == high

@@ -101,14 +101,14 @@ def test_weighted_rows_count_in_training_and_metrics_and_need_no_weight_to_be_pr
     log = _log(run([*new, "new_rows.weight=other"]).artifact("prediction"))
     assert ", weighted by other" in log
     assert "weighted by" not in _log(run(new).artifact("prediction")), "there is no column exposure"
-    for weight, message in (
+    for column, message in (
         ("bad", "row 5 of the column 'bad' is '0.0'; weights are positive"),
         ("x", "the model reads this column as a feature"),
         ("y", "this is the column to predict"),
         ("othr", "there is no such column in the data"),
     ):
-        refused = inside(*new, f"new_rows.weight={weight}")
-        assert (refused.code, f"new_rows.weight={weight}: {message}" in refused.err) == (2, True), refused.err
+        refused = inside(*new, f"new_rows.weight={column}")
+        assert (refused.code, f"new_rows.weight={column}: {message}" in refused.err) == (2, True), refused.err
 
 
 @pytest.mark.parametrize(
