@@ -50,6 +50,7 @@ RULES: Mapping[str, Callable[[Mapping[str, Any]], bool | None]] = {
         (v.get("min"), v.get("max")) != (None, None)
         and (v.get("min") is None or v.get("max") is None or v["min"] <= v["max"])
     ),
+    "ByCost": lambda v: v.get("false_positive", 1) > 0 or v.get("false_negative", 1) > 0,
     "Fcn": lambda v: not v.get("input_norm") or v.get("norm", "LN") is not None,
     "ColouredDigits": lambda v: (
         (v.get("colors") is None or len(set(v["colors"])) == v.get("num_colors", 10))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,14 +63,18 @@ def test_weights_count_and_where_no_row_is_worth_finding_none_is_found() -> None
 
 
 def test_no_threshold_is_measured_on_the_rows_by_which_it_was_chosen() -> None:
-    def part(likely: list[float], target: list[int]) -> Scored:
+    def part(likely: list[float], target: list[int], rows: Sequence[int] = range(4)) -> Scored:
         probabilities = np.column_stack((1 - np.array(likely), likely))
         return Scored(
-            target=np.array(target), predicted=Predictions(values=np.array(target), probabilities=probabilities)
+            target=np.array(target),
+            predicted=Predictions(values=np.array(target), probabilities=probabilities),
+            numbers=np.array(rows),
         )
 
-    low, high = part([0.1, 0.2, 0.1, 0.2], [0, 1, 0, 1]), part([0.8, 0.9, 0.8, 0.9], [0, 1, 0, 1])
+    low, high = part([0.1, 0.2, 0.1, 0.2], [0, 1, 0, 1]), part([0.8, 0.9, 0.8, 0.9], [0, 1, 0, 1], range(4, 8))
     first, second = cross_fitted(ByF(), ("no", "yes"), [low, high])
+    repeated, *_ = cross_fitted(ByF(), ("no", "yes"), [low, high, part([0.1, 0.11, 0.1, 0.11], [0, 1, 0, 1])])
+    assert first.values.tolist() == repeated.values.tolist(), "the same rows in another repeat do not count"
     assert first.values.tolist() == [0, 0, 0, 0], "by the threshold of the other part, .85"
     assert second.values.tolist() == [1, 1, 1, 1], "by .15"
     (halves,) = cross_fitted(ByF(), ("no", "yes"), [part([0.1, 0.8, 0.2, 0.9], [0, 0, 1, 1])])
@@ -126,6 +131,9 @@ def test_a_threshold_is_chosen_out_of_fold_and_is_what_is_reported_and_served(fi
     assert answer.probabilities is not None
     assert list(answer.values) == [["fine", "fraud"][p[1] >= decision.threshold] for p in answer.probabilities]
     assert served.manifest.decision == decision
+    stored = run(["c=prediction", "prediction/model=run", "stored_model.run=last", "prediction/rows=held_out"])
+    labels = pl.read_parquet(stored.artifact("prediction").path / "predictions.parquet")["prediction"]
+    assert (labels == "fraud").to_list() == is_fraud.tolist(), "a stored model is the decided one"
     beside = replace(smoke, decision=None).expected
     assert smoke.difference(beside) is None
     shown = metadata(ServedVersion("rows", 1, served, None), [1])["parameters"]  # type: ignore[arg-type]

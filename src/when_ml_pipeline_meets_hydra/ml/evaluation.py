@@ -21,8 +21,8 @@ class Predicted(Artifact):
     Files: ``predictions.parquet``, one row per input row, in order: ``row`` (its number in the data set or file, from
     0), ``id`` (if the config names a column for it), ``target`` (a number or the name of a class; null if unknown),
     ``prediction`` (likewise), and for classification ``probability_<class>``; with intervals, ``lower`` and ``upper``;
-    if the rows have weights, ``weight``.
-    ``scores`` are the metrics of the ``known`` rows: with a target.
+    if the rows have weights, ``weight``. ``scores`` are the metrics of the ``known`` rows: with a target; ``weight`` is
+    the column by which they are weighted.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
@@ -34,6 +34,7 @@ class Predicted(Artifact):
     known: int
     held_out: bool
     scores: Mapping[str, float] = Field(default_factory=dict)
+    weight: str | None = None
 
     @property
     def metrics(self) -> Mapping[str, float]:

@@ -71,6 +71,8 @@ def _write(title: str, case: Case, findings: Mapping[str, Finding], out: Path) -
         f"trained on {case.preprocessing.rows_train:,} rows of {case.preprocessing.dataset} to predict "
         f"{case.preprocessing.target.name} ({case.task.value})"
     )
+    if prediction.weight:
+        about += f"; metrics weighted by {prediction.weight}, pictures not"
     if model.decision:
         about += f"; {described(model.decision, case.classes)}"
     baseline = model.baseline if prediction.held_out else {}

@@ -120,11 +120,12 @@ def _predict(
 
     predictor = Predictor(preprocessing, modeling)
     parts: list[pl.DataFrame] = []
-    done, weighted = 0, ""
+    done = 0
+    weight: str | None = None
     for batch in rows.batches(preprocessing, out):
         parts.append(_predicted(batch, done, predictor, preprocessing.classes))
         done += len(batch.target)
-        weighted = weighted if batch.weights is None else f", weighted by {batch.weights.name}"
+        weight = weight if batch.weights is None else batch.weights.name
         progress(done, None, "rows")
     if not done:
         raise StepFailed(f"{rows.name}: there is no row to predict")
@@ -133,7 +134,8 @@ def _predict(
     table = table if intervals is None else _with_intervals(table, intervals)
     table.write_parquet(out / "predictions.parquet")
     known, scores = _scores(table, preprocessing.classes, modeling.quantile, metrics)
-    shown = "".join(f", {name} {value:.4g}" for name, value in scores.items()) + (weighted if scores else "")
+    shown = "".join(f", {name} {value:.4g}" for name, value in scores.items())
+    shown += f", weighted by {weight}" if scores and weight else ""
     print(f"{modeling.model} on {rows.name}: {table.height:,} rows predicted{shown}")
     return Predicted(
         path=out,
@@ -144,6 +146,7 @@ def _predict(
         known=known,
         held_out=isinstance(rows, HeldOut),
         scores=scores,
+        weight=weight,
     )
 
 

@@ -110,7 +110,8 @@ class _FoldRows:
 
         table = _predictions(number, data, model)
         _, predicted, target = labelled_rows(table, data.classes)
-        scored = Scored(target=target, predicted=predicted, weights=weights_of(table))
+        numbers = table["row"].to_numpy()
+        scored = Scored(target=target, predicted=predicted, weights=weights_of(table), numbers=numbers)
         return cls(number=number, data=data, model=model, table=table, scored=scored)
 
     def score(self, own: Metrics, *, is_new: bool) -> FoldScore:

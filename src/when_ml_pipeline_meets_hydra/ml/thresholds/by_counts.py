@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.ml.thresholds.interface import Counts, Positive
@@ -63,6 +63,12 @@ class ByCost(ByCounts):
         float, Field(ge=0, le=1e9, description="Cost of a row that wrongly gets the positive class")
     ]
     false_negative: Annotated[float, Field(ge=0, le=1e9, description="Cost of a row that wrongly does not get it")]
+
+    @model_validator(mode="after")
+    def _costs_something(self) -> Self:
+        if self.false_positive == self.false_negative == 0:
+            raise ValueError("one of false_positive and false_negative has to be above 0")
+        return self
 
     def scores(self, counts: Counts) -> Array:
         """Return the negative cost at each threshold."""

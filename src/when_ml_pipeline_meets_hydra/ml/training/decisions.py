@@ -22,11 +22,15 @@ KEY = "threshold"
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """Predictions for N rows whose ``target`` is known: indices of classes, [N]; ``weights``: of the rows, if any."""
+    """Predictions for N rows whose ``target`` is known: indices of classes, [N]; ``weights``: of the rows, if any.
+
+    ``numbers``, [N], tell which rows of different parts are the same; None: none are.
+    """
 
     target: Array
     predicted: Predictions
     weights: Array | None = None
+    numbers: Array | None = None
 
 
 def threshold_problems(threshold: Threshold, classes: Sequence[str]) -> Iterator[Problem]:
@@ -73,7 +77,7 @@ def chosen(threshold: Threshold, classes: Sequence[str], parts: Sequence[Scored]
 def cross_fitted(threshold: Threshold, classes: Sequence[str], parts: Sequence[Scored]) -> list[Predictions]:
     """Return the predictions of each part, by the threshold that is best on the other ones.
 
-    So no threshold is measured on rows by which it was chosen. One part alone is halved.
+    So no threshold is measured on rows by which it was chosen, also where folds are repeated. One part alone is halved.
     """
     import numpy as np
 
@@ -88,7 +92,7 @@ def cross_fitted(threshold: Threshold, classes: Sequence[str], parts: Sequence[S
         for half, (own, other) in enumerate(((first, second), (second, first))):
             values[halves == half] = decided(own.predicted, chosen(threshold, classes, [other])).values
         return [replace(whole.predicted, values=values)]
-    others = ([*parts[:k], *parts[k + 1 :]] for k in range(len(parts)))
+    others = ([_without(other, part) for other in parts if other is not part] for part in parts)
     return [
         decided(part.predicted, chosen(threshold, classes, other)) for part, other in zip(parts, others, strict=True)
     ]
@@ -131,10 +135,20 @@ def _weights(part: Scored) -> Array:
     return np.ones(len(part.target)) if part.weights is None else part.weights
 
 
+def _without(part: Scored, other: Scored) -> Scored:
+    """A part without the rows that are in the other one as well."""
+    import numpy as np
+
+    if part.numbers is None or other.numbers is None:
+        return part
+    return _rows(part, np.flatnonzero(~np.isin(part.numbers, other.numbers)))
+
+
 def _rows(part: Scored, rows: Array) -> Scored:
     probabilities = None if part.predicted.probabilities is None else part.predicted.probabilities[rows]
     return Scored(
         target=part.target[rows],
         predicted=replace(part.predicted, values=part.predicted.values[rows], probabilities=probabilities),
         weights=None if part.weights is None else part.weights[rows],
+        numbers=None if part.numbers is None else part.numbers[rows],
     )
