@@ -226,6 +226,7 @@ def test_a_model_that_cannot_weight_rows_is_refused_before_anything_runs(folder:
         assert (done.code, message in done.err) == (2, True), done.err
 
 
+@pytest.mark.integration
 def test_an_ensemble_leaves_out_what_cannot_weight_rows_and_says_so() -> None:
     features, weights = RNG.normal(size=(120, 2)).astype(np.float32), np.where(IS_SECOND, 0.01, 1.0)
     target = np.where(IS_SECOND, -3, 1) * features[:, 0]
@@ -311,7 +312,9 @@ def _of_kind(model: Any, kind: str) -> Any:
         Case(ExtraTrees(max_features=1.0), ForestParam(n_estimators=9, min_samples_leaf=9)),
         Case(HistGradientBoosting(), HistGradientBoostingParam(patience=None, n_estimators=20)),
         Case(HistGradientBoosting(), HistGradientBoostingParam(folds=2, n_estimators=20)),
-        Case(Ensemble(time_limit=None), EnsembleParam(n_candidates=2, folds=2)),
+        pytest.param(
+            Case(Ensemble(time_limit=None), EnsembleParam(n_candidates=2, folds=2)), marks=pytest.mark.integration
+        ),
         Case(Estimator(estimator="sklearn.tree.DecisionTree"), EstimatorParam(own={"min_weight_fraction_leaf": 0.02})),
         Case(Estimator(estimator="sklearn.svm.LinearSV"), EstimatorParam(own={})),
         pytest.param(Case(LightGBM(), LightGBMParam(n_estimators=20, folds=2)), marks=pytest.mark.lightgbm),
