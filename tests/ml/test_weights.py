@@ -27,6 +27,7 @@ from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
 )
 from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMParam
 from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
+from when_ml_pipeline_meets_hydra.ml.models.linear_start import shares
 from when_ml_pipeline_meets_hydra.ml.models.random_forest import ForestParam, RandomForest
 from when_ml_pipeline_meets_hydra.ml.models.xgboost import XGBoost, XGBoostParam
 from when_ml_pipeline_meets_hydra.ml.training.class_weights import row_weights
@@ -360,3 +361,12 @@ def test_a_changed_weight_prepares_and_trains_anew_and_a_changed_class_weight_on
         for s in prepare(["c=modeling", *words(folder, "kind", "dataset.weight=exposure")]).plan.steps
     }
     assert plan == {"preprocessing": "run", "modeling": "run"}
+
+
+def test_the_shares_of_starts_are_those_of_rows_as_often_as_their_weights_say() -> None:
+    target, constant, line = RNG.normal(size=(3, 30))
+    constant, line = constant + target, line + target
+    counts = RNG.integers(1, 5, size=30)
+    repeated = shares(*(np.repeat(values, counts) for values in (target, constant, line)))
+    assert shares(target, constant, line, counts.astype(float)) == pytest.approx(repeated)
+    assert shares(target, constant, line) != pytest.approx(repeated)
