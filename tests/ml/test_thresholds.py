@@ -160,6 +160,7 @@ def test_another_threshold_trains_nothing(file: Path) -> None:
     }
 
 
+@pytest.mark.integration
 def test_a_sweep_is_ranked_by_what_the_threshold_gives(file: Path) -> None:
     asked = words(file, "modeling/threshold=none,recall", "validation.k=3", "modeling/validation=kfold")
     done = inside("c=modeling", *asked, "threshold.recall=0.95", "objective.metric=balanced_accuracy", "--multirun")

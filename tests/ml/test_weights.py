@@ -154,6 +154,7 @@ def test_a_weight_of_a_row_without_target_does_not_matter(folder: Path) -> None:
     assert (done.code, "dataset.weight=y: this is the column to predict" in done.err) == (2, True)
 
 
+@pytest.mark.integration
 def test_the_weights_of_a_table_in_a_database_need_not_be_in_its_schema_nor_in_rows_to_predict(
     tmp_path: Path,
 ) -> None:
@@ -254,6 +255,7 @@ def test_classes_are_balanced_or_weighted(folder: Path) -> None:
     assert int((rows["prediction"] == 1).sum()) == found["{rare: 50}"], "classes that are numbers"
 
 
+@pytest.mark.integration
 def test_models_are_compared_only_where_their_rows_count_the_same(folder: Path) -> None:
     asked = words(folder, "y", "dataset.weight=null,exposure", "objective.metric=rmse", "modeling/validation=holdout")
     done = run(["c=modeling", *asked], multirun=True)
