@@ -198,6 +198,7 @@ def test_help_calls_no_code_that_is_not_allowed(of: str, tmp_path: Path) -> None
     assert inside(*DIR, "c=fit", "+experiment=mine", "--config-dir", folder, "--help").code in (0, 2)
 
 
+@pytest.mark.integration
 def test_a_class_of_another_library_is_made_where_an_option_asks_for_a_subclass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ def test_wheel_names_the_program_and_the_license(wheel: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.integration
 def test_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     _pip("install", "--target", str(site), str(wheel))

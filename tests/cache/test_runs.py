@@ -30,6 +30,8 @@ from small_pipeline import steps_run
 from terminal import Terminal
 from when_ml_pipeline_meets_hydra.records.record import read_records
 
+LONG = pytest.mark.integration  # three processes each
+
 WORDS = ("c=gather,fit", "knobs.rounds=2,3", "--multirun", "target.name=${oc.env:WHO,nobody}")
 
 
@@ -125,7 +127,11 @@ def remove_the_run(conf: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [edit_an_option, add_an_option, edit_the_code, set_a_variable, remove_a_result, remove_the_run],
+    [
+        edit_the_code,
+        remove_a_result,
+        *(pytest.param(c, marks=LONG) for c in (edit_an_option, add_an_option, set_a_variable, remove_the_run)),
+    ],
     ids=lambda change: change.__name__,
 )
 def test_any_change_is_detected(conf: Path, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,9 +165,9 @@ def test_data_that_change_are_noticed(conf: Path, tmp_path: Path) -> None:
         ("c=ship",),  # acts on the outside world
         ("c=fit", "force=[fit]"),
         ("c=fit", "++model_name=${now:%f}"),
-        ("c=fit", "+extra=shuffle([1,2,3])"),
-        ("c=fit", "hydra.run.dir=elsewhere"),
-        ("c=fit", "show_secrets=true"),
+        pytest.param(("c=fit", "+extra=shuffle([1,2,3])"), marks=LONG),
+        pytest.param(("c=fit", "hydra.run.dir=elsewhere"), marks=LONG),
+        pytest.param(("c=fit", "show_secrets=true"), marks=LONG),
     ],
 )
 def test_a_run_that_may_differ_each_time_is_not_replayed(conf: Path, words: tuple[str, ...]) -> None:

@@ -181,16 +181,19 @@ def test_stop_at_the_first_error(n_jobs: int, store: Store) -> None:
     assert statuses().count("use done") + statuses().count("use failed") == steps_run()["use"]
 
 
-HANGS = [(how, n) for n in (IN_PROCESS, WORKERS) for how in ("hang", "hang in c", "ignore", "have children")]
+HANGS = [(how, n) for n in (IN_PROCESS, WORKERS) for how in ("hang", "hang in c")]
+HANGS += [("have children", IN_PROCESS), ("ignore", WORKERS)]
 
 
 @pytest.mark.parametrize(
     ("how", "n_jobs", "number"),
     [
-        *((how, n, signal.SIGINT) for how, n in HANGS),
+        ("ignore", IN_PROCESS, signal.SIGINT),
+        ("have children", WORKERS, signal.SIGINT),
         ("hang in c alone", WORKERS, signal.SIGINT),
         ("hang", IN_PROCESS, signal.SIGTERM),
         ("hang", WORKERS, signal.SIGHUP),
+        *(pytest.param(how, n, signal.SIGINT, marks=pytest.mark.integration) for how, n in HANGS),
     ],
 )
 def test_an_interrupted_run_ends_at_once_and_goes_on(how: str, n_jobs: int, number: int, store: Store) -> None:
@@ -270,6 +273,7 @@ def test_two_sweeps_on_a_cold_store_share_the_work(n_jobs: int, store: Store) ->
 
 
 @pytest.mark.parametrize("n_jobs", [IN_PROCESS, WORKERS])
+@pytest.mark.integration
 def test_of_two_sweeps_on_a_cold_store_one_is_killed(
     n_jobs: int, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -242,6 +242,7 @@ class InPool:
             return [(error, "") if (error := job.exception()) else job.result() for job in jobs]  # type: ignore[misc]
 
 
+@pytest.mark.integration
 def test_waves_are_one_for_each_level_and_hold_no_stored_step() -> None:
     launch, watcher = InPool(), Watcher()
     found = outcomes(prepared("+how=go well,raise,go on"), Waves(launch), watcher)
@@ -255,6 +256,7 @@ def test_waves_are_one_for_each_level_and_hold_no_stored_step() -> None:
     assert launch.waves == [["act"], ["act"]]
 
 
+@pytest.mark.integration
 def test_a_job_of_a_wave_may_end_with_an_exception() -> None:
     found = outcomes(prepared("+how=go well,leave"), Waves(InPool()))
     failed = [o for o in found if o.status is Status.FAILED]

@@ -162,6 +162,7 @@ def test_prepared_data_say_which_features_are_of_one_column(tmp_path: Path) -> N
     assert made == [("kind=a", "kind=b"), ("new=false", "new=true")]
 
 
+@pytest.mark.integration
 def test_texts_with_many_values_are_learnt_better_than_feature_by_feature(cli: Cli, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     codes, numbers = rng.integers(0, 30, (2, 4000)), rng.normal(size=4000)

@@ -182,6 +182,7 @@ def test_the_pixels_of_a_channel_are_scaled_alike(tmp_path: Path) -> None:
     assert np.unique(matrix).size == 17  # as many as there are shades
 
 
+@pytest.mark.integration
 def test_hundreds_of_columns(tmp_path: Path) -> None:
     data = run(["c=preprocessing", "preprocessing/dataset=cmnist_16", "p_param.scaling=robust"]).artifact(
         "preprocessing"

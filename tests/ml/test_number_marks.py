@@ -56,6 +56,7 @@ def dtypes(found: Table) -> dict[str, DType]:
 
 @settings(max_examples=80, deadline=None)
 @given(a=columns(), b=columns())
+@pytest.mark.integration
 def test_what_is_advised_makes_a_column_of_numbers_and_spoils_none(a: list[str], b: list[str]) -> None:
     before = made(a, b)
     for name, looks in before.remarks.looks.items():

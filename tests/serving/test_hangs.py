@@ -177,6 +177,7 @@ def test_a_row_that_hangs(server: Server, name: str, size: float, expected: tupl
     assert server.workers() == worker
 
 
+@pytest.mark.integration
 def test_a_worker_with_a_run_that_cannot_be_ended_is_replaced(server: Server) -> None:
     """Its successor starts first, so that no request waits. It takes 7 s by default if the machine is not busy."""
     (worker,) = server.workers()
@@ -324,6 +325,7 @@ def test_uploads_that_hang_or_take_all_memory(server: Server, models: Path, tmp_
     assert not (models / "new").exists()
 
 
+@pytest.mark.integration
 def test_a_full_disk_leaves_nothing(models: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

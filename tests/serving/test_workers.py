@@ -122,6 +122,7 @@ def refuses(port: int) -> bool:
     return False
 
 
+@pytest.mark.integration
 def test_workers_stop_when_their_supervisor_was_killed(models: Path, tmp_path: Path) -> None:
     with running(models, tmp_path / "log", "--workers", "2") as server:
         until(lambda: len(server.workers()) == 2)
@@ -155,6 +156,7 @@ def test_a_server_whose_workers_cannot_start_ends(tmp_path: Path) -> None:
     assert "The server could not start" in done.stderr
 
 
+@pytest.mark.integration
 def test_users_roles_and_the_metrics_of_all_workers(models: Path, tmp_path: Path) -> None:
     """Added, changed and removed users take effect in every worker at once."""
     root = tmp_path / "models"
@@ -197,6 +199,7 @@ def metrics(server: Server, auth: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^([a-z]\S*(?:\{.*\})?) (\S+)$", answer.text, re.M)}
 
 
+@pytest.mark.integration
 def test_tls_and_a_certificate_that_is_replaced(models: Path, tmp_path: Path) -> None:
     authorities = [trustme.CA(), trustme.CA()]
 

@@ -212,6 +212,7 @@ print(sorted({{"numpy", "polars", "onnx", "onnxruntime", "sklearn", "pyarrow", "
     assert done.stdout.splitlines() == ["things version 1 on local is unchanged", "[]"]
 
 
+@pytest.mark.integration
 def test_over_http(tmp_path: Path, push: Push, capfd: pytest.CaptureFixture[str]) -> None:
     with running(tmp_path / "served", tmp_path / "log") as server:
         cluster = Http(name="staging", url=server.url, id=ID, pw=SecretStr(PASSWORD))

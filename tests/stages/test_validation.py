@@ -112,6 +112,7 @@ def _check_folds(folder: Path, done: Run) -> None:
     assert scores["metrics"]["mae"] == pytest.approx(sum(f["metrics"]["mae"] for f in scores["folds"]) / 3)
 
 
+@pytest.mark.integration
 def test_when_a_training_is_validated_and_by_which_metric() -> None:
     alone = ["preprocessing prepare: run", "modeling train: run"]
     assert titles("c=modeling", *LINEAR) == alone
@@ -148,6 +149,7 @@ def test_a_choice_by_the_test_rows_is_noted() -> None:
     assert not noted("modeling/model=linear", "modeling/validation=none"), "nothing is chosen"
 
 
+@pytest.mark.integration
 def test_on_a_terminal_a_validation_is_one_line(table_file: Path) -> None:
     """What the folds print is in their logs; remarks on the data are shown, once."""
     words = (
