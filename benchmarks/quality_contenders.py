@@ -254,7 +254,7 @@ def contenders(autogluon_python: Path | None) -> Mapping[str, Contender]:
         "ours linear": ours("modeling/model=linear"),
         "ours random_forest": ours("modeling/model=random_forest"),
         "ours extra_trees": ours("modeling/model=extra_trees"),
-        "ours ensemble": ours("modeling/model=ensemble", f"model.time_limit={TIME_LIMIT}"),
+        "ours ensemble": ours("modeling/model=ensemble", f"model.time_limit={TIME_LIMIT}", "model.n_jobs=1"),
         "AutoGluon": autogluon(autogluon_python),
     }
 
