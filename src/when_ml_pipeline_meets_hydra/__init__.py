@@ -53,11 +53,14 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.errors import ExitCode as ExitCode
     from when_ml_pipeline_meets_hydra.errors import PipelineError as PipelineError
     from when_ml_pipeline_meets_hydra.errors import Problem as Problem
+    from when_ml_pipeline_meets_hydra.errors import Pruned as Pruned
     from when_ml_pipeline_meets_hydra.errors import Refused as Refused
     from when_ml_pipeline_meets_hydra.errors import StepFailed as StepFailed
     from when_ml_pipeline_meets_hydra.errors import did_you_mean as did_you_mean
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome as Outcome
     from when_ml_pipeline_meets_hydra.execution.outcomes import Status as Status
+    from when_ml_pipeline_meets_hydra.execution.pruning import PartialScore as PartialScore
+    from when_ml_pipeline_meets_hydra.execution.pruning import Pruner as Pruner
     from when_ml_pipeline_meets_hydra.ml.artifacts import Column as Column
     from when_ml_pipeline_meets_hydra.ml.artifacts import DType as DType
     from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData as PreparedData
@@ -110,8 +113,9 @@ _EXPORTS = {
     "deploy.clusters.interface": ("Cluster",),
     "deploy.gates.interface": ("Candidate", "Gate", "GateResult"),
     "deploy.strategies.interface": ("Strategy",),
-    "errors": ("BadInput", "ExitCode", "PipelineError", "Problem", "Refused", "StepFailed", "did_you_mean"),
+    "errors": ("BadInput", "ExitCode", "PipelineError", "Problem", "Pruned", "Refused", "StepFailed", "did_you_mean"),
     "execution.outcomes": ("Outcome", "Status"),
+    "execution.pruning": ("PartialScore", "Pruner"),
     "ml.artifacts": ("Column", "DType", "PreparedData", "Task", "TrainedModel"),
     "ml.connections.cursors": ("CursorSession",),
     "ml.connections.interface": ("Connection", "Session"),

@@ -261,10 +261,19 @@ class Checked(Protocol):
 
 
 class Progress(Protocol):
-    """Callback that reports the progress of a step."""
+    """Reports the progress of a step, and its partial scores."""
 
     def __call__(self, done: float, total: float | None = None, message: str = "") -> None:
         """Report ``done`` of ``total`` units of work (epochs, trees, rows; None: unknown)."""
+
+    def report(self, step: int, /, **metrics: float) -> bool:
+        """Report metrics on validation rows after ``step`` epochs or trees, from 1; returns whether to stop.
+
+        ``if progress.report(epoch, r2=score): raise Pruned``. After the answer True, the step ends as ``pruned``,
+        whatever its function returns or raises, and nothing of it is stored. Without a pruner, and where its answer
+        does not reach the step, as with Hydra's launchers, the answer is False. The result must not depend on the
+        answer False. Raises ``TypeError`` for a step that is no whole number, or a metric that is no number.
+        """
 
 
 def effect(function: F) -> F:

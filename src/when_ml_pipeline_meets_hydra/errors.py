@@ -95,6 +95,10 @@ class StepFailed(PipelineError):
     """A step cannot continue; raise it in a subcommand, with a message for the user."""
 
 
+class Pruned(PipelineError):
+    """A training stops early; raise it in a subcommand when ``progress.report`` has returned True."""
+
+
 class Refused(PipelineError):
     """A cluster or a quality gate refused. ``key`` is the config key to change."""
 

@@ -11,6 +11,7 @@ from when_ml_pipeline_meets_hydra.cache.compositions import compose
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.execution.check import check
 from when_ml_pipeline_meets_hydra.execution.execute import execute
+from when_ml_pipeline_meets_hydra.execution.pruning import Pruner
 from when_ml_pipeline_meets_hydra.planning.plan import make_plan
 from when_ml_pipeline_meets_hydra.recording import Recording
 from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
@@ -22,10 +23,10 @@ Folders = Sequence[str | Path]
 @overload
 def run_request(request: Request, observer: None = None) -> Prepared: ...
 @overload
-def run_request(request: Request, observer: RunObserver) -> Run: ...
+def run_request(request: Request, observer: RunObserver, pruner: Pruner | None = None) -> Run: ...
 
 
-def run_request(request: Request, observer: RunObserver | None = None) -> Prepared | Run:
+def run_request(request: Request, observer: RunObserver | None = None, pruner: Pruner | None = None) -> Prepared | Run:
     """Run a request. Without an observer, stop after the check and return the prepared run; nothing is executed."""
     composed = compose(request)
     bound = bind(composed)
@@ -43,7 +44,7 @@ def run_request(request: Request, observer: RunObserver | None = None) -> Prepar
         prepared = Prepared.of(request, composed, bound, plan)
         if observer is None:
             return prepared
-        recording = Recording(prepared, observer)
+        recording = Recording(prepared, observer, pruner)
         hold.keep(step.key for step in plan.steps)
         try:
             for outcome in execute(plan, recording.execution_context):
@@ -67,15 +68,17 @@ def run(
     multirun: bool = False,
     config_dirs: Folders = (),
     observer: RunObserver | None = None,
+    pruner: Pruner | None = None,
 ) -> Run:
     """Run the requested stages and the steps that they depend on; returns the finished ``Run``.
 
     ``overrides`` follow Hydra's grammar (``["c=modeling", "modeling/param=small"]``); with ``multirun``, lists of
     values are swept. ``config_dirs`` are additional folders of option files; ``observer`` receives
-    the events. Raises ``BadInput`` before anything runs; a step that fails is reported in ``Run.exit_code`` instead.
+    the events; ``pruner`` stops combinations by partial scores of ``objective.metric``. Raises ``BadInput`` before
+    anything runs; a step that fails is reported in ``Run.exit_code`` instead.
     ``run(["c=modeling"]).metrics["modeling.r2"]`` is a test score.
     """
-    return run_request(_request(overrides, multirun, config_dirs), observer or RunObserver())
+    return run_request(_request(overrides, multirun, config_dirs), observer or RunObserver(), pruner)
 
 
 def _request(overrides: Sequence[str], multirun: bool, config_dirs: Folders) -> Request:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
 from when_ml_pipeline_meets_hydra.execution.execute import ExecutionContext
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, exit_code_of
+from when_ml_pipeline_meets_hydra.execution.pruning import Pruner
 from when_ml_pipeline_meets_hydra.execution.runners import runner_for
 from when_ml_pipeline_meets_hydra.hydra_jobs.jobs import Jobs
 from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
@@ -14,10 +15,16 @@ from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 
 
 class Recording:
-    """Writes the record of a run. Raises ``BadInput`` if the run cannot start, and leaves no files then."""
+    """Writes the record of a run. Raises ``BadInput`` if the run cannot start, and leaves no files then.
 
-    def __init__(self, prepared: Prepared, observer: RunObserver) -> None:
-        self._prepared, self._observer = prepared, observer
+    ``pruner`` stops combinations by their partial scores.
+    """
+
+    def __init__(self, prepared: Prepared, observer: RunObserver, pruner: Pruner | None = None) -> None:
+        if pruner and prepared.bound.settings.objective.metric is None:
+            message, remedy = "a pruner needs the metric of which it gets partial scores", "Set it, as to r2"
+            raise BadInput(Problem(key="objective.metric", message=message, remedy=remedy))
+        self._prepared, self._observer, self._pruner = prepared, observer, pruner
         self._recorder = _recorder(prepared)
         self._outcomes: list[Outcome] = []
         bound, folder, is_multirun = prepared.bound, self._recorder.folder, prepared.request.multirun
@@ -44,6 +51,8 @@ class Recording:
             on_error=settings.on_error,
             runner=runner_for(settings.n_jobs, lambda: self._jobs.full_config(self._jobs.first)),
             on_forced_exit=self._close_on_forced_exit,
+            objective=settings.objective,
+            pruner=self._pruner,
         )
 
     def add(self, outcome: Outcome) -> None:

@@ -94,6 +94,8 @@ def cache_run(arguments: Sequence[str], run: Run, started: float) -> None:
         return
     if len(run.outcomes) < len(prepared.plan.steps):  # a result that no step needed is not stored
         return
+    if any(outcome.status is Status.PRUNED for outcome in run.outcomes):  # by what the pruner had seen until then
+        return
     if any(isinstance(outcome.artifact, Approval) for outcome in run.outcomes):  # the newest verdict has to be written
         return
     jobs = [job for job, _ in prepared.bound.calls]

@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from when_ml_pipeline_meets_hydra.binding.settings import OnError
+from when_ml_pipeline_meets_hydra.binding.settings import Objective, OnError
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.execution.pruning import Pruner, Pruning
 from when_ml_pipeline_meets_hydra.execution.runner import InProcess, Runner
 from when_ml_pipeline_meets_hydra.execution.schedule import STOPS, Schedule
 from when_ml_pipeline_meets_hydra.execution.signals import Interrupts
@@ -28,7 +29,8 @@ class ExecutionContext:
 
     ``step_context(step)`` returns the context manager around the call of a step's function; it has to be picklable if
     steps run in other processes. ``on_forced_exit`` is called, from another thread, with the outcomes of the running
-    steps just before the process exits because a step does not react to an interrupt.
+    steps just before the process exits because a step does not react to an interrupt. ``pruner`` stops combinations
+    by their partial scores of the metric of ``objective``.
     """
 
     store: Store
@@ -41,6 +43,8 @@ class ExecutionContext:
     on_error: OnError = OnError.CONTINUE
     runner: Runner = field(default_factory=InProcess)
     on_forced_exit: Callable[[Sequence[Outcome]], object] = lambda _: None
+    objective: Objective | None = None
+    pruner: Pruner | None = None
 
 
 def execute(plan: Plan, context: ExecutionContext) -> Generator[Outcome, None, None]:
@@ -55,6 +59,7 @@ def execute(plan: Plan, context: ExecutionContext) -> Generator[Outcome, None, N
 class _Execution:
     def __init__(self, plan: Plan, context: ExecutionContext) -> None:
         self._schedule, self._context = Schedule(plan), context
+        self._pruning = Pruning(plan, context.objective, context.pruner)
         self._running: dict[str, tuple[Task, float]] = {}
         self._deferred: list[Task] = []
         self._reported_holders: dict[str, str] = {}
@@ -108,11 +113,17 @@ class _Execution:
                 return
         while self._deferred and self._is_stopping:
             yield self._end(Outcome(step=self._deferred.pop(0).step, status=Status.SKIPPED, reason=STOPS))
+        for task in list(self._deferred):
+            if reason := self._pruning.reason(task.step):
+                self._deferred.remove(task)
+                yield self._end(Outcome(step=task.step, status=Status.PRUNED, reason=reason))
         while self._deferred and self._context.runner.has_room:
             self._start(replace(self._deferred.pop(0), patience=RETRY_WAIT))
 
     def _decided(self, first: Step) -> Step | Outcome:
         """Return a ready step if it has to be computed, otherwise its outcome."""
+        if first.action is Action.RUN and (reason := self._pruning.reason(first)):
+            return Outcome(step=first, status=Status.PRUNED, reason=reason)
         step = self._schedule.decided(first)
         if isinstance(step, Outcome):
             return step
@@ -140,6 +151,7 @@ class _Execution:
 
     def _end(self, outcome: Outcome) -> Outcome:
         self._running.pop(outcome.step.key, None)
+        self._pruning.ended(outcome)
         self._schedule.ended(outcome)
         self._was_interrupted |= outcome.status is Status.INTERRUPTED
         self._is_stopping |= outcome.status is Status.FAILED and self._context.on_error is OnError.STOP
@@ -158,6 +170,7 @@ class _Execution:
             redactor=context.redactor,
             shown_redactor=context.shown_redactor,
             context=context.step_context(step) if step.action is Action.RUN else nullcontext(),
+            answer=self._pruning.answer_to(step),
         )
 
     def _on_forced_exit(self) -> None:

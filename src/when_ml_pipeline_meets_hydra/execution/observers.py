@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,8 +22,11 @@ class Observer:
     def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
         """A step has done ``done`` of ``total`` units of work (None: unknown)."""
 
+    def step_reported(self, step: Step, number: int, metrics: Mapping[str, float]) -> None:
+        """A step reported partial scores after ``number`` epochs or trees; of many reports, some arrive."""
+
     def step_printed(self, step: Step, text: str) -> None:
         """A step printed whole lines (secrets masked)."""
 
     def step_ended(self, outcome: Outcome) -> None:
-        """A step is done, stored, failed, skipped or interrupted."""
+        """A step has ended, with any status."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Status(StrEnum):
     """Final status of a step.
 
-    ``NOT_CHOSEN``: another combination is better; ``NOT_RUN``: the run ended before it started.
+    ``NOT_CHOSEN``: another combination is better; ``NOT_RUN``: the run ended before it started; ``PRUNED``: a pruner
+    stopped it, or its combination before it started, because of a partial score.
     """
 
     DONE = "done"
@@ -26,6 +27,7 @@ class Status(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
     NOT_CHOSEN = "not chosen"
+    PRUNED = "pruned"
     INTERRUPTED = "interrupted"
     NOT_RUN = "not run"
 
@@ -35,7 +37,8 @@ class Outcome:
     """Outcome of one step; ``error`` is a message, the traceback is in ``log`` (None: nothing was written).
 
     ``seconds`` is the wall time, ``metrics`` maps names to values, and ``deviations`` to their standard deviations if
-    these are the means of several values; ``reason`` is that of the plan or of a skip.
+    these are the means of several values; ``reason`` is that of the plan or of a skip. ``partial_scores`` maps the
+    metrics that the step reported while it ran to (step, value), see ``Progress.report``; of many, some.
     """
 
     step: Step
@@ -48,6 +51,7 @@ class Outcome:
     exit_code: ExitCode = ExitCode.DONE
     log: Path | None = None
     artifact: Artifact | None = None
+    partial_scores: Mapping[str, Sequence[tuple[int, float]]] | None = None
 
 
 def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:

@@ -33,6 +33,7 @@ class Schedule:
             self._before[key] += len(step.candidacies)
         self._ready = [self._places[key] for key, number in self._before.items() if not number]
         self._reasons: dict[str, str] = {}
+        self._pruned: set[str] = set()
         self._artifacts: dict[str, Artifact] = {}
 
     def first(self) -> Step | None:
@@ -46,10 +47,13 @@ class Schedule:
     def decided(self, step: Step) -> Step | Outcome:
         """Return a ready step if it is to run or to be loaded, otherwise its outcome.
 
-        It is skipped if a dependency did not succeed, and not chosen if another combination is better.
+        It is skipped if a dependency did not succeed, and not chosen if another combination is better, or its own was
+        pruned.
         """
         if reason := self._reasons.get(step.key):
-            return Outcome(step=step, status=Status.SKIPPED, reason=reason)
+            is_not_chosen = step.key in self._pruned and step.action is Action.IF_BEST
+            status = Status.NOT_CHOSEN if is_not_chosen else Status.SKIPPED
+            return Outcome(step=step, status=status, reason=reason)
         return self._verdicts.decided(step)
 
     def received(self, step: Step) -> dict[str, Artifact]:
@@ -67,13 +71,22 @@ class Schedule:
                 self._artifacts.pop(key, None)
         for key in self._after.pop(step.key, ()):
             self._before[key] -= 1
-            if outcome.status not in (*_GOOD, Status.NOT_CHOSEN) and step.key in self._steps[key].after:
-                stops = outcome.reason == STOPS
-                self._reasons.setdefault(key, STOPS if stops else f"{step.call.title} {outcome.status}")
+            if step.key in self._steps[key].after:
+                self._skip_after(outcome, key)
             self._release(key)  # also a skipped one: effects must not overtake each other
         for key in self._verdicts.ended(outcome):
             self._before[key] -= 1
             self._release(key)
+
+    def _skip_after(self, outcome: Outcome, key: str) -> None:
+        """Note why a dependent step cannot run, if the outcome is the reason."""
+        status, own = outcome.status, outcome.step.key
+        if key not in self._reasons and (status is Status.PRUNED or own in self._pruned):
+            self._pruned.add(key)
+            self._reasons[key] = outcome.reason
+        elif status not in (*_GOOD, Status.NOT_CHOSEN):
+            stops = outcome.reason == STOPS
+            self._reasons.setdefault(key, STOPS if stops else f"{outcome.step.call.title} {status}")
 
     def _release(self, key: str) -> None:
         if not self._before[key]:

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,11 +17,12 @@ from pydantic import ValidationError
 from when_ml_pipeline_meets_hydra.binding.call import Call, content_of, gathered
 from when_ml_pipeline_meets_hydra.binding.keys import implements
 from when_ml_pipeline_meets_hydra.contracts import Approval, Artifact, Fingerprinted
-from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, Refused, StepFailed, shortened
+from when_ml_pipeline_meets_hydra.errors import ExitCode, PipelineError, Pruned, Refused, StepFailed, shortened
 from when_ml_pipeline_meets_hydra.execution.anchoring import anchored
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.execution.output import StepOutput
+from when_ml_pipeline_meets_hydra.execution.progress import Answer, StepProgress
 from when_ml_pipeline_meets_hydra.execution.results import without_secrets
 from when_ml_pipeline_meets_hydra.execution.surroundings import restored
 from when_ml_pipeline_meets_hydra.masking import Redactor
@@ -37,12 +38,13 @@ MOST_OF_ERROR, MOST_OF_LOG = 2_000, 100_000  # characters of an error message, a
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The input of ``compute``; it can be pickled.
+    """The input of ``compute``; it can be pickled, without ``answer``.
 
     ``received`` are the artifacts that the step needs, by parameter; ``out`` is the folder for the files of a step that
     is not stored; ``context`` is entered around the call of the function; ``patience`` is the time (s) to wait for
     another run that is computing the same step; relative paths of arguments start at ``started_in``; ``captures``: also
-    what file descriptors 1 and 2 receive is the step's output (the parent of a worker reads these).
+    what file descriptors 1 and 2 receive is the step's output (the parent of a worker reads these); ``answer`` decides
+    about partial scores (None: nobody does).
     """
 
     step: Step
@@ -57,6 +59,7 @@ class Task:
     patience: float = 0
     captures: bool = True
     started_in: str = field(default_factory=lambda: str(Path.cwd()))
+    answer: Answer | None = None
 
     @property
     def written_log(self) -> Path | None:
@@ -77,18 +80,37 @@ def compute(task: Task, observer: Observer) -> Outcome | Locked:
 
     Exceptions of its function, even ``KeyboardInterrupt``, are not raised but returned as the outcome.
     """
+    progress = StepProgress(task.step, observer, task.answer)
+    found = _outcome(task, observer, progress)
+    if isinstance(found, Outcome) and (scores := progress.partial_scores):
+        return replace(found, partial_scores=scores)
+    return found
+
+
+def _outcome(task: Task, observer: Observer, progress: StepProgress) -> Outcome | Locked:
     started = time.perf_counter()
     try:
-        return _compute(task, observer, started)
+        return _compute(task, observer, progress, started)
     except LockHeld as held:
         return Locked(task=task, holder=held.holder)
     except KeyboardInterrupt:
         return log_interruption(task, started)
+    except _Stopped as stopped:
+        seconds = time.perf_counter() - started
+        status, log = Status.PRUNED, task.written_log
+        return Outcome(step=task.step, status=status, reason=str(stopped), seconds=seconds, log=log)
+    except Pruned:
+        text = "it raised Pruned, although progress.report has not returned True"
+        return log_failure(task, text, Status.FAILED, ExitCode.STEP_FAILED, started)
     except PipelineError as error:
         return log_failure(task, str(error), Status.FAILED, error.exit_code, started)
     except BaseException as error:  # a panic of a library in Rust, too
         append_to_log(task, traceback.format_exc())
         return log_failure(task, _described(error), Status.FAILED, ExitCode.STEP_FAILED, started)
+
+
+class _Stopped(Exception):
+    """A step has ended after it was told to stop; its message is the reason."""
 
 
 def _described(error: BaseException) -> str:
@@ -139,7 +161,7 @@ def _stored(task: Task, reason: str, started: float) -> Outcome:
     return _ended(task, Status.STORED, reason, started, task.store.load(step.key, step.inputs, step.call.returns))
 
 
-def _compute(task: Task, observer: Observer, started: float) -> Outcome | Locked:
+def _compute(task: Task, observer: Observer, progress: StepProgress, started: float) -> Outcome | Locked:
     step, store = task.step, task.store
     if step.action is Action.STORED:
         return _stored(task, step.reason, started)
@@ -153,7 +175,7 @@ def _compute(task: Task, observer: Observer, started: float) -> Outcome | Locked
         if "out" in step.call.specials:
             task.out.mkdir(parents=True, exist_ok=True)
         try:
-            result = without_secrets(_call(task, observer, task.out), task.out, task.redactor)
+            result = without_secrets(_call(task, observer, progress, task.out), task.out, task.redactor)
             if isinstance(result, Artifact):
                 facts_to_store(result, type(result))  # raises if a field has a wrong value
         finally:
@@ -169,7 +191,7 @@ def _compute(task: Task, observer: Observer, started: float) -> Outcome | Locked
             step.key,
             step.inputs,
             step.call.returns,
-            lambda out: _call_on_same_data(task, observer, out),
+            lambda out: _call_on_same_data(task, observer, progress, out),
             task.log,
             latest=comparable(step.call),
         )
@@ -196,12 +218,12 @@ def _ended(task: Task, status: Status, reason: str, started: float, artifact: An
     )
 
 
-def _call_on_same_data(task: Task, observer: Observer, out: Path) -> Any:
+def _call_on_same_data(task: Task, observer: Observer, progress: StepProgress, out: Path) -> Any:
     """Call the function; if its data change meanwhile, discard result and checkpoints, which do not match the key."""
     try:
-        artifact = _call(task, observer, out)
-    except BaseException:
-        if _changed_data(task.step.call):
+        artifact = _call(task, observer, progress, out)
+    except BaseException as error:
+        if isinstance(error, _Stopped) or _changed_data(task.step.call):
             task.store.forget_checkpoints(task.step.key)
         raise
     if name := _changed_data(task.step.call):
@@ -221,17 +243,15 @@ def _changed_data(call: Call) -> str | None:
     return None
 
 
-def _call(task: Task, observer: Observer, out: Path) -> Any:
+def _call(task: Task, observer: Observer, progress: StepProgress, out: Path) -> Any:
     """Call the function with the parameters that it has; its output goes to the log and to the observer.
 
-    Raises ``StoreError`` if a file of an artifact that it receives is not the one that was stored.
+    Raises ``StoreError`` if a file of an artifact that it receives is not the one that was stored, and ``_Stopped``,
+    whatever the function returns or raises, if it was told to stop.
     """
     call = task.step.call
     for artifact in task.received.values():
         task.store.confirm(artifact)
-
-    def progress(done: float, total: float | None = None, message: str = "") -> None:
-        observer.step_progress(task.step, done, total, message)
 
     checkpoints = task.store.checkpoints(task.step.key)
     special = {"out": out, "progress": progress, "checkpoints": checkpoints, "run_id": task.run_id}
@@ -241,7 +261,15 @@ def _call(task: Task, observer: Observer, out: Path) -> Any:
     printed = StepOutput(task, observer)
     with printed.redirected(), restored(printed.write), task.context:
         arguments = call.arguments if str(Path.cwd()) == task.started_in else anchored(call.arguments, task.started_in)
-        return _called_here(call.function, {**arguments, **gathered(call.function, task.received), **named})
+        try:
+            result = _called_here(call.function, {**arguments, **gathered(call.function, task.received), **named})
+        except Exception as error:
+            if progress.stopped is None:
+                raise
+            raise _Stopped(progress.stopped) from error
+    if progress.stopped is not None:
+        raise _Stopped(progress.stopped)
+    return result
 
 
 def _called_here(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

@@ -21,7 +21,7 @@ class JobCallbacks:
     """The callbacks of a run and its jobs. Raises ``BadInput`` if one cannot be instantiated, or is not allowed.
 
     ``allowed`` are the packages whose classes may be named. A job ends with the outcome of its own step; if that was
-    stored or not chosen, the job starts and ends immediately.
+    stored, not chosen or pruned before it started, the job starts and ends immediately.
     """
 
     def __init__(self, config: DictConfig, allowed: Sequence[str], *, is_multirun: bool) -> None:
@@ -55,7 +55,7 @@ class JobCallbacks:
         returned.overrides = OmegaConf.to_container(config.hydra.overrides.task)  # type: ignore[assignment]
         returned.hydra_cfg, returned.task_name = OmegaConf.masked_copy(config, "hydra"), outcome.step.call.name
         returned.cfg = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
-        if outcome.status in (Status.DONE, Status.STORED, Status.NOT_CHOSEN):
+        if outcome.status in (Status.DONE, Status.STORED, Status.NOT_CHOSEN, Status.PRUNED):
             returned.status, returned.return_value = JobStatus.COMPLETED, outcome.artifact
         else:
             returned.status, returned.return_value = JobStatus.FAILED, RuntimeError(outcome.error or outcome.reason)

@@ -61,10 +61,14 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The steps of all jobs, each once, in dependency order; ``requested``: job number → key of the job's own step."""
+    """The steps of all jobs, each once, in dependency order; ``requested``: job number → key of the job's own step.
+
+    ``combinations`` are the jobs of each combination, and the keys of its steps by stage.
+    """
 
     steps: tuple[Step, ...]
     requested: Mapping[int, str]
+    combinations: tuple[Combination, ...] = ()
 
     @property
     def to_run(self) -> tuple[Step, ...]:
@@ -122,7 +126,8 @@ def make_plan(
             damage=wrong,
         )
         effects |= {effect: key} if draft.call.is_effect else {}
-    return Plan(steps=tuple(steps.values()), requested={n: k for k, d in drafts.items() for n in d.requested_by})
+    requested = {n: k for k, d in drafts.items() for n in d.requested_by}
+    return Plan(steps=tuple(steps.values()), requested=requested, combinations=tuple(combinations))
 
 
 def _candidacies(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Cells = tuple[tuple[str, ...], Sequence[tuple[str, ...]]]  # headings and rows
 # The status of a combination is the first of these that one of its steps has.
 _STATUSES = (
-    *(Status.FAILED, Status.INTERRUPTED, Status.SKIPPED, Status.NOT_RUN),
+    *(Status.FAILED, Status.INTERRUPTED, Status.PRUNED, Status.SKIPPED, Status.NOT_RUN),
     *(Status.NOT_CHOSEN, Status.DONE, Status.STORED),
 )
 # Keys of the whole run, which do not change results; and the stage, in which the jobs of a combination differ.
@@ -203,7 +203,7 @@ class _Draft:
         self.ended.add(step["key"])
         status = Status(step["status"])
         if step.get("element"):  # a part of what another step gathers
-            self.elements |= {status} & {Status.FAILED, Status.INTERRUPTED}
+            self.elements |= {status} & {Status.FAILED, Status.INTERRUPTED, Status.PRUNED}
         else:
             self.stages[step["stage"]] = status
             for known, name in ((self.metrics, "metrics"), (self.deviations, "deviations")):

@@ -18,6 +18,7 @@ STYLES = {
     "stored": "dim",
     "not needed": "dim",
     "not chosen": "dim",
+    "pruned": "yellow",
     "failed": "bold red",
     "skipped": "yellow",
     "interrupted": "yellow",
@@ -36,8 +37,9 @@ def outcome_parts(outcome: Outcome, *, briefly: bool = False) -> Parts:
     took = f" in {seconds:.1f} s" if seconds >= 0.05 and not briefly else ""
     metrics = f"  {metrics_text(outcome.metrics, outcome.deviations)}" if outcome.metrics else ""
     error = (f"\n  {outcome.error}", "red") if outcome.error else ("", "")
-    head = ((outcome.step.call.title, "bold"), (": ", ""), (status, STYLES[status]), (took, ""))
-    return *head, ("" if briefly else f" ({outcome.reason})", "dim"), (metrics, ""), error
+    shown, why = (outcome.reason, "") if status == "pruned" else (status, f" ({outcome.reason})")
+    head = ((outcome.step.call.title, "bold"), (": ", ""), (shown, STYLES[status]), (took, ""))
+    return *head, ("" if briefly else why, "dim"), (metrics, ""), error
 
 
 def metrics_text(metrics: Mapping[str, float], deviations: Mapping[str, float] | None = None) -> str:

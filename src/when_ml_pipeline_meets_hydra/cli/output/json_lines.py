@@ -36,6 +36,7 @@ class JsonLines(OutputObserver):
         self._out, self._lock = Stream(sys.stdout), RLock()
         self._masks = Redactor()
         self._progress_times: dict[str, float] = {}
+        self._score_times: dict[str, float] = {}
 
     def run_started(self, prepared: Prepared, folder: Path) -> None:
         """Write all jobs, and all steps with their actions."""
@@ -71,6 +72,13 @@ class JsonLines(OutputObserver):
             message = self._masks.text(message)
             self._emit("step_progress", **_named(step), done=done, total=total, message=message)
 
+    def step_reported(self, step: Step, number: int, metrics: Mapping[str, float]) -> None:
+        """Write partial scores of a step, at most ten times per second."""
+        now = time.monotonic()
+        if now - self._score_times.get(step.key, 0) >= _PAUSE:
+            self._score_times[step.key] = now
+            self._emit("step_reported", **_named(step), step=number, metrics=metrics)
+
     def step_printed(self, step: Step, text: str) -> None:
         """Write the lines that a step printed."""
         self._emit("step_printed", **_named(step), text=self._masks.text(text))
@@ -78,6 +86,7 @@ class JsonLines(OutputObserver):
     def step_ended(self, outcome: Outcome) -> None:
         """Write the outcome of a step."""
         self._progress_times.pop(outcome.step.key, None)
+        self._score_times.pop(outcome.step.key, None)
         self._emit(
             "step_ended",
             **_named(outcome.step),

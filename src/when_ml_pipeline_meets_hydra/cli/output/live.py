@@ -16,7 +16,7 @@ from rich.table import Column
 from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console
-from when_ml_pipeline_meets_hydra.cli.output.formatting import STYLES, Parts, outcome_parts
+from when_ml_pipeline_meets_hydra.cli.output.formatting import STYLES, Parts, metrics_text, outcome_parts
 from when_ml_pipeline_meets_hydra.cli.output.plain_lines import PlainLines
 from when_ml_pipeline_meets_hydra.cli.output.streams import own_stream
 from when_ml_pipeline_meets_hydra.cli.output.tables import Rows
@@ -80,6 +80,7 @@ class LiveView(PlainLines):
         self._queued: dict[str, str] = {}
         self._running: dict[str, TaskID] = {}
         self._elements: set[str] = set()
+        self._scores: dict[str, str] = {}
         self._kept: dict[str, tuple[Step, str]] = {}  # elements that have ended, and their output
         self._ended: Counter[str] = Counter()
         self._times: dict[str, tuple[float, int]] = {}
@@ -128,8 +129,14 @@ class LiveView(PlainLines):
         """Update the progress bar of the step."""
         with self._lock:
             if (bar := self._running.get(step.key)) is not None:
-                label = f"{self._label(step)}: {self._masks.text(message)}" if message else self._label(step)
+                shown = " ".join(filter(None, (self._masks.text(message), self._scores.get(step.key))))
+                label = f"{self._label(step)}: {shown}" if shown else self._label(step)
                 self._bars.update(bar, description=label, completed=done, total=total or None)
+
+    def step_reported(self, step: Step, number: int, metrics: Mapping[str, float]) -> None:
+        """Show the partial scores of the step beside its progress bar."""
+        with self._lock:
+            self._scores[step.key] = metrics_text(metrics)
 
     def step_printed(self, step: Step, text: str) -> None:
         """Print the output of the step, prefixed with its name while several steps run.
@@ -158,6 +165,7 @@ class LiveView(PlainLines):
                 if not is_quiet and key in self._kept:
                     self.print(self._kept.pop(key)[1])
             self._queued.pop(key, None)
+            self._scores.pop(key, None)
             if (bar := self._running.pop(key, None)) is not None:
                 self._bars.remove_task(bar)
             self._ended[status] += 1
@@ -252,7 +260,17 @@ class LiveView(PlainLines):
         counts = {"queued": waiting, "running": len(running), **self._ended}
         took = {name: seconds / count for name, (seconds, count) in self._times.items()}
         left = seconds_left(Counter(self._queued.values()), running, took, self._lanes)
-        for status in ("queued", "running", "done", "stored", "failed", "skipped", "not chosen", "interrupted"):
+        for status in (
+            "queued",
+            "running",
+            "done",
+            "stored",
+            "failed",
+            "skipped",
+            "pruned",
+            "not chosen",
+            "interrupted",
+        ):
             if counts.get(status):
                 yield f"{counts[status]} {status}  ", STYLES.get(status, "")
         if left is not None and (waiting or running):

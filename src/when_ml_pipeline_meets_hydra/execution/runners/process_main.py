@@ -1,4 +1,4 @@
-"""Main loop of a worker process: receives tasks through a pipe, sends events and outcomes back."""
+"""Main loop of a worker process: receives tasks and answers through a pipe, sends events and outcomes back."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.errors import ExitCode, StepFailed
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
-from when_ml_pipeline_meets_hydra.execution.step import Locked, Task, compute, log_failure
+from when_ml_pipeline_meets_hydra.execution.step import Locked, compute, log_failure
 from when_ml_pipeline_meets_hydra.planning.plan import Step
+
+_PAUSE = 0.05  # s between two events of a kind
 
 
 def serve(pipe: Connection, lifeline: int) -> int:
@@ -37,10 +40,11 @@ def serve(pipe: Connection, lifeline: int) -> int:
 
 
 class _EventSender(Observer):
-    """Sends events to the parent; progress at most 20 times a second."""
+    """Sends events to the parent; progress and partial scores at most 20 times a second each."""
 
     def __init__(self, pipe: Connection) -> None:
-        self._pipe, self._lock, self._last = pipe, threading.Lock(), 0.0
+        self._pipe, self._lock, self._asking = pipe, threading.Lock(), threading.Lock()
+        self._last = self._last_scores = 0.0
 
     def send(self, *message: Any) -> None:
         content = pickle.dumps(message)
@@ -49,9 +53,25 @@ class _EventSender(Observer):
 
     def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
         now = time.monotonic()
-        if now - self._last > 0.05 or done == total:
+        if now - self._last > _PAUSE or done == total:
             self._last = now
             self.send("step_progress", done, total, message)
+
+    def step_reported(self, step: Step, number: int, metrics: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if now - self._last_scores > _PAUSE:
+            self._last_scores = now
+            self.send("step_reported", number, metrics)
+
+    def answer(self, number: int, metrics: Mapping[str, float]) -> str | None:
+        """Ask the parent whether the step has to stop, and wait for the reason."""
+        with self._asking:  # steps may report from several threads
+            self.send("answer", number, metrics)
+            reason, error = self._pipe.recv()
+        if error:
+            raise StepFailed(error)
+        assert reason is None or isinstance(reason, str)
+        return reason
 
     def step_printed(self, step: Step, text: str) -> None:
         self.send("step_printed", text)
@@ -60,12 +80,12 @@ class _EventSender(Observer):
 def _compute_and_send(content: bytes, events: _EventSender) -> Status | None:
     """Compute a task and send its outcome; returns its status, None if it was not computed."""
     try:
-        task: Task = pickle.loads(content)
+        task, is_answered = pickle.loads(content)
     except Exception as error:  # importing user code may raise anything
         traceback.print_exc()
         events.send("unreadable", f"{type(error).__name__}: {error}")
         return None
-    found = compute(task, events)
+    found = compute(replace(task, answer=events.answer) if is_answered else task, events)
     if isinstance(found, Locked):
         events.send("locked", found.holder)
         return None

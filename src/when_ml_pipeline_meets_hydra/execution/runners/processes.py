@@ -14,13 +14,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import wait as wait_for_any
 from pathlib import Path
 
-from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.errors import ExitCode, StepFailed
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.execution.output import StepOutput
@@ -183,7 +183,10 @@ class _Worker:
             kind, *content = self.pipe.recv()
         except (EOFError, OSError, pickle.UnpicklingError):
             return self._died(observer)
-        if kind in ("step_progress", "step_printed"):
+        if kind == "answer":
+            self.pipe.send(_answer(task, *content))
+            return None
+        if kind in ("step_progress", "step_reported", "step_printed"):
             getattr(observer, kind)(task.step, *content)
             return None
         self.read_output(observer)
@@ -246,6 +249,15 @@ class _Worker:
         return log_failure(self._task, _exit_message(status), Status.FAILED, ExitCode.STEP_FAILED, self._started)
 
 
+def _answer(task: Task, number: int, metrics: Mapping[str, float]) -> tuple[str | None, str | None]:
+    """Return why a step has to stop after a report, and what went wrong with the decision."""
+    assert task.answer is not None
+    try:
+        return task.answer(number, metrics), None
+    except StepFailed as error:
+        return None, str(error)
+
+
 def _exit_message(status: int) -> str:
     if status >= 0:
         return f"its process ended with exit status {status}"
@@ -254,9 +266,9 @@ def _exit_message(status: int) -> str:
 
 
 def _pickled(task: Task) -> bytes:
-    """Pickle a task without the parts that only planning needs."""
+    """Pickle a task without the parts that only planning needs, and whether its partial scores are answered."""
     function = task.step.call.function
     if function.__module__ == "__main__":
         raise pickle.PicklingError(f"{function.__qualname__} is defined in the main module")
     step = replace(task.step, call=replace(task.step.call, needs={}))
-    return pickle.dumps(replace(task, step=step, captures=False))
+    return pickle.dumps((replace(task, step=step, captures=False, answer=None), task.answer is not None))

@@ -38,8 +38,11 @@ class Waves:
         return bool(self._tasks)
 
     def start(self, task: Task) -> None:
-        """Add a task to the next wave. It waits without limit for another run that is computing the same step."""
-        self._tasks.append(replace(task, patience=float("inf")))
+        """Add a task to the next wave. It waits without limit for another run that is computing the same step.
+
+        Nothing reaches it while it runs, so there are no answers to its partial scores.
+        """
+        self._tasks.append(replace(task, patience=float("inf"), answer=None))
 
     def wait(self, observer: Observer) -> Sequence[Outcome | Locked]:
         """Launch the wave; the output of its steps is passed on when it is done."""
