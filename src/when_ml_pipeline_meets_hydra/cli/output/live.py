@@ -161,7 +161,7 @@ class LiveView(PlainLines):
             key, name, status = outcome.step.key, outcome.step.call.name, outcome.status
             is_quiet = self._quiet and status in _WITHOUT_WORK
             if outcome.step.call.element is not None:
-                is_quiet = status in (Status.DONE, *_WITHOUT_WORK)
+                is_quiet = status in (Status.DONE, Status.PRUNED, *_WITHOUT_WORK)
                 if not is_quiet and key in self._kept:
                     self.print(self._kept.pop(key)[1])
             self._queued.pop(key, None)
