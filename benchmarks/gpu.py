@@ -39,6 +39,7 @@ from when_ml_pipeline_meets_hydra.ml.models.cnn import Cnn
 from when_ml_pipeline_meets_hydra.ml.networks import devices
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Matrices, read_split
 from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 
 MODEL = Cnn(channels=(16, 32), dropout_prob=0.1)
 COMPARED = ("model.onnx", "predictions.parquet")
@@ -77,7 +78,7 @@ def ours(data: PreparedData, rows: Matrices, param: NetworkParam, device: torch.
     """Train as the stage does."""
     model = replace(MODEL, device=str(device))
     with redirect_stdout(io.StringIO()):
-        model.fit(data.task, param, rows.features, rows.target, lambda *_, **__: None, image=data.image)
+        model.fit(data.task, param, rows.features, rows.target, NoProgress(), image=data.image)
 
 
 def seconds(what: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:

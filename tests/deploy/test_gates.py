@@ -25,6 +25,7 @@ from when_ml_pipeline_meets_hydra.deploy.gates.metric import MetricBound
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted, Verdict
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 from when_ml_pipeline_meets_hydra.records.record import find_record
 from when_ml_pipeline_meets_hydra.stages.exptests import check
 
@@ -32,9 +33,7 @@ CHAIN = "c=preprocessing,modeling,prediction,analysis,exptests,deployment"
 QUICK = ("modeling/model=linear", "analysis/page=quick")
 WINE = ("preprocessing/dataset=wine", *QUICK)
 
-
-def silent(done: float, total: float | None = None, message: str = "") -> None:
-    pass
+silent = NoProgress()
 
 
 def candidate(

@@ -19,6 +19,7 @@ from when_ml_pipeline_meets_hydra.ml.models.ensemble import Ensemble, EnsemblePa
 from when_ml_pipeline_meets_hydra.ml.models.ensemble_candidates import candidates
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
 from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 
 SMALL = ("c=modeling", "modeling/model=ensemble", "modeling/param=small")
 ALL = (*SMALL, "model.time_limit=null", "m_param.n_candidates=3", "m_param.folds=2")
@@ -76,7 +77,7 @@ def test_folds_are_like_the_split(in_time: bool, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ensemble_training, "inner_folds", keep)
     model, param = Ensemble(time_limit=None), EnsembleParam(n_candidates=2, folds=3)
     apart = KeptApart(values=values, in_time=in_time)
-    fitted: Any = model.fit(Task.REGRESSION, param, features, target, lambda *_: None, apart=apart)
+    fitted: Any = model.fit(Task.REGRESSION, param, features, target, NoProgress(), apart=apart)
     (parts,) = seen
     assert len(parts) == (1 if in_time else 3)
     for train, held in parts:
@@ -119,6 +120,6 @@ def test_a_model_of_two_classes_and_one_feature(tmp_path: Path) -> None:
     features = rng.normal(size=(60, 1)).astype(np.float32)
     target = (features[:, 0] > 0).astype(np.int64) * 2  # no row has the class 1
     model, param = Ensemble(time_limit=None), EnsembleParam(n_candidates=3, folds=2)
-    fitted: Any = model.fit(Task.CLASSIFICATION, param, features, target, lambda *_: None)
+    fitted: Any = model.fit(Task.CLASSIFICATION, param, features, target, NoProgress())
     assert fitted.classes_.tolist() == [0, 2]
     assert (fitted.predict(features) == target).mean() > 0.9

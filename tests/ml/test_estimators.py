@@ -13,6 +13,7 @@ from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.models.estimator import Estimator, EstimatorParam
 from when_ml_pipeline_meets_hydra.ml.training.graph import exported_predictions, standardise
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 
 SVR = ("c=modeling", "modeling/model=estimator", "estimator=sklearn.svm.SVR")
 
@@ -141,7 +142,7 @@ def test_graphs_predict_what_estimators_predict_of_any_row(name: str, own: dict[
     for classes in (2, 4) if task is Task.CLASSIFICATION else (0,):
         target = np.digitize(numbers, np.quantile(numbers, np.arange(1, classes) / classes)) if classes else numbers
         assert not list(model.refusals(param, task))
-        fitted: Any = model.fit(task, param, features, target, lambda *_: None)
+        fitted: Any = model.fit(task, param, features, target, NoProgress())
         graph = standardise(model.export(fitted, 4), 4, list(range(classes)) or None, classes)
         rows = np.concatenate((features, features * np.float32(30)))
         found = exported_predictions(graph.SerializeToString(), rows)

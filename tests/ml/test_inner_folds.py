@@ -29,14 +29,13 @@ from when_ml_pipeline_meets_hydra.ml.splits.interface import RowSplit
 from when_ml_pipeline_meets_hydra.ml.splits.random import RandomSplit
 from when_ml_pipeline_meets_hydra.ml.splits.time import TimeSplit
 from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 from when_ml_pipeline_meets_hydra.stages.modeling import train
 from when_ml_pipeline_meets_hydra.stages.preprocessing import prepare
 
 Array = np.ndarray[Any, Any]
 
-
-def silent(done: float, total: float | None = None, message: str = "") -> None:
-    pass
+silent = NoProgress()
 
 
 @settings(max_examples=200, deadline=None)

@@ -19,7 +19,7 @@ from sklearn import datasets, ensemble
 
 from prepared_tables import prepared, written
 from when_ml_pipeline_meets_hydra import SklearnModel, run
-from when_ml_pipeline_meets_hydra.errors import StepFailed
+from when_ml_pipeline_meets_hydra.errors import Pruned, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import (
     ONNX_IR_VERSION,
     ONNX_ML_OPSET,
@@ -41,6 +41,7 @@ from when_ml_pipeline_meets_hydra.ml.models.xgboost import XGBoost
 from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 from when_ml_pipeline_meets_hydra.ml.splits.random import RandomSplit
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.engine import scorer
 from when_ml_pipeline_meets_hydra.stages.modeling import train
@@ -82,9 +83,7 @@ TABLES: dict[str, Callable[[], tuple[Any, Any, tuple[str, ...]]]] = {
 }
 pytestmark = pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
 
-
-def silent(done: float, total: float | None = None, message: str = "") -> None:
-    pass
+silent = NoProgress()
 
 
 def quick(kind: Any, **values: Any) -> Any:
@@ -99,6 +98,22 @@ def trained(model: Model, data: PreparedData, out: Path, **values: Any) -> Train
     return train(model, quick(type(model), **values), data, out=out, progress=silent)
 
 
+class Seen(NoProgress):
+    """Notes the progress and the partial scores of a training, and stops it at one of these."""
+
+    def __init__(self, last: int | None = None) -> None:
+        self.work: list[tuple[float, float | None]] = []
+        self.scores: list[tuple[int, dict[str, float]]] = []
+        self._last = last
+
+    def __call__(self, done: float, total: float | None = None, message: str = "") -> None:
+        self.work.append((done, total))
+
+    def report(self, step: int, /, **metrics: float) -> bool:
+        self.scores.append((step, metrics))
+        return len(self.scores) == self._last
+
+
 @dataclass(frozen=True, eq=False)
 class Once:
     """What is trained once on each table, for all tests of a process that only read it."""
@@ -111,12 +126,11 @@ class Once:
         return prepared(self.folder / table, features, target, classes=classes)
 
     @cache  # noqa: B019
-    def trained(self, kind: type[Model], table: str) -> tuple[TrainedModel, list[tuple[float, float | None]]]:
+    def trained(self, kind: type[Model], table: str) -> tuple[TrainedModel, Seen]:
         """A trained model, and what was reported while it was trained."""
-        out, seen = self.folder / f"{kind.name} {table}", list[tuple[float, float | None]]()
+        out, seen = self.folder / f"{kind.name} {table}", Seen()
         out.mkdir()
-        progress = lambda done, total=None, message="": seen.append((done, total))  # noqa: E731
-        return train(kind(), quick(kind), self.data(table), out=out, progress=progress), seen
+        return train(kind(), quick(kind), self.data(table), out=out, progress=seen), seen
 
 
 @pytest.fixture(scope="module")
@@ -249,11 +263,46 @@ def test_a_quantile_leaves_its_part_of_the_rows_below(kind: type[Model], quantil
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_progress_ends_where_the_work_ends(kind: type[Model], once: Once) -> None:
-    _, seen = once.trained(kind, "numbers")
+    seen = once.trained(kind, "numbers")[1].work
     assert seen == sorted(seen)
     # Two starts in each of two folds; 30 trees in each of three folds and then of all rows.
     work = {Linear: 1, Neighbours: 1, HistGradientBoosting: 2 * 2, LightGBM: 4 * 30, XGBoost: 2 * 30, CatBoost: 2 * 30}
     assert seen[-1] == (work.get(kind, 30), work.get(kind, 30))
+
+
+# The steps at which kinds have partial scores: their folds, or trees of the first one and 30 of each that follows.
+TREES = [*range(1, 11), 20]
+REPORTED: dict[type[Model], list[int]] = {
+    HistGradientBoosting: [1, 2],
+    LightGBM: [*TREES, 60, 90],
+    XGBoost: [*TREES, 60],
+    CatBoost: [*TREES, 60],
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_partial_scores_are_those_of_rows_that_training_holds_out(
+    kind: type[Model], once: Once, tmp_path: Path
+) -> None:
+    trained, seen = once.trained(kind, "numbers")
+    assert [step for step, _ in seen.scores if step != 30] == REPORTED.get(kind, [])
+    if not seen.scores:
+        return
+    spread = trained.spread or 0.0
+    for _, metrics in seen.scores:
+        assert metrics["rmse"] == pytest.approx(spread * (1 - metrics["r2"]) ** 0.5)
+    first, last = seen.scores[0][1]["r2"], seen.scores[-1][1]["r2"]
+    assert last == pytest.approx(trained.metrics["r2"], abs=0.1)
+    assert first < last or kind is HistGradientBoosting
+    of_classes = once.trained(kind, "three classes")
+    assert of_classes[1].scores[-1][1] == {"log_loss": pytest.approx(of_classes[0].metrics["log_loss"], abs=0.25)}
+    data, stopped = once.data("numbers"), Seen(last=2)
+    with pytest.raises(Pruned):
+        trained_again = tmp_path / "out"
+        trained_again.mkdir()
+        train(kind(), quick(kind), data, out=trained_again, progress=stopped)
+    assert stopped.scores == seen.scores[:2]
+    assert [*trained_again.iterdir()] == []
 
 
 class Exporting:

@@ -32,12 +32,11 @@ from when_ml_pipeline_meets_hydra.ml.models.linear_start import shares
 from when_ml_pipeline_meets_hydra.ml.models.xgboost import XGBoost, XGBoostParam
 from when_ml_pipeline_meets_hydra.ml.training import graph
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, read_split
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 
 Array = np.ndarray[Any, Any]
 
-
-def silent(done: float, total: float | None = None, message: str = "") -> None:
-    pass
+silent = NoProgress()
 
 
 def table(rng: np.random.Generator, rows: int, alone: int, sizes: list[int]) -> tuple[Array, Array]:

@@ -46,6 +46,7 @@ from when_ml_pipeline_meets_hydra.ml.training import predictions
 from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split
 from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 from when_ml_pipeline_meets_hydra.ml.training.target_scale import TargetScale
 from when_ml_pipeline_meets_hydra.serving.bundling import held_out_rows
 from when_ml_pipeline_meets_hydra.stages.modeling import train
@@ -62,9 +63,7 @@ TABLES: dict[str, Any] = {
 }
 FILES = ("model.onnx", "metrics.json", "predictions.parquet", "history.json")
 
-
-def silent(done: float, total: float | None = None, message: str = "") -> None:
-    pass
+silent = NoProgress()
 
 
 def trained(

@@ -31,6 +31,7 @@ from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 from when_ml_pipeline_meets_hydra.ml.splits.predefined import PredefinedSplit
 from when_ml_pipeline_meets_hydra.ml.training import graph
 from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.engine import scorer
 from when_ml_pipeline_meets_hydra.stages.modeling import train
@@ -52,9 +53,7 @@ EXTRAS: list[Any] = [
     pytest.param(CatBoost(), CatBoostParam(n_estimators=40), id="catboost", marks=pytest.mark.integration("catboost")),
 ]
 
-
-def silent(done: float, total: float | None = None, message: str = "") -> None:
-    pass
+silent = NoProgress()
 
 
 def usual(rng: np.random.Generator, rows: int) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from when_ml_pipeline_meets_hydra.ml.preparation.param import PreparationParam
 from when_ml_pipeline_meets_hydra.ml.splits.random import RandomSplit
 from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam
 from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 from when_ml_pipeline_meets_hydra.serving import bundling
 from when_ml_pipeline_meets_hydra.serving.engine import scorer
 from when_ml_pipeline_meets_hydra.stages.modeling import train
@@ -66,9 +67,7 @@ KINDS: list[Any] = [
     ),
 ]
 
-
-def silent(done: float, total: float | None = None, message: str = "") -> None:
-    pass
+silent = NoProgress()
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ from when_ml_pipeline_meets_hydra.ml.preparation.quantiles import quantiles
 from when_ml_pipeline_meets_hydra.ml.preparation.write import compare
 from when_ml_pipeline_meets_hydra.ml.splits.random import RandomSplit
 from when_ml_pipeline_meets_hydra.ml.splits.sides import Split, split
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 from when_ml_pipeline_meets_hydra.pipeline import run
 from when_ml_pipeline_meets_hydra.stages.preprocessing import prepare
 
@@ -59,8 +60,7 @@ class InMemory:
         return []
 
 
-def silent(done: float, total: float | None = None, message: str = "") -> None:
-    """A progress that is ignored."""
+silent = NoProgress()
 
 
 def prepared(dataset: Dataset, out: Path, **param: Any) -> PreparedData:

@@ -20,14 +20,13 @@ from when_ml_pipeline_meets_hydra.ml.models.lightgbm import LightGBM, LightGBMPa
 from when_ml_pipeline_meets_hydra.ml.models.linear import Linear, LinearParam
 from when_ml_pipeline_meets_hydra.ml.training.matrices import Rows, read_split
 from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions, predict
 from when_ml_pipeline_meets_hydra.stages.modeling import train
 
 PARAM = TypeAdapter(TrainingParam)
 
-
-def silent(done: float, total: float | None = None, message: str = "") -> None:
-    pass
+silent = NoProgress()
 
 
 @pytest.mark.parametrize(

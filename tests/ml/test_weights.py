@@ -32,6 +32,7 @@ from when_ml_pipeline_meets_hydra.ml.models.random_forest import ForestParam, Ra
 from when_ml_pipeline_meets_hydra.ml.models.xgboost import XGBoost, XGBoostParam
 from when_ml_pipeline_meets_hydra.ml.training.class_weights import row_weights
 from when_ml_pipeline_meets_hydra.ml.training.param import Loss, TrainingParam
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 from when_ml_pipeline_meets_hydra.ml.training.predictions import Predictions
 from when_ml_pipeline_meets_hydra.pipeline import prepare, run
 
@@ -54,8 +55,7 @@ def _log(artifact: Any) -> str:
     return str((artifact.path.parent / "log.txt").read_text())
 
 
-def silent(done: float, total: float | None = None, message: str = "") -> None:
-    pass
+silent = NoProgress()
 
 
 @pytest.fixture(scope="module")

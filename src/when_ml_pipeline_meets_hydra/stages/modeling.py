@@ -167,6 +167,7 @@ def _trained(
     from when_ml_pipeline_meets_hydra.ml.models import frequent_categories
     from when_ml_pipeline_meets_hydra.ml.training import graph, predictions, results
     from when_ml_pipeline_meets_hydra.ml.training.matrices import read_split
+    from when_ml_pipeline_meets_hydra.ml.training.partial_scores import InUnits
     from when_ml_pipeline_meets_hydra.ml.training.target_scale import TargetScale
 
     task, n_classes = data.task, len(data.classes)
@@ -187,7 +188,8 @@ def _trained(
     _check_features(model, data, len(rows.names))
     features = rows if getattr(model, "from_file", False) else rows.matrix()
     target = known.target if scale is None else scale.apply(known.target)
-    estimator = fit(task, m_param, features, target, progress, **named)
+    reported = progress if scale is None else InUnits(progress, scale.spread)
+    estimator = fit(task, m_param, features, target, reported, **named)
     if places is not None:
         estimator = frequent_categories.Kept(estimator, places)
     del features

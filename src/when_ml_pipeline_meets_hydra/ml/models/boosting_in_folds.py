@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,8 @@ from when_ml_pipeline_meets_hydra.contracts import Progress
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
 from when_ml_pipeline_meets_hydra.ml.models.mean_of_folds import Mean, Part, mean_of
+from when_ml_pipeline_meets_hydra.ml.training.param import Loss
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import LOG_LOSS, HeldOutLoss
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.interface import FeatureRows
@@ -20,10 +23,13 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 
 Array = np.ndarray[Any, Any]
-Report = Callable[[int], None]  # called with the number of trees that a fold's model has
+# Called with the number of trees that a fold's model has, and its loss on the rows held out (NaN: there are none).
+Report = Callable[[int, float], None]
 
 
 class _Param(Protocol):
+    @property
+    def loss(self) -> Loss: ...
     @property
     def n_estimators(self) -> int: ...
     @property
@@ -92,17 +98,41 @@ class Boosting(ABC, Generic[_FoldT]):
         most = self.param.n_estimators
         total, made = len(parts) * most, list[_FoldT]()
         for k, (train, validation) in enumerate(parts):
-            made.append(self.train(train, validation, _trees(progress, k * most, total), most))
+            made.append(self.train(train, validation, self._trees(progress, k * most, total), most))
+            if k and made[0].best:
+                self._scores(progress)((k + 1) * most, float(np.mean([self._best_loss(fold) for fold in made])))
         progress(total, total, "trees")
         return made
 
     def forward_in_time(self, newest: Part, progress: Progress) -> list[_FoldT]:
         """Train on all rows, as many trees as have the lowest loss on the newest ones."""
         most, everything = self.param.n_estimators, np.arange(len(self.target))
-        first = self.train(*newest, _trees(progress, 0, 2 * most), most)
-        last = self.train(everything, everything[:0], _trees(progress, most, 2 * most), first.best or most)
+        first = self.train(*newest, self._trees(progress, 0, 2 * most), most)
+        last = self.train(everything, everything[:0], self._trees(progress, most, 2 * most), first.best or most)
         progress(2 * most, 2 * most, "trees")
         return [replace(last, losses=first.losses, best=first.best)]
+
+    def _trees(self, progress: Progress, before: int, total: int) -> Report:
+        """Return what is called after each tree; its losses are partial scores while the first model is trained."""
+        scores = self._scores(progress)
+
+        def report(trees: int, loss: float) -> None:
+            progress(before + trees, total, "trees")
+            if not before and not math.isnan(loss):
+                scores.after_tree(trees, self._mean_loss(loss))
+
+        return report
+
+    def _scores(self, progress: Progress) -> HeldOutLoss:
+        return HeldOutLoss(progress, LOG_LOSS if self.classes else self.param.loss)
+
+    def _best_loss(self, fold: FoldModel) -> float:
+        values = fold.losses.get("validation rows", ())
+        return self._mean_loss(min(values)) if values else math.nan
+
+    def _mean_loss(self, value: float) -> float:
+        """Return the mean loss of a value of the library, which has roots of the mean squared error."""
+        return value**2 if not self.classes and self.param.loss is Loss.SQUARED_ERROR else value
 
     def parts(self, apart: KeptApart | None) -> Sequence[Part]:
         """Return the rows to train on and to validate on of each fold; without patience, all and none."""
@@ -140,10 +170,6 @@ def boost(
     made = mean_of(members, columns, model.n_jobs, classes)
     made.history_ = _history(members)  # type: ignore[attr-defined]
     return made
-
-
-def _trees(progress: Progress, before: int, total: int) -> Report:
-    return lambda trees: progress(before + trees, total, "trees")
 
 
 def _history(members: Sequence[FoldModel]) -> dict[str, Any] | None:

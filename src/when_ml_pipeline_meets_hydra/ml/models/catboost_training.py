@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,8 @@ class _Callback:
 
     def after_iteration(self, info: Any) -> bool:
         try:
-            self._report(info.iteration)
+            held_out = next(iter((info.metrics or {}).get("validation", {}).values()), (math.nan,))
+            self._report(info.iteration, float(held_out[-1]))
         except Exception as error:  # CatBoost would report it as one of its own
             self.error = error
         return self.error is None

@@ -23,6 +23,7 @@ from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
 from when_ml_pipeline_meets_hydra.ml.models.interface import takes_weights
 from when_ml_pipeline_meets_hydra.ml.models.mean_of_folds import Part
 from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.ensemble import Ensemble, EnsembleParam
@@ -71,7 +72,15 @@ class Clock:
         """Seconds that are left for candidates."""
         return self._end - time.monotonic()
 
-    def tick(self, done: float = 0, total: float | None = None, message: str = "") -> None:
+    def __call__(self, done: float = 0, total: float | None = None, message: str = "") -> None:
+        """Do as ``tick``: a clock is the ``Progress`` of candidates."""
+        self.tick()
+
+    def report(self, step: int, /, **metrics: float) -> bool:
+        """Return False: the partial scores of a candidate are not those of the ensemble."""
+        return False
+
+    def tick(self) -> None:
         """Report the time. Raises ``TimeIsUp`` if it is over, and a candidate is trained already."""
         if self._limit is not None:
             self._progress(min(self.passed, self._limit), self._limit, f"seconds, {self.models} models")
@@ -253,7 +262,7 @@ class _Training:
         named = {name: further[name] for name in inspect.signature(fit).parameters.keys() & further.keys()}
         places = self._features_of(candidate)
         taken = features if places is None else features[:, places]
-        fitted = fit(rows.task, candidate.param, taken, target, self._clock.tick if ends else _silent, **named)
+        fitted = fit(rows.task, candidate.param, taken, target, self._clock if ends else NoProgress(), **named)
         return fitted if places is None else frequent_categories.Kept(fitted, places)
 
     def _places(self, fitted: Any) -> Array:
@@ -273,10 +282,6 @@ def _predictions(fitted: Any, features: Array, ends: Ends) -> Array:
 
 def _within(predictions: Array, ends: Ends) -> Array:
     return predictions if ends is None else np.clip(predictions, *ends)
-
-
-def _silent(done: float, total: float | None = None, message: str = "") -> None:
-    pass
 
 
 def _described(trained: Trained, weight: float, rows: Rows) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from when_ml_pipeline_meets_hydra.ml.models.linear_start import Line
 from when_ml_pipeline_meets_hydra.ml.models.mean_of_folds import Mean, Part, mean_of
 from when_ml_pipeline_meets_hydra.ml.models.merged_columns import Columns
 from when_ml_pipeline_meets_hydra.ml.training.param import HistLoss
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import LOG_LOSS, HeldOutLoss
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.models.hist_gradient_boosting import (
@@ -132,6 +133,7 @@ class _Training:
         self._apart, self._given = apart, given
         self._first: Any = None
         self._weights = weights
+        self._held: dict[bool, list[tuple[float, float]]] = {False: [], True: []}  # by start: sum of losses, and rows
         self._settings = Settings.of(len(target), param)
         self._categories = list(columns.groups) or None
         # With more of it the log-odds of classes that can be told apart would hardly grow any more.
@@ -175,6 +177,8 @@ class _Training:
         for k, part in enumerate(parts):
             kinds = tried[k] if k < len(tried) else {linear: self._boosted(*part, linear=linear) for linear in wanted}
             yield _member(kinds, wanted)
+            if k >= len(tried):
+                self._report(progress)
             done = max(0, k + 1 - len(tried))
             progress(before + done * len(wanted), before + more * len(wanted), "models")
 
@@ -188,6 +192,7 @@ class _Training:
             for linear in (False, True):
                 tried[-1][linear] = self._boosted(*part, linear=linear)
                 progress(2 * done + linear + 1, total, "models")
+            self._report(progress)
         return tried
 
     def _shares(self, tried: Sequence[Mapping[bool, Boosted]], parts: Sequence[Part]) -> dict[bool, float]:
@@ -211,11 +216,22 @@ class _Training:
         tried = self._tried(newest, 2 + 2 * len(parts), progress)
         wanted = self._shares(tried, newest)
         first = tried[0] if tried else {linear: self._boosted(*newest[0], linear=linear) for linear in wanted}
+        if not tried:
+            self._report(progress)
         trees = {linear: kind.model.n_iter_ for linear, kind in first.items()}
         for done, (train, _) in enumerate(parts, 1):
             kinds = {linear: self._boosted(train, train[:0], linear=linear, trees=trees[linear]) for linear in wanted}
             yield _member(kinds, wanted)
             progress(len(first) + done * len(wanted), len(first) + len(parts) * len(wanted), "models")
+
+    def _report(self, progress: Progress) -> None:
+        """Report the mean loss on the rows held out in the folds so far, with the better of the starts."""
+        step = max(map(len, self._held.values()))
+        if step:
+            sums = [np.sum(losses, axis=0) for losses in self._held.values() if len(losses) == step]
+            scale = 2 if not self._is_classifier and self._param.loss is HistLoss.SQUARED_ERROR else 1
+            scores = HeldOutLoss(progress, LOG_LOSS if self._is_classifier else self._param.loss)
+            scores(step, float(min(scale * loss / rows for loss, rows in sums)))
 
     def _parts(self, apart: KeptApart | None) -> list[tuple[Array, Array]]:
         """The rows to train on and to validate on of each fold; without patience, all and none."""
@@ -244,6 +260,9 @@ class _Training:
         boosted.fit(self.columns[train], target[train], sample_weight=self._weights_of(train), **held)
         self._first = self._first or boosted
         best = int(np.argmin(-boosted.validation_score_)) if stops else trees
+        if stops:
+            rows = len(validation) if self._weights is None else float(self._weights[validation].sum())
+            self._held[linear].append((-float(boosted.validation_score_[best]) * rows, rows))
         boosted._predictors = boosted._predictors[:best]  # it keeps the trees after the best one
         return Boosted(model=boosted, start=start)
 

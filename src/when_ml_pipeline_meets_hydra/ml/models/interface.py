@@ -69,7 +69,9 @@ class Model(Protocol):
             features: float32 [N, F], finite.
             target: [N]; float64 with mean 0 and standard deviation 1 (predictions are converted back to its unit), or
                 int64 indices of at least two classes.
-            progress: called with the number of trees (or iterations) that are done.
+            progress: called with the number of trees (or iterations) that are done. Its method ``report`` takes metrics
+                on rows that the training holds out, of the target as it is given here: ``r2``, ``rmse``, ``log_loss``,
+                …, never of the rows that it trains on.
 
         Returns:
             The fitted estimator. If training is iterative, it has a ``history_``: ``step`` (epoch, tree), ``losses``
@@ -78,6 +80,7 @@ class Model(Protocol):
 
         Raises:
             BadInput: this kind of model does not support the value of a hyperparameter.
+            Pruned: ``progress.report`` has returned True.
         """
 
     def export(self, estimator: Estimator, n_features: int) -> onnx.ModelProto:

@@ -10,6 +10,7 @@ import numpy as np
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Task
 from when_ml_pipeline_meets_hydra.ml.models.inner_folds import inner_folds
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import LOG_LOSS, HeldOutLoss
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.contracts import Progress
@@ -105,6 +106,9 @@ class _Training:
         self._m_param, self._param, self._rows, self._folds = m_param, param, rows, folds
         self._progress, self._done = progress, 0
         self._total = (len(folds) + 1) * m_param.n_estimators
+        is_classifier = param["objective"] in ("binary", "multiclass")
+        self._scores = HeldOutLoss(progress, LOG_LOSS if is_classifier else m_param.loss)
+        self._best: list[float] = []  # loss on the rows that each fold holds out
         self.history: dict[str, Any] | None = None
 
     def best_number(self) -> int:
@@ -124,6 +128,9 @@ class _Training:
         }
         booster = self.train(parts["training rows"], self._m_param.n_estimators, callbacks, parts)
         self._done += self._m_param.n_estimators
+        self._best.append(min(next(iter(losses["validation rows"].values()))))
+        if len(self._best) > 1:
+            self._scores(self._done, float(np.mean(self._best)))
         if self.history is None:
             shown = {name: next(iter(values.values())) for name, values in losses.items()}
             self.history = {"step": "tree", "losses": shown, "best": booster.best_iteration}
@@ -135,7 +142,10 @@ class _Training:
         """Train on ``rows`` with LightGBM; stops by the loss on the last of ``validated``."""
 
         def report(environment: Any) -> None:
-            self._progress(self._done + environment.iteration + 1, self._total, "trees")
+            trees = environment.iteration + 1
+            self._progress(self._done + trees, self._total, "trees")
+            if validated and not self._best:
+                self._scores.after_tree(trees, environment.evaluation_result_list[-1][2])
 
         made = lightgbm.train(
             dict(self._param),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,7 +69,8 @@ class _Callback(xgboost.callback.TrainingCallback):  # type: ignore[misc]
         self._report = report
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        self._report(epoch + 1)
+        held_out = next(iter(evals_log.get("validation", {}).values()), (math.nan,))
+        self._report(epoch + 1, float(held_out[-1]))
         return False
 
 

@@ -20,6 +20,7 @@ from when_ml_pipeline_meets_hydra.ml.networks.checkpoint import Checkpoints
 from when_ml_pipeline_meets_hydra.ml.networks.objectives import Objective
 from when_ml_pipeline_meets_hydra.ml.training.kept_apart import KeptApart
 from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam, Optimizer
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import LOG_LOSS, HeldOutLoss
 
 _OPTIMIZERS: Mapping[Optimizer, Callable[..., optim.Optimizer]] = {
     "adamw": optim.AdamW,
@@ -55,13 +56,17 @@ class TrainingLoop:
         self.epoch = self.best_epoch = 0
         self.best_loss, self.best = math.inf, copy.deepcopy(net.state_dict())
         self.losses: list[tuple[float, float]] = []  # of each epoch: on the training and on the validation rows
+        self.hits: Mapping[str, float] = {}  # the accuracy on the validation rows, of classes
 
     def run(self, progress: Progress, checkpoints: Checkpoints) -> None:
         """Train, resuming from ``checkpoints``; the network then has its best weights."""
         self._resume(checkpoints)
+        scores = HeldOutLoss(progress, self.param.loss if self.objective.classes is None else LOG_LOSS)
         while self.epoch < self.param.epochs and not self._is_out_of_patience():
             message = self._run_epoch()
             progress(self.epoch, self.param.epochs, message)
+            if len(self.validation_rows):
+                scores(self.epoch, self.losses[-1][1], **self.hits)
             checkpoints.save(self._state())
         self.net.load_state_dict(self.best)
         progress(self.param.epochs, self.param.epochs, f"best after epoch {self.best_epoch}")
@@ -110,15 +115,27 @@ class TrainingLoop:
     def _validate(self) -> float:
         self.net.eval()
         batches = torch.split(self._where_rows_are(self.validation_rows), _ROWS_AT_ONCE)
+        losses, hits = [], []
         with torch.no_grad():
-            return _mean([self._loss(rows) for rows in batches], batches)
+            for rows in batches:
+                outputs, target, *weights = self._outputs(rows)
+                losses.append(self.objective.mean_loss(outputs, target, *weights))
+                if self.objective.classes is not None:
+                    right = (outputs.argmax(dim=1) == target).float()
+                    hits.append((right * weights[0] if weights else right).mean())
+            self.hits = {"accuracy": _mean(hits, batches)} if hits else {}
+            return _mean(losses, batches)
 
     def _loss(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.objective.mean_loss(*self._outputs(rows))
+
+    def _outputs(self, rows: torch.Tensor) -> Sequence[torch.Tensor]:
+        """The outputs for some rows, their target, and their weights if they have some."""
         parts = (self.features, self.target, *self.weights)
         features, *known = (part[rows].to(self.device, non_blocking=True) for part in parts)
         with self._precision():
             outputs = self.net(features)
-        return self.objective.mean_loss(outputs.float(), *known)
+        return outputs.float(), *known
 
     def _precision(self) -> AbstractContextManager[Any]:
         if not self.param.mixed_precision:
