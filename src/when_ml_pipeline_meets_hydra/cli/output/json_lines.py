@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,8 @@ class JsonLines(OutputObserver):
         now = time.monotonic()
         if now - self._score_times.get(step.key, 0) >= _PAUSE:
             self._score_times[step.key] = now
-            self._emit("step_reported", **_named(step), step=number, metrics=metrics)
+            known = {name: value if isfinite(value) else None for name, value in metrics.items()}
+            self._emit("step_reported", **_named(step), step=number, metrics=known)
 
     def step_printed(self, step: Step, text: str) -> None:
         """Write the lines that a step printed."""
