@@ -49,10 +49,7 @@ def frozen(cls: type[T]) -> type[T]:
 
 
 class Unkeyed:
-    """Mark a field that does not change the result, and is therefore not part of the step's key.
-
-    ``n_jobs: Annotated[int, Field(ge=1), Unkeyed()] = 1``
-    """
+    """Mark a field that does not change the result, and is no part of the key: ``Annotated[int, Unkeyed()] = 1``."""
 
 
 def as_local_path(path: Any) -> Any:
@@ -65,8 +62,7 @@ def as_local_path(path: Any) -> Any:
         raise ValueError(str(error)) from error
 
 
-# The path of a file or folder of this machine; ``~`` is the home folder. Empty strings, which would mean the working
-# directory, and schemes such as ``s3://`` are rejected.
+# A path of this machine; ``~`` is the home folder. No empty text, and no scheme such as ``s3://``.
 NamedPath = Annotated[Path, BeforeValidator(as_local_path)]
 
 
@@ -269,10 +265,8 @@ class Progress(Protocol):
     def report(self, step: int, /, **metrics: float) -> bool:
         """Report metrics on validation rows after ``step`` epochs or trees, from 1; returns whether to stop.
 
-        ``if progress.report(epoch, r2=score): raise Pruned``. After the answer True, the step ends as ``pruned``,
-        whatever its function returns or raises, and nothing of it is stored. Without a pruner, and where its answer
-        does not reach the step, as with Hydra's launchers, the answer is False. The result must not depend on the
-        answer False. Raises ``TypeError`` for a step that is no whole number, or a metric that is no number.
+        After True the step ends as ``pruned``, and nothing of it is stored: ``if progress.report(…): raise Pruned``.
+        Without a pruner, and where no answer reaches the step, as with Hydra's launchers, it is False.
         """
 
 

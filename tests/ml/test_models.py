@@ -17,6 +17,7 @@ import pytest
 from pydantic import ValidationError
 from sklearn import datasets, ensemble
 
+from noted import Noted
 from prepared_tables import prepared, written
 from when_ml_pipeline_meets_hydra import SklearnModel, run
 from when_ml_pipeline_meets_hydra.errors import Pruned, StepFailed
@@ -98,22 +99,6 @@ def trained(model: Model, data: PreparedData, out: Path, **values: Any) -> Train
     return train(model, quick(type(model), **values), data, out=out, progress=silent)
 
 
-class Seen(NoProgress):
-    """Notes the progress and the partial scores of a training, and stops it at one of these."""
-
-    def __init__(self, last: int | None = None) -> None:
-        self.work: list[tuple[float, float | None]] = []
-        self.scores: list[tuple[int, dict[str, float]]] = []
-        self._last = last
-
-    def __call__(self, done: float, total: float | None = None, message: str = "") -> None:
-        self.work.append((done, total))
-
-    def report(self, step: int, /, **metrics: float) -> bool:
-        self.scores.append((step, metrics))
-        return len(self.scores) == self._last
-
-
 @dataclass(frozen=True, eq=False)
 class Once:
     """What is trained once on each table, for all tests of a process that only read it."""
@@ -126,9 +111,9 @@ class Once:
         return prepared(self.folder / table, features, target, classes=classes)
 
     @cache  # noqa: B019
-    def trained(self, kind: type[Model], table: str) -> tuple[TrainedModel, Seen]:
+    def trained(self, kind: type[Model], table: str) -> tuple[TrainedModel, Noted]:
         """A trained model, and what was reported while it was trained."""
-        out, seen = self.folder / f"{kind.name} {table}", Seen()
+        out, seen = self.folder / f"{kind.name} {table}", Noted()
         out.mkdir()
         return train(kind(), quick(kind), self.data(table), out=out, progress=seen), seen
 
@@ -263,7 +248,7 @@ def test_a_quantile_leaves_its_part_of_the_rows_below(kind: type[Model], quantil
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_progress_ends_where_the_work_ends(kind: type[Model], once: Once) -> None:
-    seen = once.trained(kind, "numbers")[1].work
+    seen = [(done, total) for done, total, _ in once.trained(kind, "numbers")[1].work]
     assert seen == sorted(seen)
     # Two starts in each of two folds; 30 trees in each of three folds and then of all rows.
     work = {Linear: 1, Neighbours: 1, HistGradientBoosting: 2 * 2, LightGBM: 4 * 30, XGBoost: 2 * 30, CatBoost: 2 * 30}
@@ -296,13 +281,12 @@ def test_partial_scores_are_those_of_rows_that_training_holds_out(
     assert first < last or kind is HistGradientBoosting
     of_classes = once.trained(kind, "three classes")
     assert of_classes[1].scores[-1][1] == {"log_loss": pytest.approx(of_classes[0].metrics["log_loss"], abs=0.25)}
-    data, stopped = once.data("numbers"), Seen(last=2)
+    data, stopped, out = once.data("numbers"), Noted(last=2), tmp_path / "out"
+    out.mkdir()
     with pytest.raises(Pruned):
-        trained_again = tmp_path / "out"
-        trained_again.mkdir()
-        train(kind(), quick(kind), data, out=trained_again, progress=stopped)
+        train(kind(), quick(kind), data, out=out, progress=stopped)
     assert stopped.scores == seen.scores[:2]
-    assert [*trained_again.iterdir()] == []
+    assert [*out.iterdir()] == []
 
 
 class Exporting:

@@ -23,12 +23,13 @@ from hypothesis import strategies as st
 from sklearn import datasets
 
 from conftest import PROGRAM, Cli
+from noted import Noted
 from prepared_tables import prepared, written
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.deploy.clusters.local import Local
-from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, StepFailed
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Pruned, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import (
     ONNX_IR_VERSION,
     ONNX_ML_OPSET,
@@ -228,19 +229,25 @@ def test_it_stops_early_with_the_best_weights(tmp_path: Path, capsys: pytest.Cap
     """Random labels: whatever is learnt is wrong for the validation rows."""
     rng = np.random.default_rng(0)
     data = prepared(tmp_path / "data", rng.normal(size=(200, 5)), rng.integers(0, 2, 200), classes=("a", "b"))
-    seen: list[tuple[float, float | None, str]] = []
+    noted = Noted()
     known, param = read_split(data, "train"), NetworkParam(epochs=300, patience=3, learning_rate=0.01)
-    progress = lambda done, total=None, message="": seen.append((done, total, message))  # noqa: E731
-    FCN.fit(data.task, param, known.features, known.target, progress)
-    epochs = [(done, message) for done, _, message in seen if message.startswith("loss ")]
+    FCN.fit(data.task, param, known.features, known.target, noted)
+    epochs = [(done, message) for done, _, message in noted.work if message.startswith("loss ")]
     assert len(epochs) < 100
     validation = [float(message.partition("validation ")[2]) for _, message in epochs]
     best = int(np.argmin(validation)) + 1
     assert len(epochs) == best + 3
     assert [done for done, _ in epochs] == list(range(1, best + 4))
+    assert [step for step, _ in noted.scores] == list(range(1, best + 4))
+    assert [float(f"{scores['log_loss']:.4g}") for _, scores in noted.scores] == validation
+    assert all(0 < scores["accuracy"] < 1 for _, scores in noted.scores)
+    stopped = Noted(last=2)
+    with pytest.raises(Pruned):
+        FCN.fit(data.task, param, known.features, known.target, stopped)
+    assert stopped.scores == noted.scores[:2]
     assert f"{len(epochs)} epochs, the best weights after {best}" in capsys.readouterr().out
-    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
-    assert seen[-1][:2] == (300, 300)
+    assert [done for done, _, _ in noted.work] == sorted(done for done, _, _ in noted.work)
+    assert noted.work[-1][:2] == (300, 300)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
@@ -421,16 +428,17 @@ def test_stopped_after_any_epoch_it_ends_with_the_same_predictions(
     param = NetworkParam(optimizer=optimizer, learning_rate=0.005, epochs=12, patience=4)
     known = read_split(data, "train")
 
-    def stop_at(epoch: int) -> Any:
-        def progress(done: float, total: float | None = None, message: str = "") -> None:
-            if message.startswith("loss ") and done == epoch:
-                raise KeyboardInterrupt
+    class Until(NoProgress):
+        def __init__(self, epoch: int) -> None:
+            self.epoch = epoch
 
-        return progress
+        def __call__(self, done: float, total: float | None = None, message: str = "") -> None:
+            if message.startswith("loss ") and done == self.epoch:
+                raise KeyboardInterrupt
 
     for epoch in (1, 2, 6):
         with pytest.raises(KeyboardInterrupt):
-            model.fit(data.task, param, known.features, known.target, stop_at(epoch), checkpoints=tmp_path)
+            model.fit(data.task, param, known.features, known.target, Until(epoch), checkpoints=tmp_path)
     undisturbed, interrupted = learnt(model, data, param), learnt(model, data, param, checkpoints=tmp_path)
     assert (undisturbed[1][0].probabilities == interrupted[1][0].probabilities).all()
     assert "resumed after epoch 5" in capsys.readouterr().out

@@ -20,6 +20,7 @@ from when_ml_pipeline_meets_hydra.deploy.strategies.interface import Strategy
 from when_ml_pipeline_meets_hydra.deploy.strategies.replace import Replace
 from when_ml_pipeline_meets_hydra.errors import Refused, StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, Task, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions
 from when_ml_pipeline_meets_hydra.stages import deployment
 
@@ -52,7 +53,7 @@ def push(tmp_path: Path, data: PreparedData) -> Push:
         out.mkdir()
         seen.append(0)
         deployment.push(
-            preprocessing, modeling, cluster, strategy, "things", out=out, progress=lambda *_: None, run_id=RUN
+            preprocessing, modeling, cluster, strategy, "things", out=out, progress=NoProgress(), run_id=RUN
         )
 
     return pushed

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from noted import Noted
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import run
 from when_ml_pipeline_meets_hydra.errors import StepFailed
@@ -21,6 +22,7 @@ from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Task
 from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, Table, column
 from when_ml_pipeline_meets_hydra.ml.profiles import columns
 from when_ml_pipeline_meets_hydra.ml.profiles.parallel import describe_all
+from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
 
 PROFILE = ("c=preprocessing", "c/preprocessing_sub=profile")
 
@@ -147,14 +149,14 @@ def test_columns_are_described_at_the_same_time_and_each_is_told(monkeypatch: py
         return describe(*about)
 
     monkeypatch.setattr(columns, "describe", met)
-    told: list[tuple[float, float | None, str]] = []
-    found = describe_all(mixed_table(5), 200, lambda *progress: told.append(progress))
+    told = Noted()
+    found = describe_all(mixed_table(5), 200, told)
     assert [c["name"] for c in found] == ["float-0", "string-1", "date-2", "bool-3", "int-4", "y"]
-    assert told == [(0, 6, "columns"), *((k, 6, c["name"]) for k, c in enumerate(found, start=1))]
+    assert told.work == [(0, 6, "columns"), *((k, 6, c["name"]) for k, c in enumerate(found, start=1))]
 
 
 def test_a_profile_is_the_same_for_any_number_of_workers() -> None:
-    table, silent = mixed_table(23), lambda *_: None
+    table, silent = mixed_table(23), NoProgress()
     one, many = (describe_all(table, 200, silent, workers=workers) for workers in (1, 8))
     assert json.dumps(one) == json.dumps(many)
     assert len(one) == 24
@@ -171,5 +173,5 @@ def test_a_column_that_cannot_be_described_is_named(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(columns, "describe", noted)
     with pytest.raises(StepFailed, match="The column 'date-7' cannot be described: "):
-        describe_all(replace(table, frame=broken), 200, lambda *_: None, workers=2)
+        describe_all(replace(table, frame=broken), 200, NoProgress(), workers=2)
     assert len(begun) < 21, "what had not begun is left"

@@ -107,10 +107,10 @@ class Pruning:
                     self._ask(trial, self._stage, None, count, self._metric, value)
 
     def _answer(self, step: Step, number: int, metrics: Mapping[str, float]) -> str | None:
-        value = metrics.get(self._name)
-        for trial in self._trials_of(step) if value is not None else ():
-            if trial.reason is None:
-                self._ask(trial, step.call.stage, step.call.element, number, self._name, value)
+        if (value := metrics.get(self._name)) is not None:
+            for trial in self._trials_of(step):
+                if trial.reason is None:
+                    self._ask(trial, step.call.stage, step.call.element, number, self._name, value)
         return self.reason(step)
 
     def _ask(self, trial: _Trial, stage: str, element: str | None, step: int, metric: str, value: float) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -26,6 +25,7 @@ from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.records import record_files
 from when_ml_pipeline_meets_hydra.records.job_lines import CONFIG, JobLines, encode
+from when_ml_pipeline_meets_hydra.records.partial_scores import as_json
 from when_ml_pipeline_meets_hydra.records.record_files import HEAD, JOBS, STEPS
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 from when_ml_pipeline_meets_hydra.storage import durable_files, seals
@@ -132,7 +132,7 @@ class Recorder:
             "seconds": round(outcome.seconds, 3),
             "metrics": dict(metrics) if metrics else None,
             **({"deviations": dict(outcome.deviations)} if outcome.deviations else {}),
-            **({"partial_scores": _points(outcome.partial_scores)} if outcome.partial_scores else {}),
+            **({"partial_scores": as_json(outcome.partial_scores)} if outcome.partial_scores else {}),
             "error": outcome.error,
             "log": str(outcome.log.relative_to(self._folder)) if outcome.log and outcome.log.is_file() else None,
         }
@@ -335,11 +335,6 @@ def _git(folder: Path) -> dict[str, Any] | None:
 def _objective(bound: Bound) -> dict[str, Any]:
     objective = vars(bound.settings.objective)
     return dict(bound.redactor.tree(dict(objective), bound.secret_keys, "objective"))
-
-
-def _points(scores: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, list[tuple[int, float | None]]]:
-    """The points of each metric; null for what is no number."""
-    return {name: [(step, v if math.isfinite(v) else None) for step, v in points] for name, points in scores.items()}
 
 
 def data_of(inputs: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby, islice
 from typing import Annotated, Any
 
@@ -15,12 +15,11 @@ from when_ml_pipeline_meets_hydra.cli.output.formatting import metrics_text
 from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.execution.outcomes import format_metric
+from when_ml_pipeline_meets_hydra.records.partial_scores import as_text
 from when_ml_pipeline_meets_hydra.records.record import Record, find_record, read_records
 
 RunId = Annotated[str, typer.Argument(help="The run's id, a part of it that is unique, or 'last'")]
 _MANY = 10  # jobs whose configs are shown one by one
-_MOST_POINTS = 7  # partial scores of a step that are shown, beside the last one
 AsJson = Annotated[bool, typer.Option("--json", help="For machines")]
 
 
@@ -71,7 +70,7 @@ def show(
     print_rows(("step", "status", "seconds", "why", "metrics"), map(_step_row, record.steps))
     for step in record.steps:
         for name, points in (step.get("partial_scores") or {}).items():
-            out.print(f"{_title(step)}: {_series(name, points)}", markup=False)
+            out.print(f"{_title(step)}: {as_text(name, points)}", markup=False)
         if step["error"]:
             out.print(f"{_title(step)}: {step['error']}", style="red", markup=False)
             out.print(f"  log: {record.folder / (step['log'] or 'logs')}", markup=False)
@@ -162,17 +161,6 @@ def _of_best(record: Record) -> dict[str, float]:
 def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:
     metrics = metrics_text(step["metrics"] or {}, step.get("deviations"))
     return _title(step), step["status"], f"{step['seconds']:.1f}", step["reason"], metrics
-
-
-def _series(name: str, points: Sequence[tuple[int, float | None]]) -> str:
-    """Partial scores as text, of many a few: ``r2 0.31, 0.52, 0.58 at steps 1, 20, 40``."""
-    gaps = max(len(points) - 1, 1)
-    shown = (
-        [points[round(k * gaps / _MOST_POINTS)] for k in range(_MOST_POINTS)] if gaps > _MOST_POINTS else points[:-1]
-    )
-    steps, values = zip(*shown, points[-1], strict=True)
-    texts = ("nan" if value is None else format_metric(value) for value in values)
-    return f"{name} {', '.join(texts)} at steps {', '.join(map(str, steps))}"
 
 
 def _arguments(record: Record) -> list[str]:
