@@ -180,6 +180,17 @@ def test_records_and_reports_know_what_was_pruned() -> None:
     assert " pruned " in table
 
 
+def test_events_and_reruns() -> None:
+    drilled(Below(practise=(2, 0.5)), talents="0.1,1")
+    again = inside("runs", "rerun", "last", "--json")
+    events = [json.loads(line) for line in again.out.splitlines()]
+    reports = [e for e in events if e["event"] == "step_reported"]
+    assert reports[0].items() >= {"element": "1", "step": 1, "metrics": {"score": 0.1, "error": 1.0}}.items()
+    ended = [e["status"] for e in events if e["event"] == "step_ended" and e["jobs"] == [0]]
+    assert ended == ["done", "done", "done", "done", "not chosen", "not chosen"], "without the pruner"
+    assert again.code == 0
+
+
 def test_a_report_costs_little() -> None:
     from when_ml_pipeline_meets_hydra.execution.progress import MOST_POINTS, StepProgress
 

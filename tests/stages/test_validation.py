@@ -13,6 +13,7 @@ import pytest
 from small_pipeline import EXAMPLES, inside, install
 from terminal import Terminal
 from when_ml_pipeline_meets_hydra.errors import BadInput
+from when_ml_pipeline_meets_hydra.execution.pruning import PartialScore
 from when_ml_pipeline_meets_hydra.pipeline import prepare, run
 from when_ml_pipeline_meets_hydra.runs import Run
 
@@ -75,6 +76,38 @@ def test_a_sweep_is_decided_in_folds_and_the_best_is_tested_and_deployed_alone()
     assert {str(step.action) for step in alone} == {"stored"}, "a single training is the same step"
     assert len(alone) == 2
     _check_folds(best.path, done)  # type: ignore[union-attr]
+
+
+class FarBehind:
+    """Stops what is far behind the best of those before, as soon as its training reports."""
+
+    def __init__(self) -> None:
+        self.best: dict[tuple[str, str | None, int], float] = {}
+
+    def should_stop(self, score: PartialScore) -> bool:
+        place = score.stage, score.element, score.step
+        self.best[place] = max(self.best.get(place, score.value), score.value)
+        return score.value < self.best[place] - 0.2
+
+
+def test_a_pruner_stops_a_hopeless_model_in_its_first_fold_and_the_best_goes_on() -> None:
+    boosted = ("modeling/model=hist_gradient_boosting", "model.start=constant", "m_param.folds=1")
+    folds = ("modeling/validation=kfold", "validation.k=2", "objective.metric=r2")
+    pruner = FarBehind()
+    done = run(("c=deployment", *boosted, *folds, "m_param.n_estimators=60,1"), multirun=True, pruner=pruner)
+    assert done.exit_code == 0
+    ended = {o.step.call.title: o for o in done.outcomes if o.step.jobs == (1,)}
+    assert {title: str(o.status) for title, o in ended.items()} == {
+        **{f"modeling train [fold {k}/2]": "pruned" for k in (1, 2)},
+        **{"validation validate": "pruned", "modeling train": "not chosen", "deployment push": "not chosen"},
+    }
+    assert ended["deployment push"].reason == ended["modeling train [fold 1/2]"].reason
+    store = done.prepared.store
+    assert not any(store.has(o.step.key) for o in ended.values())
+    assert not [*store.root.glob("tmp/*"), *store.root.glob("checkpoints/*")]
+    seen = [place for place in pruner.best if place[0] == "validation"]
+    assert seen == [("validation", None, 1)], "the mean after the first of two folds"
+    assert {str(o.status) for o in done.outcomes if o.step.jobs == (0,)} == {"done"}
 
 
 def _winning(done: Run) -> list[str]:

@@ -80,6 +80,7 @@ class LiveView(PlainLines):
         self._queued: dict[str, str] = {}
         self._running: dict[str, TaskID] = {}
         self._elements: set[str] = set()
+        self._messages: dict[str, str] = {}
         self._scores: dict[str, str] = {}
         self._kept: dict[str, tuple[Step, str]] = {}  # elements that have ended, and their output
         self._ended: Counter[str] = Counter()
@@ -129,14 +130,15 @@ class LiveView(PlainLines):
         """Update the progress bar of the step."""
         with self._lock:
             if (bar := self._running.get(step.key)) is not None:
-                shown = " ".join(filter(None, (self._masks.text(message), self._scores.get(step.key))))
-                label = f"{self._label(step)}: {shown}" if shown else self._label(step)
-                self._bars.update(bar, description=label, completed=done, total=total or None)
+                self._messages[step.key] = self._masks.text(message)
+                self._bars.update(bar, description=self._described(step), completed=done, total=total or None)
 
     def step_reported(self, step: Step, number: int, metrics: Mapping[str, float]) -> None:
         """Show the partial scores of the step beside its progress bar."""
         with self._lock:
-            self._scores[step.key] = metrics_text(metrics)
+            if (bar := self._running.get(step.key)) is not None:
+                self._scores[step.key] = metrics_text(metrics)
+                self._bars.update(bar, description=self._described(step))
 
     def step_printed(self, step: Step, text: str) -> None:
         """Print the output of the step, prefixed with its name while several steps run.
@@ -166,6 +168,7 @@ class LiveView(PlainLines):
                     self.print(self._kept.pop(key)[1])
             self._queued.pop(key, None)
             self._scores.pop(key, None)
+            self._messages.pop(key, None)
             if (bar := self._running.pop(key, None)) is not None:
                 self._bars.remove_task(bar)
             self._ended[status] += 1
@@ -218,6 +221,11 @@ class LiveView(PlainLines):
 
     def _label(self, step: Step) -> str:
         return f"#{step.jobs[0]} {step.call.title}" if self._numbered else step.call.title
+
+    def _described(self, step: Step) -> str:
+        """What stands beside the progress bar of a step."""
+        shown = " ".join(filter(None, (self._messages.get(step.key), self._scores.get(step.key))))
+        return f"{self._label(step)}: {shown}" if shown else self._label(step)
 
     def _buffer(self, text: Text) -> None:
         with self._lock:
