@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import overload
 
 from when_ml_pipeline_meets_hydra.binding.bind import bind
+from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.cache.compositions import compose
-from when_ml_pipeline_meets_hydra.composing.job import Request
+from when_ml_pipeline_meets_hydra.composing.job import Composed, Request
 from when_ml_pipeline_meets_hydra.execution.check import check
 from when_ml_pipeline_meets_hydra.execution.execute import execute
 from when_ml_pipeline_meets_hydra.execution.pruning import Pruner
@@ -30,28 +31,33 @@ def run_request(request: Request, observer: RunObserver | None = None, pruner: P
     """Run a request. Without an observer, stop after the check and return the prepared run; nothing is executed."""
     composed = compose(request)
     bound = bind(composed)
-    store = Store(bound.settings.home / "store")
-    with store.hold() as hold:
-        plan = make_plan(
-            bound.calls,
-            is_stored=store.has,
-            damage=store.damage,
-            last_inputs=store.last_inputs,
-            force=bound.settings.force,
-            objective=bound.settings.objective,
-        )
-        check(plan, bound, composed)
-        prepared = Prepared.of(request, composed, bound, plan)
+    with Store(bound.settings.home / "store").hold() as hold:
+        prepared = plan_and_check(request, composed, bound)
         if observer is None:
             return prepared
         recording = Recording(prepared, observer, pruner)
-        hold.keep(step.key for step in plan.steps)
+        hold.keep(step.key for step in prepared.plan.steps)
         try:
-            for outcome in execute(plan, recording.execution_context):
+            for outcome in execute(prepared.plan, recording.execution_context):
                 recording.add(outcome)
         except KeyboardInterrupt:
             return recording.end(interrupted=True)
         return recording.end()
+
+
+def plan_and_check(request: Request, composed: Composed, bound: Bound) -> Prepared:
+    """Plan bound jobs, and check the steps that will run. Raises ``BadInput`` with all problems."""
+    store = Store(bound.settings.home / "store")
+    plan = make_plan(
+        bound.calls,
+        is_stored=store.has,
+        damage=store.damage,
+        last_inputs=store.last_inputs,
+        force=bound.settings.force,
+        objective=bound.settings.objective,
+    )
+    check(plan, bound, composed)
+    return Prepared.of(request, composed, bound, plan)
 
 
 def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Folders = ()) -> Prepared:

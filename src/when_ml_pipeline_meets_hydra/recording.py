@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
 from when_ml_pipeline_meets_hydra.execution.execute import ExecutionContext
@@ -29,12 +32,30 @@ class Recording:
         self._outcomes: list[Outcome] = []
         bound, folder, is_multirun = prepared.bound, self._recorder.folder, prepared.request.multirun
         self._jobs = Jobs(bound, prepared.plan, prepared.hydra, folder, is_multirun=is_multirun)
+        self._added: list[Prepared] = []
         try:
             self._jobs.start()
         except BadInput:
             self._recorder.discard()
             raise
         observer.run_started(prepared, folder)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the record."""
+        return self._recorder.folder
+
+    @property
+    def sweep_folder(self) -> Path:
+        """The folder of all jobs (``hydra.sweep.dir``)."""
+        return self._jobs.sweep_folder
+
+    def extend(self, prepared: Prepared) -> None:
+        """Add jobs, which a search has proposed, to those of the run."""
+        self._added.append(prepared)
+        self._recorder.extend(prepared.bound, prepared.plan.requested)
+        self._jobs.extend(prepared.bound, prepared.plan)
+        self._observer.jobs_added(prepared)
 
     @property
     def execution_context(self) -> ExecutionContext:
@@ -61,10 +82,14 @@ class Recording:
         self._jobs.step_ended(outcome)
         self._outcomes.append(outcome)
 
-    def end(self, *, interrupted: bool = False) -> Run:
-        """Close the record; returns the finished run."""
+    def end(self, *, interrupted: bool = False, exit_code: ExitCode | None = None, **facts: Any) -> Run:
+        """Close the record; returns the finished run.
+
+        The exit code is that of its steps if none is given. ``facts`` are added to the head of the record.
+        """
         self._jobs.end()
-        return self._close(ExitCode.INTERRUPTED if interrupted else exit_code_of(self._outcomes))
+        code = exit_code_of(self._outcomes) if exit_code is None else exit_code
+        return self._close(ExitCode.INTERRUPTED if interrupted else code, facts)
 
     def _close_on_forced_exit(self, running: Sequence[Outcome]) -> None:
         """Close the record while steps are running, because the process is about to exit."""
@@ -73,10 +98,11 @@ class Recording:
         self._outcomes += running
         self._close(ExitCode.INTERRUPTED)
 
-    def _close(self, code: ExitCode) -> Run:
-        self._recorder.close(code)
+    def _close(self, code: ExitCode, facts: Mapping[str, Any] = MappingProxyType({})) -> Run:
+        self._recorder.close(code, facts)
         record = Record(self._recorder.folder)
-        run = Run(prepared=self._prepared, record=record, outcomes=tuple(self._outcomes), exit_code=code)
+        prepared = self._prepared.joined(self._added)
+        run = Run(prepared=prepared, record=record, outcomes=tuple(self._outcomes), exit_code=code)
         self._observer.run_ended(run)
         return run
 

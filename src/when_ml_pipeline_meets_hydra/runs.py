@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,8 @@ class Prepared:
     ``hydra`` is Hydra's own config, unresolved; ``search_path`` the folders and packages of the option files.
     ``is_constant``: the same request composes the same configs as long as files and environment variables do not
     change. ``unused`` are the overrides, and keys of a user's option files, without effect: no step of
-    any job receives them; ``notes`` are sentences for the user.
+    any job receives them; ``notes`` are sentences for the user. ``search`` describes the search of which these are the
+    first jobs.
     """
 
     request: Request
@@ -41,6 +42,7 @@ class Prepared:
     is_constant: bool
     unused: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    search: str | None = None
 
     @classmethod
     def of(cls, request: Request, composed: Composed, bound: Bound, plan: Plan) -> Prepared:
@@ -55,6 +57,19 @@ class Prepared:
             unused=bound.unused,
             notes=(*composed.notes, *notes_on(bound)),
         )
+
+    def joined(self, others: Sequence[Prepared]) -> Prepared:
+        """Return it with the jobs and the steps of ``others``."""
+        if not others:
+            return self
+        from dataclasses import replace
+
+        everything = (self, *others)
+        calls = tuple(call for prepared in everything for call in prepared.bound.calls)
+        steps = {step.key: step for prepared in everything for step in prepared.plan.steps}
+        requested = {n: key for prepared in everything for n, key in prepared.plan.requested.items()}
+        plan = Plan(steps=tuple(steps.values()), requested=requested)
+        return replace(self, bound=replace(self.bound, calls=calls), plan=plan)
 
     @property
     def home(self) -> Path:
@@ -102,6 +117,12 @@ class RunObserver(Observer):
 
     def run_started(self, prepared: Prepared, folder: Path) -> None:
         """Planned and checked, nothing has been executed yet. ``folder`` is that of the run's record."""
+
+    def jobs_added(self, prepared: Prepared) -> None:
+        """Further jobs of a search have been planned and checked."""
+
+    def note(self, text: str) -> None:
+        """A sentence on the course of the run, such as the score of a trial."""
 
     def run_ended(self, run: Run) -> None:
         """All steps have ended and the record is closed."""

@@ -1,7 +1,7 @@
-"""Plugins for other Hydra apps: a sweeper that plans a whole sweep, and a launcher for its steps.
+"""Plugins for other Hydra apps: a sweeper that plans a whole sweep, one that searches, and a launcher for steps.
 
-An app with this program's config tree on its search path can sweep as the program itself does, by
-``hydra/sweeper=plan``. The program's own command line makes the same plan without Hydra's.
+An app with this program's config tree on its search path can sweep and search as the program itself does, by
+``hydra/sweeper=plan`` or ``hydra/sweeper=optuna``. The program's own command line does so without Hydra's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.runs import Run
 
-__all__ = ["LocalLauncher", "PlanSweeper"]
+__all__ = ["LocalLauncher", "PlanSweeper", "SearchSweeper"]
 
 
 class _RunsPipeline:
@@ -33,13 +33,18 @@ class _RunsPipeline:
     def _run(self, overrides: Sequence[str], *, multirun: bool) -> Run:
         from when_ml_pipeline_meets_hydra.pipeline import run
 
+        own, folders = self._own(overrides)
+        return run(own, multirun=multirun, config_dirs=folders)
+
+    def _own(self, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return the overrides and the folders of option files of the program's own run."""
         assert self.config is not None
         hydra = self.config.hydra
         folders = [f"{s.schema}://{s.path}" for s in hydra.runtime.config_sources if s.provider in _APP_PROVIDERS]
         hydra_overrides = [str(o) for o in hydra.overrides.hydra if not str(o).startswith(_OWN_OVERRIDES)]
         # The app adds subcommands with '+c/…'; in this program's defaults list they exist already.
         job_overrides = [o.removeprefix("+") if o.startswith("+c/") else o for o in overrides]
-        return run([*hydra_overrides, *job_overrides], multirun=multirun, config_dirs=folders)
+        return [*hydra_overrides, *job_overrides], folders
 
 
 # The providers of an app's own option files, and the overrides that do not apply to the program's own run.
@@ -57,6 +62,26 @@ class PlanSweeper(_RunsPipeline, Sweeper):
     def sweep(self, arguments: list[str]) -> Run:
         """Run the sweep. Raises ``BadInput`` with all problems before anything runs; exits if a step failed."""
         done = self._run(arguments, multirun=True)
+        if done.exit_code:
+            raise SystemExit(int(done.exit_code))
+        return done
+
+
+class SearchSweeper(_RunsPipeline, Sweeper):
+    """Proposes trials within a budget, and goes on with the best one."""
+
+    def __init__(self, library: str, params: Mapping[str, str] | None = None, **settings: object) -> None:
+        super().__init__()
+        self.library, self.params, self.settings = library, params, settings
+
+    def sweep(self, arguments: list[str]) -> Run:
+        """Run the search. Raises ``BadInput`` with all problems before anything runs; exits if it failed."""
+        from when_ml_pipeline_meets_hydra.search.search import search
+
+        assert self.config is not None
+        chosen = self.config.hydra.runtime.choices["hydra/sweeper"]
+        own, folders = self._own(arguments)
+        done = search([f"hydra/sweeper={chosen}", *own], config_dirs=folders)
         if done.exit_code:
             raise SystemExit(int(done.exit_code))
         return done

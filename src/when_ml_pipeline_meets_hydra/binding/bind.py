@@ -26,10 +26,10 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, merged
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")  # to another key
 
 
-def bind(composed: Composed) -> Bound:
+def bind(composed: Composed, cache: BindCache | None = None) -> Bound:
     """Bind every job to the call of its stage, and validate the settings of the run.
 
-    Raises ``BadInput`` with all problems of all jobs.
+    With a ``cache``, calls of earlier jobs, whose configs still exist, are used again. Raises ``BadInput`` with all problems of all jobs.
     """
     settings, wrong_settings = settings_of(composed)
     composed = replace(composed, problems=(*composed.problems, *wrong_settings))
@@ -40,7 +40,7 @@ def bind(composed: Composed) -> Bound:
         first = composed.jobs[0]
         allowed = allowed_packages(named_packages(first))
         problems += hydra_problems(composed.hydra, allowed, first.origins.of)
-    cache = BindCache()
+    cache = cache or BindCache()
     bound = []
     requested: dict[tuple[str, ...], set[str]] = {}
     for job in composed.jobs:

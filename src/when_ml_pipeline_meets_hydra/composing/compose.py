@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from when_ml_pipeline_meets_hydra.composing import config_loader, override_grammar, plugins
-from when_ml_pipeline_meets_hydra.composing.config_loader import HydraException, Loader
+from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 from when_ml_pipeline_meets_hydra.composing.foreign_keys import foreign_keys
 from when_ml_pipeline_meets_hydra.composing.job import (
     JOB_NUMBER,
@@ -21,36 +21,31 @@ from when_ml_pipeline_meets_hydra.composing.job import (
     Composed,
     Job,
 )
+from when_ml_pipeline_meets_hydra.composing.legal_overrides import (
+    MOST_JOBS,
+    SEARCHES,
+    is_illegal,
+    needs_multirun,
+    no_folder,
+    parse,
+    wrong_sweeper,
+)
 from when_ml_pipeline_meets_hydra.composing.origins import Origins, OverriddenKeys
-from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
+from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, expand
 from when_ml_pipeline_meets_hydra.composing.sweep import SweepComposer
-from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, folder_of
+from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES
 from when_ml_pipeline_meets_hydra.composing.values import chain_of, first_line
 from when_ml_pipeline_meets_hydra.composing.wrong_names import (
     in_defaults_list,
-    option_without_group,
     with_owners,
-    wrong_options,
 )
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean, merged
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, merged
 from when_ml_pipeline_meets_hydra.masking import Redactor
 
-MOST_JOBS = 100_000
-SWEEPER = "plan"
 _MAPPINGS = (
     *("run", "sweep", "runtime", "overrides", "job", "job.config", "job.config.override_dirname"),
     *("launcher", "sweeper", "sweeper.params"),
 )
-# The signatures of Hydra's sweep functions.
-_SWEEP_SIGNATURES = {
-    "choice": "choice(a,b,…)",
-    "glob": "glob(pattern) or glob([pattern,…],exclude=[pattern,…])",
-    "interval": "interval(start,end)",
-    "range": "range(stop), range(start,stop) or range(start,stop,step), with numbers",
-    "shuffle": "shuffle(a,b,…) or shuffle(range(…))",
-    "sort": "sort(a,b,…) or sort(a,b,…,reverse=true), with values of one kind",
-    "tag": "tag(name,choice(a,b,…)) or tag(name,range(…))",
-}
 
 
 def compose(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str] = ()) -> Composed:
@@ -66,45 +61,71 @@ def compose_with_problems(
     overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str] = ()
 ) -> Composed:
     """Compose one config per job from the valid overrides; the others are reported in ``problems``."""
-    problems: list[Problem] = []
-    folders = (*config_dirs, *override_grammar.search_path(overrides))
-    loader = Loader(folders)
-    stages = {stage.name: stage for stage in loader.stages}
-    parsed = list(_parse(overrides, loader, problems))
-    legal = [o for o in parsed if not _is_illegal(o, loader, problems)]
-    problems += [_no_folder(path, config_dirs) for path in loader.unavailable()]
-    hydra_values = [o for o in legal if o.is_hydra_override() and not loader.is_choice(o)]
-    composer = SweepComposer(loader, hydra_values)
-    fixed = [o for o in legal if loader.is_choice(o) and not o.is_sweep_override()]
-    hydra = _hydra(composer, fixed, problems)
-    if multirun:
-        more = _parse(_sweeper_params(hydra, problems), loader, problems)
-        legal = [*(o for o in more if not _is_illegal(o, loader, problems)), *legal]
-    else:
-        problems += [_needs_multirun(o, loader) for o in legal if o.is_sweep_override()]
-    job_overrides = [o for o in legal if o not in hydra_values]
-    invalid = frozenset(loader.package(p.key) for p in problems if loader.is_group(p.key))
-    problems += (unfit := list(_wrong_sizes(job_overrides)))
-    runnable = STAGES not in invalid and not unfit
-    jobs = list(_jobs(job_overrides, loader, composer, problems, multirun=multirun)) if runnable else []
-    reported = (p for p in problems if p.message != NO_SUCH_KEY or p.key.partition(".")[0] not in invalid)
-    return Composed(
-        jobs=tuple(jobs),
-        stages=stages,
-        loader=lambda: loader,
-        hydra=hydra,
-        folders=folders,
-        search_path=loader.search_path,
-        is_constant=composer.is_constant and _is_constant(hydra) and not any(map(override_grammar.is_shuffled, legal)),
-        notes=plugins.left_out(),
-        foreign=foreign_keys(jobs, loader),
-        problems=merged(reported),
-        invalid_choices=invalid,
-    )
+    begun = Beginning(overrides, config_dirs, multirun=multirun)
+    if not multirun:
+        begun.problems += [needs_multirun(o, begun.loader) for o in begun.legal if o.is_sweep_override()]
+    is_chosen = any(o.key_or_group == "hydra/sweeper" for o in begun.legal)
+    if (multirun or is_chosen) and (wrong := wrong_sweeper(begun.hydra, searches=False)):
+        begun.problems.append(wrong)
+    begun.problems += (unfit := list(_wrong_sizes(begun.of_jobs)))
+    return begun.composed(() if unfit else begun.jobs(expand(begun.of_jobs), multirun=multirun))
+
+
+class Beginning:
+    """The parsed overrides of a command, Hydra's own config, and what composes the jobs; with their ``problems``."""
+
+    def __init__(
+        self, overrides: Sequence[str], config_dirs: Sequence[str], *, multirun: bool, searches: bool = False
+    ) -> None:
+        self.problems: list[Problem] = []
+        self.folders = (*config_dirs, *override_grammar.search_path(overrides))
+        self.loader = loader = Loader(self.folders)
+        self._stages = {stage.name: stage for stage in loader.stages}
+        parsed = list(parse(overrides, loader, self.problems))
+        legal = [o for o in parsed if not is_illegal(o, loader, self.problems, searches=searches)]
+        self.problems += [no_folder(path, config_dirs) for path in loader.unavailable()]
+        hydra_values = [o for o in legal if o.is_hydra_override() and not loader.is_choice(o)]
+        self._composer = SweepComposer(loader, hydra_values)
+        fixed = [o for o in legal if loader.is_choice(o) and not o.is_sweep_override()]
+        self.hydra = _hydra(self._composer, fixed, self.problems)
+        if multirun:
+            more = parse(_sweeper_params(self.hydra, self.problems), loader, self.problems)
+            legal = [*(o for o in more if not is_illegal(o, loader, self.problems, searches=searches)), *legal]
+        self.legal = legal
+        self.of_jobs = [o for o in legal if o not in hydra_values]
+        self.invalid = frozenset(loader.package(p.key) for p in self.problems if loader.is_group(p.key))
+        self._keys = OverriddenKeys(loader)
+
+    def jobs(self, expanded: Iterable[Sequence[Override]], *, multirun: bool, first: int = 0) -> list[Job]:
+        """Compose the jobs with these overrides, numbered from ``first``; problems are added."""
+        if STAGES in self.invalid:
+            return []
+        numbered = enumerate(expanded, first)
+        return list(_jobs(numbered, self.loader, self._keys, self._composer, self.problems, multirun=multirun))
+
+    def composed(self, jobs: Sequence[Job]) -> Composed:
+        """The composed jobs with everything else that is known, and all problems so far."""
+        invalid, hydra = self.invalid, self.hydra
+        self.problems += self._composer.problems() if STAGES not in invalid else ()
+        reported = (p for p in self.problems if p.message != NO_SUCH_KEY or p.key.partition(".")[0] not in invalid)
+        is_shuffled = any(map(override_grammar.is_shuffled, self.legal))
+        return Composed(
+            jobs=tuple(jobs),
+            stages=self._stages,
+            loader=lambda: self.loader,
+            hydra=hydra,
+            folders=self.folders,
+            search_path=self.loader.search_path,
+            is_constant=self._composer.is_constant and _is_constant(hydra) and not is_shuffled,
+            notes=plugins.left_out(),
+            foreign=foreign_keys(jobs, self.loader),
+            problems=merged(reported),
+            invalid_choices=invalid,
+        )
 
 
 def _hydra(composer: SweepComposer, choices: Sequence[Override], problems: list[Problem]) -> Mapping[str, Any]:
-    """Hydra's own config, unresolved but for our own launcher's part; empty where it cannot be composed."""
+    """Hydra's own config, unresolved but for our own launcher's and search's parts; empty where it cannot be composed."""
     try:
         cfg = composer.whole(choices).hydra
         hydra: Any = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)
@@ -113,6 +134,8 @@ def _hydra(composer: SweepComposer, choices: Sequence[Override], problems: list[
             return {}
         if hydra["launcher"].get("_target_") == LOCAL_LAUNCHER:
             hydra["launcher"] = OmegaConf.to_container(cfg.launcher, resolve=True)
+        if hydra["sweeper"].get("_target_") == SEARCHES:
+            hydra["sweeper"] = OmegaConf.to_container(cfg.sweeper, resolve=True)
     except (*config_loader.CompositionError, BadInput):
         return {}  # reported with the jobs
     return dict(hydra)
@@ -164,118 +187,16 @@ def _wrong_sizes(overrides: Sequence[Override]) -> Iterator[Problem]:
         yield Problem(key="--multirun", message=f"these are {size} jobs, more than {MOST_JOBS}")
 
 
-def _parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) -> Iterator[Override]:
-    for line in overrides:
-        key, equals, value = line.partition("=")
-        try:
-            if not key.lstrip("+~") or "\0" in line:
-                raise HydraException(line)
-            yield loader.parse(line)
-        except (*config_loader.CompositionError, ValueError):  # ValueError: a number of thousands of digits
-            problems.append(
-                Problem(
-                    key=key.lstrip("+~") or key,
-                    message="this does not follow Hydra's grammar" if equals else "neither a command nor key=value",
-                    remedy=_how_to_write(key, value) if equals else "See --help",
-                )
-            )
-
-
-def _how_to_write(key: str, value: str) -> str:
-    """The remedy for a value that does not follow the grammar, without the value: it may be a secret."""
-    sweep = _SWEEP_SIGNATURES.get(value.partition("(")[0].strip())
-    if sweep:
-        return f"Write {sweep}"
-    return f"Quote values with special characters, also letters such as ä: '{key}=\"…\"'"
-
-
-def _no_folder(path: str, config_dirs: Sequence[str]) -> Problem:
-    is_flag = any(path in (entry, str(folder_of(entry))) for entry in config_dirs)
-    key = "--config-dir" if is_flag else override_grammar.SEARCH_PATH
-    if path.startswith("structured://"):
-        message, remedy = "its options are made by code, which would be imported", "Write them into files of a folder"
-        return Problem(key=key, value=path, message=message, remedy=remedy)
-    return Problem(key=key, value=path, message="no such folder")
-
-
-def _needs_multirun(override: Override, loader: Loader) -> Problem:
-    key, remedy = override.key_or_group, "Add --multirun to run one job for each"
-    if not loader.is_group(key):  # the value is not shown: it may be a secret
-        remedy += f", or write {key}=[…] for a list"
-        return Problem(key=key, message="several values need --multirun", remedy=remedy)
-    shown = str(override.input_line).partition("=")[2]
-    return Problem(key=key, value=shown, message="several values need --multirun", remedy=remedy)
-
-
-def _is_illegal(override: Override, loader: Loader, problems: list[Problem]) -> bool:
-    """Append the problems of one parsed override; True where it must not be composed."""
-    before = len(problems)
-    key = override.key_or_group
-    if key == override_grammar.SEARCH_PATH and (override.is_delete() or override_grammar.names_folders(override)):
-        return True  # it is in the loader already
-    if key == override_grammar.SEARCH_PATH:
-        problems.append(Problem(key=key, message="expected a list of folders", remedy=f"Write {key}=[DIR,DIR]"))
-    elif override.is_hydra_override() and (forbidden := _forbidden(override)):
-        problems.append(Problem(key=key, message=forbidden[0], remedy=forbidden[1]))
-    elif override.is_sweep_override() and not override.is_discrete_sweep():
-        message = "an interval is for a search; a sweep takes a list, range(…) or glob(…)"
-        problems.append(Problem(key=key, message=message))
-    elif override_grammar.has_nested_sweep(override):
-        message = "a sweep cannot be inside a list or another function"
-        problems.append(Problem(key=key, message=message))
-    elif override.is_sweep_override() and (wrong_size := _wrong_size(override, loader)):
-        problems.append(Problem(key=key, message=wrong_size))
-    elif key.partition("/")[0] == STAGES and isinstance(override.value(), list):
-        remedy = f"For one job each write {key}={','.join(override_grammar.names(override))} --multirun"
-        problems.append(Problem(key=key, message="takes one name, not a list", remedy=remedy))
-    elif override.is_delete() and loader.is_choice(override) and not isinstance(override.value(), str | None):
-        message = "a deletion takes the name of one option, or none"
-        problems.append(Problem(key=key, message=message, remedy=f"Write ~{key}"))
-    elif loader.is_group(key) and (loader.options(key) or "/" in key or loader.is_choice(override)):
-        problems += wrong_options(override, loader)
-    elif "/" in key or override.package is not None:
-        message = "there is no such config group"
-        problems.append(Problem(key=key, message=message, remedy=did_you_mean(key, _filled_groups(loader))))
-    elif unchosen := option_without_group(override, loader):
-        problems.append(unchosen)
-    return len(problems) > before
-
-
-def _forbidden(override: Override) -> tuple[str, str | None] | None:
-    """The message and remedy for an override of Hydra's own config that is not supported."""
-    key = override.key_or_group
-    if override.is_sweep_override():
-        return "is the same for all jobs, so it cannot be swept", None
-    if key == "hydra/sweeper" and override.value() != SWEEPER:
-        return f"sweeps are planned as a whole, which only '{SWEEPER}' does", f"Leave it out, or write {key}={SWEEPER}"
-    if key == "hydra.mode":
-        return "is set by a flag", "Add --multirun, or leave it out"
-    return None
-
-
-def _wrong_size(override: Override, loader: Loader) -> str | None:
-    """The message for a sweep that has no values, or too many."""
-    try:
-        size = override_grammar.size(override, MOST_JOBS)
-    except ValueError:
-        return "a range goes from number to number, in steps that are not 0"
-    if size == 0 and override_grammar.is_glob(override):
-        is_group = loader.is_group(override.key_or_group)
-        return "no option matches the glob(…)" if is_group else "glob(…) is for the options of a group"
-    if 0 < size <= MOST_JOBS:
-        return None
-    return f"makes more than {MOST_JOBS} jobs" if size else "makes no job"
-
-
-def _filled_groups(loader: Loader) -> list[str]:
-    return [g for g in loader.groups() if not g.startswith("hydra") and loader.options(g)]
-
-
 def _jobs(
-    overrides: Sequence[Override], loader: Loader, composer: SweepComposer, problems: list[Problem], *, multirun: bool
+    numbered: Iterable[tuple[int, Sequence[Override]]],
+    loader: Loader,
+    keys: OverriddenKeys,
+    composer: SweepComposer,
+    problems: list[Problem],
+    *,
+    multirun: bool,
 ) -> Iterator[Job]:
-    keys = OverriddenKeys(loader)
-    for number, job_overrides in enumerate(override_grammar.expand(overrides)):
+    for number, job_overrides in numbered:
         try:
             composed = composer.compose(job_overrides, number if multirun else None)
         except config_loader.CompositionError as error:
@@ -303,7 +224,6 @@ def _jobs(
             overridden=keys.of(composed.chosen, composed.values),
             origins=Origins(lambda: loader, composed.choices, lines, Redactor()),
         )
-    problems += composer.problems()
 
 
 def _group_in_error(error: BaseException, groups: Sequence[Override]) -> str:

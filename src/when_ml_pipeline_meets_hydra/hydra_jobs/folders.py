@@ -96,7 +96,7 @@ class JobFolders:
 
     def write_multirun(self, first: Job) -> None:
         """Write ``multirun.yaml``, as Hydra's sweepers do."""
-        folder = self._place(first, "sweep.dir")
+        folder = self.of_sweep(first)
         folder.mkdir(parents=True, exist_ok=True)
         hydra = self.redactor.tree({**self.hydra, "mode": "MULTIRUN"}, self.secret_keys, free=True)
         content = {**self.redactor.tree(first.raw, self.secret_keys), "hydra": hydra}
@@ -119,6 +119,10 @@ class JobFolders:
                 os.link(log, place)
             except OSError:  # another file system
                 shutil.copyfile(log, place)
+
+    def of_sweep(self, first: Job) -> Path:
+        """Return the absolute folder of a sweep (``hydra.sweep.dir``)."""
+        return self._place(first, "sweep.dir")
 
     def _place(self, job: Job, key: str) -> Path:
         group, _, name = key.partition(".")

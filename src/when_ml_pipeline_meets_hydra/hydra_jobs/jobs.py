@@ -29,10 +29,9 @@ class Jobs:
     """The Hydra jobs of one run. ``hydra`` is Hydra's own config, unresolved; ``folder`` that of the run's record."""
 
     def __init__(self, bound: Bound, plan: Plan, hydra: Mapping[str, Any], folder: Path, *, is_multirun: bool) -> None:
-        self._jobs = {job.number: job for job, _ in bound.calls}
+        self._jobs: dict[int, Job] = {}
         self._requesting: dict[str, list[Job]] = {}
-        for number, key in plan.requested.items():
-            self._requesting.setdefault(key, []).append(self._jobs[number])
+        self.extend(bound, plan)
         self._started: set[str] = set()
         self._is_multirun = is_multirun
         self._folders = JobFolders(
@@ -43,6 +42,17 @@ class Jobs:
             secret_keys=bound.secret_keys,
             resolve=_resolve,
         )
+
+    def extend(self, bound: Bound, plan: Plan) -> None:
+        """Add jobs, with the steps that are theirs."""
+        self._jobs |= {job.number: job for job, _ in bound.calls}
+        for number, key in plan.requested.items():
+            self._requesting.setdefault(key, []).append(self._jobs[number])
+
+    @property
+    def sweep_folder(self) -> Path:
+        """The folder of all jobs of a sweep."""
+        return self._folders.of_sweep(self.first)
 
     def start(self) -> None:
         """Write the config of a sweep, and call the callbacks.

@@ -24,7 +24,7 @@ class JobLines:
     """The lines of ``jobs.jsonl``; config nodes that jobs share are masked and encoded once."""
 
     def __init__(self, redactor: Redactor, secret: frozenset[str], requested: Mapping[int, str]) -> None:
-        self._requested, self._redactor, self._secret = requested, redactor, secret
+        self.requested, self._redactor, self._secret = dict(requested), redactor, secret
         self._combinations: dict[Sequence[str], int] = {}
         self._parts: dict[tuple[str, int, int], _Part] = {}
         self.override = cache(lambda line: redactor.override(line, secret))
@@ -35,7 +35,7 @@ class JobLines:
             "number": job.number,
             "stage": job.stage,
             "combination": self._combinations.setdefault(job.combination, len(self._combinations)),
-            "key": self._requested.get(job.number),
+            "key": self.requested.get(job.number),
             "overrides": [self.override(o) for o in job.overrides],
             "choices": _choices(job.chosen),
         }

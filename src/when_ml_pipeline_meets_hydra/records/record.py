@@ -16,8 +16,9 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.call import DATA
@@ -26,6 +27,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did
 from when_ml_pipeline_meets_hydra.records import record_files
 from when_ml_pipeline_meets_hydra.records.job_lines import CONFIG, JobLines, encode
 from when_ml_pipeline_meets_hydra.records.partial_scores import as_json
+from when_ml_pipeline_meets_hydra.records.provenance import git_state, versions
 from when_ml_pipeline_meets_hydra.records.record_files import HEAD, JOBS, STEPS
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 from when_ml_pipeline_meets_hydra.storage import durable_files, seals
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.masking import Redactor
 
 _MOST_NAMED = 10  # runs in a message
-_LIBRARIES = ("hydra-core", "omegaconf", "pydantic", "polars", "scikit-learn", "onnx", "onnxruntime", "skl2onnx")
 
 
 class RunStatus(StrEnum):
@@ -58,6 +59,7 @@ class Recorder:
 
     def __init__(self, folder: Path, redactor: Redactor, head: Mapping[str, Any]) -> None:
         self._folder, self._redactor, self._started = folder, redactor, time.time()
+        self._lines: JobLines | None = None
         self._counts: Counter[str] = Counter()
         self._metrics: dict[str, float] = {}
         self._steps = folder / STEPS
@@ -72,7 +74,7 @@ class Recorder:
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": None,
             "process": {"pid": os.getpid(), "host": os.uname().nodename},
-            "git": _git(Path.cwd()),
+            "git": git_state(Path.cwd()),
         }
         self._write()
 
@@ -91,14 +93,29 @@ class Recorder:
             "multirun": request.multirun,
             "config_dirs": list(request.config_dirs),
             **({"repeats": request.recorded.source} if request.recorded else {}),
-            "versions": _versions(),
+            "versions": versions(),
             "stages": list(dict.fromkeys(job.stage for job, _ in bound.calls)),
             "job_count": len(bound.calls),
             "objective": _objective(bound),
             "directions": directions_of(bound.all_calls),
             "scores": {c.stage: c.returns.scored_on for c in bound.all_calls if c.returns and c.returns.scored_on},
         }
-        return cls(folder, bound.redactor, head)
+        recorder = cls(folder, bound.redactor, head)
+        recorder._lines = lines
+        return recorder
+
+    def extend(self, bound: Bound, requested: Mapping[int, str]) -> None:
+        """Append the jobs that a search has proposed; the lines are kept if this process is killed."""
+        assert self._lines is not None
+        self._lines.requested |= requested
+        with (self._folder / JOBS).open("ab") as file:
+            file.writelines(self._lines.line(job) for job, _ in bound.calls)
+        self._head["job_count"] += len(bound.calls)
+        self._head["stages"] = list(dict.fromkeys([*self._head["stages"], *(job.stage for job, _ in bound.calls)]))
+        if JOBS in self._head["digests"]:
+            self._head["digests"] = {}
+            self._head["grows"] = True
+            self._write()
 
     @classmethod
     def of_cached_run(cls, before: Record, redactor: Redactor) -> Recorder:
@@ -148,14 +165,18 @@ class Recorder:
 
         rmtree(self._folder)
 
-    def close(self, exit_code: ExitCode) -> None:
-        """Write the status and exit code of the ended run."""
+    def close(self, exit_code: ExitCode, facts: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Write the status and exit code of the ended run, and further ``facts``."""
         names = {ExitCode.DONE: RunStatus.DONE, ExitCode.INTERRUPTED: RunStatus.INTERRUPTED}
         seconds = round(time.time() - self._started, 3)
         status = names.get(exit_code, RunStatus.FAILED)
         self._head |= {"status": status, "exit_code": int(exit_code), "seconds": seconds}
         self._head |= {"counts": dict(self._counts), "metrics": self._metrics}
+        self._head |= facts
         durable_files.sync(self._steps)
+        if self._head.pop("grows", False):
+            durable_files.sync(self._folder / JOBS)
+            self._head["digests"] = {JOBS: durable_files.sha256(self._folder / JOBS)}
         self._head["digests"] = {**self._head["digests"], STEPS: durable_files.sha256(self._steps)}
         self._write()
 
@@ -246,7 +267,7 @@ class Record:
         for job, line in record_files.read_lines(self.folder, JOBS, self.digest(JOBS), CONFIG):
             count += 1
             yield job, line[:-1]
-        if count != self.head["job_count"]:
+        if count < self.head["job_count"] or (count > self.head["job_count"] and not self.head.get("grows")):
             raise record_files.damaged(self.folder, JOBS)
 
     def config(self, job: int) -> dict[str, Any]:
@@ -297,39 +318,6 @@ def _new_folder(runs: Path) -> Path:
         except FileExistsError:
             continue
         return folder
-
-
-@cache
-def _versions() -> dict[str, str]:
-    import platform
-    from importlib import metadata
-
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in (__name__.partition(".")[0], *_LIBRARIES):
-        with suppress(metadata.PackageNotFoundError):
-            # The version is in the first lines; ``metadata.version`` would parse the whole text, with the README.
-            distribution = metadata.distribution(name)
-            text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-            found[name] = text.partition("\nVersion: ")[2].partition("\n")[0].strip()
-    return found
-
-
-def _git(folder: Path) -> dict[str, Any] | None:
-    """Return commit and state of the git repository of ``folder``; None outside of one."""
-    if "GIT_DIR" not in os.environ and not any((f / ".git").exists() for f in (folder, *folder.parents)):
-        return None
-    import subprocess
-
-    command = ["git", "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--no-ahead-behind"]
-    try:
-        lines = subprocess.run(
-            [*command, "--untracked-files=no"], capture_output=True, text=True, timeout=5, check=True, cwd=folder
-        ).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    commit = lines[0].removeprefix("# branch.oid ")
-    changed = any(not line.startswith("#") for line in lines)
-    return None if commit == "(initial)" else {"commit": commit, "changed": changed}
 
 
 def _objective(bound: Bound) -> dict[str, Any]:

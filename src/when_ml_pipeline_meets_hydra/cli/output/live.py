@@ -86,7 +86,7 @@ class LiveView(PlainLines):
         self._ended: Counter[str] = Counter()
         self._times: dict[str, tuple[float, int]] = {}
         self._planned = self._lanes = 0
-        self._quiet = self._numbered = False
+        self._quiet = self._numbered = self._searches = False
         self._masks = Redactor()
         self._columns = (
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
@@ -101,16 +101,26 @@ class LiveView(PlainLines):
 
     def run_started(self, prepared: Prepared, folder: Path) -> None:
         """Start the live view."""
-        steps = [s for s in prepared.plan.steps if s.action is not Action.NOT_NEEDED]
-        self._planned = len(steps)
-        self._bars.update(self._total, total=max(self._planned, 1))
-        self._queued = {s.key: s.call.name for s in steps if s.action is Action.RUN}
-        self._quiet = sum(s.action is not Action.RUN for s in steps) > _MANY
+        self._add(prepared)
         self._numbered = prepared.request.multirun
         self._masks = prepared.shown_redactor
+        self._searches = prepared.search is not None
         super().run_started(prepared, folder)
         self._live.start()
         self._thread.start()
+
+    def jobs_added(self, prepared: Prepared) -> None:
+        """Count the steps of the jobs that a search has added."""
+        with self._lock:
+            self._add(prepared)
+        super().jobs_added(prepared)
+
+    def _add(self, prepared: Prepared) -> None:
+        steps = [s for s in prepared.plan.steps if s.action is not Action.NOT_NEEDED]
+        self._planned += len(steps)
+        self._bars.update(self._total, total=max(self._planned, 1))
+        self._queued |= {s.key: s.call.name for s in steps if s.action is Action.RUN}
+        self._quiet |= sum(s.action is not Action.RUN for s in steps) > _MANY
 
     def step_started(self, step: Step) -> None:
         """Add a progress bar for the step."""

@@ -62,10 +62,18 @@ class PlainLines(OutputObserver):
         """Print the notes and, for a multirun, the number of jobs and the folder of the run."""
         for note in notes(prepared):
             self.message(((note, "yellow"),))
-        self._is_sweep = len({job.combination for job, _ in prepared.bound.calls}) > 1
+        self._is_sweep = prepared.search is not None or len({job.combination for job, _ in prepared.bound.calls}) > 1
         if prepared.request.multirun:
             shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-            self.print(f"Launching {len(prepared.bound.calls)} jobs locally\nSweep output dir : {shown}\n")
+            what = prepared.search or f"Launching {len(prepared.bound.calls)} jobs locally"
+            self.print(f"{what}\nSweep output dir : {shown}\n")
+            self._jobs = _job_lines(prepared)
+            self._next = next(self._jobs, None)
+
+    def jobs_added(self, prepared: Prepared) -> None:
+        """Take the lines of the jobs that a search has added."""
+        with self._lock:
+            self._print_job_lines(sys.maxsize)
             self._jobs = _job_lines(prepared)
             self._next = next(self._jobs, None)
 

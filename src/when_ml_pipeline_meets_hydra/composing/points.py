@@ -1,0 +1,109 @@
+"""Composes the jobs of a search: of points that are proposed in batches, and are no product of lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.types import IntervalSweep, RangeSweep
+
+from when_ml_pipeline_meets_hydra.composing.compose import Beginning
+from when_ml_pipeline_meets_hydra.composing.job import Composed
+from when_ml_pipeline_meets_hydra.composing.legal_overrides import wrong_sweeper
+from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, elements, expand
+from when_ml_pipeline_meets_hydra.composing.tree import STAGES
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, merged
+
+Number = int | float
+
+
+class Drawn(NamedTuple):
+    """An override with several values, of which a search draws one: from a list, a range or an interval.
+
+    ``key`` is as in the override, with its sign. Of a list, ``values`` are the texts; otherwise ``low`` and ``high``
+    are included, ``step`` is that of a range; ``tags`` are those of ``tag(…)``.
+    """
+
+    key: str
+    is_group: bool
+    values: tuple[str, ...] = ()
+    low: Number = 0
+    high: Number = 0
+    step: Number | None = None
+    tags: frozenset[str] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """The key without the sign."""
+        return self.key.lstrip("+~")
+
+
+class PointComposer:
+    """Composes jobs from the overrides of a command and those of a point in turn.
+
+    ``hydra`` is Hydra's own config, ``drawn`` are the overrides with several values. Raises ``BadInput`` with every
+    override that is not valid.
+    """
+
+    def __init__(self, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> None:
+        self._begun = begun = Beginning(overrides, config_dirs, multirun=True, searches=True)
+        if wrong := wrong_sweeper(begun.hydra, searches=True):
+            begun.problems.append(wrong)
+        last = {o.get_key_element(): o for o in begun.of_jobs}
+        self.drawn = tuple(_drawn(o, begun) for o in last.values() if _is_drawn(o))
+        self._fixed = [o for o in last.values() if not _is_drawn(o)]
+        if begun.problems:
+            raise BadInput(*merged([*begun.problems, *_of_the_rest(begun, self._fixed)]))
+
+    @property
+    def hydra(self) -> Mapping[str, Any]:
+        """Hydra's own config."""
+        return self._begun.hydra
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """The overrides that all points share."""
+        return tuple(str(o.input_line) for o in self._fixed)
+
+    def compose(self, points: Iterable[Sequence[str]], first: int = 0) -> Composed:
+        """Compose the jobs of points, each a list of overrides, numbered from ``first``; problems are in the result."""
+        begun = self._begun
+        begun.problems = []
+        return begun.composed(begun.jobs(self._expanded(points), multirun=True, first=first))
+
+    def _expanded(self, points: Iterable[Sequence[str]]) -> Iterator[tuple[Override, ...]]:
+        for point in points:
+            yield from expand([*self._fixed, *map(self._begun.loader.parse, point)])
+
+
+def _is_drawn(override: Override) -> bool:
+    return override.is_sweep_override() and override.key_or_group != STAGES
+
+
+def _drawn(override: Override, begun: Beginning) -> Drawn:
+    key, value = override.get_key_element(), override.value()
+    is_group = begun.loader.is_choice(override)
+    tags = frozenset(map(str, getattr(value, "tags", ())))
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None
+        assert value.end is not None
+        return Drawn(key, is_group, low=value.start, high=value.end, tags=tags)
+    if isinstance(value, RangeSweep) and not value.shuffle:
+        numbers = value.range()
+        first = last = next(iter(numbers))
+        start, stop, step = value.start, value.stop, value.step
+        assert start is not None
+        assert stop is not None
+        whole = all(isinstance(n, int) for n in (start, stop, step))
+        count = -((start - stop) // step) if whole else len(list(value.range()))
+        last = start + (count - 1) * step
+        low, high = min(first, last), max(first, last)
+        return Drawn(key, is_group, low=low, high=high, step=abs(step), tags=tags)
+    texts = tuple(str(e.input_line).partition("=")[2] for e in elements(override))
+    return Drawn(key, is_group, values=texts, tags=tags)
+
+
+def _of_the_rest(begun: Beginning, fixed: Sequence[Override]) -> Iterator[Problem]:
+    """The problems of the overrides that are not drawn."""
+    jobs = begun.jobs(expand(fixed), multirun=True)
+    yield from begun.composed(jobs).problems
