@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +12,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
 from when_ml_pipeline_meets_hydra.execution.execute import ExecutionContext
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, exit_code_of
 from when_ml_pipeline_meets_hydra.execution.pruning import Pruner
+from when_ml_pipeline_meets_hydra.execution.runner import Runner
 from when_ml_pipeline_meets_hydra.execution.runners import runner_for
 from when_ml_pipeline_meets_hydra.hydra_jobs.jobs import Jobs
 from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
@@ -70,11 +72,16 @@ class Recording:
             shown_redactor=prepared.shown_redactor,
             step_context=self._jobs.context_of,
             on_error=settings.on_error,
-            runner=runner_for(settings.n_jobs, lambda: self._jobs.full_config(self._jobs.first)),
+            runner=self._runner,
             on_forced_exit=self._close_on_forced_exit,
             objective=settings.objective,
             pruner=self._pruner,
         )
+
+    @cached_property
+    def _runner(self) -> Runner:
+        n_jobs = self._prepared.bound.settings.n_jobs
+        return runner_for(n_jobs, lambda: self._jobs.full_config(self._jobs.first))
 
     def add(self, outcome: Outcome) -> None:
         """Add the outcome of a step."""

@@ -29,7 +29,8 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][\w.]*)\}")  # to another key
 def bind(composed: Composed, cache: BindCache | None = None) -> Bound:
     """Bind every job to the call of its stage, and validate the settings of the run.
 
-    With a ``cache``, calls of earlier jobs, whose configs still exist, are used again. Raises ``BadInput`` with all problems of all jobs.
+    With a ``cache``, calls of earlier jobs, whose configs still exist, are used again. Raises ``BadInput`` with all
+    problems of all jobs.
     """
     settings, wrong_settings = settings_of(composed)
     composed = replace(composed, problems=(*composed.problems, *wrong_settings))

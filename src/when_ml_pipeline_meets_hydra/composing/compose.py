@@ -125,7 +125,7 @@ class Beginning:
 
 
 def _hydra(composer: SweepComposer, choices: Sequence[Override], problems: list[Problem]) -> Mapping[str, Any]:
-    """Hydra's own config, unresolved but for our own launcher's and search's parts; empty where it cannot be composed."""
+    """Hydra's own config, unresolved but for our launcher and search; empty where it cannot be composed."""
     try:
         cfg = composer.whole(choices).hydra
         hydra: Any = OmegaConf.to_container(cfg, resolve=False, enum_to_str=True)

@@ -65,15 +65,24 @@ class PointComposer:
         """The overrides that all points share."""
         return tuple(str(o.input_line) for o in self._fixed)
 
-    def compose(self, points: Iterable[Sequence[str]], first: int = 0) -> Composed:
-        """Compose the jobs of points, each a list of overrides, numbered from ``first``; problems are in the result."""
+    @property
+    def jobs_per_point(self) -> int:
+        """The number of jobs of a point: of stages in ``c=a,b``."""
+        return sum(1 for _ in expand(self._fixed))
+
+    def compose(self, points: Iterable[Sequence[str]], first: int = 0, place: int | None = None) -> Composed:
+        """Compose the jobs of points, each a list of overrides, numbered from ``first``; problems are in the result.
+
+        With ``place``, of each point only the job in that place.
+        """
         begun = self._begun
         begun.problems = []
-        return begun.composed(begun.jobs(self._expanded(points), multirun=True, first=first))
+        return begun.composed(begun.jobs(self._expanded(points, place), multirun=True, first=first))
 
-    def _expanded(self, points: Iterable[Sequence[str]]) -> Iterator[tuple[Override, ...]]:
+    def _expanded(self, points: Iterable[Sequence[str]], place: int | None) -> Iterator[tuple[Override, ...]]:
         for point in points:
-            yield from expand([*self._fixed, *map(self._begun.loader.parse, point)])
+            jobs = list(expand([*self._fixed, *map(self._begun.loader.parse, point)]))
+            yield from jobs if place is None else [jobs[place]]
 
 
 def _is_drawn(override: Override) -> bool:

@@ -40,7 +40,7 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append one line, after removing the incomplete line of a killed writer. The caller holds a lock."""
+    """Append a line, or several, after removing the incomplete line of a killed writer. The caller holds a lock."""
     end = sum(map(len, _lines(path)))
     with path.open("ab") as file:
         file.truncate(end)

@@ -90,11 +90,26 @@ def _replayed(words: list[str]) -> int | None:
         return int(cached.replay(observer))
 
 
+def _chooses_search(override: str) -> bool:
+    key, _, value = override.lstrip("+").partition("=")
+    return key == "hydra/sweeper" and value != "plan"
+
+
+def _search(args: Namespace) -> int:
+    from when_ml_pipeline_meets_hydra.cli.output import output_observer
+    from when_ml_pipeline_meets_hydra.search.search import search
+
+    with output_observer(as_json=args.json) as observer:
+        return int(search(args.overrides, config_dirs=args.config_dir, observer=observer).exit_code)
+
+
 def _run(args: Namespace, words: list[str]) -> int:
     from when_ml_pipeline_meets_hydra.cache.runs import cache_run
     from when_ml_pipeline_meets_hydra.cli.output import output_observer
     from when_ml_pipeline_meets_hydra.pipeline import run
 
+    if any(_chooses_search(o) for o in args.overrides):
+        return _search(args)
     started = time.time()
     with output_observer(as_json=args.json) as observer:
         done = run(args.overrides, multirun=args.multirun, config_dirs=args.config_dir, observer=observer)

@@ -86,7 +86,7 @@ class LiveView(PlainLines):
         self._ended: Counter[str] = Counter()
         self._times: dict[str, tuple[float, int]] = {}
         self._planned = self._lanes = 0
-        self._quiet = self._numbered = self._searches = False
+        self._quiet = self._numbered = False
         self._masks = Redactor()
         self._columns = (
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
@@ -104,7 +104,6 @@ class LiveView(PlainLines):
         self._add(prepared)
         self._numbered = prepared.request.multirun
         self._masks = prepared.shown_redactor
-        self._searches = prepared.search is not None
         super().run_started(prepared, folder)
         self._live.start()
         self._thread.start()

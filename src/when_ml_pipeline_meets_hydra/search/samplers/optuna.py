@@ -1,0 +1,153 @@
+"""Search with the samplers of Optuna."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState, create_trial
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.search.samplers.interface import Proposal
+from when_ml_pipeline_meets_hydra.search.space import Dimension, Space, Value
+
+KEY = "hydra.sweeper.sampler"
+TPE = "optuna.samplers.TPESampler"
+# Arguments that are no values, and those of Optuna's older versions without effect in this one.
+_NO_VALUES = ("search_space", "constraints_func", "gamma", "weights", "source_trials", "independent_sampler")
+_NO_EFFECT = ("consider_prior", "consider_magic_clip", "consider_endpoints", "categorical_distance_func")
+# Those that propose by the place in a sequence, which one seed for all trials begins.
+_SEQUENCES = ("QMCSampler",)
+_DISCRETE = ("GridSampler", "BruteForceSampler")
+
+MakeSampler = Callable[[int], BaseSampler]
+
+
+class OptunaSampler:
+    """Asks a study in memory; the seed of each trial is made from the seed of the search and its number."""
+
+    def __init__(self, space: Space, seed: int, options: Mapping[str, Any] | None = None) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        self._space = space
+        self._distributions = {d.key: _distribution(d) for d in space.dimensions}
+        self._seed, self._make, self._is_sequence = seed, *_maker(options or {}, space, self._distributions)
+        self._study = optuna.create_study(direction="maximize", sampler=self._make(seed))
+        self._numbers: dict[int, int] = {}
+        self._is_exhausted = False
+
+    def ask(self, number: int) -> Proposal | None:
+        """Propose a trial."""
+        if self._is_exhausted:
+            return None
+        if not self._is_sequence:
+            self._study.sampler = self._make(_seed_of(self._seed, number))
+        trial = self._study.ask()
+        options: dict[str, Value] = {d.key: self._suggest(trial, d) for d in self._space.groups}
+        values = options | {d.key: self._suggest(trial, d) for d in self._space.drawn_with(options)}
+        self._numbers[number] = trial.number
+        return Proposal(values=values, memo=json.loads(json.dumps(trial.system_attrs, default=str)))
+
+    def add(self, number: int, proposal: Proposal) -> None:
+        """Add a trial that is running elsewhere."""
+        known = {key: self._distributions[key] for key in proposal.values}
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(proposal.values),
+            distributions=known,
+            system_attrs=dict(proposal.memo),
+        )
+        self._study.add_trial(trial)
+        self._numbers[number] = len(self._study.get_trials(deepcopy=False)) - 1
+
+    def tell(self, number: int, score: float | None) -> None:
+        """Tell the study the score."""
+        try:
+            if score is None:
+                self._study.tell(self._numbers[number], state=TrialState.FAIL)
+            else:
+                self._study.tell(self._numbers[number], score)
+        except RuntimeError:  # a sampler that has proposed every point stops the study, which is not running here
+            self._is_exhausted = True
+
+    def _suggest(self, trial: optuna.trial.Trial, dimension: Dimension) -> Value:
+        value: Value = trial._suggest(dimension.key, self._distributions[dimension.key])
+        return value
+
+
+make = OptunaSampler
+
+
+def _seed_of(seed: int, number: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4])
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if dimension.values:
+        return CategoricalDistribution(dimension.values)
+    low, high, log = dimension.low, dimension.high, dimension.is_log
+    if dimension.is_whole:
+        return IntDistribution(int(low), int(high), log=log, step=int(dimension.step or 1))
+    return FloatDistribution(low, high, log=log, step=dimension.step)
+
+
+def _maker(
+    options: Mapping[str, Any], space: Space, distributions: Mapping[str, BaseDistribution]
+) -> tuple[MakeSampler, bool]:
+    """Return what makes a sampler from a seed, and whether it is made once. Raises ``BadInput``."""
+    given = {k: v for k, v in options.items() if k != "_target_" and k not in _NO_EFFECT}
+    kind = _kind(str(options.get("_target_", TPE)))
+    name = kind.__name__
+    parameters = inspect.signature(kind.__init__).parameters
+    known = [n for n in parameters if n not in ("self", "seed", *_NO_VALUES)]
+    if wrong := [key for key in given if key not in (*known, "seed")]:
+        remedy = did_you_mean(f"{KEY}.{wrong[0]}", [f"{KEY}.{n}" for n in known])
+        raise BadInput(Problem(key=f"{KEY}.{wrong[0]}", message=f"{name} has no such value", remedy=remedy))
+    seed = given.pop("seed", None)
+    if name in _DISCRETE and (real := [d for d in space.dimensions if d.count is None]):
+        message = f"{name} tries every point, and an interval has too many"
+        raise BadInput(Problem(key=real[0].name, message=message, remedy="Write range(start,stop,step) or choice(…)"))
+    if name == "GridSampler":
+        given["search_space"] = {d.key: _all(d) for d in space.dimensions}
+    if "constant_liar" in parameters:
+        given.setdefault("constant_liar", True)
+
+    def make_one(number: int) -> BaseSampler:
+        return kind(**given, seed=number) if seed is None else kind(**given, seed=(seed + number) % 2**32)
+
+    _try(make_one, name)
+    return make_one, name in _SEQUENCES
+
+
+def _try(make_one: MakeSampler, name: str) -> None:
+    """Make a sampler once, since a value may be wrong or a package missing. Raises ``BadInput``."""
+    try:
+        make_one(0)
+    except ImportError as error:
+        message = f"{name} needs a further package ({str(error).splitlines()[0]})"
+        raise BadInput(Problem(key=KEY, message=message, remedy="Install it, or choose sampler=tpe")) from error
+    except (TypeError, ValueError) as error:
+        raise BadInput(Problem(key=KEY, message=f"{name} refuses its values: {error}")) from error
+
+
+def _kind(target: str) -> Callable[..., BaseSampler]:
+    module, _, name = target.rpartition(".")
+    kind = getattr(optuna.samplers, name, None)
+    is_usable = inspect.isclass(kind) and issubclass(kind, BaseSampler) and not inspect.isabstract(kind)
+    if module != "optuna.samplers" or not is_usable or name == "PartialFixedSampler":
+        usable = [n for n in dir(optuna.samplers) if n.endswith("Sampler") and not n.startswith(("Base", "Partial"))]
+        remedy = did_you_mean(target, [f"optuna.samplers.{n}" for n in usable])
+        raise BadInput(Problem(key=f"{KEY}._target_", value=target, message="is no sampler of Optuna", remedy=remedy))
+    assert kind is not None
+    return kind  # type: ignore[no-any-return]
+
+
+def _all(dimension: Dimension) -> list[Value]:
+    return [*dimension.values] or [dimension.number(n) for n in range(dimension.count or 0)]

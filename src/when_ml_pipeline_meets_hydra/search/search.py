@@ -1,0 +1,264 @@
+"""Search: a sampler proposes trials within a budget; the best one goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.binding.call import Bound
+from when_ml_pipeline_meets_hydra.composing.job import Request
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
+from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format_metric
+from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
+from when_ml_pipeline_meets_hydra.search.conditions import find_space
+from when_ml_pipeline_meets_hydra.search.objective import score_for
+from when_ml_pipeline_meets_hydra.search.results import best_of, write_results
+from when_ml_pipeline_meets_hydra.search.samplers.interface import Proposal, Sampler
+from when_ml_pipeline_meets_hydra.search.session import Result, Session, score_of
+from when_ml_pipeline_meets_hydra.search.settings import SearchSettings, settings_of
+from when_ml_pipeline_meets_hydra.search.space import Space
+from when_ml_pipeline_meets_hydra.search.study import Study, Trial
+
+
+def search(
+    overrides: Sequence[str], *, config_dirs: Sequence[str | Path] = (), observer: RunObserver | None = None
+) -> Run:
+    """Search for the best combination, and run what was requested with it; returns the finished ``Run``.
+
+    ``overrides`` follow Hydra's grammar: ``["c=modeling", "hydra/sweeper=optuna",
+    "m_param.learning_rate=tag(log,interval(0.01,0.3))"]``. Raises ``BadInput`` before anything runs.
+    """
+    request = Request(overrides=tuple(overrides), multirun=True, config_dirs=tuple(map(str, config_dirs)))
+    session = Session(request, observer or RunObserver())
+    try:
+        return _Search(session).run()
+    finally:
+        session.close()
+
+
+class _Search:
+    """One run of a search. Raises ``BadInput`` when it is made, if it cannot start."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._settings = settings_of(session.composer.hydra["sweeper"])
+        self._space, corners = find_space(session.composer.drawn, lambda points: session.problems(points)[1])
+        bound = session.bind(corners)
+        self._score = score_for(bound, self._settings)
+        session.stage, session.n_jobs = self._score.stage, self._settings.n_jobs
+        session.check(corners[0])
+        self._study = Study(bound.settings.home, self._name, self._identity(bound))
+        session.search = f"Searching with {self._settings.library}: {self._settings.budget}, study {self._study.name}"
+        self._sampler: Sampler | None = None
+        self._known: set[int] = set()  # the trials that the sampler knows
+        self._told: set[int] = set()
+        self._results: dict[tuple[str, ...], Result] = {}  # of this run, by point
+        self._best: Trial | None = None
+        self._since_best = 0
+        self._started = time.monotonic()
+
+    @property
+    def _name(self) -> str:
+        return self._settings.study_name or self._settings.library
+
+    @property
+    def _seed(self) -> int:
+        return self._settings.seed or 0
+
+    def _identity(self, bound: Bound) -> dict[str, Any]:
+        """What makes a study: the space, data, code and options behind the scores, and the sampler."""
+        settings = self._settings
+        return {
+            "space": [d.content for d in self._space.dimensions],
+            "keys": self._session.keys(bound),
+            "objective": {"metric": self._score.requested, "direction": self._score.direction},
+            "sampler": {"library": settings.library, "options": settings.options, "seed": self._seed},
+        }
+
+    def run(self) -> Run:
+        """Run trials until the budget is used, and everything that was requested with the best one."""
+        if self._score.note:
+            self._session.observer.note(self._score.note)
+        if self._study.is_another:
+            self._session.observer.note(f"Note: the space, data or code of study {self._name} differ: a new one begins")
+        with self._study:
+            try:
+                while batch := self._next():
+                    results = self._run(batch)
+                    if self._fails_too_often(results):
+                        break
+                return self._afterwards()
+            except KeyboardInterrupt:
+                if self._session.recording is None:
+                    raise
+                return self._session.end(ExitCode.INTERRUPTED, **self._facts())
+
+    def _next(self) -> list[Trial]:
+        """The next trials to run: those that other processes have left, then new ones."""
+        with self._study.locked():
+            self._learn(self._study.refresh())
+            batch = [replace(t, worker=self._study.worker) for t in self._study.abandoned][: self._settings.n_jobs]
+            while len(batch) < self._room(len(batch)):
+                number = len(self._study.asked) + sum(t.number not in self._study.trials for t in batch)
+                if (proposal := self._asked(number)) is None:
+                    break
+                values = self._space.known(proposal.values)
+                batch.append(Trial(number=number, values=values, memo=proposal.memo, worker=self._study.worker))
+            self._study.write(batch)
+        return batch
+
+    def _room(self, begun: int) -> int:
+        """How many trials the batch may have."""
+        settings, elapsed = self._settings, time.monotonic() - self._started
+        most = settings.n_jobs
+        if settings.most_trials is not None:
+            most = min(most, begun + settings.most_trials - len(self._study.asked))
+        is_late = settings.timeout is not None and elapsed >= settings.timeout
+        is_patient = settings.patience is None or self._since_best < settings.patience
+        return begun if is_late or not is_patient else most
+
+    def _asked(self, number: int) -> Proposal | None:
+        proposal = self._its_sampler.ask(number)
+        self._known.add(number)
+        return proposal
+
+    @property
+    def _its_sampler(self) -> Sampler:
+        """The sampler, made when the first trial is asked for: a finished study needs none."""
+        if self._sampler is None:
+            self._sampler = make_sampler(self._settings, self._space, self._seed)
+            for number in sorted(self._study.trials):
+                self._inform(self._study.trials[number])
+        return self._sampler
+
+    def _learn(self, trials: Sequence[Trial]) -> None:
+        """Take over what this process, or another one, has written."""
+        for trial in trials:
+            if trial.has_ended:
+                self._compare(trial)
+            if self._sampler:
+                self._inform(trial)
+
+    def _inform(self, trial: Trial) -> None:
+        assert self._sampler is not None
+        if trial.number not in self._known:
+            self._known.add(trial.number)
+            self._sampler.add(trial.number, Proposal(values=trial.values, memo=trial.memo))
+        if trial.has_ended and trial.number not in self._told:
+            self._told.add(trial.number)
+            self._sampler.tell(trial.number, self._score.larger_is_better(trial.metrics))
+
+    def _compare(self, trial: Trial) -> None:
+        self._score.settle(trial.metrics)
+        best = best_of([t for t in (self._best, trial) if t], self._score.metric, self._score.direction)
+        is_better = best is trial
+        self._best = best
+        self._since_best = 0 if is_better else self._since_best + 1
+
+    def _run(self, batch: Sequence[Trial]) -> list[Trial]:
+        """Run trials; returns them with their results."""
+        points = {trial.number: self._space.lines(trial.values) for trial in batch}
+        new = [p for p in dict.fromkeys(points.values()) if p not in self._results]
+        self._results |= zip(new, self._session.run(new), strict=True) if new else ()
+        run = self._session.recording.folder.name if self._session.recording else None
+        ended = [_ended(trial, self._results[points[trial.number]], run) for trial in batch]
+        with self._study.locked():
+            self._learn(self._study.refresh())
+            for trial in ended:
+                self._compare(trial)
+                self._session.observer.note(self._line(trial))
+            self._study.write(ended)
+            for trial in ended:
+                if self._sampler:
+                    self._inform(trial)
+        return ended
+
+    def _line(self, trial: Trial) -> str:
+        if (score := score_of(trial.metrics, self._score.metric)) is None:
+            return f"trial {trial.number} failed: {trial.error or f'it has no {self._score.name}'}"
+        best = self._best
+        assert best is not None
+        if best is trial:
+            return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best so far"
+        shown = format_metric(score_of(best.metrics, self._score.metric) or 0.0)
+        return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best is {shown} of {_named(best)}"
+
+    def _fails_too_often(self, ended: Sequence[Trial]) -> bool:
+        most, failed = self._settings.max_failure_rate, sum(t.metrics is None for t in ended)
+        if most is None or failed / len(ended) <= most:
+            return False
+        share = f"{failed} of {len(ended)} trials of a batch failed"
+        self._session.observer.note(f"The search ends: {share}, more than hydra.sweeper.max_failure_rate={most:g}")
+        return True
+
+    def _afterwards(self) -> Run:
+        """Run everything that was requested with the best trial."""
+        with self._study.locked():
+            self._learn(self._study.refresh())
+            others = self._study.running
+        best, session = self._best, self._session
+        if best is None:
+            return self._without_score()
+        score = score_of(best.metrics, self._score.metric)
+        assert score is not None
+        if others:
+            session.observer.note(f"Another process runs {len(others)} trials, and goes on with the best")
+            code: ExitCode | None = ExitCode.DONE
+        else:
+            session.run_whole(self._space.lines(best.values))
+            code = exit_code_of(session.last)
+        if session.recording:
+            write_results(session.recording.sweep_folder, self._settings.library, best.values, score)
+        return session.end(code, **self._facts())
+
+    def _without_score(self) -> Run:
+        errors = list(dict.fromkeys(t.error or f"it has no {self._score.name}" for t in self._study.ended))
+        if self._session.recording is None:
+            message = f"none of the {len(self._study.asked)} trials has a score: {errors[0] if errors else 'none ran'}"
+            raise BadInput(Problem(key="hydra/sweeper", value=self._settings.library, message=message))
+        self._session.observer.note(f"None of the {len(self._study.asked)} trials has a score")
+        return self._session.end(exit_code_of(self._session.failed) or ExitCode.STEP_FAILED, **self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        """What the record says of the search."""
+        runs = dict.fromkeys(t.run for t in self._study.ended if t.run)
+        best = self._best
+        return {
+            "objective": {"metric": self._score.whole, "direction": self._score.direction, "then": "best"},
+            "study": {
+                "name": self._study.name,
+                "runs": list(runs),
+                "trials": len(self._study.asked),
+                "failed": sum(t.metrics is None for t in self._study.ended),
+                "best": best
+                and {"trial": best.number, "values": dict(best.values), "metrics": dict(best.metrics or {})},
+            },
+        }
+
+
+def make_sampler(settings: SearchSettings, space: Space, seed: int) -> Sampler:
+    """Make the sampler of the chosen library. Raises ``BadInput`` if it refuses its options or the space."""
+    module = import_module(f"when_ml_pipeline_meets_hydra.search.samplers.{settings.library}")
+    sampler: Sampler = module.make(space, seed, settings.options)
+    return sampler
+
+
+def _ended(trial: Trial, result: Result, run: str | None) -> Trial:
+    return replace(
+        trial,
+        has_ended=True,
+        metrics=result.metrics,
+        error=result.error,
+        key=result.key,
+        run=run if result.job is not None else None,
+        job=result.job,
+        seconds=result.seconds,
+    )
+
+
+def _named(trial: Trial) -> str:
+    return f"trial {trial.number}" if trial.number >= 0 else "an earlier run"

@@ -1,0 +1,180 @@
+"""Runs batches of points as jobs of one run: compose → bind → plan → check → execute → record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.binding.bind import bind
+from when_ml_pipeline_meets_hydra.binding.binder import BindCache
+from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
+from when_ml_pipeline_meets_hydra.binding.settings import OnError
+from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
+from when_ml_pipeline_meets_hydra.composing.points import PointComposer
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
+from when_ml_pipeline_meets_hydra.execution.execute import execute
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.execution.runner import Lasting
+from when_ml_pipeline_meets_hydra.pipeline import plan_and_check
+from when_ml_pipeline_meets_hydra.planning.plan import make_plan
+from when_ml_pipeline_meets_hydra.recording import Recording
+from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
+from when_ml_pipeline_meets_hydra.storage.store import Store
+
+Point = Sequence[str]  # overrides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The metrics of a trial, and the key of the step that yields them; if it failed, its ``error``."""
+
+    key: str | None = None
+    metrics: Mapping[str, float] | None = None
+    error: str | None = None
+    job: int | None = None
+    seconds: float = 0.0
+
+
+class Session:
+    """One run of a search. ``stage`` is the one whose step yields the score."""
+
+    def __init__(self, request: Request, observer: RunObserver) -> None:
+        self.composer = PointComposer(request.overrides, request.config_dirs)
+        self.observer = observer
+        self.search: str | None = None
+        self.n_jobs = 1
+        self.stage = ""
+        self._request = request
+        self._cache = BindCache()
+        self._jobs: list[Job] = []  # the configs by whose identity calls are cached
+        self._place: int | None = None
+        self._next = 0
+        self._recording: Recording | None = None
+        self._runner: Lasting | None = None
+        self.failed: list[Outcome] = []
+
+    def bind(self, points: Sequence[Point]) -> Bound:
+        """Compose and bind all jobs of points. Raises ``BadInput``; jobs are numbered from 0."""
+        return self._bind(self.composer.compose(points))
+
+    def problems(self, points: Sequence[Point]) -> tuple[Bound | None, list[list[Problem]]]:
+        """Bind points; returns the calls if all could be bound, and the problems of each point."""
+        try:
+            return self.bind(points), [[] for _ in points]
+        except BadInput as error:
+            per_point = self.composer.jobs_per_point
+            found: list[list[Problem]] = [[] for _ in points]
+            for problem in error.problems:
+                for place in dict.fromkeys(n // per_point for n in problem.jobs) or range(len(points)):
+                    found[place].append(problem)
+            return None, found
+
+    def keys(self, bound: Bound) -> list[str]:
+        """Return the keys of the steps that would yield the scores of points."""
+        scoring = self._scoring(bound)
+        plan = make_plan(scoring.calls, is_stored=lambda _: False, last_inputs=lambda _: ())
+        return [plan.requested[job.number] for job, _ in scoring.calls]
+
+    def check(self, point: Point) -> Prepared:
+        """Plan and check all steps of a point, also those behind the score. Raises ``BadInput``."""
+        composed = self.composer.compose([point])
+        bound = self._bind(composed)
+        places = (n for n, (_, call) in enumerate(bound.calls) if scoring_call(call, self.stage))
+        self._place = next(places, None)
+        return plan_and_check(self._request, composed, bound)
+
+    def run(self, points: Sequence[Point]) -> list[Result]:
+        """Run trials up to their scores; those that cannot be run have failed. Raises ``KeyboardInterrupt``."""
+        composed = self.composer.compose(points, self._next, self._place)
+        try:
+            bound = self._scoring(self._bind(composed))
+            prepared = self._prepared(composed, bound)
+        except BadInput as error:
+            return self._run_valid(points, error)
+        self._next += len(points)
+        outcomes = list(self._execute(prepared))
+        return [self._result(job.number, prepared.plan.requested[job.number], outcomes) for job, _ in bound.calls]
+
+    def run_whole(self, point: Point) -> None:
+        """Run all steps of a point. Raises ``KeyboardInterrupt``, or ``BadInput``."""
+        composed = self.composer.compose([point], self._next)
+        bound = self._bind(composed)
+        self._next += len(bound.calls)
+        self.last = list(self._execute(self._prepared(composed, bound)))
+
+    def _bind(self, composed: Composed) -> Bound:
+        self._jobs += composed.jobs
+        bound = bind(composed, self._cache)
+        own = bound.settings.n_jobs
+        n_jobs = None if own is None else max(own, self.n_jobs)
+        return replace(bound, settings=replace(bound.settings, n_jobs=n_jobs, on_error=OnError.CONTINUE))
+
+    def _prepared(self, composed: Composed, bound: Bound) -> Prepared:
+        return replace(plan_and_check(self._request, composed, bound), search=self.search)
+
+    def _run_valid(self, points: Sequence[Point], error: BadInput) -> list[Result]:
+        """Run those of several points that can be run."""
+        if len(points) == 1:
+            return [Result(error="; ".join(str(replace(p, jobs=())) for p in error.problems))]
+        return [result for point in points for result in self.run([point])]
+
+    def _execute(self, prepared: Prepared) -> Iterator[Outcome]:
+        with Store(prepared.home / "store").hold() as hold:
+            if self._recording is None:
+                self._recording = Recording(prepared, self.observer)
+            else:
+                self._recording.extend(prepared)
+            hold.keep(step.key for step in prepared.plan.steps)
+            context = self._recording.execution_context
+            self._runner = self._runner or Lasting(context.runner)
+            for outcome in execute(prepared.plan, replace(context, runner=self._runner)):
+                self._recording.add(outcome)
+                yield outcome
+
+    def _scoring(self, bound: Bound) -> Bound:
+        """Return the jobs with the calls that yield the scores, one for each point."""
+        calls = ((job, scoring_call(call, self.stage)) for job, call in bound.calls)
+        return replace(bound, calls=tuple((job, call) for job, call in calls if call))
+
+    def _result(self, job: int, key: str, outcomes: Sequence[Outcome]) -> Result:
+        own = [outcome for outcome in outcomes if job in outcome.step.jobs]
+        seconds = round(sum(outcome.seconds for outcome in own), 3)
+        end = next(outcome for outcome in own if outcome.step.key == key)
+        if end.status in (Status.DONE, Status.STORED):
+            return Result(key=key, metrics=end.metrics or {}, job=job, seconds=seconds)
+        wrong = next((o for o in own if o.status is Status.FAILED), end)
+        self.failed.append(wrong)
+        error = wrong.error or f"{wrong.step.call.title} {wrong.status}"
+        return Result(key=key, error=error, job=job, seconds=seconds)
+
+    @property
+    def recording(self) -> Recording | None:
+        """The record of the run; None if nothing has been executed."""
+        return self._recording
+
+    def end(self, code: ExitCode | None, **facts: Any) -> Run:
+        """Close the record; returns the finished run."""
+        self.close()
+        assert self._recording is not None
+        return self._recording.end(interrupted=code is ExitCode.INTERRUPTED, exit_code=code, **facts)
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self._runner:
+            self._runner.end()
+
+
+def scoring_call(call: Call, stage: str) -> Call | None:
+    """Return the call of a stage among a call and those that it needs or that precede it; None if there is none."""
+    if call.stage == stage and call.element is None:
+        return call
+    before = (*call.preceding, *(needed for name, needed in call.needs.items() if not name.endswith("]")))
+    return next((found for other in before if (found := scoring_call(other, stage))), None)
+
+
+def score_of(metrics: Mapping[str, float] | None, metric: str) -> float | None:
+    """Return a metric; None if it is missing or no finite number."""
+    value = (metrics or {}).get(metric)
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -1,0 +1,90 @@
+"""The settings of a search, from ``hydra.sweeper``; keys of Hydra's plugins for the same libraries are understood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from when_ml_pipeline_meets_hydra.binding.settings import Direction
+from when_ml_pipeline_meets_hydra.binding.validation import validate
+from when_ml_pipeline_meets_hydra.contracts import frozen
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+
+KEY = "hydra.sweeper"
+DEFAULT_TRIALS = 20
+# Library → the package that it is imported from, if it is not in the base installation.
+PACKAGES = {"random": None, "optuna": "optuna", "ax": "ax", "nevergrad": "nevergrad"}
+# Keys of Hydra's plugins that mean nothing here unless they are null, with what to do instead.
+_ELSEWHERE = {
+    "storage": "Leave it out: the study is kept below home (studies/), and the same command continues it",
+    "search_space": "Write the space in params, or on the command line",
+    "custom_search_space": "Conditions follow from the options: a key is drawn where the drawn option has it",
+}
+
+
+@frozen
+class SearchSettings:
+    """The settings of a search. ``options`` are those of the library's sampler."""
+
+    library: Literal["random", "optuna", "ax", "nevergrad"]
+    sampler: dict[str, Any] | None = None
+    optim: dict[str, Any] | None = None
+    study_name: Annotated[str, Field(pattern=r"^[\w][\w.-]{0,99}$")] | None = None
+    n_trials: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    patience: Annotated[int, Field(ge=1)] | None = None
+    n_jobs: Annotated[int, Field(ge=1, le=1024)] = 1
+    direction: Direction | list[Direction] | None = None
+    warm_start: bool = False
+    max_failure_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of the library's sampler."""
+        return (self.sampler if self.library == "optuna" else self.optim) or {}
+
+    @property
+    def directions(self) -> list[Direction]:
+        """The requested directions, one for each objective; none if those of the metrics count."""
+        return self.direction if isinstance(self.direction, list) else [self.direction] if self.direction else []
+
+    @property
+    def most_trials(self) -> int | None:
+        """The number of trials in all; None: another budget ends the search."""
+        is_limited = self.timeout is not None or self.patience is not None
+        return self.n_trials or (None if is_limited else DEFAULT_TRIALS)
+
+    @property
+    def budget(self) -> str:
+        """The budget as text: ``25 trials, 60 s``."""
+        parts = {" trials": self.most_trials, " s": self.timeout, " trials without a better one": self.patience}
+        return ", ".join(f"{value:g}{unit}" for unit, value in parts.items() if value is not None)
+
+
+def settings_of(sweeper: Mapping[str, Any], origin: Callable[[str], str | None] = lambda _: None) -> SearchSettings:
+    """Return the settings in ``hydra.sweeper``. Raises ``BadInput``."""
+    given = {key: value for key, value in sweeper.items() if key not in ("_target_", "params")}
+    problems = list(_without_meaning(given))
+    if isinstance(given.get("direction"), str) and given["direction"] not in ("maximize", "minimize"):
+        message = "expected maximize or minimize"
+        problems.append(Problem(key=f"{KEY}.direction", value=given["direction"], message=message))
+    if problems:
+        raise BadInput(*problems)
+    data = {key: value for key, value in given.items() if key not in _ELSEWHERE}
+    found: SearchSettings = validate(SearchSettings, data, key=KEY, origin=origin)
+    if package := PACKAGES[found.library]:
+        if find_spec(package) is None:
+            message = f"the library {found.library} is not installed"
+            remedy = f"pip install 'when_ml_pipeline_meets_hydra[{found.library}]', or choose hydra/sweeper=random"
+            raise BadInput(Problem(key="hydra/sweeper", value=found.library, message=message, remedy=remedy))
+    return found
+
+
+def _without_meaning(given: Mapping[str, Any]) -> Iterator[Problem]:
+    for key, remedy in _ELSEWHERE.items():
+        if given.get(key) is not None:
+            yield Problem(key=f"{KEY}.{key}", message="has no meaning here", remedy=remedy)

@@ -1,0 +1,160 @@
+"""The record of a search, below ``<home>/studies/``: an append-only file, from which the same command goes on.
+
+``<name>-<digest>/`` has ``study.json`` (what it searches) and ``trials.jsonl``: a line for each trial that was asked
+for, and one with its score. Several processes, also on other hosts, may work at a study: each has a locked file in
+``workers/`` as long as it lives, so trials of one that was killed are run again by another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.search.space import Value
+from when_ml_pipeline_meets_hydra.storage import durable_files
+from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
+from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
+
+FOLDER = "studies"
+_HEAD, _TRIALS, _LOCK, _WORKERS = "study.json", "trials.jsonl", "study.lock", "workers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A trial: its values, and once it has ended, its metrics or its error.
+
+    Numbers below 0 are those of results that were known before the search. ``worker`` is the process that runs it, or
+    did; ``run`` and ``job`` say where its record is.
+    """
+
+    number: int
+    values: Mapping[str, Value]
+    memo: Mapping[str, Any] = field(default_factory=dict)
+    worker: str = ""
+    has_ended: bool = False
+    metrics: Mapping[str, float] | None = None
+    error: str | None = None
+    key: str | None = None
+    run: str | None = None
+    job: int | None = None
+    seconds: float = 0.0
+
+
+class Study:
+    """The trials of a study, as far as this process has read them."""
+
+    def __init__(self, home: Path, name: str, identity: Mapping[str, Any]) -> None:
+        self.name = f"{name}-{digest(identity)[:10]}"
+        self.folder = home / FOLDER / self.name
+        self.is_another = not self.folder.is_dir() and any((home / FOLDER).glob(f"{name}-??????????"))
+        self.trials: dict[int, Trial] = {}
+        self.worker = uuid4().hex
+        self._identity = identity
+        self._read = 0
+        self._held = ExitStack()
+
+    def __enter__(self) -> Study:
+        durable_files_head = self.folder / _HEAD
+        with self.locked():
+            if not durable_files_head.is_file():
+                durable_files.write(durable_files_head, f"{json.dumps(self._identity, indent=1)}\n".encode())
+        self._held.enter_context(hold(self._worker_file(self.worker), self.worker))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._worker_file(self.worker).unlink(missing_ok=True)
+        self._held.close()
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Return the context manager during which no other process changes the study."""
+        return hold(self.folder / _LOCK, self.worker, patience=float("inf"))
+
+    def refresh(self) -> list[Trial]:
+        """Read what was written since the last time; returns the trials that have changed. Requires ``locked``."""
+        file = self.folder / _TRIALS
+        if not file.is_file() or file.stat().st_size <= self._read:
+            return []
+        with file.open("rb") as stream:
+            stream.seek(self._read)
+            content = stream.read()
+        content = content[: content.rfind(b"\n") + 1]
+        self._read += len(content)
+        return [self._learn(line) for line in content.splitlines()]
+
+    def _learn(self, line: bytes) -> Trial:
+        try:
+            event = json.loads(line)
+            known = self.trials.get(event["number"])
+            trial = replace(known, **event) if known else Trial(**event)
+        except (ValueError, TypeError, LookupError):
+            remedy = f"Remove the folder {self.folder} to begin the study again; stored results are not in it"
+            file = str(self.folder / _TRIALS)
+            raise BadInput(Problem(key=file, message="this study is damaged", remedy=remedy)) from None
+        self.trials[trial.number] = trial
+        return trial
+
+    def write(self, trials: Iterable[Trial]) -> None:
+        """Write trials that were asked for, or have ended. Requires ``locked``, and ``refresh`` before."""
+        lines = [json.dumps(self._event(trial)).encode() for trial in trials]
+        if lines:
+            durable_files.append_line(self.folder / _TRIALS, b"\n".join(lines))
+            self.refresh()
+
+    def _event(self, trial: Trial) -> dict[str, Any]:
+        known = vars(self.trials[trial.number]) if trial.number in self.trials else vars(Trial(number=0, values={}))
+        return {n: _plain(v) for n, v in vars(trial).items() if n == "number" or v != known[n]} | (
+            {} if trial.number in self.trials else {"values": dict(trial.values)}
+        )
+
+    @property
+    def asked(self) -> list[Trial]:
+        """The trials that a sampler has proposed, by number."""
+        return [self.trials[n] for n in sorted(self.trials) if n >= 0]
+
+    @property
+    def ended(self) -> list[Trial]:
+        """All trials with a result, by number, and what was known before."""
+        return [self.trials[n] for n in sorted(self.trials) if self.trials[n].has_ended]
+
+    @property
+    def running(self) -> Sequence[Trial]:
+        """The trials that other living processes run. Requires ``locked``."""
+        alive: dict[str, bool] = {}
+        return [t for t in self._open() if self._is_alive(t.worker, alive)]
+
+    @property
+    def abandoned(self) -> Sequence[Trial]:
+        """The trials of processes that have gone. Requires ``locked``."""
+        alive: dict[str, bool] = {}
+        return [t for t in self._open() if not self._is_alive(t.worker, alive)]
+
+    def _open(self) -> Iterator[Trial]:
+        return (t for t in self.asked if not t.has_ended and t.worker != self.worker)
+
+    def _is_alive(self, worker: str, known: dict[str, bool]) -> bool:
+        if worker not in known:
+            file = self._worker_file(worker)
+            known[worker] = file.is_file() and not _is_free(file)
+        return known[worker]
+
+    def _worker_file(self, worker: str) -> Path:
+        return self.folder / _WORKERS / worker
+
+
+def _is_free(file: Path) -> bool:
+    try:
+        with hold(file):
+            file.unlink(missing_ok=True)
+            return True
+    except LockHeld:
+        return False
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else value
