@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
 from when_ml_pipeline_meets_hydra.composing.compose import Beginning
-from when_ml_pipeline_meets_hydra.composing.job import Composed
+from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
 from when_ml_pipeline_meets_hydra.composing.legal_overrides import wrong_sweeper
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, elements, expand
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES
@@ -77,12 +78,23 @@ class PointComposer:
         """
         begun = self._begun
         begun.problems = []
-        return begun.composed(begun.jobs(self._expanded(points, place), multirun=True, first=first))
+        jobs = begun.jobs(self._expanded(points, place), multirun=True, first=first)
+        return begun.composed(list(map(_without_sweeper, jobs)))
 
     def _expanded(self, points: Iterable[Sequence[str]], place: int | None) -> Iterator[tuple[Override, ...]]:
         for point in points:
             jobs = list(expand([*self._fixed, *map(self._begun.loader.parse, point)]))
             yield from jobs if place is None else [jobs[place]]
+
+
+def _without_sweeper(job: Job) -> Job:
+    """The job as a command of its own, which searches nothing."""
+    kept = {name: tuple(_others(getattr(job, name))) for name in ("overrides", "combination", "choices")}
+    return replace(job, **kept)
+
+
+def _others(lines: Iterable[str]) -> Iterator[str]:
+    return (line for line in lines if not line.lstrip("+").startswith("hydra/sweeper="))
 
 
 def _is_drawn(override: Override) -> bool:

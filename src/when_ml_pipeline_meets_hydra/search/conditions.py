@@ -122,13 +122,9 @@ class _Corners:
         for options, of_points in zip(self._options, self._found, strict=True):
             for place, found in enumerate(of_points):
                 for problem in found:
-                    is_missing = problem.message == NO_SUCH_KEY
+                    is_condition = problem.message == NO_SUCH_KEY and problem.key in existing
                     is_between = place == 2 and not names.get(problem.key, True)
-                    if (
-                        not (is_missing and problem.key in existing)
-                        and not is_between
-                        and self._counts(problem, options)
-                    ):
+                    if not is_condition and not is_between and self._counts(problem, options):
                         problems[replace(problem, jobs=())] = None
         if problems:
             raise BadInput(*(self._explained(p) for p in problems))
@@ -167,9 +163,9 @@ def _has(found: Sequence[Problem], problem: Problem) -> bool:
     return any(p.key == problem.key and p.message == problem.message for p in found)
 
 
-def _combinations(groups: Sequence[Dimension]) -> Iterator[dict[str, Value]]:
+def _combinations(groups: Sequence[Dimension]) -> Iterator[Options]:
     """Yield all combinations of options; of too many, each option with the first ones of the other groups."""
-    first = {d.key: d.values[0] for d in groups}
+    first: dict[str, Value] = {d.key: d.values[0] for d in groups}
     if math.prod(len(d.values) for d in groups) <= MOST_PRODUCTS:
         for chosen in product(*(d.values for d in groups)):
             yield dict(zip(first, chosen, strict=True))

@@ -226,16 +226,15 @@ class _Search:
     def _facts(self) -> dict[str, Any]:
         """What the record says of the search."""
         runs = dict.fromkeys(t.run for t in self._study.ended if t.run)
-        best = self._best
+        best, ended = self._best, self._study.ended
         return {
             "objective": {"metric": self._score.whole, "direction": self._score.direction, "then": "best"},
             "study": {
                 "name": self._study.name,
                 "runs": list(runs),
                 "trials": len(self._study.asked),
-                "failed": sum(t.metrics is None for t in self._study.ended),
-                "best": best
-                and {"trial": best.number, "values": dict(best.values), "metrics": dict(best.metrics or {})},
+                "failed": sum(t.metrics is None for t in ended),
+                "best": best and best.facts,
             },
         }
 

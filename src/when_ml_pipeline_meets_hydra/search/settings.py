@@ -76,11 +76,10 @@ def settings_of(sweeper: Mapping[str, Any], origin: Callable[[str], str | None] 
         raise BadInput(*problems)
     data = {key: value for key, value in given.items() if key not in _ELSEWHERE}
     found: SearchSettings = validate(SearchSettings, data, key=KEY, origin=origin)
-    if package := PACKAGES[found.library]:
-        if find_spec(package) is None:
-            message = f"the library {found.library} is not installed"
-            remedy = f"pip install 'when_ml_pipeline_meets_hydra[{found.library}]', or choose hydra/sweeper=random"
-            raise BadInput(Problem(key="hydra/sweeper", value=found.library, message=message, remedy=remedy))
+    if (package := PACKAGES[found.library]) and find_spec(package) is None:
+        message = f"the library {found.library} is not installed"
+        remedy = f"pip install 'when_ml_pipeline_meets_hydra[{found.library}]', or choose hydra/sweeper=random"
+        raise BadInput(Problem(key="hydra/sweeper", value=found.library, message=message, remedy=remedy))
     return found
 
 

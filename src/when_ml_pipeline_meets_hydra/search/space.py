@@ -15,7 +15,7 @@ class Dimension:
     """One key, or one group, of which a search draws the value.
 
     ``key`` is as in overrides, with its sign. Of a list ``values`` are the texts; otherwise ``low`` and ``high`` are
-    the limits, both included, and ``step`` is that of a range. A number with ``is_log`` is drawn on a logarithmic scale.
+    the limits, both included, and ``step`` is that of a range; with ``is_log`` the scale is logarithmic.
     """
 
     key: str

@@ -45,6 +45,11 @@ class Trial:
     job: int | None = None
     seconds: float = 0.0
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Number, values and metrics, as JSON values."""
+        return {"trial": self.number, "values": dict(self.values), "metrics": dict(self.metrics or {})}
+
 
 class Study:
     """The trials of a study, as far as this process has read them."""
@@ -60,10 +65,10 @@ class Study:
         self._held = ExitStack()
 
     def __enter__(self) -> Study:
-        durable_files_head = self.folder / _HEAD
+        head = self.folder / _HEAD
         with self.locked():
-            if not durable_files_head.is_file():
-                durable_files.write(durable_files_head, f"{json.dumps(self._identity, indent=1)}\n".encode())
+            if not head.is_file():
+                durable_files.write(head, f"{json.dumps(self._identity, indent=1)}\n".encode())
         self._held.enter_context(hold(self._worker_file(self.worker), self.worker))
         return self
 

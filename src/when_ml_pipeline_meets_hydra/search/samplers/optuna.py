@@ -53,7 +53,7 @@ class OptunaSampler:
         options: dict[str, Value] = {d.key: self._suggest(trial, d) for d in self._space.groups}
         values = options | {d.key: self._suggest(trial, d) for d in self._space.drawn_with(options)}
         self._numbers[number] = trial.number
-        return Proposal(values=values, memo=json.loads(json.dumps(trial.system_attrs, default=str)))
+        return Proposal(values=values, memo=self._memo(trial.number))
 
     def add(self, number: int, proposal: Proposal) -> None:
         """Add a trial that is running elsewhere."""
@@ -77,12 +77,23 @@ class OptunaSampler:
         except RuntimeError:  # a sampler that has proposed every point stops the study, which is not running here
             self._is_exhausted = True
 
+    def _memo(self, number: int) -> dict[str, Any]:
+        frozen = self._study.get_trials(deepcopy=False)[number]
+        return {key: value for key, value in frozen.system_attrs.items() if _is_json(value)}
+
     def _suggest(self, trial: optuna.trial.Trial, dimension: Dimension) -> Value:
         value: Value = trial._suggest(dimension.key, self._distributions[dimension.key])
         return value
 
 
 make = OptunaSampler
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError):
+        return False
 
 
 def _seed_of(seed: int, number: int) -> int:
