@@ -52,7 +52,7 @@ def _wrong_limits(drawn: Drawn) -> Iterator[Problem]:
         if "log" in drawn.tags:
             yield Problem(key=drawn.name, message="a list has no logarithmic scale", remedy="Write interval(low,high)")
         return
-    shown = f"{drawn.low}, {drawn.high}"
+    shown = f"{drawn.low:g}, {drawn.high:g}"
     if not (math.isfinite(drawn.low) and math.isfinite(drawn.high) and drawn.low <= drawn.high):
         yield Problem(key=drawn.name, value=shown, message="expected two numbers, the smaller one first")
     elif "log" in drawn.tags and drawn.low <= 0:
@@ -66,7 +66,7 @@ def _dimension(drawn: Drawn) -> Dimension:
     return Dimension(
         key=drawn.key,
         is_group=drawn.is_group,
-        values=drawn.values,
+        values=tuple(dict.fromkeys(drawn.values)),
         low=drawn.low,
         high=drawn.high,
         step=step,
