@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.runs import Prepared as Prepared
     from when_ml_pipeline_meets_hydra.runs import Run as Run
     from when_ml_pipeline_meets_hydra.runs import RunObserver as RunObserver
+    from when_ml_pipeline_meets_hydra.searching.search import search as search
 
 # Module → exported names; equal to the imports above, which only type checkers read.
 _EXPORTS = {
@@ -136,6 +137,7 @@ _EXPORTS = {
     "planning.plan": ("Action", "Plan", "Step"),
     "records.record": ("Record",),
     "runs": ("Prepared", "Run", "RunObserver"),
+    "searching.search": ("search",),
 }
 _MODULES = {name: module for module, names in _EXPORTS.items() for name in names}
 

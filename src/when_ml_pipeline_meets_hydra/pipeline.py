@@ -45,14 +45,14 @@ def run_request(request: Request, observer: RunObserver | None = None, pruner: P
         return recording.end()
 
 
-def plan_and_check(request: Request, composed: Composed, bound: Bound) -> Prepared:
-    """Plan bound jobs, and check the steps that will run. Raises ``BadInput`` with all problems."""
+def plan_and_check(request: Request, composed: Composed, bound: Bound, *, explains: bool = True) -> Prepared:
+    """Plan bound jobs, with reasons if it ``explains``, and check the steps that will run. Raises ``BadInput``."""
     store = Store(bound.settings.home / "store")
     plan = make_plan(
         bound.calls,
         is_stored=store.has,
         damage=store.damage,
-        last_inputs=store.last_inputs,
+        last_inputs=store.last_inputs if explains else lambda _: (),
         force=bound.settings.force,
         objective=bound.settings.objective,
     )

@@ -76,7 +76,7 @@ class SearchSweeper(_RunsPipeline, Sweeper):
 
     def sweep(self, arguments: list[str]) -> Run:
         """Run the search. Raises ``BadInput`` with all problems before anything runs; exits if it failed."""
-        from when_ml_pipeline_meets_hydra.search.search import search
+        from when_ml_pipeline_meets_hydra.searching.search import search
 
         assert self.config is not None
         chosen = self.config.hydra.runtime.choices["hydra/sweeper"]

@@ -97,7 +97,7 @@ def _chooses_search(override: str) -> bool:
 
 def _search(args: Namespace) -> int:
     from when_ml_pipeline_meets_hydra.cli.output import output_observer
-    from when_ml_pipeline_meets_hydra.search.search import search
+    from when_ml_pipeline_meets_hydra.searching.search import search
 
     with output_observer(as_json=args.json) as observer:
         return int(search(args.overrides, config_dirs=args.config_dir, observer=observer).exit_code)

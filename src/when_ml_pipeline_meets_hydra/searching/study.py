@@ -8,7 +8,7 @@ for, and one with its score. Several processes, also on other hosts, may work at
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.search.space import Value
+from when_ml_pipeline_meets_hydra.searching.space import Value
 from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
@@ -59,8 +59,11 @@ class Study:
         self.folder = home / FOLDER / self.name
         self.is_another = not self.folder.is_dir() and any((home / FOLDER).glob(f"{name}-??????????"))
         self.trials: dict[int, Trial] = {}
+        self.count = 0  # of the trials that a sampler has proposed
         self.worker = uuid4().hex
         self._identity = identity
+        self._open: dict[int, Trial] = {}
+        self._lines: list[bytes] = []
         self._read = 0
         self._held = ExitStack()
 
@@ -96,31 +99,36 @@ class Study:
         try:
             event = json.loads(line)
             known = self.trials.get(event["number"])
-            trial = replace(known, **event) if known else Trial(**event)
+            return self._keep(replace(known, **event) if known else Trial(**event))
         except (ValueError, TypeError, LookupError):
             remedy = f"Remove the folder {self.folder} to begin the study again; stored results are not in it"
             file = str(self.folder / _TRIALS)
             raise BadInput(Problem(key=file, message="this study is damaged", remedy=remedy)) from None
+
+    def _keep(self, trial: Trial) -> Trial:
+        self.count += trial.number >= 0 and trial.number not in self.trials
         self.trials[trial.number] = trial
+        if trial.has_ended:
+            self._open.pop(trial.number, None)
+        else:
+            self._open[trial.number] = trial
         return trial
 
-    def write(self, trials: Iterable[Trial]) -> None:
-        """Write trials that were asked for, or have ended. Requires ``locked``, and ``refresh`` before."""
-        lines = [json.dumps(self._event(trial)).encode() for trial in trials]
-        if lines:
-            durable_files.append_line(self.folder / _TRIALS, b"\n".join(lines))
-            self.refresh()
+    def put(self, trial: Trial) -> None:
+        """Keep a trial that was asked for, or has ended, to be written by ``write``."""
+        known = self.trials.get(trial.number)
+        old = vars(known) if known else vars(_NONE)
+        event = {n: _plain(v) for n, v in vars(trial).items() if n == "number" or v != old[n]}
+        self._lines.append(json.dumps(event if known else {"values": dict(trial.values), **event}).encode())
+        self._keep(trial)
 
-    def _event(self, trial: Trial) -> dict[str, Any]:
-        known = vars(self.trials[trial.number]) if trial.number in self.trials else vars(Trial(number=0, values={}))
-        return {n: _plain(v) for n, v in vars(trial).items() if n == "number" or v != known[n]} | (
-            {} if trial.number in self.trials else {"values": dict(trial.values)}
-        )
-
-    @property
-    def asked(self) -> list[Trial]:
-        """The trials that a sampler has proposed, by number."""
-        return [self.trials[n] for n in sorted(self.trials) if n >= 0]
+    def write(self) -> None:
+        """Write the trials that were put. Requires ``locked``, and ``refresh`` before the first of them."""
+        if self._lines:
+            content = b"\n".join(self._lines)
+            durable_files.append_line(self.folder / _TRIALS, content)
+            self._read += len(content) + 1
+            self._lines.clear()
 
     @property
     def ended(self) -> list[Trial]:
@@ -131,16 +139,16 @@ class Study:
     def running(self) -> Sequence[Trial]:
         """The trials that other living processes run. Requires ``locked``."""
         alive: dict[str, bool] = {}
-        return [t for t in self._open() if self._is_alive(t.worker, alive)]
+        return [t for t in self._of_others() if self._is_alive(t.worker, alive)]
 
     @property
     def abandoned(self) -> Sequence[Trial]:
         """The trials of processes that have gone. Requires ``locked``."""
         alive: dict[str, bool] = {}
-        return [t for t in self._open() if not self._is_alive(t.worker, alive)]
+        return [t for t in self._of_others() if not self._is_alive(t.worker, alive)]
 
-    def _open(self) -> Iterator[Trial]:
-        return (t for t in self.asked if not t.has_ended and t.worker != self.worker)
+    def _of_others(self) -> Iterator[Trial]:
+        return (t for t in self._open.values() if t.worker != self.worker)
 
     def _is_alive(self, worker: str, known: dict[str, bool]) -> bool:
         if worker not in known:
@@ -159,6 +167,9 @@ def _is_free(file: Path) -> bool:
             return True
     except LockHeld:
         return False
+
+
+_NONE = Trial(number=0, values={})
 
 
 def _plain(value: Any) -> Any:

@@ -9,8 +9,8 @@ from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.objective import complete, directions_of, notes_on
 from when_ml_pipeline_meets_hydra.binding.settings import Direction
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.search.session import score_of, scoring_call
-from when_ml_pipeline_meets_hydra.search.settings import KEY, SearchSettings
+from when_ml_pipeline_meets_hydra.searching.session import score_of, scoring_call
+from when_ml_pipeline_meets_hydra.searching.settings import KEY, SearchSettings
 
 METRIC = "objective.metric"
 

@@ -14,14 +14,14 @@ from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
 from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format_metric
 from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
-from when_ml_pipeline_meets_hydra.search.conditions import find_space
-from when_ml_pipeline_meets_hydra.search.objective import score_for
-from when_ml_pipeline_meets_hydra.search.results import best_of, write_results
-from when_ml_pipeline_meets_hydra.search.samplers.interface import Proposal, Sampler
-from when_ml_pipeline_meets_hydra.search.session import Result, Session, score_of
-from when_ml_pipeline_meets_hydra.search.settings import SearchSettings, settings_of
-from when_ml_pipeline_meets_hydra.search.space import Space
-from when_ml_pipeline_meets_hydra.search.study import Study, Trial
+from when_ml_pipeline_meets_hydra.searching.conditions import find_space
+from when_ml_pipeline_meets_hydra.searching.objective import score_for
+from when_ml_pipeline_meets_hydra.searching.results import best_of, write_results
+from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal, Sampler
+from when_ml_pipeline_meets_hydra.searching.session import Result, Session, score_of
+from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings, settings_of
+from when_ml_pipeline_meets_hydra.searching.space import Space
+from when_ml_pipeline_meets_hydra.searching.study import Study, Trial
 
 
 def search(
@@ -87,36 +87,48 @@ class _Search:
             self._session.observer.note(f"Note: the space, data or code of study {self._name} differ: a new one begins")
         with self._study:
             try:
-                while batch := self._next():
-                    results = self._run(batch)
-                    if self._fails_too_often(results):
+                ended: list[Trial] = []
+                while batch := self._next(ended):
+                    ended = self._run(batch)
+                    if self._fails_too_often(ended):
                         break
-                return self._afterwards()
+                else:
+                    ended = []
+                return self._afterwards(ended)
             except KeyboardInterrupt:
                 if self._session.recording is None:
                     raise
                 return self._session.end(ExitCode.INTERRUPTED, **self._facts())
 
-    def _next(self) -> list[Trial]:
-        """The next trials to run: those that other processes have left, then new ones."""
-        with self._study.locked():
-            self._learn(self._study.refresh())
-            batch = [replace(t, worker=self._study.worker) for t in self._study.abandoned][: self._settings.n_jobs]
-            while len(batch) < self._room(len(batch)):
-                number = len(self._study.asked) + sum(t.number not in self._study.trials for t in batch)
-                if (proposal := self._asked(number)) is None:
-                    break
+    def _next(self, ended: Sequence[Trial]) -> list[Trial]:
+        """The next trials to run: those that other processes have left, then new ones; ``ended`` are the last ones."""
+        study = self._study
+        with study.locked():
+            self._end(ended)
+            batch = [replace(t, worker=study.worker) for t in study.abandoned][: self._settings.n_jobs]
+            for trial in batch:
+                study.put(trial)
+            while len(batch) < self._room(len(batch)) and (proposal := self._asked(study.count)):
                 values = self._space.known(proposal.values)
-                batch.append(Trial(number=number, values=values, memo=proposal.memo, worker=self._study.worker))
-            self._study.write(batch)
+                batch.append(Trial(number=study.count, values=values, memo=proposal.memo, worker=study.worker))
+                study.put(batch[-1])
+            study.write()
         return batch
+
+    def _end(self, ended: Sequence[Trial]) -> None:
+        """Learn what other processes have written, then the trials that have ended here."""
+        self._learn(self._study.refresh())
+        for trial in ended:
+            self._study.put(trial)
+            self._learn([trial])
+            self._session.observer.note(self._line(trial))
 
     def _room(self, begun: int) -> int:
         """How many trials the batch may have."""
         settings, elapsed = self._settings, time.monotonic() - self._started
         most = settings.n_jobs
         if settings.most_trials is not None:
-            most = min(most, begun + settings.most_trials - len(self._study.asked))
+            most = min(most, begun + settings.most_trials - self._study.count)
         is_late = settings.timeout is not None and elapsed >= settings.timeout
         is_patient = settings.patience is None or self._since_best < settings.patience
         return begun if is_late or not is_patient else most
@@ -165,24 +177,14 @@ class _Search:
         new = [p for p in dict.fromkeys(points.values()) if p not in self._results]
         self._results |= zip(new, self._session.run(new), strict=True) if new else ()
         run = self._session.recording.folder.name if self._session.recording else None
-        ended = [_ended(trial, self._results[points[trial.number]], run) for trial in batch]
-        with self._study.locked():
-            self._learn(self._study.refresh())
-            for trial in ended:
-                self._compare(trial)
-                self._session.observer.note(self._line(trial))
-            self._study.write(ended)
-            for trial in ended:
-                if self._sampler:
-                    self._inform(trial)
-        return ended
+        return [_ended(trial, self._results[points[trial.number]], run) for trial in batch]
 
     def _line(self, trial: Trial) -> str:
         if (score := score_of(trial.metrics, self._score.metric)) is None:
             return f"trial {trial.number} failed: {trial.error or f'it has no {self._score.name}'}"
         best = self._best
         assert best is not None
-        if best is trial:
+        if best.number == trial.number:
             return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best so far"
         shown = format_metric(score_of(best.metrics, self._score.metric) or 0.0)
         return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best is {shown} of {_named(best)}"
@@ -195,10 +197,11 @@ class _Search:
         self._session.observer.note(f"The search ends: {share}, more than hydra.sweeper.max_failure_rate={most:g}")
         return True
 
-    def _afterwards(self) -> Run:
-        """Run everything that was requested with the best trial."""
+    def _afterwards(self, ended: Sequence[Trial]) -> Run:
+        """Run everything that was requested with the best trial; ``ended`` are those that are not written yet."""
         with self._study.locked():
-            self._learn(self._study.refresh())
+            self._end(ended)
+            self._study.write()
             others = self._study.running
         best, session = self._best, self._session
         if best is None:
@@ -218,9 +221,9 @@ class _Search:
     def _without_score(self) -> Run:
         errors = list(dict.fromkeys(t.error or f"it has no {self._score.name}" for t in self._study.ended))
         if self._session.recording is None:
-            message = f"none of the {len(self._study.asked)} trials has a score: {errors[0] if errors else 'none ran'}"
+            message = f"none of the {self._study.count} trials has a score: {errors[0] if errors else 'none ran'}"
             raise BadInput(Problem(key="hydra/sweeper", value=self._settings.library, message=message))
-        self._session.observer.note(f"None of the {len(self._study.asked)} trials has a score")
+        self._session.observer.note(f"None of the {self._study.count} trials has a score")
         return self._session.end(exit_code_of(self._session.failed) or ExitCode.STEP_FAILED, **self._facts())
 
     def _facts(self) -> dict[str, Any]:
@@ -232,7 +235,7 @@ class _Search:
             "study": {
                 "name": self._study.name,
                 "runs": list(runs),
-                "trials": len(self._study.asked),
+                "trials": self._study.count,
                 "failed": sum(t.metrics is None for t in ended),
                 "best": best and best.facts,
             },
@@ -241,8 +244,8 @@ class _Search:
 
 def make_sampler(settings: SearchSettings, space: Space, seed: int) -> Sampler:
     """Make the sampler of the chosen library. Raises ``BadInput`` if it refuses its options or the space."""
-    module = import_module(f"when_ml_pipeline_meets_hydra.search.samplers.{settings.library}")
-    sampler: Sampler = module.make(space, seed, settings.options)
+    module = import_module(f"when_ml_pipeline_meets_hydra.searching.samplers.{settings.library}")
+    sampler: Sampler = module.make(space, seed, settings)
     return sampler
 
 

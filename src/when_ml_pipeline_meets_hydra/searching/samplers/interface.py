@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from when_ml_pipeline_meets_hydra.search.space import Values
+from when_ml_pipeline_meets_hydra.searching.space import Values
 
 
 @dataclass(frozen=True, kw_only=True)

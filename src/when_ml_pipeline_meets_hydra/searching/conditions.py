@@ -15,7 +15,7 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.composing.job import NO_SUCH_KEY
 from when_ml_pipeline_meets_hydra.composing.points import Drawn
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.search.space import Dimension, Space, Value
+from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
 
 MOST_PRODUCTS = 64  # combinations of options that are all looked at; of more, each option once
 MOST_VALUES = 200  # of a list

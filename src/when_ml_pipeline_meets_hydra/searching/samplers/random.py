@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from random import Random
-from typing import Any
 
-from when_ml_pipeline_meets_hydra.search.samplers.interface import Proposal
-from when_ml_pipeline_meets_hydra.search.space import Dimension, Space, Value
+from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal
+from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
+from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
 
 
 class RandomSampler:
     """Draws each value independently; a trial depends on the seed and its number alone."""
 
-    def __init__(self, space: Space, seed: int, options: Any = None) -> None:
+    def __init__(self, space: Space, seed: int, settings: SearchSettings) -> None:
         self._space, self._seed = space, seed
 
     def ask(self, number: int) -> Proposal:

@@ -112,7 +112,7 @@ class Session:
         return replace(bound, settings=replace(bound.settings, n_jobs=n_jobs, on_error=OnError.CONTINUE))
 
     def _prepared(self, composed: Composed, bound: Bound) -> Prepared:
-        return replace(plan_and_check(self._request, composed, bound), search=self.search)
+        return replace(plan_and_check(self._request, composed, bound, explains=False), search=self.search)
 
     def _run_valid(self, points: Sequence[Point], error: BadInput) -> list[Result]:
         """Run those of several points that can be run."""

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from when_ml_pipeline_meets_hydra.binding.settings import Direction
-from when_ml_pipeline_meets_hydra.search.session import score_of
-from when_ml_pipeline_meets_hydra.search.space import Value
-from when_ml_pipeline_meets_hydra.search.study import Trial
+from when_ml_pipeline_meets_hydra.searching.session import score_of
+from when_ml_pipeline_meets_hydra.searching.space import Value
+from when_ml_pipeline_meets_hydra.searching.study import Trial
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
 FILE = "optimization_results.yaml"

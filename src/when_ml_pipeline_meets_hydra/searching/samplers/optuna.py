@@ -15,8 +15,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState, create_trial
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.search.samplers.interface import Proposal
-from when_ml_pipeline_meets_hydra.search.space import Dimension, Space, Value
+from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal
+from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
+from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
 
 KEY = "hydra.sweeper.sampler"
 TPE = "optuna.samplers.TPESampler"
@@ -33,12 +34,12 @@ MakeSampler = Callable[[int], BaseSampler]
 class OptunaSampler:
     """Asks a study in memory; the seed of each trial is made from the seed of the search and its number."""
 
-    def __init__(self, space: Space, seed: int, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, space: Space, seed: int, settings: SearchSettings) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self._space = space
         self._distributions = {d.key: _distribution(d) for d in space.dimensions}
-        self._seed, self._make, self._is_sequence = seed, *_maker(options or {}, space, self._distributions)
+        self._seed, self._make, self._is_sequence = seed, *_maker(settings.options, space)
         self._study = optuna.create_study(direction="maximize", sampler=self._make(seed))
         self._numbers: dict[int, int] = {}
         self._is_exhausted = False
@@ -109,9 +110,7 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(low, high, log=log, step=dimension.step)
 
 
-def _maker(
-    options: Mapping[str, Any], space: Space, distributions: Mapping[str, BaseDistribution]
-) -> tuple[MakeSampler, bool]:
+def _maker(options: Mapping[str, Any], space: Space) -> tuple[MakeSampler, bool]:
     """Return what makes a sampler from a seed, and whether it is made once. Raises ``BadInput``."""
     given = {k: v for k, v in options.items() if k != "_target_" and k not in _NO_EFFECT}
     kind = _kind(str(options.get("_target_", TPE)))

@@ -1,0 +1,86 @@
+"""Search with the optimizers of Nevergrad."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import nevergrad as ng
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal
+from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
+from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
+
+KEY = "hydra.sweeper.optim.optimizer"
+_BUDGET = 100  # trials by which an optimizer plans, where another budget ends the search
+
+
+class NevergradSampler:
+    """Asks an optimizer in memory, which minimizes the negative score."""
+
+    def __init__(self, space: Space, seed: int, settings: SearchSettings) -> None:
+        warnings.filterwarnings("ignore", module=r"(nevergrad|bayes_opt|cma)(\.|$)")
+        self._dimensions = space.dimensions
+        parameters = ng.p.Dict(**{f"x{n}": _parameter(d) for n, d in enumerate(self._dimensions)})
+        name = str(settings.options.get("optimizer", "NGOpt"))
+        if name not in ng.optimizers.registry:
+            remedy = did_you_mean(name, ng.optimizers.registry)
+            raise BadInput(Problem(key=KEY, value=name, message="Nevergrad has no such optimizer", remedy=remedy))
+        budget = settings.most_trials or _BUDGET
+        self._optimizer = ng.optimizers.registry[name](parameters, budget=budget, num_workers=settings.n_jobs)
+        self._optimizer.parametrization.random_state.seed(seed)
+        self._trials: dict[int, Any] = {}
+
+    def ask(self, number: int) -> Proposal:
+        """Propose a trial."""
+        candidate = self._trials[number] = self._optimizer.ask()
+        drawn = candidate.value
+        values = {d.key: _value(d, drawn[f"x{n}"]) for n, d in enumerate(self._dimensions)}
+        return Proposal(values=values)
+
+    def add(self, number: int, proposal: Proposal) -> None:
+        """Keep the point of a trial that was not asked for here."""
+        values = proposal.values
+        places = {f"x{n}": _place(d, values.get(d.key, _lowest(d))) for n, d in enumerate(self._dimensions)}
+        self._trials[number] = self._optimizer.parametrization.spawn_child(new_value=places)
+
+    def tell(self, number: int, score: float | None) -> None:
+        """Tell the loss; a failed trial has none."""
+        if score is not None:
+            self._optimizer.tell(self._trials[number], -score)
+
+
+make = NevergradSampler
+
+
+def _lowest(dimension: Dimension) -> Value:
+    return dimension.values[0] if dimension.values else dimension.low
+
+
+def _is_counted(dimension: Dimension) -> bool:
+    return dimension.step is not None or dimension.low == dimension.high
+
+
+def _parameter(dimension: Dimension) -> Any:
+    if dimension.values:
+        return ng.p.Choice(list(dimension.values))
+    if _is_counted(dimension):
+        return ng.p.TransitionChoice(list(range(dimension.count or 1)))
+    scale = ng.p.Log if dimension.is_log else ng.p.Scalar
+    parameter = scale(lower=dimension.low, upper=dimension.high)
+    return parameter.set_integer_casting() if dimension.is_whole else parameter
+
+
+def _value(dimension: Dimension, drawn: Any) -> Value:
+    if dimension.values:
+        return str(drawn)
+    if _is_counted(dimension):
+        return dimension.number(int(drawn))
+    return int(drawn) if dimension.is_whole else float(drawn)
+
+
+def _place(dimension: Dimension, value: Value) -> Any:
+    if not dimension.values and _is_counted(dimension):
+        return round((float(value) - dimension.low) / (dimension.step or 1))
+    return value

@@ -1,0 +1,285 @@
+"""Searches: trials within a budget, conditions, limits, continuing, and what happens with the best one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import PROGRAM
+from needed import need
+from small_pipeline import EXAMPLES, inside, install, steps_run
+from when_ml_pipeline_meets_hydra.errors import BadInput
+from when_ml_pipeline_meets_hydra.planning.plan import Step
+from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
+from when_ml_pipeline_meets_hydra.searching.search import search
+
+RACE = str(EXAMPLES / "race")
+NAMED = ("+place=shelf", "+data=one", "objective.metric=error")
+SPACE = "+value=interval(1.0,5.0)"
+
+
+@pytest.fixture(autouse=True)
+def _race(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+
+
+class Notes(RunObserver):
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def searched(*overrides: str, space: str = SPACE, sampler: str = "random", observer: RunObserver | None = None) -> Run:
+    words = ("c=put", space, f"hydra/sweeper={sampler}", *NAMED, *overrides)
+    return search(words, config_dirs=[RACE], observer=observer)
+
+
+def refused(*overrides: str, space: str = SPACE, sampler: str = "random") -> str:
+    with pytest.raises(BadInput) as caught:
+        searched(*overrides, space=space, sampler=sampler)
+    assert not steps_run()
+    return str(caught.value)
+
+
+def trials(home: Path) -> list[dict[str, Any]]:
+    """The ended trials of all studies, by number."""
+    files = sorted((home / "studies").glob("*/trials.jsonl"))
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for file in files:
+        for line in file.read_text().splitlines():
+            event = json.loads(line)
+            found.setdefault((file.parent.name, event["number"]), {}).update(event)
+    return [found[key] for key in sorted(found)]
+
+
+def values(home: Path) -> list[float]:
+    return [trial["values"]["+value"] for trial in trials(home)]
+
+
+def test_trials_are_combinations_of_one_run_and_only_the_best_goes_on(own_home: Path) -> None:
+    done = inside("c=put", SPACE, *NAMED, "hydra/sweeper=random", "hydra.sweeper.n_trials=6", "--config-dir", RACE)
+    assert done.code == 0, done.err
+    assert steps_run() == {"measure": 6, "put": 1}
+    best = min(values(own_home))
+    assert f"put {best} of one in shelf" in done.out
+    assert done.out.startswith("Searching with random: 6 trials, study random-")
+    (run,) = (own_home / "runs").iterdir()
+    record = json.loads((run / "run.json").read_text())
+    assert (record["job_count"], record["study"]["trials"], record["study"]["failed"]) == (7, 6, 0)
+    assert record["study"]["best"]["values"] == {"+value": best}
+    found = yaml.safe_load((run / "optimization_results.yaml").read_text())
+    assert found == {"name": "random", "best_params": {"+value": best}, "best_value": best}
+    rows = inside("runs", "compare", "last")
+    assert rows.code == 0
+    assert rows.out.splitlines()[1].split()[1] == str(best)
+
+
+def test_the_same_command_goes_on_with_more_trials(own_home: Path) -> None:
+    searched("hydra.sweeper.n_trials=3")
+    first = values(own_home)
+    observer = Notes()
+    searched("hydra.sweeper.n_trials=5", observer=observer)
+    assert values(own_home)[:3] == first
+    assert len(values(own_home)) == 5
+    assert steps_run()["measure"] == 5
+    assert [text.partition(":")[0] for text in observer.texts] == ["trial 3", "trial 4"]
+    again = searched("hydra.sweeper.n_trials=5")
+    assert again.exit_code == 0
+    assert steps_run()["measure"] == 5
+
+
+def test_a_failed_trial_is_told_as_failed(own_home: Path) -> None:
+    observer = Notes()
+    space = "+value=choice(fail,none,2,3)"
+    done = searched("hydra.sweeper.n_trials=16", space=space, observer=observer)
+    assert done.exit_code == 0
+    by_value = {trial["values"]["+value"]: trial for trial in trials(own_home)}
+    assert by_value["fail"]["error"] == "ValueError: not like that"
+    assert by_value["none"]["metrics"] == {}
+    assert by_value["2"]["metrics"]["error"] == 2
+    assert any("failed: it has no measure.error" in text for text in observer.texts)
+    assert steps_run()["measure"] <= 4 + 1  # a failed one may be tried by a later batch
+    done = searched("hydra.sweeper.n_trials=2", "hydra.sweeper.study_name=bad", space="+value=choice(fail,fail)")
+    assert done.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "space", "message"),
+    [
+        ((), "+value=interval(5,1)", "value=5, 1: expected two numbers, the smaller one first"),
+        ((), "+value=tag(log,interval(0,1))", "value=0, 1: a logarithmic scale has no numbers up to 0"),
+        ((), "+value=tag(pair,choice(1,2))", "the tag 'pair' pairs lists of a sweep"),
+        ((), "+value=3", "a search needs a space"),
+        (
+            ("hydra.sweeper.direction=maximize",),
+            SPACE,
+            "hydra.sweeper.direction=maximize: objective.metric=measure.error",
+        ),
+        (("objective.then=all",), SPACE, "objective.then=all: a search goes on with the best trial only"),
+        (("hydra.sweeper.n_trials=0",), SPACE, "hydra.sweeper.n_trials=0: "),
+        (("+hydra.sweeper.storage=sqlite:///x.db",), SPACE, "hydra.sweeper.storage: has no meaning here"),
+        (("objective.metric=ship.error",), SPACE, "objective.metric"),
+        (("+hydra.sweeper.trials=5",), SPACE, "hydra.sweeper.trials: there is no such key"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_beforehand(overrides: Sequence[str], space: str, message: str) -> None:
+    assert message in refused(*overrides, space=space)
+
+
+class Interrupts(RunObserver):
+    """Interrupts the run, or does something else once, when the step of the n-th trial starts."""
+
+    def __init__(self, number: int, action: Callable[[], object]) -> None:
+        self._number, self._action = number, action
+
+    def step_started(self, step: Step) -> None:
+        if step.call.stage == "measure" and step.jobs[0] == self._number:
+            self._number = -1
+            self._action()
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_search_goes_on_where_it_was(own_home: Path, tmp_path: Path) -> None:
+    budget = "hydra.sweeper.n_trials=6"
+    done = searched(budget, "hydra.sweeper.n_jobs=1", observer=Interrupts(3, interrupt))
+    assert done.exit_code == 130
+    assert [trial.get("has_ended") for trial in trials(own_home)] == [True, True, True, None]
+    assert searched(budget).exit_code == 0
+    assert [trial["has_ended"] for trial in trials(own_home)] == [True] * 6
+    assert steps_run() == {"measure": 6, "put": 1}
+    searched(budget, f"home={tmp_path / 'other'}")
+    assert values(tmp_path / "other") == values(own_home)
+    assert not list((own_home / "studies").glob("*/workers/*"))
+
+
+def test_two_searches_work_at_one_study(own_home: Path) -> None:
+    budget = "hydra.sweeper.n_trials=8"
+    other = Notes()
+    first = Notes()
+    first.step_started = Interrupts(2, lambda: searched(budget, observer=other)).step_started  # type: ignore[method-assign]
+    assert searched(budget, observer=first).exit_code == 0
+    assert len(set(values(own_home))) == 8
+    assert [n["number"] for n in trials(own_home)] == list(range(8))
+    assert steps_run() == {"measure": 8, "put": 1}
+    assert "Another process runs 1 trials, and goes on with the best" in other.texts
+    assert sum("trial" in text.partition(" ")[0] for text in first.texts) == 3
+
+
+def test_a_file_of_hydras_plugin_is_understood(own_home: Path, tmp_path: Path) -> None:
+    need("optuna")
+    folder = tmp_path / "conf" / "hydra" / "sweeper"
+    folder.mkdir(parents=True)
+    (folder / "race_params.yaml").write_text(
+        "defaults:\n  # Select here which hyperparameter optimization library to use.\n  - optuna\n\n"
+        "sampler:\n  warn_independent_sampling: true\n\nstudy_name: race_params\nn_trials: 9\nn_jobs: 3\n"
+        "storage: null\nmax_failure_rate: 0.0\ndirection:\n  # It depends on what is returned.\n  - minimize\n\n"
+        "params:\n  +value: tag(log, interval(1.e-5, 1.e-3))\n  +place: choice(shelf, board)\n"
+    )
+    words = ["c=put", "+data=one", "objective.metric=error", "hydra/sweeper=race_params", "--multirun"]
+    dirs = ["--config-dir", RACE, "--config-dir", str(tmp_path / "conf")]
+    done = inside(*words, *dirs)
+    assert done.code == 0, done.err
+    found = values(own_home)
+    assert len(found) == 9
+    assert all(1e-5 <= value <= 1e-3 for value in found)
+    (run,) = (own_home / "runs").iterdir()
+    results = yaml.safe_load((run / "optimization_results.yaml").read_text())
+    assert results["best_value"] == min(found)
+    assert list(results["best_params"]) == ["+value", "+place"]
+    done = inside(*words, "hydra/sweeper/sampler=cmaes", *dirs)
+    assert (done.code, "CmaEsSampler needs a further package" in done.err) == (2, True)
+    done = inside(*words, "+hydra.sweeper.sampler.startup=3", *dirs)
+    assert "hydra.sweeper.sampler.startup: TPESampler has no such value" in done.err
+
+
+SAMPLERS = ("random", "tpe", "nsgaii", "nsgaiii", "qmc", "brute_force", "grid")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samplers_of_optuna(sampler: str, own_home: Path, tmp_path: Path) -> None:
+    need("optuna")
+    words = ("c=measure", "+data=one", "objective.metric=error", "+value=range(1.0,4.0,0.25)", "hydra/sweeper=optuna")
+    sampled = (*words, f"hydra/sweeper/sampler={sampler}")
+    assert search([*sampled, "hydra.sweeper.n_trials=15"], config_dirs=[RACE]).exit_code == 0
+    assert len(values(own_home)) == (12 if sampler in ("brute_force", "grid") else 15)
+    for count in (4, 15):
+        search([*sampled, f"hydra.sweeper.n_trials={count}", f"home={tmp_path / 'other'}"], config_dirs=[RACE])
+    assert values(tmp_path / "other") == values(own_home)
+
+
+@pytest.mark.integration("ax", "nevergrad")
+@pytest.mark.parametrize("library", ["ax", "nevergrad"])
+def test_other_libraries(library: str, own_home: Path) -> None:
+    words = ("c=measure", "+data=one", "objective.metric=error", f"hydra/sweeper={library}")
+    space = ("+value=tag(log,interval(1,100))", "+n=range(1,4)", "+m=int(interval(1,8))", "+word=choice(a,b)")
+    for count in (5, 8):
+        done = search([*words, *space, f"hydra.sweeper.n_trials={count}", "hydra.sweeper.n_jobs=2"], config_dirs=[RACE])
+        assert done.exit_code == 0
+    found = trials(own_home)
+    assert len(found) == 8
+    for trial in found:
+        assert trial["values"]["+n"] in (1, 2, 3)
+        assert trial["values"]["+m"] in range(1, 9)
+        assert trial["values"]["+word"] in ("a", "b")
+
+
+@pytest.mark.integration
+def test_killed_at_random_moments_no_trial_is_lost_and_none_is_twice(own_home: Path) -> None:
+    words = ["c=put", SPACE, *NAMED, "hydra/sweeper=random", "hydra.sweeper.n_trials=40", "--config-dir", RACE]
+    random = Random(0)
+    for _ in range(10):
+        process = subprocess.Popen([PROGRAM, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1.0 + random.random())
+        process.kill()
+        process.wait()
+    assert inside(*words).code == 0
+    assert [trial["number"] for trial in trials(own_home)] == list(range(40))
+    assert all(trial["has_ended"] for trial in trials(own_home))
+    assert not list((own_home / "studies").glob("*/workers/*"))
+    home = own_home.with_name("fresh")
+    assert inside(*words, f"home={home}").code == 0
+    assert values(home) == values(own_home)
+
+
+@pytest.mark.integration
+def test_two_processes_make_each_trial_once(own_home: Path) -> None:
+    words = ["c=put", SPACE, *NAMED, "hydra/sweeper=random", "hydra.sweeper.n_trials=40", "--config-dir", RACE]
+    both = [subprocess.Popen([PROGRAM, *words], stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert len(set(values(own_home))) == 40
+    assert steps_run()["measure"] == 40
+    assert len({trial["run"] for trial in trials(own_home)}) == 2
+
+
+def test_a_search_is_no_plan() -> None:
+    done = inside("plan", "c=put", SPACE, *NAMED, "hydra/sweeper=random", "--config-dir", RACE)
+    assert done.code == 2
+    assert "hydra/sweeper: is a search, which proposes its trials one after the other" in done.err
+
+
+def test_optuna_proposes_the_same_trials_in_one_run_and_in_several(own_home: Path, tmp_path: Path) -> None:
+    need("optuna")
+    budget = ("hydra.sweeper.n_jobs=1",)
+    searched("hydra.sweeper.n_trials=14", *budget, sampler="optuna")
+    whole = values(own_home)
+    home = tmp_path / "other"
+    for count in (4, 11, 14):
+        searched(f"hydra.sweeper.n_trials={count}", f"home={home}", *budget, sampler="optuna")
+    assert values(home) == whole
+    assert min(whole) < 1.2
