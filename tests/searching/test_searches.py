@@ -202,7 +202,7 @@ def test_a_file_of_hydras_plugin_is_understood(own_home: Path, tmp_path: Path) -
     assert results["best_value"] == min(found)
     assert list(results["best_params"]) == ["+value", "+place"]
     done = inside(*words, "hydra/sweeper/sampler=cmaes", *dirs)
-    assert (done.code, "CmaEsSampler needs a further package" in done.err) == (2, True)
+    assert (done.code, "CmaEsSampler needs the package cmaes" in done.err) == (2, True)
     done = inside(*words, "+hydra.sweeper.sampler.startup=3", *dirs)
     assert "hydra.sweeper.sampler.startup: TPESampler has no such value" in done.err
 

@@ -89,12 +89,12 @@ class PointComposer:
 
 def _without_sweeper(job: Job) -> Job:
     """The job as a command of its own, which searches nothing."""
-    kept = {name: tuple(_others(getattr(job, name))) for name in ("overrides", "combination", "choices")}
-    return replace(job, **kept)
+    overrides, combination, choices = map(_others, (job.overrides, job.combination, job.choices))
+    return replace(job, overrides=overrides, combination=combination, choices=choices)
 
 
-def _others(lines: Iterable[str]) -> Iterator[str]:
-    return (line for line in lines if not line.lstrip("+").startswith("hydra/sweeper="))
+def _others(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(line for line in lines if not line.lstrip("+").startswith(("hydra/sweeper=", "hydra/sweeper/")))
 
 
 def _is_drawn(override: Override) -> bool:

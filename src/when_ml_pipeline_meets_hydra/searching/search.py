@@ -81,8 +81,10 @@ class _Search:
 
     def run(self) -> Run:
         """Run trials until the budget is used, and everything that was requested with the best one."""
-        if self._score.note:
-            self._session.observer.note(self._score.note)
+        for note in (*self._settings.notes, *([self._score.note] if self._score.note else [])):
+            self._session.observer.note(note)
+        if not self._study.folder.is_dir():
+            _ = self._its_sampler  # refuses its options before anything is written
         if self._study.is_another:
             self._session.observer.note(f"Note: the space, data or code of study {self._name} differ: a new one begins")
         with self._study:

@@ -23,6 +23,8 @@ _ELSEWHERE = {
     "search_space": "Write the space in params, or on the command line",
     "custom_search_space": "Conditions follow from the options: a key is drawn where the drawn option has it",
 }
+# Arguments of samplers in files of Hydra's plugin that Optuna 5 does not use any more.
+WITHOUT_EFFECT = ("consider_prior", "consider_magic_clip", "consider_endpoints", "categorical_distance_func")
 
 
 @frozen
@@ -46,6 +48,12 @@ class SearchSettings:
     def options(self) -> dict[str, Any]:
         """The options of the library's sampler."""
         return (self.sampler if self.library == "optuna" else self.optim) or {}
+
+    @property
+    def notes(self) -> list[str]:
+        """A sentence for each option without effect."""
+        names = [name for name in WITHOUT_EFFECT if name in self.options]
+        return [f"Note: {KEY}.sampler.{name} has no effect with Optuna 5" for name in names]
 
     @property
     def directions(self) -> list[Direction]:

@@ -7,6 +7,7 @@ import inspect
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import optuna
@@ -16,14 +17,16 @@ from optuna.trial import TrialState, create_trial
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal
-from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
+from when_ml_pipeline_meets_hydra.searching.settings import WITHOUT_EFFECT, SearchSettings
 from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
 
 KEY = "hydra.sweeper.sampler"
 TPE = "optuna.samplers.TPESampler"
-# Arguments that are no values, and those of Optuna's older versions without effect in this one.
+# Arguments that are no values.
 _NO_VALUES = ("search_space", "constraints_func", "gamma", "weights", "source_trials", "independent_sampler")
-_NO_EFFECT = ("consider_prior", "consider_magic_clip", "consider_endpoints", "categorical_distance_func")
+_OF_STUDY = "study"  # the part of a memo that belongs to the study
+# Package that a sampler imports when it is used first.
+_FURTHER_PACKAGES = {"CmaEsSampler": "cmaes", "GPSampler": "torch"}
 # Those that propose by the place in a sequence, which one seed for all trials begins.
 _SEQUENCES = ("QMCSampler",)
 _DISCRETE = ("GridSampler", "BruteForceSampler")
@@ -37,6 +40,7 @@ class OptunaSampler:
     def __init__(self, space: Space, seed: int, settings: SearchSettings) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"optuna\.")
         self._space = space
         self._distributions = {d.key: _distribution(d) for d in space.dimensions}
         self._seed, self._make, self._is_sequence = seed, *_maker(settings.options, space)
@@ -58,12 +62,15 @@ class OptunaSampler:
 
     def add(self, number: int, proposal: Proposal) -> None:
         """Add a trial that is running elsewhere."""
+        memo = dict(proposal.memo)
+        for key, value in memo.pop(_OF_STUDY, {}).items():
+            self._study._storage.set_study_system_attr(self._study._study_id, key, value)
         known = {key: self._distributions[key] for key in proposal.values}
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(proposal.values),
             distributions=known,
-            system_attrs=dict(proposal.memo),
+            system_attrs=memo,
         )
         self._study.add_trial(trial)
         self._numbers[number] = len(self._study.get_trials(deepcopy=False)) - 1
@@ -80,7 +87,10 @@ class OptunaSampler:
 
     def _memo(self, number: int) -> dict[str, Any]:
         frozen = self._study.get_trials(deepcopy=False)[number]
-        return {key: value for key, value in frozen.system_attrs.items() if _is_json(value)}
+        memo = dict(frozen.system_attrs)
+        if self._is_sequence:  # it counts in the study
+            memo[_OF_STUDY] = dict(self._study._storage.get_study_system_attrs(self._study._study_id))
+        return {key: value for key, value in memo.items() if _is_json(value)}
 
     def _suggest(self, trial: optuna.trial.Trial, dimension: Dimension) -> Value:
         value: Value = trial._suggest(dimension.key, self._distributions[dimension.key])
@@ -112,7 +122,7 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 def _maker(options: Mapping[str, Any], space: Space) -> tuple[MakeSampler, bool]:
     """Return what makes a sampler from a seed, and whether it is made once. Raises ``BadInput``."""
-    given = {k: v for k, v in options.items() if k != "_target_" and k not in _NO_EFFECT}
+    given = {k: v for k, v in options.items() if k != "_target_" and k not in WITHOUT_EFFECT}
     kind = _kind(str(options.get("_target_", TPE)))
     name = kind.__name__
     parameters = inspect.signature(kind.__init__).parameters
@@ -120,6 +130,10 @@ def _maker(options: Mapping[str, Any], space: Space) -> tuple[MakeSampler, bool]
     if wrong := [key for key in given if key not in (*known, "seed")]:
         remedy = did_you_mean(f"{KEY}.{wrong[0]}", [f"{KEY}.{n}" for n in known])
         raise BadInput(Problem(key=f"{KEY}.{wrong[0]}", message=f"{name} has no such value", remedy=remedy))
+    package = _FURTHER_PACKAGES.get(name)
+    if package and find_spec(package) is None:
+        message, remedy = f"{name} needs the package {package}", f"pip install {package}, or hydra/sweeper/sampler=tpe"
+        raise BadInput(Problem(key=KEY, message=message, remedy=remedy))
     seed = given.pop("seed", None)
     if name in _DISCRETE and (real := [d for d in space.dimensions if d.count is None]):
         message = f"{name} tries every point, and an interval has too many"
@@ -137,12 +151,9 @@ def _maker(options: Mapping[str, Any], space: Space) -> tuple[MakeSampler, bool]
 
 
 def _try(make_one: MakeSampler, name: str) -> None:
-    """Make a sampler once, since a value may be wrong or a package missing. Raises ``BadInput``."""
+    """Make a sampler once, since a value may be wrong. Raises ``BadInput``."""
     try:
         make_one(0)
-    except ImportError as error:
-        message = f"{name} needs a further package ({str(error).splitlines()[0]})"
-        raise BadInput(Problem(key=KEY, message=message, remedy="Install it, or choose sampler=tpe")) from error
     except (TypeError, ValueError) as error:
         raise BadInput(Problem(key=KEY, message=f"{name} refuses its values: {error}")) from error
 
