@@ -16,10 +16,16 @@ import yaml
 from conftest import PROGRAM
 from needed import need
 from small_pipeline import EXAMPLES, inside, install, steps_run
+from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.planning.plan import Step
 from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
+from when_ml_pipeline_meets_hydra.searching import settings
+from when_ml_pipeline_meets_hydra.searching.conditions import find_space
+from when_ml_pipeline_meets_hydra.searching.samplers.random import RandomSampler
 from when_ml_pipeline_meets_hydra.searching.search import search
+from when_ml_pipeline_meets_hydra.searching.session import Session
+from when_ml_pipeline_meets_hydra.searching.settings import settings_of
 
 RACE = str(EXAMPLES / "race")
 NAMED = ("+place=shelf", "+data=one", "objective.metric=error")
@@ -265,6 +271,75 @@ def test_two_processes_make_each_trial_once(own_home: Path) -> None:
     assert len(set(values(own_home))) == 40
     assert steps_run()["measure"] == 40
     assert len({trial["run"] for trial in trials(own_home)}) == 2
+
+
+MODELS = "modeling/model=choice(linear,hist_gradient_boosting)"
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (("m_param.learning_rate=interval(0.1,7)",), "m_param.learning_rate=7: expected a number, 0 < x < 1"),
+        (("m_param.learning_rate=interval(0.1,7)",), "Change its limits: the space is from 0.1 to 7"),
+        (("m_param.learning_rat=interval(0.1,0.2)",), "there is no such key with any drawn option of modeling/model"),
+        (("m_param.learning_rat=interval(0.1,0.2)",), "m_param.learning_rate"),
+        (("m_param.n_estimators=choice(5,-1)",), "m_param.n_estimators=-1: expected a whole number"),
+        (("m_param.alpha=interval(1,2)", "p_param.x=1"), "p_param.x: there is no such key"),
+        (("m_param.alpha=interval(1,2)", "hydra.sweeper.direction=minimize"), "validation.r2 is to be maximized"),
+    ],
+)
+def test_spaces_of_models_are_refused_beforehand(space: Sequence[str], message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        search(["c=modeling", MODELS, "objective.metric=r2", "hydra/sweeper=random", *space])
+    assert message in str(caught.value)
+
+
+def test_hyperparameters_are_drawn_where_the_drawn_model_has_them() -> None:
+    words = (
+        MODELS,
+        "m_param.learning_rate=interval(0.1,0.2)",
+        "m_param.n_estimators=interval(2,50)",
+        "m_param.alpha=1,2",
+    )
+    session = Session(Request(overrides=("c=modeling", "hydra/sweeper=random", *words)), RunObserver())
+    space, corners = find_space(session.composer.drawn, lambda points: session.problems(points)[1])
+    names = {"modeling/model": "linear"}, {"modeling/model": "hist_gradient_boosting"}
+    found = [{d.name: d.is_whole for d in space.drawn_with(options) if not d.values} for options in names]
+    assert found == [{}, {"m_param.learning_rate": False, "m_param.n_estimators": True}]
+    assert len(corners) == 2
+    for number in range(20):
+        proposal = RandomSampler(space, 0, settings_of({"library": "random"})).ask(number)
+        is_linear = proposal.values["modeling/model"] == "linear"
+        assert set(proposal.values) - {"modeling/model"} == (
+            {"m_param.alpha"} if is_linear else {"m_param.learning_rate", "m_param.n_estimators"}
+        )
+
+
+def test_a_library_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "find_spec", lambda _: None)
+    assert "pip install 'when_ml_pipeline_meets_hydra[nevergrad]'" in refused(sampler="nevergrad")
+
+
+@pytest.mark.integration("torch", "optuna")
+def test_the_search_of_a_networks_template(own_home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "conf" / "hydra" / "sweeper"
+    folder.mkdir(parents=True)
+    (folder / "fcn_params.yaml").write_text(
+        "defaults:\n  - optuna\n\nsampler:\n  warn_independent_sampling: true\n\nstudy_name: fcn_params\n"
+        "n_trials: 25\nn_jobs: 3\ndirection:\n  - maximize\n\nparams:\n"
+        "  m_param.learning_rate: tag(log, interval(1.e-5, 1.e-3))\n  model.num_hidden: range(1, 4)\n"
+        "  model.dropout_prob: choice(0.0, 0.1)\n"
+    )
+    words = ("c=modeling", "modeling/model=fcn", "m_param.epochs=2", "modeling/validation=holdout")
+    done = inside(*words, "--multirun", "hydra/sweeper=fcn_params", "--config-dir", str(tmp_path / "conf"))
+    assert done.code == 0, done.err
+    found = trials(own_home)
+    assert len(found) == 25
+    assert {trial["values"]["model.num_hidden"] for trial in found} <= {1, 2, 3}
+    assert all(1e-5 <= trial["values"]["m_param.learning_rate"] <= 1e-3 for trial in found)
+    (run,) = (own_home / "runs").iterdir()
+    best = yaml.safe_load((run / "optimization_results.yaml").read_text())["best_value"]
+    assert best == max(trial["metrics"]["r2"] for trial in found)
 
 
 def test_a_search_is_no_plan() -> None:
