@@ -79,10 +79,9 @@ def run(
     """Run the requested stages and the steps that they depend on; returns the finished ``Run``.
 
     ``overrides`` follow Hydra's grammar (``["c=modeling", "modeling/param=small"]``); with ``multirun``, lists of
-    values are swept. ``config_dirs`` are additional folders of option files; ``observer`` receives
-    the events; ``pruner`` stops combinations by partial scores of ``objective.metric``. Raises ``BadInput`` before
-    anything runs; a step that fails is reported in ``Run.exit_code`` instead.
-    ``run(["c=modeling"]).metrics["modeling.r2"]`` is a test score.
+    values are swept. ``config_dirs`` are additional folders of option files; ``observer`` receives the events, and
+    ``pruner`` stops combinations by partial scores. Raises ``BadInput`` before anything runs; a failed step is in
+    ``Run.exit_code``. ``run(["c=modeling"]).metrics["modeling.r2"]`` is a test score.
     """
     return run_request(_request(overrides, multirun, config_dirs), observer or RunObserver(), pruner)
 

@@ -228,7 +228,7 @@ class _Draft:
 
     def _value(self, key: str) -> Any:
         found = self.choices.get(key, self.choices.get(key.partition("@")[0]))
-        return _look_up(self.config, key) if found is None else found
+        return look_up(self.config, key) if found is None else found
 
 
 def _drafts(record: Record) -> list[_Draft]:
@@ -257,7 +257,8 @@ def _overrides(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield name, "" if key.startswith("~") else value
 
 
-def _look_up(config: Any, key: str) -> Any:
+def look_up(config: Any, key: str) -> Any:
+    """Return the value of a key, such as ``a.b[0]``; None if there is none."""
     node = config
     for part in _INDEX.sub(r".\1", key).split("."):
         if isinstance(node, list) and part.isdigit() and int(part) < len(node):

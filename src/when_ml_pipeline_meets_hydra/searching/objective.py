@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.objective import complete, directions_of, notes_on
-from when_ml_pipeline_meets_hydra.binding.settings import Direction
+from when_ml_pipeline_meets_hydra.binding.settings import Direction, Objective
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.searching.session import score_of, scoring_call
 from when_ml_pipeline_meets_hydra.searching.settings import KEY, SearchSettings
@@ -44,6 +44,11 @@ class Score:
         return f"{self.stage}.{self.metric}"
 
     name = whole
+
+    @property
+    def objective(self) -> Objective:
+        """It, as the objective of a run."""
+        return Objective(metric=self.whole, direction=self.direction)
 
     def settle(self, metrics: Mapping[str, float] | None) -> None:
         """Choose the metric by the first results."""

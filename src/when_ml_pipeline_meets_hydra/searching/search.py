@@ -16,12 +16,14 @@ from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format
 from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
 from when_ml_pipeline_meets_hydra.searching.conditions import find_space
 from when_ml_pipeline_meets_hydra.searching.objective import score_for
+from when_ml_pipeline_meets_hydra.searching.pruners import make_pruner
 from when_ml_pipeline_meets_hydra.searching.results import best_of, write_results
 from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal, Sampler
 from when_ml_pipeline_meets_hydra.searching.session import Result, Session, score_of
 from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings, settings_of
 from when_ml_pipeline_meets_hydra.searching.space import Space
 from when_ml_pipeline_meets_hydra.searching.study import Study, Trial
+from when_ml_pipeline_meets_hydra.searching.warm_start import known_trials
 
 
 def search(
@@ -51,7 +53,10 @@ class _Search:
         self._score = score_for(bound, self._settings)
         session.stage, session.n_jobs = self._score.stage, self._settings.n_jobs
         session.check(corners[0])
-        self._study = Study(bound.settings.home, self._name, self._identity(bound))
+        self._home = bound.settings.home
+        self._study = Study(self._home, self._name, self._identity(bound))
+        session.pruner = self._pruner = make_pruner(self._settings.pruner)
+        session.objective = self._score.objective
         session.search = f"Searching with {self._settings.library}: {self._settings.budget}, study {self._study.name}"
         self._sampler: Sampler | None = None
         self._known: set[int] = set()  # the trials that the sampler knows
@@ -107,6 +112,7 @@ class _Search:
         study = self._study
         with study.locked():
             self._end(ended)
+            self._warm_start()
             batch = [replace(t, worker=study.worker) for t in study.abandoned][: self._settings.n_jobs]
             for trial in batch:
                 study.put(trial)
@@ -116,6 +122,20 @@ class _Search:
                 study.put(batch[-1])
             study.write()
         return batch
+
+    def _warm_start(self) -> None:
+        """Put results of earlier runs into the study, once."""
+        if not self._settings.warm_start or any(number < 0 for number in self._study.trials):
+            return
+        self._settings = replace(self._settings, warm_start=False)
+        known = known_trials(self._home, self._session, self._space)
+        for trial in known:
+            self._study.put(trial)
+        self._learn(known)
+        if best := self._best if known else None:
+            score = format_metric(score_of(best.metrics, self._score.metric) or 0.0)
+            text = f"{len(known)} results of earlier runs are known: the best is {self._score.name}={score}"
+            self._session.observer.note(text)
 
     def _end(self, ended: Sequence[Trial]) -> None:
         """Learn what other processes have written, then the trials that have ended here."""
@@ -154,6 +174,8 @@ class _Search:
         for trial in trials:
             if trial.has_ended:
                 self._compare(trial)
+                if self._pruner and trial.worker != self._study.worker and not trial.is_pruned:
+                    self._pruner.add(trial.reports)
             if self._sampler:
                 self._inform(trial)
 
@@ -164,14 +186,18 @@ class _Search:
             self._sampler.add(trial.number, Proposal(values=trial.values, memo=trial.memo))
         if trial.has_ended and trial.number not in self._told:
             self._told.add(trial.number)
-            self._sampler.tell(trial.number, self._score.larger_is_better(trial.metrics))
+            if last := _last_report(trial):
+                self._sampler.prune(trial.number, *last)
+            else:
+                self._sampler.tell(trial.number, self._score.larger_is_better(trial.metrics))
 
     def _compare(self, trial: Trial) -> None:
         self._score.settle(trial.metrics)
+        self._session.objective = self._score.objective
         best = best_of([t for t in (self._best, trial) if t], self._score.metric, self._score.direction)
         is_better = best is trial
         self._best = best
-        self._since_best = 0 if is_better else self._since_best + 1
+        self._since_best = 0 if is_better or trial.number < 0 else self._since_best + 1
 
     def _run(self, batch: Sequence[Trial]) -> list[Trial]:
         """Run trials; returns them with their results."""
@@ -179,10 +205,18 @@ class _Search:
         new = [p for p in dict.fromkeys(points.values()) if p not in self._results]
         self._results |= zip(new, self._session.run(new), strict=True) if new else ()
         run = self._session.recording.folder.name if self._session.recording else None
-        return [_ended(trial, self._results[points[trial.number]], run) for trial in batch]
+        ended = [_ended(trial, self._results[points[trial.number]], run) for trial in batch]
+        return [self._with_reports(trial) for trial in ended]
+
+    def _with_reports(self, trial: Trial) -> Trial:
+        if self._pruner is None or trial.job is None:
+            return trial
+        return replace(trial, reports=self._pruner.ended(trial.job, has_score=not trial.is_pruned))
 
     def _line(self, trial: Trial) -> str:
         if (score := score_of(trial.metrics, self._score.metric)) is None:
+            if trial.is_pruned:
+                return f"trial {trial.number} {trial.error}"
             return f"trial {trial.number} failed: {trial.error or f'it has no {self._score.name}'}"
         best = self._best
         assert best is not None
@@ -192,7 +226,7 @@ class _Search:
         return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best is {shown} of {_named(best)}"
 
     def _fails_too_often(self, ended: Sequence[Trial]) -> bool:
-        most, failed = self._settings.max_failure_rate, sum(t.metrics is None for t in ended)
+        most, failed = self._settings.max_failure_rate, sum(t.metrics is None and not t.is_pruned for t in ended)
         if most is None or failed / len(ended) <= most:
             return False
         share = f"{failed} of {len(ended)} trials of a batch failed"
@@ -238,7 +272,8 @@ class _Search:
                 "name": self._study.name,
                 "runs": list(runs),
                 "trials": self._study.count,
-                "failed": sum(t.metrics is None for t in ended),
+                "failed": sum(t.metrics is None and not t.is_pruned for t in ended),
+                "pruned": sum(t.is_pruned for t in ended),
                 "best": best and best.facts,
             },
         }
@@ -257,11 +292,18 @@ def _ended(trial: Trial, result: Result, run: str | None) -> Trial:
         has_ended=True,
         metrics=result.metrics,
         error=result.error,
+        is_pruned=result.is_pruned,
         key=result.key,
         run=run if result.job is not None else None,
         job=result.job,
         seconds=result.seconds,
     )
+
+
+def _last_report(trial: Trial) -> tuple[int, float] | None:
+    """Return the last partial score of a pruned trial, over which it was pruned."""
+    points = [points for points in trial.reports.values() if points]
+    return tuple(points[-1][-1]) if trial.is_pruned and points else None
 
 
 def _named(trial: Trial) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.binding.bind import bind
 from when_ml_pipeline_meets_hydra.binding.binder import BindCache
 from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
-from when_ml_pipeline_meets_hydra.binding.settings import OnError
+from when_ml_pipeline_meets_hydra.binding.settings import Objective, OnError
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 from when_ml_pipeline_meets_hydra.composing.points import PointComposer
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
 from when_ml_pipeline_meets_hydra.execution.execute import execute
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.execution.pruning import Pruner
 from when_ml_pipeline_meets_hydra.execution.runner import Lasting
 from when_ml_pipeline_meets_hydra.pipeline import plan_and_check
 from when_ml_pipeline_meets_hydra.planning.plan import make_plan
@@ -28,13 +29,14 @@ Point = Sequence[str]  # overrides
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The metrics of a trial, and the key of the step that yields them; if it failed, its ``error``."""
+    """The metrics of a trial, and the key of the step that yields them; if it failed or was pruned, its ``error``."""
 
     key: str | None = None
     metrics: Mapping[str, float] | None = None
     error: str | None = None
     job: int | None = None
     seconds: float = 0.0
+    is_pruned: bool = False
 
 
 class Session:
@@ -54,6 +56,8 @@ class Session:
         self._recording: Recording | None = None
         self._runner: Lasting | None = None
         self.failed: list[Outcome] = []
+        self.objective: Objective | None = None
+        self.pruner: Pruner | None = None
 
     def bind(self, points: Sequence[Point]) -> Bound:
         """Compose and bind all jobs of points. Raises ``BadInput``; jobs are numbered from 0."""
@@ -99,6 +103,7 @@ class Session:
 
     def run_whole(self, point: Point) -> None:
         """Run all steps of a point. Raises ``KeyboardInterrupt``, or ``BadInput``."""
+        self.pruner = None
         composed = self.composer.compose([point], self._next)
         bound = self._bind(composed)
         self._next += len(bound.calls)
@@ -129,7 +134,8 @@ class Session:
             hold.keep(step.key for step in prepared.plan.steps)
             context = self._recording.execution_context
             self._runner = self._runner or Lasting(context.runner)
-            for outcome in execute(prepared.plan, replace(context, runner=self._runner)):
+            context = replace(context, runner=self._runner, objective=self.objective, pruner=self.pruner)
+            for outcome in execute(prepared.plan, context):
                 self._recording.add(outcome)
                 yield outcome
 
@@ -144,6 +150,8 @@ class Session:
         end = next(outcome for outcome in own if outcome.step.key == key)
         if end.status in (Status.DONE, Status.STORED):
             return Result(key=key, metrics=end.metrics or {}, job=job, seconds=seconds)
+        if end.status is Status.PRUNED:
+            return Result(key=key, job=job, seconds=seconds, is_pruned=True, error=end.reason)
         wrong = next((o for o in own if o.status is Status.FAILED), end)
         self.failed.append(wrong)
         error = wrong.error or f"{wrong.step.call.title} {wrong.status}"

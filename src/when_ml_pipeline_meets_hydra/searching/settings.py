@@ -34,6 +34,7 @@ class SearchSettings:
     library: Literal["random", "optuna", "ax", "nevergrad"]
     sampler: dict[str, Any] | None = None
     optim: dict[str, Any] | None = None
+    pruner: dict[str, Any] | None = None
     study_name: Annotated[str, Field(pattern=r"^[\w][\w.-]{0,99}$")] | None = None
     n_trials: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     timeout: Annotated[float, Field(gt=0)] | None = None

@@ -29,8 +29,9 @@ _HEAD, _TRIALS, _LOCK, _WORKERS = "study.json", "trials.jsonl", "study.lock", "w
 class Trial:
     """A trial: its values, and once it has ended, its metrics or its error.
 
-    Numbers below 0 are those of results that were known before the search. ``worker`` is the process that runs it, or
-    did; ``run`` and ``job`` say where its record is.
+    ``is_pruned``: it was stopped because of its partial scores, the ``reports`` (with signs such that larger ones are
+    better). Numbers below 0 are those of results that were known before the search. ``worker`` is the process that runs
+    it, or did; ``run`` and ``job`` say where its record is.
     """
 
     number: int
@@ -40,6 +41,8 @@ class Trial:
     has_ended: bool = False
     metrics: Mapping[str, float] | None = None
     error: str | None = None
+    is_pruned: bool = False
+    reports: Mapping[str, Any] = field(default_factory=dict)
     key: str | None = None
     run: str | None = None
     job: int | None = None

@@ -52,6 +52,10 @@ class AxSampler:
         else:
             self._client.complete_trial(index, raw_data={_SCORE: score})
 
+    def prune(self, number: int, step: int, value: float) -> None:
+        """Take it for a failed one: a partial score is none of Ax's metrics."""
+        self._client.mark_trial_failed(self._trials[number])
+
     def _drawn(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """The parameters of a point that was not proposed: of keys without a value, the lowest ones."""
         free = {key: d for key, d in self._dimensions.items() if key not in self._fixed}

@@ -32,3 +32,6 @@ class Sampler(Protocol):
 
     def tell(self, number: int, score: float | None) -> None:
         """Learn the score of a trial."""
+
+    def prune(self, number: int, step: int, value: float) -> None:
+        """Learn that a trial was stopped, because of this partial score."""

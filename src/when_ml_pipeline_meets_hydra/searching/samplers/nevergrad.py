@@ -50,6 +50,9 @@ class NevergradSampler:
         if score is not None:
             self._optimizer.tell(self._trials[number], -score)
 
+    def prune(self, number: int, step: int, value: float) -> None:
+        """Leave it out: its loss is not known."""
+
 
 make = NevergradSampler
 

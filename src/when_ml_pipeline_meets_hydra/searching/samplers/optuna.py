@@ -85,6 +85,13 @@ class OptunaSampler:
         except RuntimeError:  # a sampler that has proposed every point stops the study, which is not running here
             self._is_exhausted = True
 
+    def prune(self, number: int, step: int, value: float) -> None:
+        """Tell the study the last partial score, below which such trials are taken to end."""
+        place = self._numbers[number]
+        trial_id = self._study.get_trials(deepcopy=False)[place]._trial_id
+        self._study._storage.set_trial_intermediate_value(trial_id, step, value)
+        self._study.tell(place, state=TrialState.PRUNED)
+
     def _memo(self, number: int) -> dict[str, Any]:
         frozen = self._study.get_trials(deepcopy=False)[number]
         memo = dict(frozen.system_attrs)

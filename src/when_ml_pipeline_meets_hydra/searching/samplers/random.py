@@ -28,6 +28,9 @@ class RandomSampler:
     def tell(self, number: int, score: float | None) -> None:
         """Ignore it."""
 
+    def prune(self, number: int, step: int, value: float) -> None:
+        """Ignore it."""
+
 
 def draw(dimension: Dimension, random: Random) -> Value:
     """Draw one value."""
