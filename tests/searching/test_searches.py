@@ -18,6 +18,7 @@ from needed import need
 from small_pipeline import EXAMPLES, inside, install, steps_run
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput
+from when_ml_pipeline_meets_hydra.pipeline import run
 from when_ml_pipeline_meets_hydra.planning.plan import Step
 from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
 from when_ml_pipeline_meets_hydra.searching import settings
@@ -271,6 +272,47 @@ def test_two_processes_make_each_trial_once(own_home: Path) -> None:
     assert len(set(values(own_home))) == 40
     assert steps_run()["measure"] == 40
     assert len({trial["run"] for trial in trials(own_home)}) == 2
+
+
+DRILL = str(EXAMPLES / "drill")
+
+
+@pytest.mark.parametrize("manner", ["raises", "silent"])
+def test_a_pruned_trial_stops_early_and_counts_as_one(manner: str, own_home: Path) -> None:
+    need("optuna")
+    words = ["c=perform", "+talent=interval(0.1,2.0)", f"+manner={manner}", "+turns=[1,2,3]", "+hall=great"]
+    searching = ("objective.metric=audition.score", "hydra/sweeper=optuna", "hydra/sweeper/pruner=median")
+    observer = Notes()
+    pruner = "hydra.sweeper.pruner.n_startup_trials=2"
+    done = search([*words, *searching, pruner, "hydra.sweeper.n_trials=8"], config_dirs=[DRILL], observer=observer)
+    assert done.exit_code == 0
+    pruned = [trial for trial in trials(own_home) if trial.get("is_pruned")]
+    assert 1 <= len(pruned) < 6
+    assert all(trial["error"].startswith("pruned at step ") for trial in pruned)
+    assert sum(" pruned at step " in text for text in observer.texts) == len(pruned)
+    assert done.record.head["study"]["pruned"] == len(pruned)
+    trained = steps_run()["practise"]
+    assert trained < 8 * 3 + 3
+    search([*words, *searching, pruner, "hydra.sweeper.n_trials=8"], config_dirs=[DRILL])
+    assert steps_run()["practise"] == trained
+    with pytest.raises(BadInput, match=r"hydra.sweeper.pruner.startup: MedianPruner has no such value"):
+        search([*words, *searching, "+hydra.sweeper.pruner.startup=2"], config_dirs=[DRILL])
+
+
+def test_a_warm_start_begins_with_the_results_of_a_sweep(own_home: Path) -> None:
+    run(("c=measure", "+value=1.5,2,7,fail", "+data=one", "objective.metric=error"), multirun=True, config_dirs=[RACE])
+    observer = Notes()
+    warm = "hydra.sweeper.warm_start=true"
+    done = searched("hydra.sweeper.n_trials=2", warm, space="+value=interval(1.5,5.0)", observer=observer)
+    assert done.exit_code == 0
+    assert observer.texts[0] == "2 results of earlier runs are known: the best is measure.error=1.5"
+    assert steps_run() == {"measure": 4 + 2, "put": 1}
+    found = trials(own_home)
+    assert [trial["number"] for trial in found] == [-2, -1, 0, 1]
+    assert done.record.head["study"]["best"]["values"] == {"+value": 1.5}
+    observer = Notes()
+    searched("hydra.sweeper.n_trials=3", warm, space="+value=interval(1.5,5.0)", observer=observer)
+    assert [text.partition(":")[0] for text in observer.texts] == ["trial 2"]
 
 
 MODELS = "modeling/model=choice(linear,hist_gradient_boosting)"
