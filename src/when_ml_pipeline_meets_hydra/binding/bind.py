@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields
 from when_ml_pipeline_meets_hydra.binding.objective import complete
 from when_ml_pipeline_meets_hydra.binding.options import unused_choices
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets, named_packages
-from when_ml_pipeline_meets_hydra.binding.settings import settings_of
+from when_ml_pipeline_meets_hydra.binding.settings import NAMES, Settings, settings_of
 from when_ml_pipeline_meets_hydra.binding.signature import artifact_kind, rules_of
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages
 from when_ml_pipeline_meets_hydra.composing.job import UNRESOLVED, Composed, Job
@@ -32,16 +32,16 @@ def bind(composed: Composed, cache: BindCache | None = None) -> Bound:
     With a ``cache``, calls of earlier jobs, whose configs still exist, are used again. Raises ``BadInput`` with all
     problems of all jobs.
     """
-    settings, wrong_settings = settings_of(composed)
+    cache = cache or BindCache()
+    settings, wrong_settings = _settings(composed, cache)
     composed = replace(composed, problems=(*composed.problems, *wrong_settings))
     problems: list[Problem] = []
-    keys, redactor = find_secrets(composed)
+    keys, redactor = cache.secrets or find_secrets(composed)
     reported = {(p.key, n) for p in composed.problems for n in p.jobs or [job.number for job in composed.jobs]}
     if composed.jobs:
         first = composed.jobs[0]
         allowed = allowed_packages(named_packages(first))
         problems += hydra_problems(composed.hydra, allowed, first.origins.of)
-    cache = cache or BindCache()
     bound = []
     requested: dict[tuple[str, ...], set[str]] = {}
     for job in composed.jobs:
@@ -65,6 +65,18 @@ def bind(composed: Composed, cache: BindCache | None = None) -> Bound:
     if wrong_objective:
         raise BadInput(*(replace(p, origin=composed.jobs[0].origins.of(p.key)) for p in wrong_objective))
     return replace(result, settings=replace(settings, objective=objective))
+
+
+def _settings(composed: Composed, cache: BindCache) -> tuple[Settings | None, list[Problem]]:
+    """Return the settings of a run, and their problems."""
+    states = {tuple(id(job.config.get(name)) for name in NAMES) for job in composed.jobs}
+    state = next(iter(states)) if len(states) == 1 else ()
+    if state in cache.settings:
+        return cache.settings[state], []
+    settings, problems = settings_of(composed)
+    if state and settings and not problems:
+        cache.settings[state] = settings
+    return settings, problems
 
 
 def _causes(problems: Sequence[Problem], jobs: Sequence[Job]) -> Iterator[Problem]:

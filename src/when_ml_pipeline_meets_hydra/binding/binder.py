@@ -42,18 +42,21 @@ from when_ml_pipeline_meets_hydra.masking import Redactor
 _BindResult = tuple["Call | None", tuple[Problem, ...]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class BindCache:
     """Results of earlier jobs, and the elements of their lists by digest.
 
     ``calls``: stage, the stages requested in its combination and the element → the config keys that were read → their
-    values → the call and its problems.
+    values → the call and its problems. ``settings`` are valid ones, by the identity of their values. ``secrets`` are
+    the keys and the redactor of all jobs that may come (None: those of the jobs that are bound).
     """
 
     calls: dict[tuple[Any, ...], dict[tuple[str, ...], dict[tuple[Any, ...], _BindResult]]] = field(
         default_factory=dict
     )
     elements: dict[str, Any] = field(default_factory=dict)
+    settings: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    secrets: tuple[frozenset[str], Redactor] | None = None
 
 
 class _TrackedConfig(Mapping[str, Any]):

@@ -107,6 +107,11 @@ class SweepComposer:
         return self._bases[-1]
 
 
+def _top_of(value: Override) -> str:
+    """Return the top-level key of an override."""
+    return str(_TOP.match(value.key_or_group)[0])  # type: ignore[index]
+
+
 class _Choice(NamedTuple):
     """An override that chooses an option; ``option`` is None where its value is not one option's name."""
 
@@ -241,7 +246,7 @@ class _BaseConfig:
         """The config of one job, with ``values`` set; ``overrides`` are all of the job's."""
         lines: dict[str, tuple[str, ...]] = {}
         for value in values:
-            top = str(_TOP.match(value.key_or_group)[0])  # type: ignore[index]
+            top = _top_of(value)
             line = str(value.input_line)
             lines[top] = (*lines.get(top, ()), line)
             if line not in self._texts:
@@ -250,7 +255,10 @@ class _BaseConfig:
         keys = {top: self._part_key(top, lines) for top in tops}
         missing = [top for top, key in keys.items() if key not in self._parts]
         constant, volatile = [t for t in missing if None not in keys[t]], [t for t in missing if None in keys[t]]
-        resolved = self._resolve(constant, values) if constant else {}
+        # What they refer to is all that has to be set for them.
+        referenced = {str(state[0]) for top in constant for state in keys[top]}
+        needed = [value for value in values if _top_of(value) in referenced]
+        resolved = self._resolve(constant, needed) if constant else {}
         self._parts |= {keys[top]: part for top, part in resolved.items()}
         if volatile:
             self.is_constant = False
@@ -313,7 +321,7 @@ class _BaseConfig:
         problems: dict[str, list[Problem]] = {}
         copied: set[str] = set()
         for value in values:
-            top = str(_TOP.match(value.key_or_group)[0])  # type: ignore[index]
+            top = _top_of(value)
             if top in content and top not in copied:
                 copied.add(top)
                 self._cfg.__dict__["_content"][top] = self._copy(top, content[top])

@@ -101,14 +101,14 @@ def _maker(options: Mapping[str, Any]) -> Callable[[], Any]:
     module, _, name = target.rpartition(".")
     usable = [n for n in dir(optuna.pruners) if n.endswith("Pruner") and not n.startswith(("Base", "Patient"))]
     if module != "optuna.pruners" or name not in usable:
-        remedy = did_you_mean(target, [f"optuna.pruners.{n}" for n in usable])
-        raise BadInput(Problem(key=f"{KEY}._target_", value=target, message="is no pruner of Optuna", remedy=remedy))
+        near = did_you_mean(target, [f"optuna.pruners.{n}" for n in usable])
+        raise BadInput(Problem(key=f"{KEY}._target_", value=target, message="is no pruner of Optuna", remedy=near))
     kind = getattr(optuna.pruners, name)
     given = {key: value for key, value in options.items() if key != "_target_"}
     known = [n for n in inspect.signature(kind.__init__).parameters if n != "self"]
     if wrong := [key for key in given if key not in known]:
-        remedy = did_you_mean(f"{KEY}.{wrong[0]}", [f"{KEY}.{n}" for n in known])
-        raise BadInput(Problem(key=f"{KEY}.{wrong[0]}", message=f"{name} has no such value", remedy=remedy))
+        near = did_you_mean(f"{KEY}.{wrong[0]}", [f"{KEY}.{n}" for n in known])
+        raise BadInput(Problem(key=f"{KEY}.{wrong[0]}", message=f"{name} has no such value", remedy=near))
     try:
         kind(**given)
     except (TypeError, ValueError) as error:

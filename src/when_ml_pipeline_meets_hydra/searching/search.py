@@ -50,6 +50,7 @@ class _Search:
         self._settings = settings_of(session.composer.hydra["sweeper"])
         self._space, corners = find_space(session.composer.drawn, lambda points: session.problems(points)[1])
         bound = session.bind(corners)
+        session.learn_secrets(bound)
         self._score = score_for(bound, self._settings)
         session.stage, session.n_jobs = self._score.stage, self._settings.n_jobs
         session.check(corners[0])

@@ -59,6 +59,10 @@ class Session:
         self.objective: Objective | None = None
         self.pruner: Pruner | None = None
 
+    def learn_secrets(self, corners: Bound) -> None:
+        """Mask the secrets of all options in all batches: a record has one redactor."""
+        self._cache.secrets = corners.secret_keys, corners.redactor
+
     def bind(self, points: Sequence[Point]) -> Bound:
         """Compose and bind all jobs of points. Raises ``BadInput``; jobs are numbered from 0."""
         return self._bind(self.composer.compose(points))
