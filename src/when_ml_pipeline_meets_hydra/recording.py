@@ -116,7 +116,8 @@ class Recording:
 
 def _recorder(prepared: Prepared) -> Recorder:
     try:
-        return Recorder.of(prepared.home, prepared.request, prepared.bound, prepared.plan.requested)
+        requested = prepared.plan.requested
+        return Recorder.of(prepared.home, prepared.request, prepared.bound, requested, prepared.search)
     except OSError as error:
         message = f"nothing can be written there ({error.strerror}: {error.filename})"
         raise BadInput(Problem(key="home", value=str(prepared.home), message=message)) from error

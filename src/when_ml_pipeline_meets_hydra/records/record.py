@@ -79,8 +79,13 @@ class Recorder:
         self._write()
 
     @classmethod
-    def of(cls, home: Path, request: Request, bound: Bound, requested: Mapping[int, str]) -> Recorder:
-        """Return the recorder of a new run; ``requested`` maps the number of a job to the key of its own step."""
+    def of(
+        cls, home: Path, request: Request, bound: Bound, requested: Mapping[int, str], search: str | None = None
+    ) -> Recorder:
+        """Return the recorder of a new run; ``requested`` maps the number of a job to the key of its own step.
+
+        ``search`` describes the search that proposes its jobs.
+        """
         from when_ml_pipeline_meets_hydra.binding.objective import directions_of
 
         make_home(home)
@@ -93,6 +98,7 @@ class Recorder:
             "multirun": request.multirun,
             "config_dirs": list(request.config_dirs),
             **({"repeats": request.recorded.source} if request.recorded else {}),
+            **({"search": search} if search else {}),
             "versions": versions(),
             "stages": list(dict.fromkeys(job.stage for job, _ in bound.calls)),
             "job_count": len(bound.calls),

@@ -11,7 +11,7 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.composing.job import Request
-from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, StepFailed, first_line
 from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format_metric
 from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
 from when_ml_pipeline_meets_hydra.searching.conditions import find_space
@@ -107,6 +107,10 @@ class _Search:
                 if self._session.recording is None:
                     raise
                 return self._session.end(ExitCode.INTERRUPTED, **self._facts())
+            except Exception as error:
+                if self._session.recording:
+                    self._session.end(getattr(error, "exit_code", ExitCode.STEP_FAILED), **self._facts())
+                raise
 
     def _next(self, ended: Sequence[Trial]) -> list[Trial]:
         """The next trials to run: those that other processes have left, then new ones; ``ended`` are the last ones."""
@@ -157,7 +161,12 @@ class _Search:
         return begun if is_late or not is_patient else most
 
     def _asked(self, number: int) -> Proposal | None:
-        proposal = self._its_sampler.ask(number)
+        sampler = self._its_sampler
+        try:
+            proposal = sampler.ask(number)
+        except Exception as error:  # the libraries have errors of their own
+            message = f"the sampler {self._settings.library} failed ({type(error).__name__}: {first_line(error)})"
+            raise StepFailed(message) from error
         self._known.add(number)
         return proposal
 

@@ -110,6 +110,10 @@ def _repetition(run: str, overrides: Sequence[str], *, as_written: bool, selecti
             raise BadInput(Problem(key="--as-written", message=message))
         return _of_file(Path(run), overrides)
     record = find_record(home(), run)
+    if "search" in record.head and selection.job is None:
+        message = f"the run {record.id} was a search, whose trials follow from one another"
+        remedy = "Give its command again to go on with it, or --job N to repeat a trial"
+        raise BadInput(Problem(key=run, message=message, remedy=remedy))
     return _as_written(record, overrides) if as_written else of_record(record, overrides, selection)
 
 

@@ -41,7 +41,17 @@ class JsonLines(OutputObserver):
 
     def run_started(self, prepared: Prepared, folder: Path) -> None:
         """Write all jobs, and all steps with their actions."""
-        self._masks, secret = prepared.bound.redactor, prepared.bound.secret_keys
+        self._masks = prepared.bound.redactor
+        jobs, steps = self._planned(prepared)
+        self._emit("run_started", id=folder.name, folder=str(folder), jobs=jobs, steps=steps, notes=[*notes(prepared)])
+
+    def jobs_added(self, prepared: Prepared) -> None:
+        """Write the jobs and steps that a search has added."""
+        jobs, steps = self._planned(prepared)
+        self._emit("jobs_added", jobs=jobs, steps=steps)
+
+    def _planned(self, prepared: Prepared) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        secret = prepared.bound.secret_keys
         jobs = [
             {
                 "number": job.number,
@@ -55,7 +65,7 @@ class JsonLines(OutputObserver):
             {**_named(s), "action": s.action, "reason": self._masks.text(s.reason), "jobs": s.jobs}
             for s in prepared.plan.steps
         ]
-        self._emit("run_started", id=folder.name, folder=str(folder), jobs=jobs, steps=steps, notes=[*notes(prepared)])
+        return jobs, steps
 
     def step_started(self, step: Step) -> None:
         """Write that a step is being computed."""

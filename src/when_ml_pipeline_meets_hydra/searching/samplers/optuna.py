@@ -6,13 +6,14 @@ import hashlib
 import inspect
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
+from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.trial import TrialState, create_trial
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
@@ -31,8 +32,6 @@ _FURTHER_PACKAGES = {"CmaEsSampler": "cmaes", "GPSampler": "torch"}
 _SEQUENCES = ("QMCSampler",)
 _DISCRETE = ("GridSampler", "BruteForceSampler")
 
-MakeSampler = Callable[[int], BaseSampler]
-
 
 class OptunaSampler:
     """Asks a study in memory; the seed of each trial is made from the seed of the search and its number."""
@@ -43,8 +42,10 @@ class OptunaSampler:
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"optuna\.")
         self._space = space
         self._distributions = {d.key: _distribution(d) for d in space.dimensions}
-        self._seed, self._make, self._is_sequence = seed, *_maker(settings.options, space)
-        self._study = optuna.create_study(direction="maximize", sampler=self._make(seed))
+        self._seed = settings.options.get("seed") or seed
+        sampler, self._is_sequence = _sampler(settings.options, space, self._seed)
+        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._states = list(_random_states(sampler, set()))
         self._numbers: dict[int, int] = {}
         self._is_exhausted = False
 
@@ -53,7 +54,8 @@ class OptunaSampler:
         if self._is_exhausted:
             return None
         if not self._is_sequence:
-            self._study.sampler = self._make(_seed_of(self._seed, number))
+            for state in self._states:
+                state.rng.seed(_seed_of(self._seed, number))
         trial = self._study.ask()
         options: dict[str, Value] = {d.key: self._suggest(trial, d) for d in self._space.groups}
         values = options | {d.key: self._suggest(trial, d) for d in self._space.drawn_with(options)}
@@ -127,40 +129,39 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(low, high, log=log, step=dimension.step)
 
 
-def _maker(options: Mapping[str, Any], space: Space) -> tuple[MakeSampler, bool]:
-    """Return what makes a sampler from a seed, and whether it is made once. Raises ``BadInput``."""
-    given = {k: v for k, v in options.items() if k != "_target_" and k not in WITHOUT_EFFECT}
+def _random_states(part: Any, seen: set[int]) -> Iterator[LazyRandomState]:
+    """Yield the random states of a sampler: a new sampler for each seed would learn the space anew each time."""
+    if isinstance(part, LazyRandomState):
+        yield part
+    elif type(part).__module__.startswith("optuna.samplers") and id(part) not in seen:
+        seen.add(id(part))
+        for inner in vars(part).values():
+            yield from _random_states(inner, seen)
+
+
+def _sampler(options: Mapping[str, Any], space: Space, seed: int) -> tuple[BaseSampler, bool]:
+    """Make a sampler, and return whether it proposes by the place in a sequence. Raises ``BadInput``."""
+    given = {k: v for k, v in options.items() if k not in ("_target_", "seed", *WITHOUT_EFFECT)}
     kind = _kind(str(options.get("_target_", TPE)))
     name = kind.__name__
     parameters = inspect.signature(kind.__init__).parameters
-    known = [n for n in parameters if n not in ("self", "seed", *_NO_VALUES)]
-    if wrong := [key for key in given if key not in (*known, "seed")]:
-        remedy = did_you_mean(f"{KEY}.{wrong[0]}", [f"{KEY}.{n}" for n in known])
-        raise BadInput(Problem(key=f"{KEY}.{wrong[0]}", message=f"{name} has no such value", remedy=remedy))
+    known = [n for n in parameters if n not in ("self", *_NO_VALUES)]
+    if wrong := [key for key in given if key not in known]:
+        near = did_you_mean(f"{KEY}.{wrong[0]}", [f"{KEY}.{n}" for n in known])
+        raise BadInput(Problem(key=f"{KEY}.{wrong[0]}", message=f"{name} has no such value", remedy=near))
+    if name in _DISCRETE and (real := [d for d in space.dimensions if d.count is None]):
+        message = f"{name} tries every point, and an interval has too many"
+        raise BadInput(Problem(key=real[0].name, message=message, remedy="Write range(start,stop,step) or choice(…)"))
     package = _FURTHER_PACKAGES.get(name)
     if package and find_spec(package) is None:
         message, remedy = f"{name} needs the package {package}", f"pip install {package}, or hydra/sweeper/sampler=tpe"
         raise BadInput(Problem(key=KEY, message=message, remedy=remedy))
-    seed = given.pop("seed", None)
-    if name in _DISCRETE and (real := [d for d in space.dimensions if d.count is None]):
-        message = f"{name} tries every point, and an interval has too many"
-        raise BadInput(Problem(key=real[0].name, message=message, remedy="Write range(start,stop,step) or choice(…)"))
     if name == "GridSampler":
         given["search_space"] = {d.key: _all(d) for d in space.dimensions}
     if "constant_liar" in parameters:
         given.setdefault("constant_liar", True)
-
-    def make_one(number: int) -> BaseSampler:
-        return kind(**given, seed=number) if seed is None else kind(**given, seed=(seed + number) % 2**32)
-
-    _try(make_one, name)
-    return make_one, name in _SEQUENCES
-
-
-def _try(make_one: MakeSampler, name: str) -> None:
-    """Make a sampler once, since a value may be wrong. Raises ``BadInput``."""
     try:
-        make_one(0)
+        return kind(**given, seed=seed), name in _SEQUENCES
     except (TypeError, ValueError) as error:
         raise BadInput(Problem(key=KEY, message=f"{name} refuses its values: {error}")) from error
 
