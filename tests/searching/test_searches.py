@@ -91,6 +91,11 @@ def test_trials_are_combinations_of_one_run_and_only_the_best_goes_on(own_home: 
     rows = inside("runs", "compare", "last")
     assert rows.code == 0
     assert rows.out.splitlines()[1].split()[1] == str(best)
+    again = inside("runs", "rerun", "last")
+    assert (again.code, "was a search, whose trials follow from one another" in again.err) == (2, True)
+    words = ("c=put", SPACE, *NAMED, "hydra/sweeper=random", "hydra.sweeper.n_trials=7", "--json", "--config-dir", RACE)
+    names = [json.loads(line)["event"] for line in inside(*words).out.splitlines()]
+    assert [names.count(name) for name in ("run_started", "jobs_added", "note", "run_ended")] == [1, 1, 1, 1]
 
 
 def test_the_same_command_goes_on_with_more_trials(own_home: Path) -> None:
@@ -214,10 +219,10 @@ def test_a_file_of_hydras_plugin_is_understood(own_home: Path, tmp_path: Path) -
     assert "hydra.sweeper.sampler.startup: TPESampler has no such value" in done.err
 
 
-SAMPLERS = ("random", "tpe", "nsgaii", "nsgaiii", "qmc", "brute_force", "grid")
+MORE = (pytest.param(name, marks=pytest.mark.integration("optuna")) for name in ("random", "nsgaiii", "brute_force"))
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ["tpe", "nsgaii", "qmc", "grid", *MORE])
 def test_samplers_of_optuna(sampler: str, own_home: Path, tmp_path: Path) -> None:
     need("optuna")
     words = ("c=measure", "+data=one", "objective.metric=error", "+value=range(1.0,4.0,0.25)", "hydra/sweeper=optuna")

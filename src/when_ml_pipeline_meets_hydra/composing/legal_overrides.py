@@ -125,11 +125,8 @@ def wrong_sweeper(hydra: Mapping[str, Any], *, searches: bool) -> Problem | None
         return None
     if target == SEARCHES:
         message = "is a search, which proposes its trials one after the other: they are not known beforehand"
-        return Problem(
-            key=key,
-            message=message,
-            remedy=f"A command with {key}={hydra['sweeper'].get('library')} runs it, and so does search(…) from Python",
-        )
+        remedy = f"A command with {key}={hydra['sweeper'].get('library')} runs it, and so does search(…) from Python"
+        return Problem(key=key, message=message, remedy=remedy)
     message = f"sweeps are planned as a whole, which only '{SWEEPER}' does"
     return Problem(key=key, message=message, remedy=f"Leave it out, or write {key}={SWEEPER}")
 
