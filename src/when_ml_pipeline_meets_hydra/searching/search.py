@@ -53,7 +53,7 @@ class _Search:
         session.learn_secrets(bound)
         self._score = score_for(bound, self._settings)
         session.stage, session.n_jobs = self._score.stage, self._settings.n_jobs
-        session.check(corners[0])
+        session.check(corners)
         self._home = bound.settings.home
         self._study = Study(self._home, self._name, self._identity(bound))
         session.pruner = self._pruner = make_pruner(self._settings.pruner)
@@ -91,7 +91,7 @@ class _Search:
             self._session.observer.note(note)
         if not self._study.folder.is_dir():
             _ = self._its_sampler  # refuses its options before anything is written
-        if self._study.is_another:
+        if self._study.is_another and self._settings.study_name:
             self._session.observer.note(f"Note: the space, data or code of study {self._name} differ: a new one begins")
         with self._study:
             try:

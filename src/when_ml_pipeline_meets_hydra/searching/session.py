@@ -85,13 +85,15 @@ class Session:
         plan = make_plan(scoring.calls, is_stored=lambda _: False, last_inputs=lambda _: ())
         return [plan.requested[job.number] for job, _ in scoring.calls]
 
-    def check(self, point: Point) -> Prepared:
-        """Plan and check all steps of a point, also those behind the score. Raises ``BadInput``."""
-        composed = self.composer.compose([point])
+    def check(self, points: Sequence[Point]) -> None:
+        """Check the steps up to the scores of points, and all steps of the first one. Raises ``BadInput``."""
+        composed = self.composer.compose(points[:1])
         bound = self._bind(composed)
         places = (n for n, (_, call) in enumerate(bound.calls) if scoring_call(call, self.stage))
         self._place = next(places, None)
-        return plan_and_check(self._request, composed, bound)
+        plan_and_check(self._request, composed, bound, explains=False)
+        composed = self.composer.compose(points, place=self._place)
+        plan_and_check(self._request, composed, self._scoring(self._bind(composed)), explains=False)
 
     def run(self, points: Sequence[Point]) -> list[Result]:
         """Run trials up to their scores; those that cannot be run have failed. Raises ``KeyboardInterrupt``."""
