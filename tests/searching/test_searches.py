@@ -134,6 +134,7 @@ def test_a_failed_trial_is_told_as_failed(own_home: Path) -> None:
         ((), "+value=tag(log,interval(0,1))", "value=0, 1: a logarithmic scale has no numbers up to 0"),
         ((), "+value=tag(pair,choice(1,2))", "the tag 'pair' pairs lists of a sweep"),
         ((), "+value=3", "a search needs a space"),
+        ((), "+password=choice(mellon,sesame)", "password: a secret is not searched"),
         (
             ("hydra.sweeper.direction=maximize",),
             SPACE,

@@ -15,6 +15,7 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.composing.job import NO_SUCH_KEY
 from when_ml_pipeline_meets_hydra.composing.points import Drawn
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.masking import is_secret_name
 from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
 
 MOST_PRODUCTS = 64  # combinations of options that are all looked at; of more, each option once
@@ -45,6 +46,9 @@ def find_space(drawn: Sequence[Drawn], probe: Probe) -> tuple[Space, list[tuple[
 
 
 def _wrong_limits(drawn: Drawn) -> Iterator[Problem]:
+    if is_secret_name(drawn.name):
+        remedy = "Give it one value, from an environment variable"
+        yield Problem(key=drawn.name, message="a secret is not searched: trials are kept in files", remedy=remedy)
     if wrong := drawn.tags - {"log"}:
         message = f"the tag '{sorted(wrong)[0]}' pairs lists of a sweep; a search draws each value for itself"
         yield Problem(key=drawn.name, message=message, remedy="Leave it out; tag(log,…) is a logarithmic scale")

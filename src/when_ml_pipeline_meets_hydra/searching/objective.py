@@ -79,7 +79,7 @@ def score_for(bound: Bound, settings: SearchSettings) -> Score:
         remedy = f"Leave it out, or write {KEY}.direction={objective.direction}"
         raise BadInput(Problem(key=f"{KEY}.direction", value=own, message=message, remedy=remedy))
     stage, _, metric = objective.metric.rpartition(".")
-    if scoring_call(bound.calls[-1][1], stage) is None:
+    if not _yields(bound, stage):
         message = f"no step of this command yields it: the stage {stage} is not part of it"
         raise BadInput(
             Problem(key=METRIC, value=objective.metric, message=message, remedy=f"Add that stage: c={stage}")
@@ -88,12 +88,16 @@ def score_for(bound: Bound, settings: SearchSettings) -> Score:
     return Score(stage=stage, requested=objective.metric, candidates={metric: objective.direction}, note=note)
 
 
+def _yields(bound: Bound, stage: str) -> bool:
+    return any(scoring_call(call, stage) for _, call in bound.calls)
+
+
 def _by_default(bound: Bound, own: Direction | None) -> Score:
     declared = directions_of(bound.all_calls)
     for name, direction in declared.items():
         whole, _ = complete(replace(bound.settings.objective, metric=name, direction=direction), bound.all_calls)
         stage = (whole.metric or "").rpartition(".")[0]
-        if scoring_call(bound.calls[-1][1], stage):
+        if _yields(bound, stage):
             candidates = _candidates(stage, bound.all_calls, own)
             if candidates:
                 with_metric = replace(

@@ -50,6 +50,7 @@ class _Search:
         self._settings = settings_of(session.composer.hydra["sweeper"])
         self._space, corners = find_space(session.composer.drawn, lambda points: session.problems(points)[1])
         bound = session.bind(corners)
+        _refuse_secrets(self._space, bound)
         session.learn_secrets(bound)
         self._score = score_for(bound, self._settings)
         session.stage, session.n_jobs = self._score.stage, self._settings.n_jobs
@@ -287,6 +288,12 @@ class _Search:
                 "best": best and best.facts,
             },
         }
+
+
+def _refuse_secrets(space: Space, bound: Bound) -> None:
+    """Raise ``BadInput`` if a drawn key is a secret by its type."""
+    if secret := [d.name for d in space.others if d.name in bound.secret_keys]:
+        raise BadInput(Problem(key=secret[0], message="a secret is not searched: trials are kept in files"))
 
 
 def make_sampler(settings: SearchSettings, space: Space, seed: int) -> Sampler:
