@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, get_type_hints
 
-from when_ml_pipeline_meets_hydra.binding.binder import BindCache, Binder
+from when_ml_pipeline_meets_hydra.binding.bind_cache import BindCache
+from when_ml_pipeline_meets_hydra.binding.binder import Binder
 from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.binding.hydra_targets import hydra_problems
 from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+from when_ml_pipeline_meets_hydra.binding.bind_cache import BindCache, TrackedConfig
 from when_ml_pipeline_meets_hydra.binding.call import Call, content_of, element_name, received_keys
 from when_ml_pipeline_meets_hydra.binding.code_version import code_version
 from when_ml_pipeline_meets_hydra.binding.keys import (
@@ -38,46 +39,6 @@ from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, all
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Each, Fingerprinted, Wanted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.masking import Redactor
-
-_BindResult = tuple["Call | None", tuple[Problem, ...]]
-
-
-@dataclass
-class BindCache:
-    """Results of earlier jobs, and the elements of their lists by digest.
-
-    ``calls``: stage, the stages requested in its combination and the element → the config keys that were read → their
-    values → the call and its problems. ``settings`` are valid ones, by the identity of their values. ``secrets`` are
-    the keys and the redactor of all jobs that may come (None: those of the jobs that are bound).
-    """
-
-    calls: dict[tuple[Any, ...], dict[tuple[str, ...], dict[tuple[Any, ...], _BindResult]]] = field(
-        default_factory=dict
-    )
-    elements: dict[str, Any] = field(default_factory=dict)
-    settings: dict[tuple[int, ...], Any] = field(default_factory=dict)
-    secrets: tuple[frozenset[str], Redactor] | None = None
-
-
-class _TrackedConfig(Mapping[str, Any]):
-    """A job's config that records which of its keys are read."""
-
-    def __init__(self, config: Mapping[str, Any], at: set[str]) -> None:
-        self._config, self._at = config, at
-
-    def __getitem__(self, key: str) -> Any:
-        self._at.add(key)
-        return self._config[key]
-
-    def __contains__(self, key: object) -> bool:
-        self._at.add(str(key))
-        return key in self._config
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._config)
-
-    def __len__(self) -> int:
-        return len(self._config)
 
 
 class Binder:
@@ -124,7 +85,7 @@ class Binder:
                 return found[0], names
         outside, job, before = self.keys_read, self.job, len(self.problems)
         self.keys_read = set()
-        self.job = replace(job, config=_TrackedConfig(job.config, self.keys_read))
+        self.job = replace(job, config=TrackedConfig(job.config, self.keys_read))
         call = self._bind(stage, path)
         names, self.job = tuple(sorted(self.keys_read)), job
         cached.setdefault(names, {})[self._state(names)] = call, tuple(self.problems[before:])

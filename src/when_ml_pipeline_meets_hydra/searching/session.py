@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.bind import bind
-from when_ml_pipeline_meets_hydra.binding.binder import BindCache
+from when_ml_pipeline_meets_hydra.binding.bind_cache import BindCache
 from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.settings import Objective, OnError
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
