@@ -125,6 +125,11 @@ def test_a_failed_trial_is_told_as_failed(own_home: Path) -> None:
     assert steps_run()["measure"] <= 4 + 1  # a failed one may be tried by a later batch
     done = searched("hydra.sweeper.n_trials=2", "hydra.sweeper.study_name=bad", space="+value=choice(fail,fail)")
     assert done.exit_code == 1
+    strict = Notes()
+    more = ("hydra.sweeper.study_name=strict", "on_error=stop", "hydra.sweeper.n_trials=16")
+    done = searched(*more, space=space, observer=strict)
+    assert done.exit_code == 1
+    assert "The search ends: 1 of 1 trials of a batch failed (on_error=stop)" in strict.texts
 
 
 @pytest.mark.parametrize(
@@ -140,6 +145,7 @@ def test_a_failed_trial_is_told_as_failed(own_home: Path) -> None:
             SPACE,
             "hydra.sweeper.direction=maximize: objective.metric=measure.error",
         ),
+        (("force=[measure]",), SPACE, "force: a search computes each step once"),
         (("objective.then=all",), SPACE, "objective.then=all: a search goes on with the best trial only"),
         (("hydra.sweeper.n_trials=0",), SPACE, "hydra.sweeper.n_trials=0: "),
         (("+hydra.sweeper.storage=sqlite:///x.db",), SPACE, "hydra.sweeper.storage: has no meaning here"),
@@ -361,6 +367,20 @@ def test_hyperparameters_are_drawn_where_the_drawn_model_has_them() -> None:
         assert set(proposal.values) - {"modeling/model"} == (
             {"m_param.alpha"} if is_linear else {"m_param.learning_rate", "m_param.n_estimators"}
         )
+
+
+def test_keys_of_hydras_other_plugins_have_names_of_ours_or_are_refused() -> None:
+    optim = {"optimizer": "OnePlusOne", "budget": 80, "num_workers": 2, "noisy": False, "maximize": True, "seed": 3}
+    found = settings_of({"library": "random", "optim": optim})
+    assert (found.n_trials, found.n_jobs, found.directions, found.seed) == (80, 2, ["maximize"], 3)
+    assert found.optim == {"optimizer": "OnePlusOne"}
+    for key in ("ax_config", "parametrization", "max_batch_size", "custom_search_space"):
+        with pytest.raises(BadInput, match=f"hydra.sweeper.{key}: has no meaning here. Write|Conditions"):
+            settings_of({"library": "random", key: {"x": 1}})
+    with pytest.raises(BadInput, match="optim.noisy: has no meaning here"):
+        settings_of({"library": "random", "optim": {**optim, "noisy": True}})
+    note = "Note: hydra.sweeper.sampler.consider_prior has no effect with Optuna 5"
+    assert settings_of({"library": "optuna", "sampler": {"consider_prior": True}}).notes == [note]
 
 
 def test_a_library_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,8 @@ class PointComposer:
             return self._begun.loader.parse(line)
         if key not in self._numbers:
             self._numbers[key] = self._begun.loader.parse(f"{key}=0")
+        if not isinstance(self._numbers[key].value(), int):  # the name of an option
+            return self._begun.loader.parse(line)
         value = int(text) if text.lstrip("-").isdigit() else float(text)
         return replace(self._numbers[key], _value=value, input_line=line)
 

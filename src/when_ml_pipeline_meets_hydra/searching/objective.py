@@ -71,6 +71,10 @@ def score_for(bound: Bound, settings: SearchSettings) -> Score:
     if objective.then != "best":
         message = "a search goes on with the best trial only"
         raise BadInput(Problem(key="objective.then", value="all", message=message, remedy="Leave it out"))
+    if bound.settings.force:
+        message = "a search computes each step once, and tells the sampler what is stored"
+        remedy = "Leave it out; hydra.sweeper.study_name=… begins another study"
+        raise BadInput(Problem(key="force", message=message, remedy=remedy))
     if objective.metric is None:
         return _by_default(bound, own)
     assert objective.direction is not None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound
+from when_ml_pipeline_meets_hydra.binding.settings import OnError
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, StepFailed, first_line
 from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format_metric
@@ -100,10 +101,8 @@ class _Search:
                 while batch := self._next(ended):
                     ended = self._run(batch)
                     if self._fails_too_often(ended):
-                        break
-                else:
-                    ended = []
-                return self._afterwards(ended)
+                        return self._stopped(ended)
+                return self._afterwards()
             except KeyboardInterrupt:
                 if self._session.recording is None:
                     raise
@@ -222,7 +221,10 @@ class _Search:
     def _with_reports(self, trial: Trial) -> Trial:
         if self._pruner is None or trial.job is None:
             return trial
-        return replace(trial, reports=self._pruner.ended(trial.job, has_score=not trial.is_pruned))
+        return replace(
+            trial,
+            reports=self._pruner.ended(trial.job, has_score=score_of(trial.metrics, self._score.metric) is not None),
+        )
 
     def _line(self, trial: Trial) -> str:
         if (score := score_of(trial.metrics, self._score.metric)) is None:
@@ -237,18 +239,29 @@ class _Search:
         return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best is {shown} of {_named(best)}"
 
     def _fails_too_often(self, ended: Sequence[Trial]) -> bool:
-        most, failed = self._settings.max_failure_rate, sum(t.metrics is None and not t.is_pruned for t in ended)
+        most = self._settings.max_failure_rate
+        if most is None and self._session.on_error is OnError.STOP:
+            most = 0.0
+        failed = sum(t.metrics is None and not t.is_pruned for t in ended)
         if most is None or failed / len(ended) <= most:
             return False
         share = f"{failed} of {len(ended)} trials of a batch failed"
-        self._session.observer.note(f"The search ends: {share}, more than hydra.sweeper.max_failure_rate={most:g}")
+        is_given = self._settings.max_failure_rate is not None
+        limit = f"hydra.sweeper.max_failure_rate={most:g}" if is_given else "on_error=stop"
+        self._session.observer.note(f"The search ends: {share} ({limit})")
         return True
 
-    def _afterwards(self, ended: Sequence[Trial]) -> Run:
-        """Run everything that was requested with the best trial; ``ended`` are those that are not written yet."""
+    def _stopped(self, ended: Sequence[Trial]) -> Run:
+        """End the search because of failed trials; ``ended`` are the last ones. Nothing goes on."""
         with self._study.locked():
             self._end(ended)
             self._study.write()
+        return self._session.end(exit_code_of(self._session.failed) or ExitCode.STEP_FAILED, **self._facts())
+
+    def _afterwards(self) -> Run:
+        """Run everything that was requested with the best trial."""
+        with self._study.locked():
+            self._learn(self._study.refresh())
             others = self._study.running
         best, session = self._best, self._session
         if best is None:

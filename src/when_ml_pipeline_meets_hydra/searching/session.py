@@ -48,6 +48,7 @@ class Session:
         self.search: str | None = None
         self.n_jobs = 1
         self.stage = ""
+        self.on_error = OnError.CONTINUE
         self._request = request
         self._cache = BindCache()
         self._jobs: list[Job] = []  # the configs by whose identity calls are cached
@@ -118,6 +119,7 @@ class Session:
     def _bind(self, composed: Composed) -> Bound:
         self._jobs += composed.jobs
         bound = bind(composed, self._cache)
+        self.on_error = bound.settings.on_error
         own = bound.settings.n_jobs
         n_jobs = None if own is None else max(own, self.n_jobs)
         return replace(bound, settings=replace(bound.settings, n_jobs=n_jobs, on_error=OnError.CONTINUE))

@@ -11,7 +11,7 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.binding.settings import Direction
 from when_ml_pipeline_meets_hydra.binding.validation import validate
 from when_ml_pipeline_meets_hydra.contracts import frozen
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 
 KEY = "hydra.sweeper"
 DEFAULT_TRIALS = 20
@@ -21,8 +21,13 @@ PACKAGES = {"random": None, "optuna": "optuna", "ax": "ax", "nevergrad": "neverg
 _ELSEWHERE = {
     "storage": "Leave it out: the study is kept below home (studies/), and the same command continues it",
     "search_space": "Write the space in params, or on the command line",
+    "max_batch_size": "Write n_jobs, the number of trials that are proposed at once",
+    "ax_config": "Write n_trials for max_trials, patience for early_stop, seed for client.random_seed, and params",
+    "parametrization": "Write the space in params: key: interval(low,high), or tag(log,interval(low,high))",
     "custom_search_space": "Conditions follow from the options: a key is drawn where the drawn option has it",
 }
+# Keys of Nevergrad's plugin → ours.
+_OPTIM = {"budget": "n_trials", "num_workers": "n_jobs", "seed": "seed"}
 # Arguments of samplers in files of Hydra's plugin that Optuna 5 does not use any more.
 WITHOUT_EFFECT = ("consider_prior", "consider_magic_clip", "consider_endpoints", "categorical_distance_func")
 
@@ -83,13 +88,27 @@ def settings_of(sweeper: Mapping[str, Any], origin: Callable[[str], str | None] 
         problems.append(Problem(key=f"{KEY}.direction", value=given["direction"], message=message))
     if problems:
         raise BadInput(*problems)
-    data = {key: value for key, value in given.items() if key not in _ELSEWHERE}
+    data = _translated({key: value for key, value in given.items() if key not in _ELSEWHERE})
     found: SearchSettings = validate(SearchSettings, data, key=KEY, origin=origin)
     if (package := PACKAGES[found.library]) and find_spec(package) is None:
         message = f"the library {found.library} is not installed"
         remedy = f"pip install 'when_ml_pipeline_meets_hydra[{found.library}]', or choose hydra/sweeper=random"
         raise BadInput(Problem(key="hydra/sweeper", value=found.library, message=message, remedy=remedy))
     return found
+
+
+def _translated(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in which those of Nevergrad's plugin have our names. Raises ``BadInput``."""
+    optim = given.get("optim")
+    if not isinstance(optim, Mapping):
+        return dict(given)
+    ours = {own: optim[name] for name, own in _OPTIM.items() if optim.get(name) is not None}
+    if optim.get("maximize") is not None:
+        ours["direction"] = "maximize" if optim["maximize"] else "minimize"
+    if wrong := [name for name in optim if name not in (*_OPTIM, "maximize", "optimizer") and optim[name]]:
+        remedy = did_you_mean(f"{KEY}.optim.{wrong[0]}", [f"{KEY}.optim.{name}" for name in ("optimizer", *_OPTIM)])
+        raise BadInput(Problem(key=f"{KEY}.optim.{wrong[0]}", message="has no meaning here", remedy=remedy))
+    return {**given, **ours, "optim": {"optimizer": optim.get("optimizer", "NGOpt")}}
 
 
 def _without_meaning(given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.searching.space import Value
 from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.canonical_json import digest
+from when_ml_pipeline_meets_hydra.storage.home import make_home
 from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
 
 FOLDER = "studies"
@@ -71,6 +72,7 @@ class Study:
         self._held = ExitStack()
 
     def __enter__(self) -> Study:
+        make_home(self.folder.parent.parent)
         head = self.folder / _HEAD
         with self.locked():
             if not head.is_file():
