@@ -377,7 +377,7 @@ def test_keys_of_hydras_other_plugins_have_names_of_ours_or_are_refused() -> Non
     for key in ("ax_config", "parametrization", "max_batch_size", "custom_search_space"):
         with pytest.raises(BadInput, match=f"hydra.sweeper.{key}: has no meaning here. Write|Conditions"):
             settings_of({"library": "random", key: {"x": 1}})
-    with pytest.raises(BadInput, match="optim.noisy: has no meaning here"):
+    with pytest.raises(BadInput, match=r"optim\.noisy: has no meaning here"):
         settings_of({"library": "random", "optim": {**optim, "noisy": True}})
     note = "Note: hydra.sweeper.sampler.consider_prior has no effect with Optuna 5"
     assert settings_of({"library": "optuna", "sampler": {"consider_prior": True}}).notes == [note]
