@@ -127,7 +127,8 @@ class _Corners:
             for place, found in enumerate(of_points):
                 for problem in found:
                     is_condition = problem.message == NO_SUCH_KEY and problem.key in existing
-                    is_between = place == 2 and not names.get(problem.key, True)
+                    at_limits = any(p.key == problem.key for limit in of_points[:2] for p in limit)
+                    is_between = place == 2 and (at_limits or not names.get(problem.key, True))
                     if not is_condition and not is_between and self._counts(problem, options):
                         problems[replace(problem, jobs=())] = None
         if problems:

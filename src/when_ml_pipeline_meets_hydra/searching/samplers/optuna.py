@@ -135,7 +135,7 @@ def _random_states(part: Any, seen: set[int]) -> Iterator[LazyRandomState]:
         yield part
     elif type(part).__module__.startswith("optuna.samplers") and id(part) not in seen:
         seen.add(id(part))
-        for inner in vars(part).values():
+        for inner in getattr(part, "__dict__", {}).values():
             yield from _random_states(inner, seen)
 
 
