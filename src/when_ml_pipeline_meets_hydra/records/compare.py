@@ -99,13 +99,13 @@ class Comparison:
             message, remedy = f"several metrics have this name: {names}", "Give the whole name"
         else:
             message = "there is no such metric" if self.metrics else "no step measured anything"
-            remedy = did_you_mean(name, [*self.metrics, *_short(self.metrics).values()]) or ""
+            remedy = did_you_mean(name, [*self.metrics, *short_names(self.metrics).values()]) or ""
         raise BadInput(Problem(key="metric", value=name, message=message, remedy=remedy or None))
 
     def heading(self, name: str) -> str:
         """Return the shortest unique name of a metric, as in the heading of a table."""
         metric = self.shown(self.metric(name))
-        return _short((*self.keys, *map(self.shown, self.metrics)))[metric]
+        return short_names((*self.keys, *map(self.shown, self.metrics)))[metric]
 
     def sorted(self, objective: Objective) -> Comparison:
         """Return a copy sorted from best to worst, missing values last. Raises ``BadInput`` for an unknown metric."""
@@ -138,7 +138,7 @@ class Comparison:
         several = len({r.run for r in self.rows}) > 1
         statuses = ("status",) if stages is None else tuple(stages)
         metrics = [self.shown(m) for m in self.metrics]
-        short = _short((*self.keys, *metrics), taken=(*statuses, "run", "jobs"))
+        short = short_names((*self.keys, *metrics), taken=(*statuses, "run", "jobs"))
         names = *(("run",) if several else ()), "jobs", *(short[k] for k in self.keys), *statuses
         cells = [(*((row.run,) if several else ()), *self._cells(row, stages)) for row in rows]
         return (*names, *(short[m] for m in metrics)), cells
@@ -270,7 +270,7 @@ def look_up(config: Any, key: str) -> Any:
     return node
 
 
-def _short(names: Iterable[str], taken: Sequence[str] = ()) -> dict[str, str]:
+def short_names(names: Iterable[str], taken: Sequence[str] = ()) -> dict[str, str]:
     """Return the shortest unique suffix of each name: ``model``, ``learning_rate``, ``preprocessing/param``."""
     names = list(names)
     return {name: next(e for e in _ends(name) if e == name or _is_only(e, name, names, taken)) for name in names}

@@ -1,8 +1,8 @@
 """The record of a run: files in a folder of its own, suited for sweeps of any size.
 
 ``<home>/runs/<id>/`` holds ``run.json`` (overrides, versions, git state, status), ``jobs.jsonl`` (a line per job with
-its resolved config), ``steps.jsonl`` (a line per ended step), ``logs/`` and the files of effects in ``effects/``.
-Secrets are masked.
+its resolved config), ``steps.jsonl`` (a line per ended step), of a search ``trials.jsonl``, ``logs/`` and the files of
+effects in ``effects/``. Secrets are masked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from when_ml_pipeline_meets_hydra.records import record_files
 from when_ml_pipeline_meets_hydra.records.job_lines import CONFIG, JobLines, encode
 from when_ml_pipeline_meets_hydra.records.partial_scores import as_json
 from when_ml_pipeline_meets_hydra.records.provenance import git_state, versions
-from when_ml_pipeline_meets_hydra.records.record_files import HEAD, JOBS, STEPS
+from when_ml_pipeline_meets_hydra.records.record_files import HEAD, JOBS, STEPS, TRIALS
+from when_ml_pipeline_meets_hydra.records.trials import RecordedTrial, trial_of
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 from when_ml_pipeline_meets_hydra.storage import durable_files, seals
 from when_ml_pipeline_meets_hydra.storage.home import make_home
@@ -183,7 +184,8 @@ class Recorder:
         if self._head.pop("grows", False):
             durable_files.sync(self._folder / JOBS)
             self._head["digests"] = {JOBS: durable_files.sha256(self._folder / JOBS)}
-        self._head["digests"] = {**self._head["digests"], STEPS: durable_files.sha256(self._steps)}
+        written = {f.name: durable_files.sha256(f) for f in (self._steps, self._folder / TRIALS) if f.is_file()}
+        self._head["digests"] = {**self._head["digests"], **written}
         self._write()
 
     def _write(self) -> None:
@@ -245,6 +247,13 @@ class Record:
         if len(steps) < sum(self.head.get("counts", {}).values()):
             raise record_files.damaged(self.folder, STEPS)
         return steps
+
+    @cached_property
+    def trials(self) -> list[RecordedTrial]:
+        """The trials of a search that has ended, the best first; empty otherwise. Raises ``BadInput``."""
+        if (digest := self.digest(TRIALS)) is None:
+            return []
+        return [trial_of(line) for line, _ in record_files.read_lines(self.folder, TRIALS, digest)]
 
     def jobs(self) -> Iterator[dict[str, Any]]:
         """Yield the jobs as JSON values, without their configs.

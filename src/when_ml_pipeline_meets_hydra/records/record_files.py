@@ -11,7 +11,7 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.storage import seals
 
-HEAD, JOBS, STEPS = "run.json", "jobs.jsonl", "steps.jsonl"
+HEAD, JOBS, STEPS, TRIALS = "run.json", "jobs.jsonl", "steps.jsonl", "trials.jsonl"
 # What an object in a file has at least.
 _TYPES: dict[str, dict[str, type | tuple[type, ...]]] = {
     HEAD: {
@@ -20,6 +20,7 @@ _TYPES: dict[str, dict[str, type | tuple[type, ...]]] = {
     },
     JOBS: {"number": int, "stage": str, "combination": int, "overrides": list, "choices": dict},
     STEPS: {"stage": str, "subcommand": str, "key": str, "jobs": list, "status": str, "seconds": (int, float)},
+    TRIALS: {"trial": int, "status": str, "values": dict, "seconds": (int, float)},
 }
 
 
