@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from when_ml_pipeline_meets_hydra.search.space import Dimension, Value
+from when_ml_pipeline_meets_hydra.searching.space import Dimension, Value
 
 WIDTH, HEIGHT = 360.0, 250.0  # of a chart; a browser scales it
 _TOP, _RIGHT, _BOTTOM = 10.0, 12.0, 40.0

@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from when_ml_pipeline_meets_hydra.search.space import Dimension, Value, Values
+from when_ml_pipeline_meets_hydra.searching.space import Dimension, Value, Values
 
 FEWEST = 10  # trials with a score; of fewer, nothing can be said
 _BEST, _FEWEST_BEST = 0.1, 5  # the share of trials that count as the best ones, and their number

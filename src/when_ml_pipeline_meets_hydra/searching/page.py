@@ -14,9 +14,9 @@ from when_ml_pipeline_meets_hydra.masking import MASK
 from when_ml_pipeline_meets_hydra.ml.profiles.layout import page
 from when_ml_pipeline_meets_hydra.records.compare import short_names
 from when_ml_pipeline_meets_hydra.records.trials import RecordedTrial
-from when_ml_pipeline_meets_hydra.search.charts import Axis, Chart, Dot, Frame, Parallel, parallel, shortened
-from when_ml_pipeline_meets_hydra.search.importance import FEWEST, importance_of, share_of_best
-from when_ml_pipeline_meets_hydra.search.space import Dimension, Value
+from when_ml_pipeline_meets_hydra.searching.charts import Axis, Chart, Dot, Frame, Parallel, parallel, shortened
+from when_ml_pipeline_meets_hydra.searching.importance import FEWEST, importance_of, share_of_best
+from when_ml_pipeline_meets_hydra.searching.space import Dimension, Value
 
 FILE = "search.html"
 _DRAWN = 1000  # trials in charts: of more, the best and some of the others
