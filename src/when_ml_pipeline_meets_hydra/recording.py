@@ -16,6 +16,7 @@ from when_ml_pipeline_meets_hydra.execution.runner import Runner
 from when_ml_pipeline_meets_hydra.execution.runners import runner_for
 from when_ml_pipeline_meets_hydra.hydra_jobs.jobs import Jobs
 from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
+from when_ml_pipeline_meets_hydra.records.trials import RecordedTrial, write_trials
 from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 
 
@@ -58,6 +59,10 @@ class Recording:
         self._recorder.extend(prepared.bound, prepared.plan.requested)
         self._jobs.extend(prepared.bound, prepared.plan)
         self._observer.jobs_added(prepared)
+
+    def write_trials(self, trials: Sequence[RecordedTrial]) -> None:
+        """Write the trials of a search, the best one first."""
+        write_trials(self.folder, trials)
 
     @property
     def execution_context(self) -> ExecutionContext:

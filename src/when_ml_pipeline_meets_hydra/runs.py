@@ -112,6 +112,33 @@ class Run:
         raise KeyError(stage)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchState:
+    """Where a search stands: ``ended`` and ``failed`` trials, and of how many (None: another budget ends it).
+
+    ``best`` is the best score so far as text, ``validation.r2=0.87 of trial 3``; ``deadline`` the ``time.monotonic()``
+    after which no further trial starts, and ``pace`` the mean seconds of this run per trial.
+    """
+
+    ended: int
+    failed: int
+    most: int | None
+    best: str | None
+    deadline: float | None
+    pace: float | None
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds that the search still takes at most; None if only trials without a better one end it."""
+        by_time = None if self.deadline is None else max(self.deadline - now, 0.0)
+        by_count = None if self.most is None or self.pace is None else max(self.most - self.ended, 0) * self.pace
+        return min((left for left in (by_time, by_count) if left is not None), default=None)
+
+    @property
+    def count(self) -> str:
+        """The number of ended trials: ``12 of 25 trials``."""
+        return f"{self.ended} of {self.most} trials" if self.most is not None else f"{self.ended} trials"
+
+
 class RunObserver(Observer):
     """Receives the events of a run and of its steps. Override the methods of interest; by default they do nothing."""
 
@@ -120,6 +147,9 @@ class RunObserver(Observer):
 
     def jobs_added(self, prepared: Prepared) -> None:
         """Further jobs of a search have been planned and checked."""
+
+    def search_continues(self, state: SearchState) -> None:
+        """A search has begun, or trials have ended."""
 
     def note(self, text: str) -> None:
         """A sentence on the course of the run, such as the score of a trial."""

@@ -64,3 +64,10 @@ def exit_code_of(outcomes: Sequence[Outcome]) -> ExitCode:
 def format_metric(value: float, deviation: float | None = None) -> str:
     """Return a metric with four significant digits, ``0.868``, and its standard deviation: ``0.8612 ± 0.021``."""
     return f"{value:.4g}" if deviation is None else f"{value:.4g} ± {deviation:.2g}"
+
+
+def format_clock(seconds: float) -> str:
+    """Return a duration as on a clock: ``0:41``, ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -139,7 +139,9 @@ class Frame:
     def _y_at(self, place: float) -> float:
         return round(self._bottom - place * (self._bottom - _TOP), 1)
 
-    def chart(self, title: str, x_label: str, y_label: str, dots: Sequence[Dot], line: str = "", note: str = "") -> Chart:
+    def chart(
+        self, title: str, x_label: str, y_label: str, dots: Sequence[Dot], line: str = "", note: str = ""
+    ) -> Chart:
         """Return the chart."""
         across = WIDTH - _RIGHT - self._left
         return Chart(
@@ -159,11 +161,12 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Beam:
-    """One axis of parallel coordinates."""
+    """One axis of parallel coordinates; with a gap if some of the trials have no value on it."""
 
     x: float
     name: str
     ticks: Sequence[Tick]
+    has_gap: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,18 +191,16 @@ class Parallel:
     gap: float | None
 
 
-def parallel(
-    axes: Sequence[tuple[str, Axis]], lines: Iterable[tuple[Sequence[Value | None], str, str]]
-) -> Parallel:
+def parallel(axes: Sequence[tuple[str, Axis]], lines: Iterable[tuple[Sequence[Value | None], str, str]]) -> Parallel:
     """Return parallel coordinates of named axes; each line has a value for each of them, its class and its text."""
     lines = list(lines)
-    has_gap = any(value is None for values, _, _ in lines for value in values)
-    top, bottom = 34.0, _PARALLEL_HEIGHT - (44.0 if has_gap else 14.0)
+    gaps = [any(values[place] is None for values, _, _ in lines) for place in range(len(axes))]
+    top, bottom = 34.0, _PARALLEL_HEIGHT - (44.0 if any(gaps) else 14.0)
     gap = _PARALLEL_HEIGHT - 14.0
     xs = [_SIDE + n * _BETWEEN for n in range(len(axes))]
 
     def y(axis: Axis, value: Value | None) -> float:
-        return gap if value is None else round(bottom - axis.place(value) * (bottom - top), 1)
+        return gap if value is None else _down(axis.place(value), top, bottom)
 
     return Parallel(
         width=xs[-1] + _SIDE,
@@ -207,8 +208,10 @@ def parallel(
         top=top,
         bottom=bottom,
         beams=[
-            Beam(x=x, name=name, ticks=[(round(bottom - place * (bottom - top), 1), label) for place, label in a.ticks])
-            for x, (name, a) in zip(xs, axes, strict=True)
+            Beam(
+                x=x, name=name, ticks=[(_down(place, top, bottom), label) for place, label in a.ticks], has_gap=has_gap
+            )
+            for x, (name, a), has_gap in zip(xs, axes, gaps, strict=True)
         ],
         strands=[
             Strand(
@@ -218,8 +221,12 @@ def parallel(
             )
             for values, kind, text in lines
         ],
-        gap=gap if has_gap else None,
+        gap=gap if any(gaps) else None,
     )
+
+
+def _down(place: float, top: float, bottom: float) -> float:
+    return round(bottom - place * (bottom - top), 1)
 
 
 def shortened(text: str, most: int = _LONGEST) -> str:

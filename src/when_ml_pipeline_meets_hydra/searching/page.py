@@ -20,6 +20,7 @@ from when_ml_pipeline_meets_hydra.searching.space import Dimension, Value
 
 FILE = "search.html"
 _DRAWN = 1000  # trials in charts: of more, the best and some of the others
+_THREADS = 200  # lines of parallel coordinates
 _ROWS = 2000  # of the table
 _FEW = 30  # trials of which the importance is a rough guess
 _FAR = 6  # how far from the median, in distances of the best, a score is drawn at the edge
@@ -46,9 +47,12 @@ class Found:
     @cached_property
     def shown(self) -> list[RecordedTrial]:
         """Those of them that charts show."""
-        half = _DRAWN // 2
-        others = self.scored[half:]
-        return self.scored if len(self.scored) <= _DRAWN else self.scored[:half] + others[:: -(-len(others) // half)]
+        return _some(self.scored, _DRAWN)
+
+    @cached_property
+    def threads(self) -> list[RecordedTrial]:
+        """Those that parallel coordinates show."""
+        return _some(self.scored, _THREADS)
 
     @cached_property
     def open_dimensions(self) -> list[Dimension]:
@@ -70,6 +74,12 @@ class Found:
     def is_larger_better(self) -> bool:
         """Whether a larger score is better."""
         return self.direction == "maximize"
+
+
+def _some(trials: list[RecordedTrial], most: int) -> list[RecordedTrial]:
+    """Return the first trials, and some of the others, evenly chosen, if there are more than ``most``."""
+    others, half = trials[most // 2 :], most // 2
+    return trials if len(trials) <= most else trials[:half] + others[:: -(-len(others) // half)]
 
 
 def render(found: Found) -> str:
@@ -106,7 +116,10 @@ def _facts(found: Found) -> dict[str, tuple[str, str]]:
     facts = {}
     if found.scored and (score := found.scored[0].score) is not None:
         name = found.scored[0].name
-        facts[f"best {found.metric}"] = format_metric(score), "of an earlier run" if name == "earlier" else f"trial {name}"
+        facts[f"best {found.metric}"] = (
+            format_metric(score),
+            "of an earlier run" if name == "earlier" else f"trial {name}",
+        )
     facts["trials"] = str(len(own)), f"{failed} failed" if failed else ""
     facts["time in trials"] = _duration(seconds), f"{_duration(seconds / len(own))} each" if len(own) > 1 else ""
     return facts
@@ -165,13 +178,12 @@ def _history(found: Found) -> Chart:
     """The score of each trial, and the best so far."""
     axis = _score_axis(found)
     frame = Frame(Axis(low=0, high=max(found.last, 1), is_whole=True), axis)
-    dots = [
-        Dot(x=frame.x(t.number), y=frame.floor, kind="failed", text=f"trial {t.number} {t.status}")
-        for t in found.trials
-        if t.score is None and t.status == "failed"
-    ][:_DRAWN]
-    dots += [_dot(found, t, frame.x(t.number), frame.y(t.score)) for t in found.shown if t.number >= 0 and t.score is not None]
-    return frame.chart("Score of each trial", "trial", found.metric, dots, _best_so_far(found, frame), _outside(found, axis))
+    failed = [t for t in found.trials if t.status == "failed"][:_DRAWN]
+    dots = [Dot(x=frame.x(t.number), y=frame.floor, kind="failed", text=f"trial {t.number} failed") for t in failed]
+    own = [(t, t.score) for t in found.shown if t.number >= 0 and t.score is not None]
+    dots += [_dot(found, t, frame.x(t.number), frame.y(score)) for t, score in own]
+    line, note = _best_so_far(found, frame), _outside(found, axis)
+    return frame.chart("Score of each trial", "trial", found.metric, dots, line=line, note=note)
 
 
 def _best_so_far(found: Found, frame: Frame) -> str:
@@ -238,13 +250,13 @@ def _condition(found: Found, dimension: Dimension) -> str:
 def _parallel(found: Found) -> Parallel:
     score = _score_axis(found)
     axes = [(shortened(found.names[d.name], 20), Axis.of(d)) for d in found.open_dimensions]
-    count = len(found.shown)
+    count = len(found.threads)
     lines = [
         (
             [*(t.values.get(d.name) for d in found.open_dimensions), t.score],
             "best" if place == 0 else f"rank-{4 * place // count}",
             _says(found, t),
         )
-        for place, t in enumerate(found.shown)
+        for place, t in enumerate(found.threads)
     ]
     return parallel([*axes, (shortened(found.metric, 20), score)], reversed(lines))

@@ -13,11 +13,12 @@ from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.binding.settings import OnError
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, StepFailed, first_line
-from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format_metric
-from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
+from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format_clock, format_metric
+from when_ml_pipeline_meets_hydra.runs import Run, RunObserver, SearchState
 from when_ml_pipeline_meets_hydra.searching.conditions import find_space
 from when_ml_pipeline_meets_hydra.searching.objective import score_for
 from when_ml_pipeline_meets_hydra.searching.pruners import make_pruner
+from when_ml_pipeline_meets_hydra.searching.reporting import Reporter
 from when_ml_pipeline_meets_hydra.searching.results import best_of, write_results
 from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal, Sampler
 from when_ml_pipeline_meets_hydra.searching.session import Result, Session, score_of
@@ -56,6 +57,7 @@ class _Search:
         self._score = score_for(bound, self._settings)
         session.stage, session.n_jobs = self._score.stage, self._settings.n_jobs
         session.check(corners)
+        self._reporter = Reporter(session, self._settings, self._space, self._score, bound)
         self._home = bound.settings.home
         self._study = Study(self._home, self._name, self._identity(bound))
         session.pruner = self._pruner = make_pruner(self._settings.pruner)
@@ -67,6 +69,7 @@ class _Search:
         self._results: dict[tuple[str, ...], Result] = {}  # of this run, by point
         self._best: Trial | None = None
         self._since_best = 0
+        self._ended = self._failed = self._own = 0  # trials of the study, and those of this run
         self._started = time.monotonic()
 
     @property
@@ -106,10 +109,10 @@ class _Search:
             except KeyboardInterrupt:
                 if self._session.recording is None:
                     raise
-                return self._session.end(ExitCode.INTERRUPTED, **self._facts())
+                return self._close(ExitCode.INTERRUPTED)
             except Exception as error:
                 if self._session.recording:
-                    self._session.end(getattr(error, "exit_code", ExitCode.STEP_FAILED), **self._facts())
+                    self._close(getattr(error, "exit_code", ExitCode.STEP_FAILED))
                 raise
 
     def _next(self, ended: Sequence[Trial]) -> list[Trial]:
@@ -148,7 +151,10 @@ class _Search:
         for trial in ended:
             self._study.put(trial)
             self._learn([trial])
+            self._own += 1
             self._session.observer.note(self._line(trial))
+        if ended:
+            self._session.observer.search_continues(self._state)
 
     def _room(self, begun: int) -> int:
         """How many trials the batch may have."""
@@ -204,6 +210,8 @@ class _Search:
     def _compare(self, trial: Trial) -> None:
         self._score.settle(trial.metrics)
         self._session.objective = self._score.objective
+        self._ended += trial.number >= 0
+        self._failed += trial.metrics is None
         best = best_of([t for t in (self._best, trial) if t], self._score.metric, self._score.direction)
         is_better = best is trial
         self._best = best
@@ -211,6 +219,7 @@ class _Search:
 
     def _run(self, batch: Sequence[Trial]) -> list[Trial]:
         """Run trials; returns them with their results."""
+        self._session.observer.search_continues(self._state)
         points = {trial.number: self._space.lines(trial.values) for trial in batch}
         new = [p for p in dict.fromkeys(points.values()) if p not in self._results]
         self._results |= zip(new, self._session.run(new), strict=True) if new else ()
@@ -226,17 +235,36 @@ class _Search:
             reports=self._pruner.ended(trial.job, has_score=score_of(trial.metrics, self._score.metric) is not None),
         )
 
+    @property
+    def _state(self) -> SearchState:
+        """Where the search stands."""
+        now, settings, best = time.monotonic(), self._settings, self._best
+        return SearchState(
+            ended=self._ended,
+            failed=self._failed,
+            most=settings.most_trials,
+            best=best and f"{self._score.whole}={self._shown(best)} of {_named(best)}",
+            deadline=None if settings.timeout is None else self._started + settings.timeout,
+            pace=(now - self._started) / self._own if self._own else None,
+        )
+
+    def _shown(self, trial: Trial) -> str:
+        score = score_of(trial.metrics, self._score.metric)
+        return "" if score is None else format_metric(score)
+
     def _line(self, trial: Trial) -> str:
         if (score := score_of(trial.metrics, self._score.metric)) is None:
             if trial.is_pruned:
                 return f"trial {trial.number} {trial.error}"
             return f"trial {trial.number} failed: {trial.error or f'it has no {self._score.name}'}"
-        best = self._best
+        best, state = self._best, self._state
         assert best is not None
+        left = state.seconds_left(time.monotonic())
+        rest = f"; {state.count.removesuffix(' trials')}{f', {format_clock(left)} left' if left and left >= 1 else ''}"
         if best.number == trial.number:
-            return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best so far"
-        shown = format_metric(score_of(best.metrics, self._score.metric) or 0.0)
-        return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best is {shown} of {_named(best)}"
+            return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best so far{rest}"
+        shown = f"{self._shown(best)} of {_named(best)}"
+        return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best is {shown}{rest}"
 
     def _fails_too_often(self, ended: Sequence[Trial]) -> bool:
         most = self._settings.max_failure_rate
@@ -276,7 +304,7 @@ class _Search:
             code = exit_code_of(session.last)
         if session.recording:
             write_results(session.recording.sweep_folder, self._settings.library, best.values, score)
-        return session.end(code, **self._facts())
+        return self._close(code)
 
     def _without_score(self) -> Run:
         errors = list(dict.fromkeys(t.error or f"it has no {self._score.name}" for t in self._study.ended))
@@ -284,7 +312,15 @@ class _Search:
             message = f"none of the {self._study.count} trials has a score: {errors[0] if errors else 'none ran'}"
             raise BadInput(Problem(key="hydra/sweeper", value=self._settings.library, message=message))
         self._session.observer.note(f"None of the {self._study.count} trials has a score")
-        return self._session.end(exit_code_of(self._session.failed) or ExitCode.STEP_FAILED, **self._facts())
+        return self._close(exit_code_of(self._session.failed) or ExitCode.STEP_FAILED)
+
+    def _close(self, code: ExitCode | None) -> Run:
+        """Write the report, and end the run."""
+        recording = self._session.recording
+        assert recording is not None
+        report = self._reporter.write(recording, self._study)
+        facts = self._facts()
+        return self._session.end(code, **{**facts, "study": {**facts["study"], "report": str(report)}})
 
     def _facts(self) -> dict[str, Any]:
         """What the record says of the search."""

@@ -166,6 +166,11 @@ class Session:
         return Result(key=key, error=error, job=job, seconds=seconds)
 
     @property
+    def config_dirs(self) -> tuple[str, ...]:
+        """The additional folders of option files."""
+        return self._request.config_dirs
+
+    @property
     def recording(self) -> Recording | None:
         """The record of the run; None if nothing has been executed."""
         return self._recording

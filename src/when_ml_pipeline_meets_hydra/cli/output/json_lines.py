@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.errors import Problem
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.planning.plan import Step
-    from when_ml_pipeline_meets_hydra.runs import Prepared, Run
+    from when_ml_pipeline_meets_hydra.runs import Prepared, Run, SearchState
 
 _PAUSE = 0.1  # seconds between two progress events of a step
 
@@ -121,7 +121,14 @@ class JsonLines(OutputObserver):
             exit_code=int(run.exit_code),
             counts=dict(Counter(o.status for o in run.outcomes)),
             combinations=[row.as_json() for row in compare([run.record]).rows],
+            **({"study": study} if (study := run.record.head.get("study")) else {}),
         )
+
+    def search_continues(self, state: SearchState) -> None:
+        """Write how far a search is."""
+        left = state.seconds_left(time.monotonic())
+        shown = {"ended": state.ended, "failed": state.failed, "most": state.most, "best": state.best}
+        self._emit("search", **shown, seconds_left=None if left is None else round(left, 1))
 
     def note(self, text: str) -> None:
         """Write a note."""

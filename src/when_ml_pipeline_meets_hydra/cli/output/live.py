@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,14 +21,14 @@ from when_ml_pipeline_meets_hydra.cli.output.formatting import STYLES, Parts, me
 from when_ml_pipeline_meets_hydra.cli.output.plain_lines import PlainLines
 from when_ml_pipeline_meets_hydra.cli.output.streams import own_stream
 from when_ml_pipeline_meets_hydra.cli.output.tables import Rows
-from when_ml_pipeline_meets_hydra.execution.outcomes import Status
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status, format_clock
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.planning.plan import Action
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.planning.plan import Step
-    from when_ml_pipeline_meets_hydra.runs import Prepared
+    from when_ml_pipeline_meets_hydra.runs import Prepared, SearchState
 
 _PAUSE = 0.1  # seconds between two refreshes
 _MANY = 50  # steps that are stored, or depend on a choice: of more, those that do not run get no line of their own
@@ -88,6 +89,7 @@ class LiveView(PlainLines):
         self._planned = self._lanes = 0
         self._quiet = self._numbered = False
         self._masks = Redactor()
+        self._search: SearchState | None = None
         self._columns = (
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
             BarColumn(24),
@@ -113,6 +115,11 @@ class LiveView(PlainLines):
         with self._lock:
             self._add(prepared)
         super().jobs_added(prepared)
+
+    def search_continues(self, state: SearchState) -> None:
+        """Count the trials of a search in place of its steps."""
+        with self._lock:
+            self._search = state
 
     def _add(self, prepared: Prepared) -> None:
         steps = [s for s in prepared.plan.steps if s.action is not Action.NOT_NEEDED]
@@ -260,19 +267,42 @@ class LiveView(PlainLines):
 
     def __rich__(self) -> Group:
         """The running steps, the total progress and the counts."""
-        ended = sum(self._ended.values())
-        self._bars.update(self._total, description=f"{ended} of {self._planned} steps", completed=ended)
+        if self._search:
+            self._show_search(self._search)
+        else:
+            ended = sum(self._ended.values())
+            self._bars.update(self._total, description=f"{ended} of {self._planned} steps", completed=ended)
         total, *running = self._bars.tasks
         most = max(min(_SHOWN, self._console.height - 6), 1)
         table = self._bars.make_tasks_table(running[:most])
         if len(running) > most:
             table.add_row(Text(f"and {len(running) - most} more", "dim"))
-        if self._planned == 1:
+        if self._planned == 1 and not self._search:
             return Group(table)
         table.add_row(*(column(total) for column in self._columns))
         return Group(table, Text.assemble(*self._counts(running), no_wrap=True, overflow="ellipsis"))
 
+    def _show_search(self, search: SearchState) -> None:
+        """Show how many trials have ended, or how much of the time is used if their number has no limit."""
+        bar = self._bars.tasks[0]
+        left = search.seconds_left(time.monotonic())
+        used, total = (float(search.ended), search.most) if search.most is not None else (bar.elapsed or 0.0, None)
+        if total is None and left is not None:
+            total = used + left
+        self._bars.update(self._total, description=search.count, completed=used, total=total)
+
+    def _of_search(self, search: SearchState) -> Iterator[tuple[str, str]]:
+        if search.failed:
+            yield f"{search.failed} failed  ", STYLES["failed"]
+        if search.best:
+            yield f"best {search.best}  ", STYLES["done"]
+        if (left := search.seconds_left(time.monotonic())) is not None:
+            yield f"about {format_clock(left)} left", "bold"
+
     def _counts(self, running: Sequence[Task]) -> Iterator[tuple[str, str]]:
+        if self._search:
+            yield from self._of_search(self._search)
+            return
         waiting = self._planned - sum(self._ended.values()) - len(running)
         counts = {"queued": waiting, "running": len(running), **self._ended}
         took = {name: seconds / count for name, (seconds, count) in self._times.items()}
@@ -291,17 +321,11 @@ class LiveView(PlainLines):
             if counts.get(status):
                 yield f"{counts[status]} {status}  ", STYLES.get(status, "")
         if left is not None and (waiting or running):
-            yield f"about {_clock(left)} left", "bold"
+            yield f"about {format_clock(left)} left", "bold"
 
 
 class _Clock(ProgressColumn):
     """The elapsed time of a step."""
 
     def render(self, task: Task) -> Text:
-        return Text(_clock(task.elapsed or 0))
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+        return Text(format_clock(task.elapsed or 0))

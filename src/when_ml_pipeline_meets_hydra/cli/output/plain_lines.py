@@ -64,9 +64,8 @@ class PlainLines(OutputObserver):
             self.message(((note, "yellow"),))
         self._is_sweep = prepared.search is not None or len({job.combination for job, _ in prepared.bound.calls}) > 1
         if prepared.request.multirun:
-            shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
             what = prepared.search or f"Launching {len(prepared.bound.calls)} jobs locally"
-            self.print(f"{what}\nSweep output dir : {shown}\n")
+            self.print(f"{what}\nSweep output dir : {_shown_path(folder)}\n")
             self._jobs = _job_lines(prepared)
             self._next = next(self._jobs, None)
 
@@ -107,6 +106,8 @@ class PlainLines(OutputObserver):
         self.message(((f"run {run.record.id}: " + counts_text(o.status for o in run.outcomes), ""),))
         if self._is_sweep:
             self._compare(run)
+        if report := run.record.head.get("study", {}).get("report"):
+            self.message(((f"report: {_shown_path(Path(report))}", ""),))
         for o in () if self._is_sweep else run.outcomes:
             if o.error and o.log and o.status is not Status.INTERRUPTED:
                 self.message((("  ", ""), (o.step.call.title, "bold"), (f" {o.status}, log: {o.log}", "")))
@@ -153,6 +154,10 @@ class PlainLines(OutputObserver):
                 self._next = next(self._jobs, None)
             if lines:
                 self.print("".join(lines))
+
+
+def _shown_path(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def notes(prepared: Prepared) -> Iterator[str]:
