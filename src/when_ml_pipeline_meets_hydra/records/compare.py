@@ -13,6 +13,7 @@ from when_ml_pipeline_meets_hydra.binding.call import title_of
 from when_ml_pipeline_meets_hydra.binding.settings import NAMES, Objective
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status, format_metric
+from when_ml_pipeline_meets_hydra.records.trials import numbers_by_job
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.records.record import Record
@@ -25,6 +26,7 @@ _STATUSES = (
 )
 # Keys of the whole run, which do not change results; and the stage, in which the jobs of a combination differ.
 RUN_KEYS = frozenset({"c", "hydra", *NAMES})
+_MISSING = object()
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
@@ -44,7 +46,8 @@ class Combination:
 
     ``values`` maps the overridden groups (``modeling/model``) to their options, and overridden keys to resolved values.
     ``stages`` maps stages to the status of their steps, ``metrics`` maps ``<stage>.<metric>`` to its value, and
-    ``deviations`` to its standard deviation, if it is a mean.
+    ``deviations`` to its standard deviation, if it is a mean. ``trials`` are the numbers of the trials of a search. Keys
+    that it does not have are missing in ``values``.
     """
 
     run: str
@@ -54,12 +57,14 @@ class Combination:
     metrics: Mapping[str, float]
     status: Status
     deviations: Mapping[str, float] = field(default_factory=dict)
+    trials: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the combination as JSON values."""
         return {
             "run": self.run,
             "jobs": list(self.jobs),
+            **({"trials": list(self.trials)} if self.trials else {}),
             "values": dict(self.values),
             "status": self.status,
             "stages": dict(self.stages),
@@ -82,6 +87,11 @@ class Comparison:
     objective: Objective = field(default_factory=Objective)
     failures: tuple[Failure, ...] = ()
     scores: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_trials(self) -> bool:
+        """Whether any of the runs is a search."""
+        return any(row.trials for row in self.rows)
 
     def shown(self, metric: str) -> str:
         """Return the name of a metric in tables: ``test.r2`` of ``modeling.r2``."""
@@ -138,14 +148,17 @@ class Comparison:
         several = len({r.run for r in self.rows}) > 1
         statuses = ("status",) if stages is None else tuple(stages)
         metrics = [self.shown(m) for m in self.metrics]
-        short = short_names((*self.keys, *metrics), taken=(*statuses, "run", "jobs"))
-        names = *(("run",) if several else ()), "jobs", *(short[k] for k in self.keys), *statuses
+        short = short_names((*self.keys, *metrics), taken=(*statuses, "run", "jobs", "trials"))
+        trials = ("trials",) if self.has_trials else ()
+        names = *(("run",) if several else ()), "jobs", *trials, *(short[k] for k in self.keys), *statuses
         cells = [(*((row.run,) if several else ()), *self._cells(row, stages)) for row in rows]
         return (*names, *(short[m] for m in metrics)), cells
 
     def _cells(self, row: Combination, stages: Sequence[str] | None) -> Iterator[str]:
         yield _span(row.jobs)
-        yield from (format_value(row.values.get(key)) for key in self.keys)
+        if self.has_trials:
+            yield ",".join(map(str, row.trials))
+        yield from (format_value(rounded(row.values[key])) if key in row.values else "" for key in self.keys)
         yield from [row.status] if stages is None else (row.stages.get(stage, "") for stage in stages)
         values, deviations = row.metrics, row.deviations
         yield from (format_metric(values[m], deviations.get(m)) if m in values else "" for m in self.metrics)
@@ -166,7 +179,7 @@ def compare(records: Iterable[Record]) -> Comparison:
     # Overrides that are written differently (1e-3 and 0.001) may have the same value.
     keys = [key for key in keys if len({json.dumps(row.values.get(key), default=str) for row in rows}) > 1]
     return Comparison(
-        rows=tuple(replace(row, values={k: row.values.get(k) for k in keys}) for row in rows),
+        rows=tuple(replace(row, values={k: row.values[k] for k in keys if k in row.values}) for row in rows),
         keys=tuple(keys),
         stages=tuple(dict.fromkeys(stage for row in rows for stage in row.stages)),
         metrics=tuple(dict.fromkeys(metric for row in rows for metric in row.metrics)),
@@ -185,6 +198,11 @@ def format_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def rounded(value: Any) -> Any:
+    """Return a number with at most six significant digits, for a table; any other value as it is."""
+    return float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value
+
+
 class _Draft:
     """A combination that is being read from a record. ``overrides``: key → value as it was typed."""
 
@@ -198,6 +216,7 @@ class _Draft:
         self.elements: set[Status] = set()
         self.failures: list[Failure] = []
         self.config: Mapping[str, Any] = {}
+        self.trials: tuple[int, ...] = ()
 
     def add(self, step: Mapping[str, Any]) -> None:
         self.ended.add(step["key"])
@@ -219,10 +238,11 @@ class _Draft:
         return Combination(
             run=self.record.id,
             jobs=tuple(self.jobs),
-            values={key: self._value(key) for key in keys},
+            values={key: value for key in keys if (value := self._value(key)) is not _MISSING},
             stages=self.stages,
             metrics=self.metrics,
             deviations=self.deviations,
+            trials=self.trials,
             status=next((s for s in _STATUSES if s in found), Status.NOT_RUN),
         )
 
@@ -246,6 +266,9 @@ def _drafts(record: Record) -> list[_Draft]:
     first = {next(iter(draft.jobs)): draft for draft in drafts.values()}
     for number, config in record.configs(first):
         first[number].config = config
+    of_jobs = numbers_by_job(record.trials)
+    for draft in drafts.values():
+        draft.trials = of_jobs(record.id, draft.jobs)
     return list(drafts.values())
 
 
@@ -266,7 +289,7 @@ def look_up(config: Any, key: str) -> Any:
         elif isinstance(node, Mapping) and part in node:
             node = node[part]
         else:
-            return None
+            return _MISSING
     return node
 
 

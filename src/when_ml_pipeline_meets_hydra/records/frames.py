@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def csv_of(comparison: Comparison) -> bytes:
-    """Return a comparison as CSV; the numbers of the jobs are in one cell, separated by spaces."""
+    """Return a comparison as CSV; the numbers of the jobs, and of the trials, are in one cell, separated by spaces."""
     import polars as pl
 
-    file = io.BytesIO()
-    frame(comparison).with_columns(pl.col("jobs").cast(pl.List(pl.String)).list.join(" ")).write_csv(file)
+    file, lists = io.BytesIO(), ["jobs", "trials"] if comparison.has_trials else ["jobs"]
+    frame(comparison).with_columns(pl.col(lists).cast(pl.List(pl.String)).list.join(" ")).write_csv(file)
     return file.getvalue()
 
 
@@ -29,9 +29,10 @@ def parquet_of(comparison: Comparison) -> bytes:
 
 
 def frame(comparison: Comparison) -> pl.DataFrame:
-    """Return a row per combination: ``run``, ``jobs``, differing keys, ``status``, ``<stage>.status``, metrics.
+    """Return a row per combination: ``run``, ``jobs``, ``trials``, differing keys, statuses, metrics.
 
-    A metric that is a mean has its standard deviation in a further column, ``<metric>.deviation``.
+    ``trials`` is there if any run is a search; ``status`` is followed by ``<stage>.status`` for each stage. A metric that
+    is a mean has its standard deviation in a further column, ``<metric>.deviation``.
 
     Columns of config keys are Boolean, Int64 or Float64 if all values fit, otherwise strings in the notation of
     overrides.
@@ -39,10 +40,11 @@ def frame(comparison: Comparison) -> pl.DataFrame:
     import polars as pl
 
     rows = comparison.rows
-    taken = {"run", "jobs", "status", *(f"{s}.status" for s in comparison.stages), *comparison.metrics}
+    taken = {"run", "jobs", "trials", "status", *(f"{s}.status" for s in comparison.stages), *comparison.metrics}
     columns = [
         pl.Series("run", [r.run for r in rows], pl.String),
         pl.Series("jobs", [list(r.jobs) for r in rows], pl.List(pl.Int64)),
+        *([pl.Series("trials", [list(r.trials) for r in rows], pl.List(pl.Int64))] if comparison.has_trials else []),
         *(_column(f"config.{k}" if k in taken else k, [r.values.get(k) for r in rows]) for k in comparison.keys),
         pl.Series("status", [r.status for r in rows], pl.String),
         *(pl.Series(f"{s}.status", [r.stages.get(s) for r in rows], pl.String) for s in comparison.stages),

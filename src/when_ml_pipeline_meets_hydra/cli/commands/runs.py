@@ -12,6 +12,7 @@ import typer
 from when_ml_pipeline_meets_hydra.binding.call import title_of
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json, print_rows
 from when_ml_pipeline_meets_hydra.cli.output.formatting import metrics_text
+from when_ml_pipeline_meets_hydra.cli.output.trials import search_facts, trial_table
 from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
@@ -59,13 +60,14 @@ def show(
         _show_config(_config(record, job), as_json=as_json)
         return
     if as_json:
-        print_json({**record.content, "status": record.status, "configs": dict(record.configs())})
+        trials = {"trials": [trial.as_json() for trial in record.trials]} if "study" in record.head else {}
+        print_json({**record.content, "status": record.status, **trials, "configs": dict(record.configs())})
         return
     out = console(soft_wrap=True)
     head = {k: record.head[k] for k in ("id", "started", "seconds", "folder", "git")}
     requested = " ".join(_arguments(record))
     repeats = {"repeats": record.head["repeats"]} if "repeats" in record.head else {}
-    shown = {**head, "status": record.status.value, "requested": requested, **repeats}
+    shown = {**head, "status": record.status.value, "requested": requested, **repeats, **search_facts(record)}
     out.print(dump_yaml(shown), markup=False, end="")
     print_rows(("step", "status", "seconds", "why", "metrics"), map(_step_row, record.steps))
     for step in record.steps:
@@ -74,6 +76,9 @@ def show(
         if step["error"]:
             out.print(f"{_title(step)}: {step['error']}", style="red", markup=False)
             out.print(f"  log: {record.folder / (step['log'] or 'logs')}", markup=False)
+    if "study" in record.head:
+        _show_trials(record)
+        return
     count = record.head["job_count"]
     pairs = zip(record.jobs(), record.configs(), strict=True)
     for job_line, (number, config) in islice(pairs, None if count <= _MANY else 1):
@@ -81,6 +86,14 @@ def show(
         _show_config(config)
     if count > _MANY:
         print(f"\n{count - 1} more jobs: runs show {record.id} --job N")
+
+
+def _show_trials(record: Record) -> None:
+    print()
+    print_rows(*trial_table(record))
+    best = next((t.job for t in record.trials if t.score is not None and t.run == record.id), None)
+    shown = "N" if best is None else best
+    print(f"\nThe config of {'a job' if best is None else 'the best of this run'}: runs show {record.id} --job {shown}")
 
 
 def diff(a: RunId, b: RunId) -> None:
@@ -138,10 +151,11 @@ def _title(step: Mapping[str, Any]) -> str:
 def _row(record: Record) -> tuple[str, ...]:
     head = record.head
     seconds = "" if head["seconds"] is None else f"{head['seconds']:.1f}"
-    best = _of_best(record)
+    best, study = _of_best(record), head.get("study")
     stages = groupby((best or record.metrics).items(), key=lambda metric: metric[0].partition(".")[0])
     first = dict(metric for _, metrics in stages for metric in islice(metrics, 3))
-    metrics = f"best: {metrics_text(first)}" if best else metrics_text(first)
+    of = f" of {study['trials']} trials" if study else ""
+    metrics = f"best{of}: {metrics_text(first)}" if best or study else metrics_text(first)
     return record.id, record.status, seconds, ", ".join(head["stages"]), metrics
 
 
