@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from when_ml_pipeline_meets_hydra.analyses.interface import Finding
-from when_ml_pipeline_meets_hydra.ml.profiles.layout import page
+from when_ml_pipeline_meets_hydra.pages.layout import page
 
 _LONG = 12  # rows of a table that are shown without a click
 

@@ -46,8 +46,8 @@ class Combination:
 
     ``values`` maps the overridden groups (``modeling/model``) to their options, and overridden keys to resolved values.
     ``stages`` maps stages to the status of their steps, ``metrics`` maps ``<stage>.<metric>`` to its value, and
-    ``deviations`` to its standard deviation, if it is a mean. ``trials`` are the numbers of the trials of a search. Keys
-    that it does not have are missing in ``values``.
+    ``deviations`` to its standard deviation, if it is a mean. ``trials`` are the numbers of the trials of a search.
+    Keys that it does not have are missing in ``values``.
     """
 
     run: str

@@ -31,8 +31,8 @@ def parquet_of(comparison: Comparison) -> bytes:
 def frame(comparison: Comparison) -> pl.DataFrame:
     """Return a row per combination: ``run``, ``jobs``, ``trials``, differing keys, statuses, metrics.
 
-    ``trials`` is there if any run is a search; ``status`` is followed by ``<stage>.status`` for each stage. A metric that
-    is a mean has its standard deviation in a further column, ``<metric>.deviation``.
+    ``trials`` is there if any run is a search; ``status`` is followed by ``<stage>.status`` for each stage. A metric
+    that is a mean has its standard deviation in a further column, ``<metric>.deviation``.
 
     Columns of config keys are Boolean, Int64 or Float64 if all values fit, otherwise strings in the notation of
     overrides.

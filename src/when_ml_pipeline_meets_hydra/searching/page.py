@@ -11,7 +11,7 @@ from statistics import median
 from when_ml_pipeline_meets_hydra.binding.settings import Direction
 from when_ml_pipeline_meets_hydra.execution.outcomes import format_metric
 from when_ml_pipeline_meets_hydra.masking import MASK
-from when_ml_pipeline_meets_hydra.ml.profiles.layout import page
+from when_ml_pipeline_meets_hydra.pages.layout import page
 from when_ml_pipeline_meets_hydra.records.compare import short_names
 from when_ml_pipeline_meets_hydra.records.trials import RecordedTrial
 from when_ml_pipeline_meets_hydra.searching.charts import Axis, Chart, Dot, Frame, Parallel, parallel, shortened

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.ml.profiles.layout import page
+from when_ml_pipeline_meets_hydra.pages.layout import page
 
 
 def render(profile: Mapping[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""HTML pages: the layout and the look that they share."""
