@@ -20,7 +20,7 @@ from when_ml_pipeline_meets_hydra.binding.settings import Objective, hints
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.pipeline import run
-from when_ml_pipeline_meets_hydra.records.compare import RUN_KEYS, Combination, Comparison, _short, compare
+from when_ml_pipeline_meets_hydra.records.compare import RUN_KEYS, Combination, Comparison, compare, short_names
 from when_ml_pipeline_meets_hydra.records.frames import frame
 from when_ml_pipeline_meets_hydra.records.plot import _is_logarithmic, _lie_apart, draw
 
@@ -316,14 +316,14 @@ NAMES = st.lists(
 
 @given(NAMES)
 def test_short_names_tell_apart(names: list[str]) -> None:
-    short = _short(names, taken=("a",))
+    short = short_names(names, taken=("a",))
     assert len(set(short.values())) == len(names)
     assert all(name.endswith(end) for name, end in short.items())
 
 
 def test_names_are_as_short_as_they_can_be() -> None:
     names = ("preprocessing/param", "modeling/param", "m_param.rate", "modeling.r2", "model_name", "x.fit")
-    assert list(_short(names, taken=("fit",)).values()) == [*names[:2], "rate", "r2", "model_name", "x.fit"]
+    assert list(short_names(names, taken=("fit",)).values()) == [*names[:2], "rate", "r2", "model_name", "x.fit"]
 
 
 @given(st.lists(st.floats(allow_infinity=False) | st.none(), min_size=1), st.booleans())

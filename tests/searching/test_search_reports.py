@@ -30,7 +30,7 @@ from when_ml_pipeline_meets_hydra.searching.space import Dimension
 
 RACE = ("--config-dir", str(EXAMPLES / "race"))
 NAMED = ("+place=shelf", "objective.metric=error", "hydra/sweeper=random", *RACE)
-HTML = "<script>alert(1)</script>"
+HTML = "<script>alert</script>"
 
 MODEL = Dimension(key="modeling/model", is_group=True, values=("linear", "lightgbm", "forest"))
 RATE = Dimension(key="m_param.rate", low=0.001, high=1.0, is_log=True)
@@ -135,7 +135,7 @@ def test_all_failed_and_secrets(own_home: Path) -> None:
     assert "**********" in page.text
     (run,) = (own_home / "runs").iterdir()
     assert not [f for f in run.rglob("*") if f.is_file() and b"verysecret" in f.read_bytes()]
-    assert "best" not in inside("runs", "list").out
+    assert "4 trials, none has a score" in inside("runs", "list").out
     assert "trials: 4, 4 failed" in inside("runs", "show", "last").out
 
 
@@ -172,7 +172,7 @@ def test_a_page_of_any_number_of_trials(count: int) -> None:
     assert page.tags.count("circle") <= 6 * 1000
     assert len(content) < 3_000_000
     assert not re.search(r"\b(nan|-?inf)\b", content)
-    assert page.tags.count("polyline") == (1 if count == 1 else 1 + min(count, 60) if count < 200 else 1 + 199)
+    assert page.tags.count("polyline") == {1: 1, 2: 3, 60: 61, 3000: 201}[count]
     assert ("Only drawn with model=lightgbm, forest." in page.text) == (count > 2)
     assert ("far worse one lies at the edge" in page.text) == (count >= 60)
 

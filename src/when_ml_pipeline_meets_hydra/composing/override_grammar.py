@@ -123,6 +123,8 @@ def _is_text_of(piece: str, value: Any, text: str) -> bool:
         parsed: Any = parse(f"key={piece}")._value
     except (ValueError, HydraException):
         return False
+    if isinstance(parsed, QuotedString) and isinstance(value, str):  # choice(…) takes the quotes off
+        return parsed.text == value
     return type(parsed) is type(value) and parsed == value
 
 

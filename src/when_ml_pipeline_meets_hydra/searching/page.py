@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,7 +113,7 @@ def _number(value: Value) -> str:
 def _facts(found: Found) -> dict[str, tuple[str, str]]:
     """The numbers at the top, each with a remark."""
     own = [t for t in found.trials if t.number >= 0]
-    failed, seconds = sum(t.status == "failed" for t in own), sum(t.seconds for t in own)
+    seconds, others = sum(t.seconds for t in own), Counter(t.status for t in own if t.status != "done")
     facts = {}
     if found.scored and (score := found.scored[0].score) is not None:
         name = found.scored[0].name
@@ -120,7 +121,7 @@ def _facts(found: Found) -> dict[str, tuple[str, str]]:
             format_metric(score),
             "of an earlier run" if name == "earlier" else f"trial {name}",
         )
-    facts["trials"] = str(len(own)), f"{failed} failed" if failed else ""
+    facts["trials"] = str(len(own)), ", ".join(f"{count} {status}" for status, count in others.items())
     facts["time in trials"] = _duration(seconds), f"{_duration(seconds / len(own))} each" if len(own) > 1 else ""
     return facts
 

@@ -84,7 +84,7 @@ class Session:
         """Return the keys of the steps that would yield the scores of points."""
         scoring = self._scoring(bound)
         plan = make_plan(scoring.calls, is_stored=lambda _: False, last_inputs=lambda _: ())
-        return [plan.requested[job.number] for job, _ in scoring.calls]
+        return [plan.requested[number] for number in sorted(plan.requested)]
 
     def check(self, points: Sequence[Point]) -> None:
         """Check the steps up to the scores of points, and all steps of the first one. Raises ``BadInput``."""

@@ -154,8 +154,10 @@ def _row(record: Record) -> tuple[str, ...]:
     best, study = _of_best(record), head.get("study")
     stages = groupby((best or record.metrics).items(), key=lambda metric: metric[0].partition(".")[0])
     first = dict(metric for _, metrics in stages for metric in islice(metrics, 3))
-    of = f" of {study['trials']} trials" if study else ""
-    metrics = f"best{of}: {metrics_text(first)}" if best or study else metrics_text(first)
+    name = f"best of {study['trials']} trials" if study else "best"
+    metrics = f"{name}: {metrics_text(first)}" if best or study else metrics_text(first)
+    if study and study["best"] is None:
+        metrics = f"{study['trials']} trials, none has a score"
     return record.id, record.status, seconds, ", ".join(head["stages"]), metrics
 
 
