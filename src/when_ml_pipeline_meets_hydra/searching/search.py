@@ -211,11 +211,14 @@ class _Search:
         self._score.settle(trial.metrics)
         self._session.objective = self._score.objective
         self._ended += trial.number >= 0
-        self._failed += trial.metrics is None
+        self._failed += self._has_failed(trial)
         best = best_of([t for t in (self._best, trial) if t], self._score.metric, self._score.direction)
         is_better = best is trial
         self._best = best
         self._since_best = 0 if is_better or trial.number < 0 else self._since_best + 1
+
+    def _has_failed(self, trial: Trial) -> bool:
+        return not trial.is_pruned and score_of(trial.metrics, self._score.metric) is None
 
     def _run(self, batch: Sequence[Trial]) -> list[Trial]:
         """Run trials; returns them with their results."""
@@ -332,7 +335,7 @@ class _Search:
                 "name": self._study.name,
                 "runs": list(runs),
                 "trials": self._study.count,
-                "failed": sum(t.metrics is None and not t.is_pruned for t in ended),
+                "failed": sum(self._has_failed(t) for t in ended),
                 "pruned": sum(t.is_pruned for t in ended),
                 "best": best and best.facts,
             },
