@@ -1,6 +1,7 @@
 """Make the pictures of the docs from real runs: ``python docs/pictures.py [NAME …]``, all of them without a name.
 
-Needs the extra "testing"; the one of the report also needs Chromium on the path. Each run has an empty folder.
+Needs the extra "testing"; those of pages also need Chromium on the path, that of a search Optuna. Each run has an
+empty folder.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ STATIC = Path(__file__).parent / "_static"
 COLUMNS, LINES = 80, 24
 MOST = 150_000  # bytes of a picture; a test has the same limit
 PAGE = 900, 1245  # pixels of a page
+SEARCH_PAGE = 900, 1540
 
 RUN = (
     "c=preprocessing,modeling,deployment --multirun",
@@ -42,6 +44,11 @@ RUN = (
 SWEEP = "c=modeling preprocessing/dataset=cars,planes m_param.seed=1,2,3 hydra.launcher.n_jobs=2 --multirun"
 # Two steps that run, each with between 10 and 99 % done, after two data sets and a model.
 UNDER_WAY = re.compile(r" [1-9]\d% [^\n]*\n[^\n]* [1-9]\d% [^\n]*\n\d+ of \d+ steps[^\n]*\n.* [3-9] done .*about")
+SEARCH = (
+    "c=modeling modeling/model=choice(linear,gradient_boosting) m_param.alpha=tag(log,interval(0.001,100))"
+    " m_param.learning_rate=tag(log,interval(0.02,0.5)) m_param.n_estimators=range(10,81)"
+    " hydra/sweeper=optuna hydra.sweeper.n_trials=40 hydra.sweeper.study_name=cars"
+)
 REPORT = "c=analysis preprocessing/dataset=breast_cancer modeling/model=linear"
 PASSWORD, PORT = "only-we-know", 8087
 
@@ -65,12 +72,21 @@ def sweep(folder: Path) -> None:
 def report(folder: Path) -> None:
     """The upper part of the report page of a model, as a browser shows it."""
     output(folder, REPORT)
-    page = next(folder.glob("**/report.html"))
+    browse(next(folder.glob("**/report.html")), folder / "report.png", PAGE)
+
+
+def search(folder: Path) -> None:
+    """The upper part of the page of a search, as a browser shows it."""
+    output(folder, SEARCH)
+    browse(next(folder.glob("**/search.html")), folder / "search.png", SEARCH_PAGE)
+
+
+def browse(page: Path, picture: Path, size: tuple[int, int]) -> None:
+    """Keep the upper part of a page as a picture."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
-        sys.exit("report.png needs Chromium on the path")
-    picture = folder / "report.png"
-    words = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={PAGE[0]},{PAGE[1]}"]
+        sys.exit(f"{picture.name} needs Chromium on the path")
+    words = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size[0]},{size[1]}"]
     subprocess.run([browser, *words, f"--screenshot={picture}", page.as_uri()], check=True, capture_output=True)
     shrink(picture)
 
@@ -108,7 +124,7 @@ def compare(folder: Path) -> None:
     output(folder, f"runs compare last --metric r2 --picture {STATIC / 'compare.svg'}")
 
 
-PICTURES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (run, sweep, report, drift, compare)}
+PICTURES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (run, sweep, report, search, drift, compare)}
 
 
 def shrink(picture: Path) -> None:
