@@ -248,7 +248,7 @@ class _Draft:
 
     def _value(self, key: str) -> Any:
         found = self.choices.get(key, self.choices.get(key.partition("@")[0]))
-        return look_up(self.config, key) if found is None else found
+        return look_up(self.config, key, _MISSING) if found is None else found
 
 
 def _drafts(record: Record) -> list[_Draft]:
@@ -280,7 +280,7 @@ def _overrides(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield name, "" if key.startswith("~") else value
 
 
-def look_up(config: Any, key: str) -> Any:
+def look_up(config: Any, key: str, default: Any = None) -> Any:
     """Return the value of a key, such as ``a.b[0]``; None if there is none."""
     node = config
     for part in _INDEX.sub(r".\1", key).split("."):
@@ -289,7 +289,7 @@ def look_up(config: Any, key: str) -> Any:
         elif isinstance(node, Mapping) and part in node:
             node = node[part]
         else:
-            return _MISSING
+            return default
     return node
 
 

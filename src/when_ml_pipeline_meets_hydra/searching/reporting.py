@@ -58,10 +58,9 @@ class Reporter:
     def _recorded(self, trial: Trial, worker: str) -> RecordedTrial:
         score = score_of(trial.metrics, self._score.metric)
         error = trial.error or (None if score is not None or not trial.has_ended else f"it has no {self._score.whole}")
-        running = "interrupted" if trial.worker == worker else "running"
         return RecordedTrial(
             number=trial.number,
-            status=running if not trial.has_ended else "failed" if score is None else "done",
+            status=_status(trial, score, worker),
             score=score,
             values={key.lstrip("+~"): self._masked(key, value) for key, value in trial.values.items()},
             seconds=trial.seconds,
@@ -91,3 +90,9 @@ class Reporter:
             yield "--multirun"
         for folder in self._session.config_dirs:
             yield from ("--config-dir", folder)
+
+
+def _status(trial: Trial, score: float | None, worker: str) -> str:
+    if not trial.has_ended:
+        return "interrupted" if trial.worker == worker else "running"
+    return "pruned" if trial.is_pruned else "failed" if score is None else "done"

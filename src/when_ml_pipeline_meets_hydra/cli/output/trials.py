@@ -19,9 +19,10 @@ def search_facts(record: Record) -> dict[str, Any]:
         return {}
     others = [run for run in study["runs"] if run != record.id]
     more = {"other_runs": " ".join(others)} if others else {}
+    counts = "".join(f", {study[status]} {status}" for status in ("failed", "pruned") if study.get(status))
     return {
         "study": study["name"],
-        "trials": f"{study['trials']}, {study['failed']} failed" if study["failed"] else study["trials"],
+        "trials": f"{study['trials']}{counts}" if counts else study["trials"],
         "best": _best(record),
         **more,
         "report": study.get("report"),
