@@ -13,8 +13,8 @@ from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.binding.settings import OnError
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, StepFailed, first_line
-from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format_clock, format_metric
-from when_ml_pipeline_meets_hydra.runs import Run, RunObserver, SearchState
+from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format_metric
+from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
 from when_ml_pipeline_meets_hydra.searching.conditions import find_space
 from when_ml_pipeline_meets_hydra.searching.objective import score_for
 from when_ml_pipeline_meets_hydra.searching.pruners import make_pruner
@@ -24,6 +24,7 @@ from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal, 
 from when_ml_pipeline_meets_hydra.searching.session import Result, Session, score_of
 from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings, settings_of
 from when_ml_pipeline_meets_hydra.searching.space import Space
+from when_ml_pipeline_meets_hydra.searching.standing import Standing
 from when_ml_pipeline_meets_hydra.searching.study import Study, Trial
 from when_ml_pipeline_meets_hydra.searching.warm_start import known_trials
 
@@ -69,7 +70,7 @@ class _Search:
         self._results: dict[tuple[str, ...], Result] = {}  # of this run, by point
         self._best: Trial | None = None
         self._since_best = 0
-        self._ended = self._failed = self._own = 0  # trials of the study, and those of this run
+        self._standing = Standing(self._score, self._settings)
         self._started = time.monotonic()
 
     @property
@@ -151,10 +152,10 @@ class _Search:
         for trial in ended:
             self._study.put(trial)
             self._learn([trial])
-            self._own += 1
-            self._session.observer.note(self._line(trial))
+            self._standing.own += 1
+            self._session.observer.note(self._standing.line(trial))
         if ended:
-            self._session.observer.search_continues(self._state)
+            self._session.observer.search_continues(self._standing.state)
 
     def _room(self, begun: int) -> int:
         """How many trials the batch may have."""
@@ -210,19 +211,15 @@ class _Search:
     def _compare(self, trial: Trial) -> None:
         self._score.settle(trial.metrics)
         self._session.objective = self._score.objective
-        self._ended += trial.number >= 0
-        self._failed += self._has_failed(trial)
+        self._standing.count(trial)
         best = best_of([t for t in (self._best, trial) if t], self._score.metric, self._score.direction)
         is_better = best is trial
-        self._best = best
+        self._best = self._standing.best = best
         self._since_best = 0 if is_better or trial.number < 0 else self._since_best + 1
-
-    def _has_failed(self, trial: Trial) -> bool:
-        return not trial.is_pruned and score_of(trial.metrics, self._score.metric) is None
 
     def _run(self, batch: Sequence[Trial]) -> list[Trial]:
         """Run trials; returns them with their results."""
-        self._session.observer.search_continues(self._state)
+        self._session.observer.search_continues(self._standing.state)
         points = {trial.number: self._space.lines(trial.values) for trial in batch}
         new = [p for p in dict.fromkeys(points.values()) if p not in self._results]
         self._results |= zip(new, self._session.run(new), strict=True) if new else ()
@@ -237,37 +234,6 @@ class _Search:
             trial,
             reports=self._pruner.ended(trial.job, has_score=score_of(trial.metrics, self._score.metric) is not None),
         )
-
-    @property
-    def _state(self) -> SearchState:
-        """Where the search stands."""
-        now, settings, best = time.monotonic(), self._settings, self._best
-        return SearchState(
-            ended=self._ended,
-            failed=self._failed,
-            most=settings.most_trials,
-            best=best and f"{self._score.whole}={self._shown(best)} of {_named(best)}",
-            deadline=None if settings.timeout is None else self._started + settings.timeout,
-            pace=(now - self._started) / self._own if self._own else None,
-        )
-
-    def _shown(self, trial: Trial) -> str:
-        score = score_of(trial.metrics, self._score.metric)
-        return "" if score is None else format_metric(score)
-
-    def _line(self, trial: Trial) -> str:
-        if (score := score_of(trial.metrics, self._score.metric)) is None:
-            if trial.is_pruned:
-                return f"trial {trial.number} {trial.error}"
-            return f"trial {trial.number} failed: {trial.error or f'it has no {self._score.name}'}"
-        best, state = self._best, self._state
-        assert best is not None
-        left = state.seconds_left(time.monotonic())
-        rest = f"; {state.count.removesuffix(' trials')}{f', {format_clock(left)} left' if left and left >= 1 else ''}"
-        if best.number == trial.number:
-            return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best so far{rest}"
-        shown = f"{self._shown(best)} of {_named(best)}"
-        return f"trial {trial.number}: {self._score.name}={format_metric(score)}, the best is {shown}{rest}"
 
     def _fails_too_often(self, ended: Sequence[Trial]) -> bool:
         most = self._settings.max_failure_rate
@@ -335,7 +301,7 @@ class _Search:
                 "name": self._study.name,
                 "runs": list(runs),
                 "trials": self._study.count,
-                "failed": sum(self._has_failed(t) for t in ended),
+                "failed": sum(self._standing.has_failed(t) for t in ended),
                 "pruned": sum(t.is_pruned for t in ended),
                 "best": best and best.facts,
             },
@@ -373,7 +339,3 @@ def _last_report(trial: Trial) -> tuple[int, float] | None:
     """Return the last partial score of a pruned trial, over which it was pruned."""
     points = [points for points in trial.reports.values() if points]
     return tuple(points[-1][-1]) if trial.is_pruned and points else None
-
-
-def _named(trial: Trial) -> str:
-    return f"trial {trial.number}" if trial.number >= 0 else "an earlier run"
