@@ -114,6 +114,11 @@ def test_a_search_ends_with_its_page_and_runs_show_its_trials(own_home: Path) ->
     record = Record(max((own_home / "runs").iterdir()))
     assert {t.run for t in record.trials} == {first.name, record.id}
 
+    file = first / "trials.jsonl"
+    file.write_bytes(file.read_bytes().replace(b'"trial": 7', b'"trial": 6'))
+    wrong = inside("runs", "show", first.name)
+    assert (wrong.code, f"{file}: this record is damaged" in wrong.err) == (2, True)
+
 
 def test_the_command_on_the_page_runs_the_best_trial(own_home: Path) -> None:
     done = inside("c=measure,put", "+value=interval(1.0,5.0)", "+data='a b'", *NAMED, "hydra.sweeper.n_trials=3")
