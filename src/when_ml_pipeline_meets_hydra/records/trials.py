@@ -51,7 +51,8 @@ def write_trials(folder: Path, trials: Iterable[RecordedTrial]) -> None:
 
 def trial_of(line: Mapping[str, Any]) -> RecordedTrial:
     """Return a trial from its line."""
-    return RecordedTrial(number=line["trial"], **{name: line.get(name) for name in _FIELDS})
+    fields: dict[str, Any] = {name: line.get(name) for name in _FIELDS}
+    return RecordedTrial(number=line["trial"], **fields)
 
 
 def drawn_keys(trials: Iterable[RecordedTrial]) -> tuple[str, ...]:

@@ -92,8 +92,9 @@ def _of_options(counts: Mapping[int, int], size: int) -> list[float]:
 def _of_numbers(counts: Mapping[int, int], size: int) -> list[float]:
     """A mixture of normal distributions around the cells, as wide as Scott's rule says."""
     cells = sorted(counts)
-    kernels = [(cell, _width(cells, counts), counts[cell]) for cell in cells]
-    kernels.append(((size - 1) / 2, size, 1))
+    width = _width(cells, counts)
+    kernels = [(float(cell), width, counts[cell]) for cell in cells]
+    kernels.append(((size - 1) / 2, float(size), 1))
     total = sum(weight for _, _, weight in kernels)
     found = [0.0] * size
     for middle, width, weight in kernels:
@@ -111,4 +112,4 @@ def _width(cells: Sequence[int], counts: Mapping[int, int]) -> float:
     first = next(n for n, s in enumerate(sums) if s >= total // 4)
     third = next((n for n, s in enumerate(sums) if s > total * 3 // 4), len(cells) - 1)
     spread = cells[third] - cells[first]
-    return max(1.059 * min(spread / 1.34, deviation) * total**-0.2, 0.5 / 1.64)
+    return max(1.059 * min(spread / 1.34, deviation) * math.pow(total, -0.2), 0.5 / 1.64)

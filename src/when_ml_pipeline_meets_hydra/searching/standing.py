@@ -38,7 +38,7 @@ class Standing:
             ended=self._ended,
             failed=self._failed,
             most=settings.most_trials,
-            best=best and f"{self._score.whole}={self._shown(best)} of {_named(best)}",
+            best=None if best is None else f"{self._score.whole}={self._shown(best)} of {_named(best)}",
             deadline=None if settings.timeout is None else self._started + settings.timeout,
             pace=(time.monotonic() - self._started) / self.own if self.own else None,
         )

@@ -286,9 +286,10 @@ class LiveView(PlainLines):
         """Show how many trials have ended, or how much of the time is used if their number has no limit."""
         bar = self._bars.tasks[0]
         left = search.seconds_left(time.monotonic())
-        used, total = (float(search.ended), search.most) if search.most is not None else (bar.elapsed or 0.0, None)
-        if total is None and left is not None:
-            total = used + left
+        used: float = bar.elapsed or 0.0
+        total = None if left is None else used + left
+        if search.most is not None:
+            used, total = search.ended, float(search.most)
         self._bars.update(self._total, description=search.count, completed=used, total=total)
 
     def _of_search(self, search: SearchState) -> Iterator[tuple[str, str]]:
