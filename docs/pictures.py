@@ -47,7 +47,7 @@ UNDER_WAY = re.compile(r" [1-9]\d% [^\n]*\n[^\n]* [1-9]\d% [^\n]*\n\d+ of \d+ st
 SEARCH = (
     "c=modeling modeling/model=choice(linear,gradient_boosting) m_param.alpha=tag(log,interval(0.001,100))"
     " m_param.learning_rate=tag(log,interval(0.02,0.5)) m_param.n_estimators=range(10,81)"
-    " hydra/sweeper=optuna hydra.sweeper.n_trials=40 hydra.sweeper.study_name=cars"
+    " objective.metric=r2 hydra/sweeper=optuna hydra.sweeper.n_trials=40 hydra.sweeper.study_name=cars"
 )
 REPORT = "c=analysis preprocessing/dataset=breast_cancer modeling/model=linear"
 PASSWORD, PORT = "only-we-know", 8087
@@ -128,9 +128,9 @@ PICTURES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (run, swee
 
 
 def shrink(picture: Path) -> None:
-    """Keep a picture of pixels, with few colours."""
+    """Keep a picture of pixels, with as few colours as a palette has."""
     with Image.open(picture) as image:
-        image.convert("RGB").quantize(64).save(STATIC / picture.name, optimize=True)
+        image.convert("RGB").quantize(256).save(STATIC / picture.name, optimize=True)
 
 
 def ask(rows: list[dict[str, object]]) -> None:

@@ -122,6 +122,7 @@ class _Search:
         with study.locked():
             self._end(ended)
             self._warm_start()
+            self._session.observer.search_continues(self._standing.state)
             batch = [replace(t, worker=study.worker) for t in study.abandoned][: self._settings.n_jobs]
             for trial in batch:
                 study.put(trial)
@@ -154,8 +155,6 @@ class _Search:
             self._learn([trial])
             self._standing.own += 1
             self._session.observer.note(self._standing.line(trial))
-        if ended:
-            self._session.observer.search_continues(self._standing.state)
 
     def _room(self, begun: int) -> int:
         """How many trials the batch may have."""
@@ -219,7 +218,6 @@ class _Search:
 
     def _run(self, batch: Sequence[Trial]) -> list[Trial]:
         """Run trials; returns them with their results."""
-        self._session.observer.search_continues(self._standing.state)
         points = {trial.number: self._space.lines(trial.values) for trial in batch}
         new = [p for p in dict.fromkeys(points.values()) if p not in self._results]
         self._results |= zip(new, self._session.run(new), strict=True) if new else ()
