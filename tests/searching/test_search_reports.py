@@ -130,18 +130,23 @@ def test_the_command_on_the_page_runs_the_best_trial(own_home: Path) -> None:
     assert steps_run()["measure"] == before
 
 
-def test_all_failed_and_secrets(own_home: Path) -> None:
-    words = ("c=put", "+value=choice(fail,none)", "+data=one", "+my_token=choice(verysecret1,verysecret2)", *NAMED)
-    done = inside(*words, "hydra.sweeper.n_trials=4")
+def test_a_search_without_a_score_has_a_page(own_home: Path) -> None:
+    done = inside("c=put", "+value=choice(fail,none)", "+data=one", *NAMED, "hydra.sweeper.n_trials=4")
     assert done.code == 1
     page = page_of(done)
     assert "History" not in page.text
     assert "4 failed" in page.text
-    assert "**********" in page.text
-    (run,) = (own_home / "runs").iterdir()
-    assert not [f for f in run.rglob("*") if f.is_file() and b"verysecret" in f.read_bytes()]
+    assert "it has no measure.error" in page.text
     assert "4 trials, none has a score" in inside("runs", "list").out
     assert "trials: 4, 4 failed" in inside("runs", "show", "last").out
+
+
+def test_secrets_are_masked(own_home: Path) -> None:
+    words = ("c=put", "+value=choice(1.5,2.5)", "+data=one", "+my_token=verysecret1", *NAMED)
+    done = inside(*words, "hydra.sweeper.n_trials=2")
+    assert "+my_token=**********" in page_of(done).text
+    (run,) = (own_home / "runs").iterdir()
+    assert not [f for f in run.rglob("*") if f.is_file() and b"verysecret" in f.read_bytes()]
 
 
 def found(dimensions: Sequence[Dimension], count: int, *, failed: bool = False) -> Found:

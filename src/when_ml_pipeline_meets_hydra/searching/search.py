@@ -113,7 +113,7 @@ class _Search:
                 return self._close(ExitCode.INTERRUPTED)
             except Exception as error:
                 if self._session.recording:
-                    self._close(getattr(error, "exit_code", ExitCode.STEP_FAILED))
+                    self._session.end(getattr(error, "exit_code", ExitCode.STEP_FAILED), **self._facts())
                 raise
 
     def _next(self, ended: Sequence[Trial]) -> list[Trial]:
@@ -285,9 +285,13 @@ class _Search:
         """Write the report, and end the run."""
         recording = self._session.recording
         assert recording is not None
-        report = self._reporter.write(recording, self._study)
         facts = self._facts()
-        return self._session.end(code, **{**facts, "study": {**facts["study"], "report": str(report)}})
+        try:
+            facts["study"]["report"] = str(self._reporter.write(recording, self._study))
+        except OSError as error:
+            message = f"Note: the report could not be written ({error.strerror}: {error.filename})"
+            self._session.observer.note(message)
+        return self._session.end(code, **facts)
 
     def _facts(self) -> dict[str, Any]:
         """What the record says of the search."""
