@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import dedent
 
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("| search | ms CPU per trial | MB |\n|---|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         place = Playground(Path(folder))
-        searches = {
+        searches: dict[str, Callable[[int], tuple[float, float]]] = {
             "plain Optuna": place.plain,
             "ours, `optuna`": lambda n: place.ours("optuna", n),
             "ours, `random`": lambda n: place.ours("random", n),
