@@ -90,7 +90,7 @@ def test_trials_are_combinations_of_one_run_and_only_the_best_goes_on(own_home: 
     assert found == {"name": "random", "best_params": {"+value": best}, "best_value": best}
     rows = inside("runs", "compare", "last")
     assert rows.code == 0
-    assert rows.out.splitlines()[1].split()[1] == str(best)
+    assert rows.out.splitlines()[1].split()[2] == f"{best:.6g}"
     again = inside("runs", "rerun", "last")
     assert (again.code, "was a search, whose trials follow from one another" in again.err) == (2, True)
     words = ("c=put", SPACE, *NAMED, "hydra/sweeper=random", "hydra.sweeper.n_trials=7", "--json", "--config-dir", RACE)

@@ -77,7 +77,9 @@ class Study:
         with self.locked():
             if not head.is_file():
                 durable_files.write(head, f"{json.dumps(self._identity, indent=1)}\n".encode())
-        self._held.enter_context(hold(self._worker_file(self.worker), self.worker))
+            for file in head.parent.glob(f"{_WORKERS}/*"):
+                _is_free(file)  # then it is removed: its process was killed
+            self._held.enter_context(hold(self._worker_file(self.worker), self.worker))
         return self
 
     def __exit__(self, *error: object) -> None:
