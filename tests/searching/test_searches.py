@@ -426,3 +426,16 @@ def test_optuna_proposes_the_same_trials_in_one_run_and_in_several(own_home: Pat
         searched(f"hydra.sweeper.n_trials={count}", f"home={home}", *budget, sampler="optuna")
     assert values(home) == whole
     assert min(whole) < 1.2
+
+
+def test_without_a_metric_a_validation_score_decides(own_home: Path) -> None:
+    words = ("c=modeling", "preprocessing/dataset=wine", "modeling/model=linear", "m_param.alpha=interval(0.1,10)")
+    done = inside(*words, "hydra/sweeper=random", "hydra.sweeper.n_trials=2")
+    assert (done.code, "Note" in done.err) == (0, False), done.err
+    assert "trial 1: validation.accuracy=0." in done.err
+    assert "2 combinations, sorted by validation.accuracy, maximize" in done.err
+    (run,) = (own_home / "runs").iterdir()
+    command = " ".join((*words[:3], "m_param.alpha="))
+    assert f"wmh {command}" in (run / "search.html").read_text()
+    noted = inside(*words, "hydra/sweeper=random", "hydra.sweeper.n_trials=1", "modeling/validation=none")
+    assert "Note: objective.metric=modeling.r2 chooses by the test rows" in noted.err

@@ -55,14 +55,21 @@ def complete(objective: Objective, calls: Sequence[Call]) -> tuple[Objective, li
 
 def notes_on(bound: Bound) -> Iterator[str]:
     """Yield the note on a sweep whose best combination is chosen by the rows that are held out for the test."""
+    if len({job.combination for job, _ in bound.calls}) > 1 and (note := note_on_choice(bound)):
+        yield note
+
+
+def note_on_choice(bound: Bound) -> str | None:
+    """Return the note on an objective that chooses by the rows that are held out for the test; None for others."""
     metric = bound.settings.objective.metric
     stage = (metric or "").partition(".")[0]
     is_test = any(call.stage == stage and call.returns and call.returns.scored_on == "test" for call in bound.all_calls)
-    if metric and is_test and len({job.combination for job, _ in bound.calls}) > 1:
-        yield (
-            f"Note: {METRIC}={metric} chooses by the test rows: for new rows, the best one's test score is too good. "
-            "Without modeling/validation=none, training rows decide"
-        )
+    if not metric or not is_test:
+        return None
+    return (
+        f"Note: {METRIC}={metric} chooses by the test rows: for new rows, the best one's test score is too good. "
+        "Without modeling/validation=none, training rows decide"
+    )
 
 
 def _whole_name(metric: str, declared: Mapping[str, str], calls: Sequence[Call], problems: list[Problem]) -> str:

@@ -44,12 +44,13 @@ class Drawn(NamedTuple):
 class PointComposer:
     """Composes jobs from the overrides of a command and those of a point in turn.
 
-    ``hydra`` is Hydra's own config, ``drawn`` are the overrides with several values. Raises ``BadInput`` with every
-    override that is not valid.
+    ``hydra`` is Hydra's own config, ``drawn`` are the overrides with several values. The jobs have the values of
+    ``assumed`` overrides, but are not known by them. Raises ``BadInput`` with every override that is not valid.
     """
 
-    def __init__(self, overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> None:
-        self._begun = begun = Beginning(overrides, config_dirs, multirun=True, searches=True)
+    def __init__(self, overrides: Sequence[str], config_dirs: Sequence[str] = (), assumed: Sequence[str] = ()) -> None:
+        self._begun = begun = Beginning((*overrides, *assumed), config_dirs, multirun=True, searches=True)
+        self._assumed = tuple(assumed)
         if wrong := wrong_sweeper(begun.hydra, searches=True):
             begun.problems.append(wrong)
         self._numbers: dict[str, Override] = {}
@@ -78,8 +79,8 @@ class PointComposer:
 
     @property
     def fixed(self) -> tuple[str, ...]:
-        """The overrides that all points share."""
-        return tuple(str(o.input_line) for o in self._fixed)
+        """The overrides that all points share, without those that are assumed."""
+        return tuple(line for o in self._fixed if (line := str(o.input_line)) not in self._assumed)
 
     @property
     def jobs_per_point(self) -> int:
@@ -94,22 +95,21 @@ class PointComposer:
         begun = self._begun
         begun.problems = []
         jobs = begun.jobs(self._expanded(points, place), multirun=True, first=first)
-        return begun.composed(list(map(_without_sweeper, jobs)))
+        return begun.composed(list(map(self._by_itself, jobs)))
 
     def _expanded(self, points: Iterable[Sequence[str]], place: int | None) -> Iterator[tuple[Override, ...]]:
         for point in points:
             jobs = list(expand([*self._fixed, *map(self._parse, point)]))
             yield from jobs if place is None else [jobs[place]]
 
+    def _by_itself(self, job: Job) -> Job:
+        """The job as a command of its own, which searches nothing."""
+        overrides, combination, choices = map(self._own, (job.overrides, job.combination, job.choices))
+        return replace(job, overrides=overrides, combination=combination, choices=choices)
 
-def _without_sweeper(job: Job) -> Job:
-    """The job as a command of its own, which searches nothing."""
-    overrides, combination, choices = map(_others, (job.overrides, job.combination, job.choices))
-    return replace(job, overrides=overrides, combination=combination, choices=choices)
-
-
-def _others(lines: Iterable[str]) -> tuple[str, ...]:
-    return tuple(line for line in lines if not line.lstrip("+").startswith(("hydra/sweeper=", "hydra/sweeper/")))
+    def _own(self, lines: Iterable[str]) -> tuple[str, ...]:
+        others = (line for line in lines if line not in self._assumed)
+        return tuple(line for line in others if not line.lstrip("+").startswith(("hydra/sweeper=", "hydra/sweeper/")))
 
 
 def _is_drawn(override: Override) -> bool:

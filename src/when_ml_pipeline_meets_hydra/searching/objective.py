@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
-from when_ml_pipeline_meets_hydra.binding.objective import complete, directions_of, notes_on
+from when_ml_pipeline_meets_hydra.binding.objective import complete, directions_of, note_on_choice
 from when_ml_pipeline_meets_hydra.binding.settings import Direction, Objective
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.searching.session import score_of, scoring_call
@@ -50,10 +50,12 @@ class Score:
         """It, as the objective of a run."""
         return Objective(metric=self.whole, direction=self.direction)
 
-    def settle(self, metrics: Mapping[str, float] | None) -> None:
-        """Choose the metric by the first results."""
+    def settle(self, metrics: Mapping[str, float] | None) -> bool:
+        """Choose the metric by the first results; returns whether it is another one than before."""
+        before = self.metric
         if len(self.candidates) > 1 and (found := [n for n in self.candidates if score_of(metrics, n) is not None]):
             self.candidates = {found[0]: self.candidates[found[0]]}
+        return self.metric != before
 
     def larger_is_better(self, metrics: Mapping[str, float] | None) -> float | None:
         """Return the score, negated if a smaller one is better; None of a failed trial."""
@@ -61,8 +63,11 @@ class Score:
         return score if score is None or self.direction == "maximize" else -score
 
 
-def score_for(bound: Bound, settings: SearchSettings) -> Score:
-    """Return the score that the objective and ``hydra.sweeper.direction`` mean. Raises ``BadInput``."""
+def score_for(bound: Bound, settings: SearchSettings, *, is_assumed: bool = False) -> Score:
+    """Return the score that the objective and ``hydra.sweeper.direction`` mean. Raises ``BadInput``.
+
+    ``is_assumed``: the objective has a metric that the command does not name.
+    """
     objective, directions = bound.settings.objective, settings.directions
     if len(directions) > 1:
         message = "expected one direction, that of objective.metric"
@@ -75,7 +80,7 @@ def score_for(bound: Bound, settings: SearchSettings) -> Score:
         message = "a search computes each step once, and tells the sampler what is stored"
         remedy = "Leave it out; hydra.sweeper.study_name=… begins another study"
         raise BadInput(Problem(key="force", message=message, remedy=remedy))
-    if objective.metric is None:
+    if objective.metric is None or is_assumed:
         return _by_default(bound, own)
     assert objective.direction is not None
     if own and own != objective.direction:
@@ -88,7 +93,7 @@ def score_for(bound: Bound, settings: SearchSettings) -> Score:
         raise BadInput(
             Problem(key=METRIC, value=objective.metric, message=message, remedy=f"Add that stage: c={stage}")
         )
-    note = next(notes_on(bound), None)
+    note = note_on_choice(bound)
     return Score(stage=stage, requested=objective.metric, candidates={metric: objective.direction}, note=note)
 
 
@@ -107,7 +112,7 @@ def _by_default(bound: Bound, own: Direction | None) -> Score:
                 with_metric = replace(
                     bound.settings, objective=replace(whole, metric=f"{stage}.{next(iter(candidates))}")
                 )
-                note = next(notes_on(replace(bound, settings=with_metric)), None)
+                note = note_on_choice(replace(bound, settings=with_metric))
                 return Score(stage=stage, requested=None, candidates=candidates, note=note)
     message = "a search needs a metric, and no step of this command declares one"
     raise BadInput(Problem(key=METRIC, message=message, remedy=f"Add {METRIC}=… and objective.direction=…"))

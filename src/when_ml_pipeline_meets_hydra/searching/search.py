@@ -56,6 +56,10 @@ class _Search:
         _refuse_secrets(self._space, bound)
         session.learn_secrets(bound)
         self._score = score_for(bound, self._settings)
+        if self._score.requested is None:  # with the metric a training is preceded by its validation
+            session.assume_metric(self._score.metric)
+            bound = session.bind(corners)
+            self._score = score_for(bound, self._settings, is_assumed=True)
         session.stage, session.n_jobs = self._score.stage, self._settings.n_jobs
         session.check(corners)
         self._reporter = Reporter(session, self._settings, self._space, self._score, bound)
@@ -208,7 +212,8 @@ class _Search:
                 self._sampler.tell(trial.number, self._score.larger_is_better(trial.metrics))
 
     def _compare(self, trial: Trial) -> None:
-        self._score.settle(trial.metrics)
+        if self._score.settle(trial.metrics):
+            self._session.assume_metric(self._score.metric)
         self._session.objective = self._score.objective
         self._standing.count(trial)
         best = best_of([t for t in (self._best, trial) if t], self._score.metric, self._score.direction)
@@ -263,6 +268,10 @@ class _Search:
             return self._without_score()
         score = score_of(best.metrics, self._score.metric)
         assert score is not None
+        if others and session.recording is None:
+            message = f"all trials of study {self._study.name} are taken: another process runs {len(others)} of them"
+            remedy = "It goes on with the best; run this command again when it has ended"
+            raise BadInput(Problem(key="hydra/sweeper", value=self._settings.library, message=message, remedy=remedy))
         if others:
             session.observer.note(f"Another process runs {len(others)} trials, and goes on with the best")
             code: ExitCode | None = ExitCode.DONE

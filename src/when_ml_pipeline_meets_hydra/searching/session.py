@@ -60,6 +60,11 @@ class Session:
         self.objective: Objective | None = None
         self.pruner: Pruner | None = None
 
+    def assume_metric(self, name: str) -> None:
+        """Compose further points with the metric of an objective that the command does not name."""
+        request = self._request
+        self.composer = PointComposer(request.overrides, request.config_dirs, [f"objective.metric={name}"])
+
     def learn_secrets(self, corners: Bound) -> None:
         """Mask the secrets of all options in all batches: a record has one redactor."""
         self._cache.secrets = corners.secret_keys, corners.redactor

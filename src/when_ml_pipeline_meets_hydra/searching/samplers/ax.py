@@ -80,7 +80,7 @@ def _parameter(name: str, dimension: Dimension) -> Any:
         return RangeParameterConfig(name=name, bounds=(0, (dimension.count or 1) - 1), parameter_type="int")
     kind, scaling = ("int" if dimension.is_whole else "float"), ("log" if dimension.is_log else None)
     bounds = (dimension.low, dimension.high)
-    return RangeParameterConfig(name=name, bounds=bounds, parameter_type=kind, scaling=scaling)  # type: ignore[arg-type]
+    return RangeParameterConfig(name=name, bounds=bounds, parameter_type=kind, scaling=scaling)
 
 
 def _value(dimension: Dimension, drawn: Any) -> Value:
