@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from inspect import signature
 from itertools import chain
 from typing import Annotated, Any, NamedTuple
 
@@ -40,6 +41,7 @@ from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 from when_ml_pipeline_meets_hydra.composing.sweep import SweepComposer
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.stages.modeling import train
 
 pytestmark = [
     pytest.mark.filterwarnings("error"),
@@ -145,6 +147,10 @@ def at(config: Mapping[str, Any], key: str) -> Any:
     return node
 
 
+# What a model is trained without, if an override deletes it.
+OPTIONAL = {name for name, p in signature(train).parameters.items() if p.default is not p.empty}
+
+
 def is_right(job: Job, hints: Mapping[str, Any]) -> bool | None:
     """What the types alone say of a config; None where they cannot tell."""
     answers: list[bool | None] = []
@@ -155,6 +161,9 @@ def is_right(job: Job, hints: Mapping[str, Any]) -> bool | None:
             is_class = hint is Any and isinstance(value, Mapping) and "_target_" in value
             answers.append(None if is_class else _fits(hint, value))
         except KeyError:
+            if (top := key.partition(".")[0]) in OPTIONAL and top not in config:
+                answers.append(None)  # the function has a default
+                continue
             answers += [False] if "." not in key or key.endswith("._target_") else []  # fields: their class says
     faults = [key for key in job.faults if re.split(r"[.\[]", key)[0] in hints]
     return False if faults or False in answers else None if None in answers else True
