@@ -15,7 +15,7 @@ import yaml
 
 from conftest import PROGRAM
 from needed import need
-from small_pipeline import EXAMPLES, inside, install, steps_run
+from small_pipeline import EXAMPLES, inside, install, steps_run, write
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.pipeline import run
@@ -439,3 +439,31 @@ def test_without_a_metric_a_validation_score_decides(own_home: Path) -> None:
     assert f"wmh {command}" in (run / "search.html").read_text()
     noted = inside(*words, "hydra/sweeper=random", "hydra.sweeper.n_trials=1", "modeling/validation=none")
     assert "Note: objective.metric=modeling.r2 chooses by the test rows" in noted.err
+
+
+def test_what_is_wrong_around_a_search_is_reported(own_home: Path, tmp_path: Path) -> None:
+    write(tmp_path / "conf", {"hydra/sweeper/broken.yaml": "n_trials: [2\n"})
+    words = ("c=modeling", "modeling/model=linear")
+    for wrong, message in {
+        ("modeling/model=interval(1,2)", "hydra/sweeper=random"): "modeling/model: an interval is for numbers",
+        ("m_param.alpha=interval(1,2)", "hydra/sweeper=broken"): "its file cannot be read",
+    }.items():
+        done = inside(*words, *wrong, "--config-dir", str(tmp_path / "conf"))
+        assert (done.code, message in done.err) == (2, True), done.err
+    with pytest.raises(BadInput, match="nothing can be written there"):
+        searched("home=/proc/nowhere")
+    observer = Notes()
+    missing = ("objective.metric=measure.nothing", "objective.direction=minimize")
+    assert searched("hydra.sweeper.n_trials=3", *missing, observer=observer).exit_code == 1
+    assert observer.texts[0].startswith("The search ends: no trial has measure.nothing. They have measure.error, ")
+    assert steps_run() == {"measure": 1}
+    (file,) = (own_home / "studies").glob("*/trials.jsonl")
+    file.write_text(file.read_text().replace('"error": ', '"error": "x", "other": ', 1))
+    with pytest.raises(BadInput, match="this study is damaged"):
+        searched("hydra.sweeper.n_trials=3", *missing)
+
+
+def test_a_search_among_seeds_is_noted() -> None:
+    observer = Notes()
+    searched("hydra.sweeper.n_trials=1", "seed=1,2", observer=observer)
+    assert observer.texts[0].startswith("Note: seed is drawn, which also decides what rows are held out")

@@ -134,6 +134,8 @@ def wrong_sweeper(hydra: Mapping[str, Any], *, searches: bool) -> Problem | None
 def _wrong_sweep(override: Override, loader: Loader, *, searches: bool) -> Problem | None:
     """The problem of a sweep that has no values, or too many."""
     key = override.key_or_group
+    if not override.is_discrete_sweep() and loader.is_group(key):
+        return Problem(key=key, message="an interval is for numbers", remedy=f"Write {key}=choice(…) with its options")
     if not override.is_discrete_sweep():
         message = "an interval is for a search; a sweep takes a list, range(…) or glob(…)"
         remedy = "Add hydra/sweeper=random or optuna to search"

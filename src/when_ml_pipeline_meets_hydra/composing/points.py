@@ -57,7 +57,7 @@ class PointComposer:
         last = {o.get_key_element(): o for o in begun.of_jobs}
         self.drawn = tuple(_drawn(o, begun) for o in last.values() if _is_drawn(o))
         self._fixed = [o for o in last.values() if not _is_drawn(o)]
-        if begun.problems:
+        if begun.problems or not begun.hydra:
             raise BadInput(*merged([*begun.problems, *_of_the_rest(begun, self._fixed)]))
 
     def _parse(self, line: str) -> Override:

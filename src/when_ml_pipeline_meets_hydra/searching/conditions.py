@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import chain, product
 from typing import Any
 
+from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.composing.job import NO_SUCH_KEY
 from when_ml_pipeline_meets_hydra.composing.points import Drawn
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
@@ -76,6 +77,21 @@ def _dimension(drawn: Drawn) -> Dimension:
         step=step,
         is_log="log" in drawn.tags,
     )
+
+
+def refuse_secrets(space: Space, bound: Bound) -> None:
+    """Raise ``BadInput`` if a drawn key is a secret by its type."""
+    if secret := [d.name for d in space.others if d.name in bound.secret_keys]:
+        raise BadInput(Problem(key=secret[0], message="a secret is not searched: trials are kept in files"))
+
+
+def notes_on(space: Space) -> Iterator[str]:
+    """Yield the note on a search among seeds."""
+    if any(d.name == "seed" for d in space.others):
+        yield (
+            "Note: seed is drawn, which also decides what rows are held out: the best trial may be the one with the "
+            "easiest rows. To search among seeds of the training alone, draw m_param.seed"
+        )
 
 
 class _Corners:

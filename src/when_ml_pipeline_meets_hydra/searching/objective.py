@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
@@ -56,6 +56,13 @@ class Score:
         if len(self.candidates) > 1 and (found := [n for n in self.candidates if score_of(metrics, n) is not None]):
             self.candidates = {found[0]: self.candidates[found[0]]}
         return self.metric != before
+
+    def others(self, trials: Iterable[Mapping[str, float] | None]) -> list[str]:
+        """Return the metrics of trials if all of them have some, and none has the requested one."""
+        metrics = list(trials)
+        if not self.requested or not all(metrics) or any(self.metric in (m or {}) for m in metrics):
+            return []
+        return list(dict.fromkeys(f"{self.stage}.{name}" for m in metrics for name in m or {}))
 
     def larger_is_better(self, metrics: Mapping[str, float] | None) -> float | None:
         """Return the score, negated if a smaller one is better; None of a failed trial."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,15 @@ from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, StepFailed, first_line
 from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format_metric
 from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
-from when_ml_pipeline_meets_hydra.searching.conditions import find_space
+from when_ml_pipeline_meets_hydra.searching.conditions import find_space, notes_on, refuse_secrets
 from when_ml_pipeline_meets_hydra.searching.objective import score_for
 from when_ml_pipeline_meets_hydra.searching.pruners import make_pruner
 from when_ml_pipeline_meets_hydra.searching.reporting import Reporter
 from when_ml_pipeline_meets_hydra.searching.results import best_of, write_results
+from when_ml_pipeline_meets_hydra.searching.samplers import make_sampler
 from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal, Sampler
 from when_ml_pipeline_meets_hydra.searching.session import Result, Session, score_of
-from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings, settings_of
-from when_ml_pipeline_meets_hydra.searching.space import Space
+from when_ml_pipeline_meets_hydra.searching.settings import settings_of
 from when_ml_pipeline_meets_hydra.searching.standing import Standing
 from when_ml_pipeline_meets_hydra.searching.study import Study, Trial
 from when_ml_pipeline_meets_hydra.searching.warm_start import known_trials
@@ -53,7 +52,7 @@ class _Search:
         self._settings = settings_of(session.composer.hydra["sweeper"])
         self._space, corners = find_space(session.composer.drawn, lambda points: session.problems(points)[1])
         bound = session.bind(corners)
-        _refuse_secrets(self._space, bound)
+        refuse_secrets(self._space, bound)
         session.learn_secrets(bound)
         self._score = score_for(bound, self._settings)
         if self._score.requested is None:  # with the metric a training is preceded by its validation
@@ -97,8 +96,9 @@ class _Search:
 
     def run(self) -> Run:
         """Run trials until the budget is used, and everything that was requested with the best one."""
-        for note in (*self._settings.notes, *([self._score.note] if self._score.note else [])):
-            self._session.observer.note(note)
+        for note in (*self._settings.notes, self._score.note, *notes_on(self._space)):
+            if note:
+                self._session.observer.note(note)
         if not self._study.folder.is_dir():
             _ = self._its_sampler  # refuses its options before anything is written
         if self._study.is_another and self._settings.study_name:
@@ -239,6 +239,10 @@ class _Search:
         )
 
     def _fails_too_often(self, ended: Sequence[Trial]) -> bool:
+        if self._best is None and (other := self._score.others(t.metrics for t in ended)):
+            message = f"The search ends: no trial has {self._score.name}. They have {', '.join(other)}"
+            self._session.observer.note(message)
+            return True
         most = self._settings.max_failure_rate
         if most is None and self._session.on_error is OnError.STOP:
             most = 0.0
@@ -315,21 +319,9 @@ class _Search:
                 "failed": sum(self._standing.has_failed(t) for t in ended),
                 "pruned": sum(t.is_pruned for t in ended),
                 "best": best and best.facts,
+                "job": self._session.whole,
             },
         }
-
-
-def _refuse_secrets(space: Space, bound: Bound) -> None:
-    """Raise ``BadInput`` if a drawn key is a secret by its type."""
-    if secret := [d.name for d in space.others if d.name in bound.secret_keys]:
-        raise BadInput(Problem(key=secret[0], message="a secret is not searched: trials are kept in files"))
-
-
-def make_sampler(settings: SearchSettings, space: Space, seed: int) -> Sampler:
-    """Make the sampler of the chosen library. Raises ``BadInput`` if it refuses its options or the space."""
-    module = import_module(f"when_ml_pipeline_meets_hydra.searching.samplers.{settings.library}")
-    sampler: Sampler = module.make(space, seed, settings)
-    return sampler
 
 
 def _ended(trial: Trial, result: Result, run: str | None) -> Trial:

@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 from when_ml_pipeline_meets_hydra.composing.points import PointComposer
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
 from when_ml_pipeline_meets_hydra.execution.execute import execute
-from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status, exit_code_of
 from when_ml_pipeline_meets_hydra.execution.pruning import Pruner
 from when_ml_pipeline_meets_hydra.execution.runner import Lasting
 from when_ml_pipeline_meets_hydra.pipeline import plan_and_check
@@ -57,6 +57,7 @@ class Session:
         self._recording: Recording | None = None
         self._runner: Lasting | None = None
         self.failed: list[Outcome] = []
+        self.whole: int | None = None  # the last job of the best trial, once it goes on
         self.objective: Objective | None = None
         self.pruner: Pruner | None = None
 
@@ -111,6 +112,8 @@ class Session:
             return self._run_valid(points, error)
         self._next += len(points)
         outcomes = list(self._execute(prepared))
+        if exit_code_of(outcomes) is ExitCode.INTERRUPTED:
+            raise KeyboardInterrupt
         return [self._result(job.number, prepared.plan.requested[job.number], outcomes) for job, _ in bound.calls]
 
     def run_whole(self, point: Point) -> None:
@@ -119,6 +122,7 @@ class Session:
         composed = self.composer.compose([point], self._next)
         bound = self._bind(composed)
         self._next += len(bound.calls)
+        self.whole = self._next - 1
         self.last = list(self._execute(self._prepared(composed, bound)))
 
     def _bind(self, composed: Composed) -> Bound:

@@ -8,6 +8,7 @@ for, and one with its score. Several processes, also on other hosts, may work at
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
@@ -72,6 +73,15 @@ class Study:
         self._held = ExitStack()
 
     def __enter__(self) -> Study:
+        home = self.folder.parent.parent
+        try:
+            self._begin()
+        except OSError as error:
+            message = f"nothing can be written there ({error.strerror}: {error.filename})"
+            raise BadInput(Problem(key="home", value=str(home), message=message)) from error
+        return self
+
+    def _begin(self) -> None:
         make_home(self.folder.parent.parent)
         head = self.folder / _HEAD
         with self.locked():
@@ -80,7 +90,6 @@ class Study:
             for file in head.parent.glob(f"{_WORKERS}/*"):
                 _is_free(file)  # then it is removed: its process was killed
             self._held.enter_context(hold(self._worker_file(self.worker), self.worker))
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._worker_file(self.worker).unlink(missing_ok=True)
@@ -106,8 +115,11 @@ class Study:
         try:
             event = json.loads(line)
             known = self.trials.get(event["number"])
-            return self._keep(replace(known, **event) if known else Trial(**event))
-        except (ValueError, TypeError, LookupError):
+            trial = replace(known, **event) if known else Trial(**event)
+            for value in (trial.metrics or {}).values():
+                math.isfinite(value)
+            return self._keep(trial)
+        except (ValueError, TypeError, LookupError, AttributeError):
             remedy = f"Remove the folder {self.folder} to begin the study again; stored results are not in it"
             file = str(self.folder / _TRIALS)
             raise BadInput(Problem(key=file, message="this study is damaged", remedy=remedy)) from None

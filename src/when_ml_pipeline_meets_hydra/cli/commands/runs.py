@@ -91,7 +91,9 @@ def show(
 def _show_trials(record: Record) -> None:
     print()
     print_rows(*trial_table(record))
-    best = next((t.job for t in record.trials if t.score is not None and t.run == record.id), None)
+    best = record.head["study"].get("job")
+    if best is None:
+        best = next((t.job for t in record.trials if t.score is not None and t.run == record.id), None)
     shown = "N" if best is None else best
     print(f"\nThe config of {'a job' if best is None else 'the best of this run'}: runs show {record.id} --job {shown}")
 
