@@ -30,7 +30,8 @@ class ExecutionContext:
     ``step_context(step)`` returns the context manager around the call of a step's function; it has to be picklable if
     steps run in other processes. ``on_forced_exit`` is called, from another thread, with the outcomes of the running
     steps just before the process exits because a step does not react to an interrupt. ``pruner`` stops combinations
-    by their partial scores of the metric of ``objective``.
+    by their partial scores of the metric of ``objective``. With ``keeps_runner`` the caller closes the runner, after
+    several plans.
     """
 
     store: Store
@@ -42,6 +43,7 @@ class ExecutionContext:
     step_context: Callable[[Step], AbstractContextManager[object]] = lambda _: nullcontext()
     on_error: OnError = OnError.CONTINUE
     runner: Runner = field(default_factory=InProcess)
+    keeps_runner: bool = False
     on_forced_exit: Callable[[Sequence[Outcome]], object] = lambda _: None
     objective: Objective | None = None
     pruner: Pruner | None = None
@@ -78,7 +80,8 @@ class _Execution:
                 if not self._was_interrupted:
                     raise
             finally:
-                self._context.runner.close()
+                if not self._context.keeps_runner:
+                    self._context.runner.close()
 
     def _run_all(self) -> Iterator[Outcome]:
         runner = self._context.runner

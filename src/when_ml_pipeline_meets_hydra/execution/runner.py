@@ -77,39 +77,3 @@ class InProcess:
         if self._put_back:
             self._put_back()
             self._put_back = None
-
-
-class Lasting:
-    """A runner that is used for several plans: it is closed by ``end``, not after each of them."""
-
-    def __init__(self, runner: Runner) -> None:
-        self._runner = runner
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another task can be started now."""
-        return self._runner.has_room
-
-    @property
-    def is_running(self) -> bool:
-        """Whether tasks are running, or have ended and not been returned."""
-        return self._runner.is_running
-
-    def start(self, task: Task) -> None:
-        """Start a task; requires ``has_room``."""
-        self._runner.start(task)
-
-    def wait(self, observer: Observer) -> Sequence[Outcome | Locked]:
-        """Block until tasks end, and return their outcomes."""
-        return self._runner.wait(observer)
-
-    def interrupt(self) -> Sequence[Outcome]:
-        """Stop all running tasks; returns their outcomes."""
-        return self._runner.interrupt()
-
-    def close(self) -> None:
-        """Keep the runner for the next plan."""
-
-    def end(self) -> None:
-        """Release all resources."""
-        self._runner.close()

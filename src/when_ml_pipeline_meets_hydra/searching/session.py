@@ -17,7 +17,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
 from when_ml_pipeline_meets_hydra.execution.execute import execute
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status, exit_code_of
 from when_ml_pipeline_meets_hydra.execution.pruning import Pruner
-from when_ml_pipeline_meets_hydra.execution.runner import Lasting
+from when_ml_pipeline_meets_hydra.execution.runner import Runner
 from when_ml_pipeline_meets_hydra.pipeline import plan_and_check
 from when_ml_pipeline_meets_hydra.planning.plan import make_plan
 from when_ml_pipeline_meets_hydra.recording import Recording
@@ -40,7 +40,7 @@ class Result:
 
 
 class Session:
-    """One run of a search. ``stage`` is the one whose step yields the score."""
+    """Runs points of a search as jobs of one run. ``stage`` is the one whose step yields the score."""
 
     def __init__(self, request: Request, observer: RunObserver) -> None:
         self.composer = PointComposer(request.overrides, request.config_dirs)
@@ -55,7 +55,7 @@ class Session:
         self._place: int | None = None
         self._next = 0
         self._recording: Recording | None = None
-        self._runner: Lasting | None = None
+        self._runner: Runner | None = None
         self.failed: list[Outcome] = []
         self.whole: int | None = None  # the last job of the best trial, once it goes on
         self.objective: Objective | None = None
@@ -150,8 +150,8 @@ class Session:
                 self._recording.extend(prepared)
             hold.keep(step.key for step in prepared.plan.steps)
             context = self._recording.execution_context
-            self._runner = self._runner or Lasting(context.runner)
-            context = replace(context, runner=self._runner, objective=self.objective, pruner=self.pruner)
+            self._runner = context.runner
+            context = replace(context, keeps_runner=True, objective=self.objective, pruner=self.pruner)
             for outcome in execute(prepared.plan, context):
                 self._recording.add(outcome)
                 yield outcome
@@ -193,7 +193,8 @@ class Session:
     def close(self) -> None:
         """End the worker processes."""
         if self._runner:
-            self._runner.end()
+            self._runner.close()
+            self._runner = None
 
 
 def scoring_call(call: Call, stage: str) -> Call | None:
