@@ -50,6 +50,28 @@ class Dimension:
         value = self.low + place * (self.step or 1)
         return value if self.is_whole else min(float(f"{value:.12g}"), self.high)
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it has steps, or one value alone, so that samplers draw the place of a value."""
+        return not self.values and (self.step is not None or self.low == self.high)
+
+    @property
+    def first(self) -> Value:
+        """The first value of a list, otherwise the lowest number."""
+        return self.values[0] if self.values else self.low
+
+    def place(self, value: Value) -> Value:
+        """Return what a sampler draws for a value: its place from 0 if it is counted, otherwise the value."""
+        return round((float(value) - self.low) / (self.step or 1)) if self.is_counted else value
+
+    def value(self, drawn: Any) -> Value:
+        """Return the value for what a sampler has drawn; see ``place``."""
+        if self.values:
+            return str(drawn)
+        if self.is_counted:
+            return self.number(int(drawn))
+        return int(drawn) if self.is_whole else float(drawn)
+
     def line(self, value: Value) -> str:
         """Return the override with a value: ``m_param.learning_rate=0.1``."""
         return f"{self.key}={value}"

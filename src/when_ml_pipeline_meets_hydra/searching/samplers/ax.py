@@ -25,7 +25,7 @@ class AxSampler:
         warnings.filterwarnings("ignore", module=r"(ax|botorch|gpytorch|linear_operator)(\.|$)")
         self._names = {d.key: f"x{n}" for n, d in enumerate(space.dimensions)}
         self._dimensions = {d.key: d for d in space.dimensions}
-        self._fixed = {d.key: _only(d) for d in space.dimensions if d.count == 1 or d.low == d.high != 0}
+        self._fixed = {d.key: d.first for d in space.dimensions if d.count == 1 or (not d.values and d.low == d.high)}
         self._client = Client(random_seed=seed)
         parameters = [_parameter(self._names[d.key], d) for d in space.dimensions if d.key not in self._fixed]
         self._client.configure_experiment(parameters=parameters)
@@ -36,7 +36,7 @@ class AxSampler:
         """Propose a trial."""
         ((index, drawn),) = self._client.get_next_trials(max_trials=1).items()
         self._trials[number] = index
-        values = {key: _value(self._dimensions[key], drawn[n]) for key, n in self._names.items() if n in drawn}
+        values = {key: self._dimensions[key].value(drawn[n]) for key, n in self._names.items() if n in drawn}
         return Proposal(values=self._fixed | values, memo={"drawn": dict(drawn)})
 
     def add(self, number: int, proposal: Proposal) -> None:
@@ -59,39 +59,17 @@ class AxSampler:
     def _drawn(self, values: Mapping[str, Value]) -> dict[str, Value]:
         """The parameters of a point that was not proposed: of keys without a value, the lowest ones."""
         free = {key: d for key, d in self._dimensions.items() if key not in self._fixed}
-        return {self._names[key]: _place(d, values.get(key, _only(d))) for key, d in free.items()}
+        return {self._names[key]: d.place(values.get(key, d.first)) for key, d in free.items()}
 
 
 make = AxSampler
 
 
-def _only(dimension: Dimension) -> Value:
-    return dimension.values[0] if dimension.values else dimension.low
-
-
-def _is_counted(dimension: Dimension) -> bool:
-    return not dimension.values and dimension.step is not None
-
-
 def _parameter(name: str, dimension: Dimension) -> Any:
     if dimension.values:
         return ChoiceParameterConfig(name=name, values=list(dimension.values), parameter_type="str", is_ordered=False)
-    if _is_counted(dimension):
+    if dimension.is_counted:
         return RangeParameterConfig(name=name, bounds=(0, (dimension.count or 1) - 1), parameter_type="int")
     kind, scaling = ("int" if dimension.is_whole else "float"), ("log" if dimension.is_log else None)
     bounds = (dimension.low, dimension.high)
     return RangeParameterConfig(name=name, bounds=bounds, parameter_type=kind, scaling=scaling)
-
-
-def _value(dimension: Dimension, drawn: Any) -> Value:
-    if dimension.values:
-        return str(drawn)
-    if _is_counted(dimension):
-        return dimension.number(int(drawn))
-    return int(drawn) if dimension.is_whole else float(drawn)
-
-
-def _place(dimension: Dimension, value: Value) -> Value:
-    if _is_counted(dimension):
-        return round((float(value) - dimension.low) / (dimension.step or 1))
-    return value

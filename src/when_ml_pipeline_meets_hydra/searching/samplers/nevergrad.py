@@ -10,7 +10,7 @@ import nevergrad as ng
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal
 from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
-from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
+from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space
 
 KEY = "hydra.sweeper.optim.optimizer"
 _BUDGET = 100  # trials by which an optimizer plans, where another budget ends the search
@@ -36,13 +36,13 @@ class NevergradSampler:
         """Propose a trial."""
         candidate = self._trials[number] = self._optimizer.ask()
         drawn = candidate.value
-        values = {d.key: _value(d, drawn[f"x{n}"]) for n, d in enumerate(self._dimensions)}
+        values = {d.key: d.value(drawn[f"x{n}"]) for n, d in enumerate(self._dimensions)}
         return Proposal(values=values)
 
     def add(self, number: int, proposal: Proposal) -> None:
-        """Keep the point of a trial that was not asked for here."""
+        """Keep the point of a trial that another process, or an earlier run, has proposed."""
         values = proposal.values
-        places = {f"x{n}": _place(d, values.get(d.key, _lowest(d))) for n, d in enumerate(self._dimensions)}
+        places = {f"x{n}": d.place(values.get(d.key, d.first)) for n, d in enumerate(self._dimensions)}
         self._trials[number] = self._optimizer.parametrization.spawn_child(new_value=places)
 
     def tell(self, number: int, score: float | None) -> None:
@@ -57,33 +57,11 @@ class NevergradSampler:
 make = NevergradSampler
 
 
-def _lowest(dimension: Dimension) -> Value:
-    return dimension.values[0] if dimension.values else dimension.low
-
-
-def _is_counted(dimension: Dimension) -> bool:
-    return dimension.step is not None or dimension.low == dimension.high
-
-
 def _parameter(dimension: Dimension) -> Any:
     if dimension.values:
         return ng.p.Choice(list(dimension.values))
-    if _is_counted(dimension):
+    if dimension.is_counted:
         return ng.p.TransitionChoice(list(range(dimension.count or 1)))
     scale = ng.p.Log if dimension.is_log else ng.p.Scalar
     parameter = scale(lower=dimension.low, upper=dimension.high)
     return parameter.set_integer_casting() if dimension.is_whole else parameter
-
-
-def _value(dimension: Dimension, drawn: Any) -> Value:
-    if dimension.values:
-        return str(drawn)
-    if _is_counted(dimension):
-        return dimension.number(int(drawn))
-    return int(drawn) if dimension.is_whole else float(drawn)
-
-
-def _place(dimension: Dimension, value: Value) -> Any:
-    if not dimension.values and _is_counted(dimension):
-        return round((float(value) - dimension.low) / (dimension.step or 1))
-    return value
