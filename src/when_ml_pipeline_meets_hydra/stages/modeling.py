@@ -86,7 +86,7 @@ def _can_be_trained(
         yield from _weight_problems(f"the estimator of the model {model.name}", dataset, class_weight)
     if class_weight is not None and (classes := classes_of(dataset)) is not None:
         yield from class_problems(class_weight, classes)
-    if threshold is not None and threshold.wanted and (classes := classes_of(dataset)) is not None:
+    if threshold is not None and threshold.is_wanted and (classes := classes_of(dataset)) is not None:
         yield from threshold_problems(threshold, classes)
 
 
@@ -104,11 +104,11 @@ def _is_validated(validation: Validation, metrics: Metrics = NONE) -> bool:
 
 
 def _is_decided(threshold: Threshold, metrics: Metrics) -> bool:
-    return threshold.wanted or bool(metrics.own)
+    return threshold.is_wanted or bool(metrics.own)
 
 
 def _is_chosen(threshold: Threshold) -> bool:
-    return threshold.chosen
+    return threshold.is_chosen
 
 
 def _kept(dataset: Any) -> Claim:

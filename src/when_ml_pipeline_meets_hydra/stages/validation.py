@@ -38,7 +38,7 @@ def _are_named(metrics: Metrics | None) -> Iterator[Problem]:
 
 
 def _is_of_two_classes(dataset: Any, threshold: Threshold | None) -> Iterator[Problem]:
-    if threshold is not None and threshold.wanted and (classes := classes_of(dataset)) is not None:
+    if threshold is not None and threshold.is_wanted and (classes := classes_of(dataset)) is not None:
         yield from threshold_problems(threshold, classes)
 
 
@@ -62,13 +62,13 @@ def validate(
 
     folds = [_FoldRows.read(number, *both) for number, both in enumerate(zip(preprocessing, modeling, strict=True), 1)]
     classes, decision = preprocessing[0].classes, given(threshold, preprocessing[0].classes)
-    if threshold.wanted and threshold.chosen:
+    if threshold.is_wanted and threshold.is_chosen:
         decision = chosen(threshold, classes, [fold.scored for fold in folds])
-    if threshold.wanted:
+    if threshold.is_wanted:
         folds = _decided(folds, threshold)
     table = pl.concat([fold.table for fold in folds], how="diagonal").sort("row", "fold")
     table.write_parquet(out / "predictions.parquet")
-    scores = tuple(fold.score(metrics, is_new=threshold.wanted) for fold in folds)
+    scores = tuple(fold.score(metrics, is_new=threshold.is_wanted) for fold in folds)
     means, deviations = mean_and_deviation([score.metrics for score in scores])
     baseline, _ = mean_and_deviation([fold.baseline(metrics) for fold in folds])
     validated = Validated(

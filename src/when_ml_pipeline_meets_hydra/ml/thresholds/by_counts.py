@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -20,15 +20,8 @@ class ByCounts(ABC):
 
     positive: Positive = None
 
-    @property
-    def wanted(self) -> bool:
-        """True."""
-        return True
-
-    @property
-    def chosen(self) -> bool:
-        """True."""
-        return True
+    is_wanted: ClassVar[bool] = True
+    is_chosen: ClassVar[bool] = True
 
     def choose(self, counts: Counts) -> float:
         """Return the threshold with the largest score; the highest one of equal ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -17,15 +17,8 @@ class Given:
     value: Annotated[float, Field(gt=0, lt=1, description="The probability from which on a row gets the class")]
     positive: Positive = None
 
-    @property
-    def wanted(self) -> bool:
-        """True."""
-        return True
-
-    @property
-    def chosen(self) -> bool:
-        """False."""
-        return False
+    is_wanted: ClassVar[bool] = True
+    is_chosen: ClassVar[bool] = False
 
     def choose(self, counts: Counts) -> float:
         """Return the value."""

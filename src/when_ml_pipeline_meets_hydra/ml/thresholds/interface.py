@@ -49,9 +49,8 @@ class Counts:
         false_alarms = np.cumsum(np.where(is_positive, 0.0, weight)[order])[ends]
         values = np.concatenate(([1.0], falling[ends], [0.0])).astype(np.float32)
         halfway = (values[:-1] + values[1:]) / 2
-        halfway = np.where(
-            halfway > values[1:], halfway, values[:-1]
-        )  # between neighbours there may be no 32-bit float
+        # Between neighbours there may be no 32-bit float.
+        halfway = np.where(halfway > values[1:], halfway, values[:-1])
         # At the first one no row is positive, unless a probability is 1.
         first = 1 if falling[0] >= 1 else 0
         return cls(
@@ -66,16 +65,16 @@ class Counts:
 class Threshold(Protocol):
     """Says from which probability on a row gets the positive class, where there are two.
 
-    The attribute ``positive`` is the name of that class, or None for the second one. A threshold that is ``wanted``
-    without being ``chosen`` by predictions is the attribute ``value``.
+    The attribute ``positive`` is the name of that class, or None for the second one. A threshold that is known
+    beforehand (``is_wanted`` without ``is_chosen``) is the attribute ``value``.
     """
 
     @property
-    def wanted(self) -> bool:
-        """False: a row gets the more probable class."""
+    def is_wanted(self) -> bool:
+        """Whether there is a threshold; without one a row gets the more probable class."""
 
     @property
-    def chosen(self) -> bool:
+    def is_chosen(self) -> bool:
         """Whether it is chosen by predictions for rows that the model was not trained on."""
 
     def choose(self, counts: Counts) -> float:

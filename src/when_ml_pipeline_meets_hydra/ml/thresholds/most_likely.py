@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.ml.thresholds.interface import Counts
 
@@ -10,15 +12,8 @@ from when_ml_pipeline_meets_hydra.ml.thresholds.interface import Counts
 class MostLikely:
     """A row gets the most probable class."""
 
-    @property
-    def wanted(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def chosen(self) -> bool:
-        """False."""
-        return False
+    is_wanted: ClassVar[bool] = False
+    is_chosen: ClassVar[bool] = False
 
     def choose(self, counts: Counts) -> float:
         """Return one half."""

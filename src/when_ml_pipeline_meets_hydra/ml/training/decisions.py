@@ -36,7 +36,7 @@ class Scored:
 def threshold_problems(threshold: Threshold, classes: Sequence[str]) -> Iterator[Problem]:
     """Yield what keeps a threshold from being one for ``classes``; none: the target is numeric."""
     positive = getattr(threshold, "positive", None)
-    if not threshold.wanted:
+    if not threshold.is_wanted:
         return
     if len(classes) != 2:
         has = f"{len(classes)} classes" if classes else "numbers"
@@ -49,7 +49,7 @@ def threshold_problems(threshold: Threshold, classes: Sequence[str]) -> Iterator
 
 def given(threshold: Threshold, classes: Sequence[str]) -> Decision | None:
     """Return the decision by a threshold that is given; None if there is none, or if it is to be chosen."""
-    if not threshold.wanted or threshold.chosen:
+    if not threshold.is_wanted or threshold.is_chosen:
         return None
     return _decision(threshold, classes, float(threshold.value))  # type: ignore[attr-defined]
 
@@ -81,7 +81,7 @@ def cross_fitted(threshold: Threshold, classes: Sequence[str], parts: Sequence[S
     """
     import numpy as np
 
-    if threshold.wanted and not threshold.chosen:
+    if threshold.is_wanted and not threshold.is_chosen:
         decision = _decision(threshold, classes, float(threshold.value))  # type: ignore[attr-defined]
         return [decided(part.predicted, decision) for part in parts]
     if len(parts) == 1:
