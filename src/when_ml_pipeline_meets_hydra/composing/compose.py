@@ -61,17 +61,17 @@ def compose_with_problems(
     overrides: Sequence[str], *, multirun: bool = False, config_dirs: Sequence[str] = ()
 ) -> Composed:
     """Compose one config per job from the valid overrides; the others are reported in ``problems``."""
-    begun = Beginning(overrides, config_dirs, multirun=multirun)
+    command = ParsedCommand(overrides, config_dirs, multirun=multirun)
     if not multirun:
-        begun.problems += [needs_multirun(o, begun.loader) for o in begun.legal if o.is_sweep_override()]
-    is_chosen = any(o.key_or_group == "hydra/sweeper" for o in begun.legal)
-    if (multirun or is_chosen) and (wrong := wrong_sweeper(begun.hydra, searches=False)):
-        begun.problems.append(wrong)
-    begun.problems += (unfit := list(_wrong_sizes(begun.of_jobs)))
-    return begun.composed(() if unfit else begun.jobs(expand(begun.of_jobs), multirun=multirun))
+        command.problems += [needs_multirun(o, command.loader) for o in command.legal if o.is_sweep_override()]
+    is_chosen = any(o.key_or_group == "hydra/sweeper" for o in command.legal)
+    if (multirun or is_chosen) and (wrong := wrong_sweeper(command.hydra, searches=False)):
+        command.problems.append(wrong)
+    command.problems += (unfit := list(_wrong_sizes(command.of_jobs)))
+    return command.composed(() if unfit else command.jobs(expand(command.of_jobs), multirun=multirun))
 
 
-class Beginning:
+class ParsedCommand:
     """The parsed overrides of a command, Hydra's own config, and what composes the jobs; with their ``problems``."""
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
-from when_ml_pipeline_meets_hydra.composing.compose import Beginning
+from when_ml_pipeline_meets_hydra.composing.compose import ParsedCommand
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
 from when_ml_pipeline_meets_hydra.composing.legal_overrides import wrong_sweeper
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, elements, expand
@@ -49,33 +49,33 @@ class PointComposer:
     """
 
     def __init__(self, overrides: Sequence[str], config_dirs: Sequence[str] = (), assumed: Sequence[str] = ()) -> None:
-        self._begun = begun = Beginning((*overrides, *assumed), config_dirs, multirun=True, searches=True)
+        self._command = command = ParsedCommand((*overrides, *assumed), config_dirs, multirun=True, searches=True)
         self._assumed = tuple(assumed)
-        if wrong := wrong_sweeper(begun.hydra, searches=True):
-            begun.problems.append(wrong)
+        if wrong := wrong_sweeper(command.hydra, searches=True):
+            command.problems.append(wrong)
         self._numbers: dict[str, Override] = {}
-        last = {o.get_key_element(): o for o in begun.of_jobs}
-        self.drawn = tuple(_drawn(o, begun) for o in last.values() if _is_drawn(o))
+        last = {o.get_key_element(): o for o in command.of_jobs}
+        self.drawn = tuple(_drawn(o, command) for o in last.values() if _is_drawn(o))
         self._fixed = [o for o in last.values() if not _is_drawn(o)]
-        if begun.problems or not begun.hydra:
-            raise BadInput(*merged([*begun.problems, *_of_the_rest(begun, self._fixed)]))
+        if command.problems or not command.hydra:
+            raise BadInput(*merged([*command.problems, *_of_the_rest(command, self._fixed)]))
 
     def _parse(self, line: str) -> Override:
         """Parse an override; a number by its key's first one, since Hydra's parser takes a millisecond."""
         key, _, text = line.partition("=")
         if not _NUMBER.fullmatch(text):
-            return self._begun.loader.parse(line)
+            return self._command.loader.parse(line)
         if key not in self._numbers:
-            self._numbers[key] = self._begun.loader.parse(f"{key}=0")
+            self._numbers[key] = self._command.loader.parse(f"{key}=0")
         if not isinstance(self._numbers[key].value(), int):  # the name of an option
-            return self._begun.loader.parse(line)
+            return self._command.loader.parse(line)
         value = int(text) if text.lstrip("-").isdigit() else float(text)
         return replace(self._numbers[key], _value=value, input_line=line)
 
     @property
     def hydra(self) -> Mapping[str, Any]:
         """Hydra's own config."""
-        return self._begun.hydra
+        return self._command.hydra
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -92,10 +92,10 @@ class PointComposer:
 
         With ``place``, of each point only the job in that place.
         """
-        begun = self._begun
-        begun.problems = []
-        jobs = begun.jobs(self._expanded(points, place), multirun=True, first=first)
-        return begun.composed(list(map(self._by_itself, jobs)))
+        command = self._command
+        command.problems = []
+        jobs = command.jobs(self._expanded(points, place), multirun=True, first=first)
+        return command.composed(list(map(self._by_itself, jobs)))
 
     def _expanded(self, points: Iterable[Sequence[str]], place: int | None) -> Iterator[tuple[Override, ...]]:
         for point in points:
@@ -116,9 +116,9 @@ def _is_drawn(override: Override) -> bool:
     return override.is_sweep_override() and override.key_or_group != STAGES
 
 
-def _drawn(override: Override, begun: Beginning) -> Drawn:
+def _drawn(override: Override, command: ParsedCommand) -> Drawn:
     key, value = override.get_key_element(), override.value()
-    is_group = begun.loader.is_choice(override)
+    is_group = command.loader.is_choice(override)
     tags = frozenset(map(str, getattr(value, "tags", ())))
     if isinstance(value, IntervalSweep):
         assert value.start is not None
@@ -139,7 +139,7 @@ def _drawn(override: Override, begun: Beginning) -> Drawn:
     return Drawn(key, is_group, values=texts, tags=tags)
 
 
-def _of_the_rest(begun: Beginning, fixed: Sequence[Override]) -> Iterator[Problem]:
+def _of_the_rest(command: ParsedCommand, fixed: Sequence[Override]) -> Iterator[Problem]:
     """The problems of the overrides that are not drawn."""
-    jobs = begun.jobs(expand(fixed), multirun=True)
-    yield from begun.composed(jobs).problems
+    jobs = command.jobs(expand(fixed), multirun=True)
+    yield from command.composed(jobs).problems

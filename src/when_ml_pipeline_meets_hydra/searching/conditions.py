@@ -1,7 +1,7 @@
 """Finds out which keys exist with which options, and whether the limits of a space are allowed.
 
-All of it by composing and binding the corners of the space: what the type of a key allows, and its validators, is said
-in the same words as of any other value.
+The corners of the space are composed and bound for that, so that the types and validators of keys decide, and report,
+as for any other value.
 """
 
 from __future__ import annotations

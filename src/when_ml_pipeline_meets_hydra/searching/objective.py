@@ -43,8 +43,6 @@ class Score:
         """The metric with its stage: ``validation.r2``."""
         return f"{self.stage}.{self.metric}"
 
-    name = whole
-
     @property
     def objective(self) -> Objective:
         """It, as the objective of a run."""

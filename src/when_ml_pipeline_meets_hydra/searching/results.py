@@ -1,4 +1,4 @@
-"""What a search comes to: the best trial, and ``optimization_results.yaml`` as Hydra's plugins write it."""
+"""The results of a search: the best trial, and ``optimization_results.yaml`` as Hydra's plugins write it."""
 
 from __future__ import annotations
 

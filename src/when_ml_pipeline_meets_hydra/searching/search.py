@@ -16,6 +16,7 @@ from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format
 from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
 from when_ml_pipeline_meets_hydra.searching.conditions import find_space, notes_on, refuse_secrets
 from when_ml_pipeline_meets_hydra.searching.objective import score_for
+from when_ml_pipeline_meets_hydra.searching.progress import SearchProgress
 from when_ml_pipeline_meets_hydra.searching.pruners import make_pruner
 from when_ml_pipeline_meets_hydra.searching.reporting import Reporter
 from when_ml_pipeline_meets_hydra.searching.results import best_of, write_results
@@ -23,7 +24,6 @@ from when_ml_pipeline_meets_hydra.searching.samplers import make_sampler
 from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal, Sampler
 from when_ml_pipeline_meets_hydra.searching.session import Result, Session, score_of
 from when_ml_pipeline_meets_hydra.searching.settings import settings_of
-from when_ml_pipeline_meets_hydra.searching.standing import Standing
 from when_ml_pipeline_meets_hydra.searching.study import Study, Trial
 from when_ml_pipeline_meets_hydra.searching.warm_start import known_trials
 
@@ -73,7 +73,7 @@ class _Search:
         self._results: dict[tuple[str, ...], Result] = {}  # of this run, by point
         self._best: Trial | None = None
         self._since_best = 0
-        self._standing = Standing(self._score, self._settings)
+        self._progress = SearchProgress(self._score, self._settings)
         self._started = time.monotonic()
 
     @property
@@ -100,7 +100,7 @@ class _Search:
             if note:
                 self._session.observer.note(note)
         if not self._study.folder.is_dir():
-            _ = self._its_sampler  # refuses its options before anything is written
+            _ = self._ready_sampler  # refuses its options before anything is written
         if self._study.is_another and self._settings.study_name:
             self._session.observer.note(f"Note: the space, data or code of study {self._name} differ: a new one begins")
         with self._study:
@@ -126,11 +126,11 @@ class _Search:
         with study.locked():
             self._end(ended)
             self._warm_start()
-            self._session.observer.search_continues(self._standing.state)
+            self._session.observer.search_continues(self._progress.state)
             batch = [replace(t, worker=study.worker) for t in study.abandoned][: self._settings.n_jobs]
             for trial in batch:
                 study.put(trial)
-            while len(batch) < self._room(len(batch)) and (proposal := self._asked(study.count)):
+            while len(batch) < self._room(len(batch)) and (proposal := self._proposed(study.count)):
                 values = self._space.known(proposal.values)
                 batch.append(Trial(number=study.count, values=values, memo=proposal.memo, worker=study.worker))
                 study.put(batch[-1])
@@ -148,7 +148,7 @@ class _Search:
         self._learn(known)
         if best := self._best if known else None:
             score = format_metric(score_of(best.metrics, self._score.metric) or 0.0)
-            text = f"{len(known)} results of earlier runs are known: the best is {self._score.name}={score}"
+            text = f"{len(known)} results of earlier runs are known: the best is {self._score.whole}={score}"
             self._session.observer.note(text)
 
     def _end(self, ended: Sequence[Trial]) -> None:
@@ -157,8 +157,8 @@ class _Search:
         for trial in ended:
             self._study.put(trial)
             self._learn([trial])
-            self._standing.own += 1
-            self._session.observer.note(self._standing.line(trial))
+            self._progress.own += 1
+            self._session.observer.note(self._progress.line(trial))
 
     def _room(self, begun: int) -> int:
         """How many trials the batch may have."""
@@ -170,8 +170,8 @@ class _Search:
         is_patient = settings.patience is None or self._since_best < settings.patience
         return begun if is_late or not is_patient else most
 
-    def _asked(self, number: int) -> Proposal | None:
-        sampler = self._its_sampler
+    def _proposed(self, number: int) -> Proposal | None:
+        sampler = self._ready_sampler
         try:
             proposal = sampler.ask(number)
         except Exception as error:  # the libraries have errors of their own
@@ -181,8 +181,8 @@ class _Search:
         return proposal
 
     @property
-    def _its_sampler(self) -> Sampler:
-        """The sampler, made when the first trial is asked for: a finished study needs none."""
+    def _ready_sampler(self) -> Sampler:
+        """The sampler, made when the first trial is to be proposed: a finished study needs none."""
         if self._sampler is None:
             self._sampler = make_sampler(self._settings, self._space, self._seed)
             for number in sorted(self._study.trials):
@@ -215,10 +215,10 @@ class _Search:
         if self._score.settle(trial.metrics):
             self._session.assume_metric(self._score.metric)
         self._session.objective = self._score.objective
-        self._standing.count(trial)
+        self._progress.count(trial)
         best = best_of([t for t in (self._best, trial) if t], self._score.metric, self._score.direction)
         is_better = best is trial
-        self._best = self._standing.best = best
+        self._best = self._progress.best = best
         self._since_best = 0 if is_better or trial.number < 0 else self._since_best + 1
 
     def _run(self, batch: Sequence[Trial]) -> list[Trial]:
@@ -240,7 +240,7 @@ class _Search:
 
     def _fails_too_often(self, ended: Sequence[Trial]) -> bool:
         if self._best is None and (other := self._score.others(t.metrics for t in ended)):
-            message = f"The search ends: no trial has {self._score.name}. They have {', '.join(other)}"
+            message = f"The search ends: no trial has {self._score.whole}. They have {', '.join(other)}"
             self._session.observer.note(message)
             return True
         most = self._settings.max_failure_rate
@@ -287,7 +287,7 @@ class _Search:
         return self._close(code)
 
     def _without_score(self) -> Run:
-        errors = list(dict.fromkeys(t.error or f"it has no {self._score.name}" for t in self._study.ended))
+        errors = list(dict.fromkeys(t.error or f"it has no {self._score.whole}" for t in self._study.ended))
         if self._session.recording is None:
             message = f"none of the {self._study.count} trials has a score: {errors[0] if errors else 'none ran'}"
             raise BadInput(Problem(key="hydra/sweeper", value=self._settings.library, message=message))
@@ -316,7 +316,7 @@ class _Search:
                 "name": self._study.name,
                 "runs": list(runs),
                 "trials": self._study.count,
-                "failed": sum(self._standing.has_failed(t) for t in ended),
+                "failed": sum(self._progress.has_failed(t) for t in ended),
                 "pruned": sum(t.is_pruned for t in ended),
                 "best": best and best.facts,
                 "job": self._session.whole,

@@ -1,7 +1,7 @@
 """The record of a search, below ``<home>/studies/``: an append-only file, from which the same command goes on.
 
-``<name>-<digest>/`` has ``study.json`` (what it searches) and ``trials.jsonl``: a line for each trial that was asked
-for, and one with its score. Several processes, also on other hosts, may work at a study: each has a locked file in
+``<name>-<digest>/`` has ``study.json`` (what it searches) and ``trials.jsonl``: a line for each proposed trial,
+and one with its score. Several processes, also on other hosts, may work at a study: each has a locked file in
 ``workers/`` as long as it lives, so trials of one that was killed are run again by another.
 """
 
@@ -134,7 +134,7 @@ class Study:
         return trial
 
     def put(self, trial: Trial) -> None:
-        """Keep a trial that was asked for, or has ended, to be written by ``write``."""
+        """Keep a trial that was proposed, or has ended; ``write`` writes it."""
         known = self.trials.get(trial.number)
         old = vars(known) if known else vars(_NONE)
         event = {n: _plain(v) for n, v in vars(trial).items() if n == "number" or v != old[n]}

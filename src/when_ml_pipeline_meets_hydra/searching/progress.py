@@ -1,4 +1,4 @@
-"""How far a search is: the trials that have ended, the best one, and the time that is left, as facts and as text."""
+"""The progress of a search: the trials that have ended, the best one, and the time left, as facts and as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
 from when_ml_pipeline_meets_hydra.searching.study import Trial
 
 
-class Standing:
+class SearchProgress:
     """Counts the trials of a study; ``best`` is the best one so far, ``own`` the number of those of this run."""
 
     def __init__(self, score: Score, settings: SearchSettings) -> None:
@@ -32,7 +32,7 @@ class Standing:
 
     @property
     def state(self) -> SearchState:
-        """Where the search stands."""
+        """The facts, for observers."""
         settings, best = self._settings, self.best
         return SearchState(
             ended=self._ended,
@@ -48,12 +48,12 @@ class Standing:
         if score_of(trial.metrics, self._score.metric) is None:
             if trial.is_pruned:
                 return f"trial {trial.number} {trial.error}"
-            return f"trial {trial.number} failed: {trial.error or f'it has no {self._score.name}'}"
+            return f"trial {trial.number} failed: {trial.error or f'it has no {self._score.whole}'}"
         best = self.best
         assert best is not None
         is_best = best.number == trial.number
         place = "the best so far" if is_best else f"the best is {self._shown(best)} of {_named(best)}"
-        return f"trial {trial.number}: {self._score.name}={self._shown(trial)}, {place}; {self._rest()}"
+        return f"trial {trial.number}: {self._score.whole}={self._shown(trial)}, {place}; {self._rest()}"
 
     def _rest(self) -> str:
         state = self.state
