@@ -467,3 +467,17 @@ def test_a_search_among_seeds_is_noted() -> None:
     observer = Notes()
     searched("hydra.sweeper.n_trials=1", "seed=1,2", observer=observer)
     assert observer.texts[0].startswith("Note: seed is drawn, which also decides what rows are held out")
+
+
+def test_a_search_that_is_stopped_has_a_report_or_says_why_there_is_none(own_home: Path) -> None:
+    failing = ("+value=choice(fail,no)", "hydra.sweeper.max_failure_rate=0", "hydra.sweeper.n_trials=4")
+    done = searched(*failing[1:], space=failing[0])
+    assert done.exit_code == 1
+    assert Path(done.record.head["study"]["report"]).is_file()
+
+
+def test_a_study_that_has_ended_says_so() -> None:
+    observer = Notes()
+    searched("hydra.sweeper.n_trials=2")
+    searched("hydra.sweeper.n_trials=2", observer=observer)
+    assert "The study has 2 trials, and the budget allows no further one" in observer.texts

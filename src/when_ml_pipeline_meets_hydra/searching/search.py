@@ -110,6 +110,9 @@ class _Search:
                     ended = self._run(batch)
                     if self._fails_too_often(ended):
                         return self._stopped(ended)
+                if not ended:
+                    text = f"The study has {self._study.count} trials, and the budget allows no further one"
+                    self._session.observer.note(text)
                 return self._afterwards()
             except KeyboardInterrupt:
                 if self._session.recording is None:
@@ -206,7 +209,7 @@ class _Search:
             self._sampler.add(trial.number, Proposal(values=trial.values, memo=trial.memo))
         if trial.has_ended and trial.number not in self._told:
             self._told.add(trial.number)
-            if last := _last_report(trial):
+            if last := trial.last_report:
                 self._sampler.prune(trial.number, *last)
             else:
                 self._sampler.tell(trial.number, self._score.larger_is_better(trial.metrics))
@@ -260,7 +263,9 @@ class _Search:
         with self._study.locked():
             self._end(ended)
             self._study.write()
-        return self._session.end(exit_code_of(self._session.failed) or ExitCode.STEP_FAILED, **self._facts())
+        if self._session.recording is None:
+            raise self._nothing_ran(ended)
+        return self._close(exit_code_of(self._session.failed) or ExitCode.STEP_FAILED)
 
     def _afterwards(self) -> Run:
         """Run everything that was requested with the best trial."""
@@ -286,11 +291,15 @@ class _Search:
             write_results(session.recording.sweep_folder, self._settings.library, best.values, score)
         return self._close(code)
 
+    def _nothing_ran(self, trials: Sequence[Trial]) -> BadInput:
+        """The problem of a search that ends without a score and without a step that was executed."""
+        errors = list(dict.fromkeys(t.error or f"it has no {self._score.whole}" for t in trials))
+        message = f"none of {len(trials)} trials has a score: {errors[0] if errors else 'none ran'}"
+        return BadInput(Problem(key="hydra/sweeper", value=self._settings.library, message=message))
+
     def _without_score(self) -> Run:
-        errors = list(dict.fromkeys(t.error or f"it has no {self._score.whole}" for t in self._study.ended))
         if self._session.recording is None:
-            message = f"none of the {self._study.count} trials has a score: {errors[0] if errors else 'none ran'}"
-            raise BadInput(Problem(key="hydra/sweeper", value=self._settings.library, message=message))
+            raise self._nothing_ran(self._study.ended)
         self._session.observer.note(f"None of the {self._study.count} trials has a score")
         return self._close(exit_code_of(self._session.failed) or ExitCode.STEP_FAILED)
 
@@ -336,9 +345,3 @@ def _ended(trial: Trial, result: Result, run: str | None) -> Trial:
         job=result.job,
         seconds=result.seconds,
     )
-
-
-def _last_report(trial: Trial) -> tuple[int, float] | None:
-    """Return the last partial score of a pruned trial, over which it was pruned."""
-    points = [points for points in trial.reports.values() if points]
-    return tuple(points[-1][-1]) if trial.is_pruned and points else None

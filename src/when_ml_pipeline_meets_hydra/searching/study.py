@@ -55,6 +55,12 @@ class Trial:
         """Number, values and metrics, as JSON values."""
         return {"trial": self.number, "values": dict(self.values), "metrics": dict(self.metrics or {})}
 
+    @property
+    def last_report(self) -> tuple[int, float] | None:
+        """The last partial score of a pruned trial, (step, value), over which it was pruned."""
+        points = [points for points in self.reports.values() if points]
+        return tuple(points[-1][-1]) if self.is_pruned and points else None
+
 
 class Study:
     """The trials of a study, as far as this process has read them."""
