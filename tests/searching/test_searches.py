@@ -447,6 +447,11 @@ def test_what_is_wrong_around_a_search_is_reported(own_home: Path, tmp_path: Pat
     for wrong, message in {
         ("modeling/model=interval(1,2)", "hydra/sweeper=random"): "modeling/model: an interval is for numbers",
         ("m_param.alpha=interval(1,2)", "hydra/sweeper=broken"): "its file cannot be read",
+        (
+            "m_param.alpha=interval(1,2)",
+            "hydra/sweeper=rondom",
+        ): "Nothing ran: 1 problem\n  hydra/sweeper=rondom: there",
+        ("m_param.alpha=interval(1,2)", "hydra/sweeper=pruner/median"): "there is no such option",
     }.items():
         done = inside(*words, *wrong, "--config-dir", str(tmp_path / "conf"))
         assert (done.code, message in done.err) == (2, True), done.err

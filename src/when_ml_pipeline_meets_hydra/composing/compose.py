@@ -24,6 +24,7 @@ from when_ml_pipeline_meets_hydra.composing.job import (
 from when_ml_pipeline_meets_hydra.composing.legal_overrides import (
     MOST_JOBS,
     SEARCHES,
+    SWEEPER_GROUP,
     is_illegal,
     needs_multirun,
     no_folder,
@@ -64,9 +65,9 @@ def compose_with_problems(
     command = ParsedCommand(overrides, config_dirs, multirun=multirun)
     if not multirun:
         command.problems += [needs_multirun(o, command.loader) for o in command.legal if o.is_sweep_override()]
-    is_chosen = any(o.key_or_group == "hydra/sweeper" for o in command.legal)
-    if (multirun or is_chosen) and (wrong := wrong_sweeper(command.hydra, searches=False)):
-        command.problems.append(wrong)
+    is_chosen = any(o.key_or_group == SWEEPER_GROUP for o in command.legal)
+    if multirun or is_chosen:
+        command.check_sweeper(searches=False)
     command.problems += (unfit := list(_wrong_sizes(command.of_jobs)))
     return command.composed(() if unfit else command.jobs(expand(command.of_jobs), multirun=multirun))
 
@@ -95,6 +96,12 @@ class ParsedCommand:
         self.of_jobs = [o for o in legal if o not in hydra_values]
         self.invalid = frozenset(loader.package(p.key) for p in self.problems if loader.is_group(p.key))
         self._keys = OverriddenKeys(loader)
+
+    def check_sweeper(self, *, searches: bool) -> None:
+        """Add the problem of a sweeper that does not plan a sweep, or search, unless its override has another one."""
+        is_known = all(problem.key != SWEEPER_GROUP for problem in self.problems)
+        if is_known and (wrong := wrong_sweeper(self.hydra, searches=searches)):
+            self.problems.append(wrong)
 
     def jobs(self, expanded: Iterable[Sequence[Override]], *, multirun: bool, first: int = 0) -> list[Job]:
         """Compose the jobs with these overrides, numbered from ``first``; problems are added."""

@@ -41,6 +41,7 @@ from when_ml_pipeline_meets_hydra.composing.tree import (
     by_choice,
     extended,
     folder_of,
+    package_of,
     read_stages,
 )
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
@@ -255,6 +256,12 @@ class Loader:
         for option in () if name else self.options(group):
             file = file or self.source_file(f"{group}/{option}")
         return Option(group=group, name=name, file=Path(file)).package if file else group.replace("/", ".")
+
+    def header(self, path: str) -> str:
+        """The package in the header of an option's file; empty if there is none."""
+        file = self.source_file(path)
+        group, _, name = path.rpartition("/")
+        return (package_of(Option(group=group, name=name, file=Path(file)).text()) or "") if file else ""
 
     @cached_property
     def listed(self) -> frozenset[str]:

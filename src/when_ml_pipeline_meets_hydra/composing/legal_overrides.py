@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.composing.wrong_names import option_without_gr
 from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 
 MOST_JOBS = 100_000
-SWEEPER = "plan"
+SWEEPER_GROUP, SWEEPER = "hydra/sweeper", "plan"
 PLANS = "hydra_plugins.when_ml_pipeline_meets_hydra.PlanSweeper"
 SEARCHES = "hydra_plugins.when_ml_pipeline_meets_hydra.SearchSweeper"
 # The signatures of Hydra's sweep functions.
@@ -120,7 +120,7 @@ def _forbidden(override: Override) -> tuple[str, str | None] | None:
 
 def wrong_sweeper(hydra: Mapping[str, Any], *, searches: bool) -> Problem | None:
     """The problem of a sweeper that does not plan a sweep, or search; ``hydra`` is Hydra's own config."""
-    key, target = "hydra/sweeper", hydra["sweeper"].get("_target_") if hydra else None
+    key, target = SWEEPER_GROUP, hydra["sweeper"].get("_target_") if hydra else None
     if target is None or target == (SEARCHES if searches else PLANS):
         return None
     if target == SEARCHES:

@@ -11,7 +11,6 @@ from hydra.core.override_parser.types import IntervalSweep, RangeSweep
 
 from when_ml_pipeline_meets_hydra.composing.compose import ParsedCommand
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
-from when_ml_pipeline_meets_hydra.composing.legal_overrides import wrong_sweeper
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, elements, expand
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, merged
@@ -51,8 +50,7 @@ class PointComposer:
     def __init__(self, overrides: Sequence[str], config_dirs: Sequence[str] = (), assumed: Sequence[str] = ()) -> None:
         self._command = command = ParsedCommand((*overrides, *assumed), config_dirs, multirun=True, searches=True)
         self._assumed = tuple(assumed)
-        if wrong := wrong_sweeper(command.hydra, searches=True):
-            command.problems.append(wrong)
+        command.check_sweeper(searches=True)
         self._numbers: dict[str, Override] = {}
         last = {o.get_key_element(): o for o in command.of_jobs}
         self.drawn = tuple(_drawn(o, command) for o in last.values() if _is_drawn(o))

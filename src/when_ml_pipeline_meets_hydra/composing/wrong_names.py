@@ -141,9 +141,14 @@ def _options_remedy(name: str, options: Sequence[str]) -> str:
 
 
 def _nested_options(group: str, loader: Loader) -> Iterator[str]:
-    """The options in folders inside a group's folder, as Hydra names them: ``cmnist/cnn``."""
+    """The options in folders inside a group's folder, as Hydra names them: ``cmnist/cnn``.
+
+    Not those whose keys land inside the group's, as ``hydra/sweeper/sampler`` has them: they are a group of their own.
+    """
+    inside = f"{loader.package(group)}."
     for inner in loader.groups(group):
-        yield from (f"{inner.removeprefix(f'{group}/')}/{name}" for name in loader.options(inner))
+        names = (name for name in loader.options(inner) if not loader.header(f"{inner}/{name}").startswith(inside))
+        yield from (f"{inner.removeprefix(f'{group}/')}/{name}" for name in names)
 
 
 def with_owners(problem: Problem, chosen: Mapping[str, str], loader: Loader) -> Problem:
