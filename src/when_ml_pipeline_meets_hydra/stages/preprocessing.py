@@ -22,6 +22,7 @@ from when_ml_pipeline_meets_hydra.ml.splits.interface import (
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.datasets.table import Table
+    from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted
 
 
 def prepare(
@@ -80,17 +81,7 @@ def _prepare(
     _refuse_weights(table)
     progress(1, 4, "fitting")
     fitted = fit(parts.train(), table.described, rows_train, p_param, image, table.derived, table.sources)
-    features = fitted.features([write.TARGET_FEATURE, write.WEIGHT_FEATURE])
-    if not features:
-        message = "no column gives a feature: there are no numbers, and no text occurs often enough to be a category"
-        given = f", or lower p_param.min_frequency (now {p_param.min_frequency:g})" if p_param.min_frequency else ""
-        remedy = f"Derive columns from such texts{given}"
-        raise BadInput(Problem(key="dataset", message=f"{message}; {left_out(table, fitted)}", remedy=remedy))
-    if image and len(features) != prod(image.shape):
-        raise StepFailed(
-            f"{name} gives {len(features):,} features, and its images of {image} have {prod(image.shape):,} pixels: "
-            "all columns have to be numbers, and p_param.missing_indicator=false where one is missing"
-        )
+    features = _features(name, table, fitted, p_param, image)
     for line in matrix.check_resolution(parts.train(), rows_train, fitted, p_param.scaling):
         print(line)
     write.write_files(table, parts, fitted, features, out, progress)
@@ -124,6 +115,27 @@ def _prepare(
         rows_test=rows_test,
         fingerprint=dataset.fingerprint(),
     )
+
+
+def _features(
+    name: str, table: Table, fitted: Fitted, p_param: PreparationParam, image: Image | None
+) -> tuple[str, ...]:
+    """Return the names of the features. Raises ``BadInput`` if there are none, ``StepFailed`` if they make no image."""
+    from when_ml_pipeline_meets_hydra.ml.preparation import write
+    from when_ml_pipeline_meets_hydra.ml.preparation.left_out import left_out
+
+    features = fitted.features([write.TARGET_FEATURE, write.WEIGHT_FEATURE])
+    if not features:
+        message = "no column gives a feature: there are no numbers, and no text occurs often enough to be a category"
+        given = f", or lower p_param.min_frequency (now {p_param.min_frequency:g})" if p_param.min_frequency else ""
+        remedy = f"Derive columns from such texts{given}"
+        raise BadInput(Problem(key="dataset", message=f"{message}; {left_out(table, fitted)}", remedy=remedy))
+    if image and len(features) != prod(image.shape):
+        raise StepFailed(
+            f"{name} gives {len(features):,} features, and its images of {image} have {prod(image.shape):,} pixels: "
+            "all columns have to be numbers, and p_param.missing_indicator=false where one is missing"
+        )
+    return features
 
 
 def _refuse_weights(table: Table) -> None:
