@@ -199,7 +199,7 @@ def test_a_pydantic_model_is_an_option_class_too(own: str) -> None:
 
 def test_describe_says_what_is_received(own: str) -> None:
     composed = small_jobs("c=fit")
-    described = describe(composed.jobs[0], composed.stages)
+    described = describe(composed.jobs[0], composed.stages, composed.jobs[0].stage)
     assert described.summary == "Fit a curve to the numbers."
     assert described.artifacts == {"gather": "Numbers"}
     assert [*described.keys] == ["knobs"]

@@ -17,7 +17,8 @@ from conftest import PROGRAM
 from small_pipeline import DIR, as_killed, inside, install, small, steps_run
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
-from when_ml_pipeline_meets_hydra.records.record import Record, _new_folder, find_record, read_records
+from when_ml_pipeline_meets_hydra.records.record import Record, find_record, read_records
+from when_ml_pipeline_meets_hydra.records.record_files import new_folder
 
 
 @pytest.fixture(autouse=True)
@@ -87,9 +88,9 @@ def test_the_state_of_the_git_repository_is_noted(tmp_path: Path, monkeypatch: p
 
 def test_folders_never_meet_and_are_in_the_order_of_their_beginnings(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: _new_folder(tmp_path), range(40)))
+        folders = list(pool.map(lambda _: new_folder(tmp_path), range(40)))
     assert len(set(folders)) == 40
-    one_by_one = [_new_folder(tmp_path) for _ in range(20)]
+    one_by_one = [new_folder(tmp_path) for _ in range(20)]
     assert one_by_one == sorted(one_by_one)
 
 

@@ -11,10 +11,11 @@ from typing import Any, get_type_hints
 
 from when_ml_pipeline_meets_hydra.binding.bind_cache import BindCache
 from when_ml_pipeline_meets_hydra.binding.binder import Binder
-from when_ml_pipeline_meets_hydra.binding.call import Bound
+from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.hydra_targets import hydra_problems
-from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields
+from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, several_of
 from when_ml_pipeline_meets_hydra.binding.objective import complete
+from when_ml_pipeline_meets_hydra.binding.ops import requested_ops
 from when_ml_pipeline_meets_hydra.binding.options import unused_choices
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets, named_packages
 from when_ml_pipeline_meets_hydra.binding.settings import NAMES, Settings, settings_of
@@ -46,11 +47,11 @@ def bind(composed: Composed, cache: BindCache | None = None) -> Bound:
     bound = []
     requested: dict[tuple[str, ...], set[str]] = {}
     for job in composed.jobs:
-        requested.setdefault(job.combination, set()).add(job.stage)
+        requested.setdefault(job.combination, set()).update([job.stage, *requested_ops(job)])
     for job in composed.jobs:
         wrong: list[Problem] = []
         binder = Binder(job, composed.stages, wrong, redactor, cache, frozenset(requested[job.combination]))
-        bound.append((job, binder.call(job.stage)))
+        bound.append((job, _call(binder, job)))
         problems += (replace(p, jobs=(job.number,)) for p in wrong if (p.key, job.number) not in reported)
     # Consequences of an override that was dropped are not reported.
     new = [p for p in problems if p.key.partition(".")[0] not in composed.invalid_choices]
@@ -66,6 +67,13 @@ def bind(composed: Composed, cache: BindCache | None = None) -> Bound:
     if wrong_objective:
         raise BadInput(*(replace(p, origin=composed.jobs[0].origins.of(p.key)) for p in wrong_objective))
     return replace(result, settings=replace(settings, objective=objective))
+
+
+def _call(binder: Binder, job: Job) -> Call | None:
+    """Return the call of a job's stage. With a job file, the stages before it precede it, also if it needs none."""
+    call = binder.call(job.stage)
+    others = [binder.call(op) for op in requested_ops(job) if op != job.stage]
+    return replace(call, preceding=(*call.preceding, *filter(None, others))) if call and others else call
 
 
 def _settings(composed: Composed, cache: BindCache) -> tuple[Settings | None, list[Problem]]:
@@ -113,12 +121,13 @@ class Description:
     artifacts: Mapping[str, str]
 
 
-def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
-    """Describe the inputs of the job's subcommand; values are not validated. Raises ``BadInput``."""
+def describe(job: Job, stages: Mapping[str, Stage], stage: str) -> Description:
+    """Describe the inputs of the subcommand of a job's ``stage``; values are not validated. Raises ``BadInput``."""
     problems: list[Problem] = []
     binder = Binder(job, stages, problems)
-    if (found := binder.function(job.stage)) is None:
+    if (found := binder.function(stage)) is None:
         raise BadInput(*problems)
+    binder = binder.within(stage)
     function, signature = found
     doc = inspect.getdoc(function) or ""
     received = {n: h for n, h in signature.parameters.items() if binder.is_stage(n, h)}
@@ -130,9 +139,11 @@ def describe(job: Job, stages: Mapping[str, Stage]) -> Description:
     hints.pop("return", None)
     hints |= {n: h for name, hint in hints.items() for n, h in chosen_fields(binder.wanted(name, hint)).items()}
     keys = {n: binder.wanted(n, h) for n, h in hints.items()}
+    members = {n: k for key, hint in keys.items() for n, k in binder.members(key, hint)}
+    keys = {n: hint for n, hint in keys.items() if several_of(hint) is None}
     artifacts = {n: artifact_kind(h) for n, h in received.items()}
     return Description(
         summary=doc.partition("\n")[0],
-        keys=keys | {n: k for key, hint in keys.items() for n, k in binder.members(key, hint)},
+        keys={f"{binder.place}{name}": hint for name, hint in (keys | members).items()},
         artifacts={n: getattr(h, "__name__", str(h)) for n, h in artifacts.items()},
     )

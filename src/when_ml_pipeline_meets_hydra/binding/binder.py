@@ -19,6 +19,7 @@ from when_ml_pipeline_meets_hydra.binding.keys import (
     modules_of,
     nested_options,
     several_fields,
+    several_of,
 )
 from when_ml_pipeline_meets_hydra.binding.mapping import (
     ITSELF,
@@ -29,12 +30,14 @@ from when_ml_pipeline_meets_hydra.binding.mapping import (
     of_element,
     unmapped,
 )
+from when_ml_pipeline_meets_hydra.binding.ops import job_of_op, of_op, unknown_keys
 from when_ml_pipeline_meets_hydra.binding.options import qualified, qualified_field, value_of
 from when_ml_pipeline_meets_hydra.binding.rules import consulted_by, disagreements, keys_of
 from when_ml_pipeline_meets_hydra.binding.secret_keys import named_packages, try_locate
 from when_ml_pipeline_meets_hydra.binding.signature import Signature, artifact_kind, each_of, is_artifact, signature_of
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate_function
 from when_ml_pipeline_meets_hydra.composing.job import UNRESOLVED, Job
+from when_ml_pipeline_meets_hydra.composing.job_file import ops_of, place_of
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, all_before, misplaced
 from when_ml_pipeline_meets_hydra.contracts import Artifact, Each, Fingerprinted, Wanted
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
@@ -42,10 +45,7 @@ from when_ml_pipeline_meets_hydra.masking import Redactor
 
 
 class Binder:
-    """Binds the stages of one job, each once; collects problems instead of raising them.
-
-    The call of another job is reused if all config keys that were read for it have identical values.
-    """
+    """Binds the stages of one job, each once; collects problems. Reuses calls for which equal config keys were read."""
 
     def __init__(
         self,
@@ -65,6 +65,7 @@ class Binder:
         self.preceding: set[str] = set()  # stages that are being bound because they precede another one
         self.keys_read: set[str] = set()
         self.calls: dict[str, tuple[Call | None, tuple[str, ...]]] = {}  # with the keys that were read
+        self.place = ""  # of the config, in the whole one
 
     def call(self, stage: str, path: tuple[str, ...] = ()) -> Call | None:
         """Return the call of ``stage``, with the calls that it needs; None if there was a problem."""
@@ -109,6 +110,8 @@ class Binder:
     def members(self, name: str, hint: Any) -> Iterator[tuple[str, Any]]:
         """Yield the named options inside a config key, each with its type."""
         node: Any = self.job.config.get(name) or {}
+        if inner := several_of(hint):
+            yield from ((f"{name}.{member}", try_locate(p, self.allowed) or inner) for member, p in node.items())
         for inside_of, inner in several_fields(hint).items():
             for member, part in (node.get(inside_of) or {}).items():
                 yield f"{name}.{inside_of}.{member}", try_locate(part, self.allowed) or inner
@@ -142,11 +145,25 @@ class Binder:
     def _bind(self, stage: str, path: tuple[str, ...]) -> Call | None:
         if (found := self.function(stage)) is None:
             return None
+        if (op := self.within(stage)) is self:
+            return self._call(stage, found, path)
+        call, parameters, config = op._call(stage, found, path), found[1].parameters, ops_of(self.job.config)[stage]
+        op.problems += unknown_keys(config, stage, parameters, self.stages, op.job.origins)
+        self.problems += (of_op(p, stage, {*config, *parameters}) for p in op.problems)
+        return None if op.problems or call is None else replace(call, is_op=True)
+
+    def within(self, stage: str) -> Binder:
+        """Return what binds a stage: of a job file, by the part of the config that is its own."""
+        config = ops_of(self.job.config).get(stage)
+        return self if config is None else _OpBinder(self, stage, config)
+
+    def _call(self, stage: str, found: tuple[Callable[..., Any], Signature], path: tuple[str, ...]) -> Call | None:
         function, signature = found
         before = len(self.problems)
         wrong = misplaced(self.stages[stage], self.stages)
         self.problems += (replace(p, origin=self.job.origins.stage_file(stage)) for p in wrong)
         arguments, needs, prints = self._arguments(stage, signature, path)
+        mark = self.redactor.fingerprinted
         if len(self.problems) == before:
             self.problems += disagreements(function, arguments, needs, self.job)
         preceding, consulted_keys = self._preceding(stage, function)
@@ -161,7 +178,7 @@ class Binder:
             function=function,
             arguments=arguments,
             needs=needs,
-            keyed={**{n: keyed(v, n, self.redactor.fingerprinted) for n, v in arguments.items()}, **prints},
+            keyed={**{n: keyed(v, self.place + n, mark) for n, v in arguments.items()}, **prints},
             code=code_version({function.__module__, *self._modules(arguments.values())}, function),
             after=all_before(stage, self.stages),
             returns=returns if returns and issubclass(returns, Artifact) else None,
@@ -311,3 +328,19 @@ class Binder:
                 f"Choose another one: {self.stages[stage].group}=…",
             )
         return call
+
+
+class _OpBinder(Binder):
+    """Binds one stage of a job file by the config that it has there; other stages are bound by ``outer``."""
+
+    def __init__(self, outer: Binder, stage: str, config: Mapping[str, Any]) -> None:
+        elements = {e.key: e.value for e in outer.elements if e.key}
+        job = job_of_op(outer.job, stage, {**config, **elements})
+        super().__init__(job, outer.stages, [], outer.redactor, outer.cache, outer.requested, outer.elements)
+        self.allowed, self.place, self._outer = outer.allowed, f"{place_of(stage)}.", outer
+
+    def call(self, stage: str, path: tuple[str, ...] = ()) -> Call | None:
+        return self._outer.call(stage, path)
+
+    def _for(self, element: Element) -> Binder:
+        return self._outer._for(element)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.settings import NAMES as SETTINGS
 from when_ml_pipeline_meets_hydra.binding.settings import Settings
+from when_ml_pipeline_meets_hydra.composing.job import GLOBALS, OPS
 from when_ml_pipeline_meets_hydra.masking import Redactor
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass, field
 
@@ -36,7 +37,7 @@ class Call:
     ``keyed`` are the arguments as they enter the step's key, ``code`` the version of the function's source, ``after``
     the stages that come before this one. ``element`` is the name of the element for which a mapped subcommand is
     called; ``preceding`` are calls that come before it without handing anything over; ``consulted`` are the config keys
-    that decided about these and about elements.
+    that decided about these and about elements. The arguments of an op of a job file are below a key of their own.
     """
 
     stage: str
@@ -52,6 +53,7 @@ class Call:
     element: str | None = None
     preceding: tuple[Call, ...] = ()
     consulted: frozenset[str] = frozenset()
+    is_op: bool = False
 
     @property
     def specials(self) -> frozenset[str]:
@@ -63,7 +65,7 @@ class Call:
     @property
     def received(self) -> frozenset[str]:
         """The config keys of its arguments."""
-        return received_keys(self.arguments) | self.consulted
+        return frozenset({OPS, GLOBALS}) if self.is_op else received_keys(self.arguments) | self.consulted
 
     def known(self, rule: Callable[..., Any]) -> dict[str, Any]:
         """The values for the parameters of a rule: arguments of this call or of one that it needs; otherwise None."""

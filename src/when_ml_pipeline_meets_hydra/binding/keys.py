@@ -125,6 +125,12 @@ def several_fields(cls: Any) -> dict[str, Any]:
     return {n: get_args(hint)[1] for n, hint in _fields_marked(cls, Several).items()}
 
 
+def several_of(hint: Any) -> Any:
+    """Return the annotation of a single option of a parameter marked ``Several``; None if it is not."""
+    is_marked = any(isinstance(mark, Several) for mark in getattr(hint, "__metadata__", ()))
+    return get_args(get_args(hint)[0])[1] if is_marked else None
+
+
 def functions_allowed(cls: Any, name: str) -> type | None:
     """Return the class of a function in a field marked ``Several``; None if only classes are options there."""
     marks = getattr(field_hints(cls)[name], "__metadata__", ())
@@ -141,6 +147,9 @@ def nested_options(option: Any) -> Iterator[Any]:
     """Yield an option and, recursively, the options in its fields."""
     kind: Any = type(option)
     yield option
+    if isinstance(option, Mapping):  # of a parameter marked ``Several``
+        for part in option.values():
+            yield from nested_options(part)
     for name in chosen_fields(kind):
         yield from nested_options(getattr(option, name))
     for name in several_fields(kind):

@@ -10,7 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.binding.keys import called_field, chosen_fields, functions_allowed, several_fields
+from when_ml_pipeline_meets_hydra.binding.keys import (
+    called_field,
+    chosen_fields,
+    functions_allowed,
+    several_fields,
+    several_of,
+)
 from when_ml_pipeline_meets_hydra.binding.reading import read_again
 from when_ml_pipeline_meets_hydra.binding.targets import OWN, is_kind, locate_callable, locate_class
 from when_ml_pipeline_meets_hydra.binding.validation import validate
@@ -33,6 +39,11 @@ def _value(name: str, data: Any, hint: Any, job: Job, allowed: Iterable[str], ow
     if is_dataclass(data):  # an element of a list, as a function returned it
         return _instance(name, data, hint)
     problems = faults_of(name, job)
+    if inner := several_of(hint):
+        members = _members(name, data, inner, job, allowed, problems)
+        if problems:
+            raise BadInput(*dict.fromkeys(problems))
+        return members
     faulty = {p.key for p in problems}
     wanted = hint
     if isinstance(data, dict) and "_target_" in data:
@@ -139,11 +150,11 @@ def qualified_field(name: str, own: Collection[str], problem: Problem, job: Job)
 
 
 def _members(
-    key: str, data: Any, hint: Any, job: Job, allowed: Iterable[str], problems: list[Problem], owner: type
+    key: str, data: Any, hint: Any, job: Job, allowed: Iterable[str], problems: list[Problem], owner: type | None = None
 ) -> dict[str, Any]:
-    """Return the named options of a field marked ``Several``; errors are appended to ``problems``."""
+    """Return the named options of a field or parameter marked ``Several``; errors are appended to ``problems``."""
     found: dict[str, Any] = {}
-    functions = functions_allowed(owner, key.rpartition(".")[2])
+    functions = functions_allowed(owner, key.rpartition(".")[2]) if owner else None
     for name, part in data.items() if isinstance(data, dict) else ():
         try:
             if part is not None:

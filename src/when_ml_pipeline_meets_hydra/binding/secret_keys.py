@@ -9,7 +9,8 @@ from when_ml_pipeline_meets_hydra.binding.derived_keys import derived_keys
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, locate_class, locate_function
 from when_ml_pipeline_meets_hydra.binding.validation import secret_keys
-from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
+from when_ml_pipeline_meets_hydra.composing.job import OPS, Composed, Job
+from when_ml_pipeline_meets_hydra.composing.job_file import ops_of, place_of
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.masking import Redactor, is_secret_name, secret_items, secret_values
 
@@ -32,6 +33,8 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
             is_overridden = job.overridden is None or key in job.overridden
             if is_overridden and (key, id(node), state) not in visited:
                 visited.add((key, id(node), state))
+                if key == OPS:
+                    keys |= set(_of_ops(job, allowed))
                 hint = try_locate(node, allowed)
                 if hint is None:
                     if state not in read:
@@ -45,6 +48,15 @@ def find_secrets(composed: Composed) -> tuple[frozenset[str], Redactor]:
     names = {key.rpartition(".")[2] for key, _ in items}
     values = {value for _, value in items}
     return frozenset(keys), Redactor(values, derived=all_keys, words=_words(composed, all_keys), names=names)
+
+
+def _of_ops(job: Job, allowed: tuple[str, ...]) -> Iterator[str]:
+    """Yield the secret keys in the configs of the ops of a job file."""
+    for stage, config in ops_of(job.config).items():
+        hints = _hints([job.config.get(f"{stage}_sub")], allowed)
+        for name, node in config.items():
+            hint = try_locate(node, allowed) or hints.get(name)
+            yield from () if hint is None else secret_keys(hint, f"{place_of(stage)}.{name}", node)
 
 
 def _derived(jobs: Iterable[Job], keys: set[str]) -> set[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from when_ml_pipeline_meets_hydra.composing.job import LOCAL_LAUNCHER
+from when_ml_pipeline_meets_hydra.composing.job import GLOBALS, LOCAL_LAUNCHER, SETTINGS
+from when_ml_pipeline_meets_hydra.composing.job_file import ops_of
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 Direction = Literal["maximize", "minimize"]
 
-NAMES = ("home", "force", "packages", "show_secrets", "objective", "on_error")
+NAMES = SETTINGS
 
 
 class OnError(StrEnum):
@@ -44,7 +46,10 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """``n_jobs`` is the number of parallel steps on this machine; None if another Hydra launcher runs them."""
+    """``n_jobs`` is the number of parallel steps on this machine; None if another Hydra launcher runs them.
+
+    ``prefix`` is ``globals.exp_prefix`` of a job file, which the folder of the record carries.
+    """
 
     home: Path
     force: tuple[str, ...] = ()
@@ -52,6 +57,7 @@ class Settings:
     on_error: OnError = OnError.CONTINUE
     objective: Objective = Objective()
     n_jobs: int | None = 1
+    prefix: str | None = None
 
 
 def hints() -> dict[str, Any]:
@@ -69,6 +75,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
     home = _home(found["home"], composed, problems)
     force = _stages(found["force"], composed, problems)
     n_jobs = _n_jobs(composed.hydra.get("launcher"), problems)
+    prefix = _prefix(composed, problems)
     if problems or not composed.jobs or home is None:
         return None, problems
     return (
@@ -79,6 +86,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
             on_error=found["on_error"],
             objective=found["objective"],
             n_jobs=n_jobs,
+            prefix=prefix,
         ),
         problems,
     )
@@ -127,6 +135,26 @@ def _stages(force: list[str] | str | None, composed: Composed, problems: list[Pr
         message = f"expected a list of stages ({', '.join(composed.stages)})"
         problems.append(Problem(key="force", value=",".join(unknown), message=message))
     return named
+
+
+_PREFIX = re.compile(r"[\w.-]{1,60}")
+
+
+def _prefix(composed: Composed, problems: list[Problem]) -> str | None:
+    """Return ``globals.exp_prefix`` of a job file, if it is the same for all jobs."""
+    found = {
+        p for job in composed.jobs if ops_of(job.config) if (p := _exp_prefix(job.config.get(GLOBALS))) is not None
+    }
+    prefix = next(iter(found)) if len(found) == 1 else None
+    if prefix is not None and not _PREFIX.fullmatch(prefix):
+        key, message = f"{GLOBALS}.exp_prefix", "part of a folder's name: up to 60 letters, digits, '_', '-' and '.'"
+        problems.append(Problem(key=key, value=prefix, message=message, origin=composed.jobs[0].origins.of(key)))
+    return prefix
+
+
+def _exp_prefix(given: Any) -> str | None:
+    prefix = given.get("exp_prefix") if isinstance(given, Mapping) else None
+    return str(prefix) if isinstance(prefix, str | int) else None
 
 
 def _n_jobs(launcher: Any, problems: list[Problem]) -> int | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
@@ -15,6 +17,7 @@ LONG_NAME = "when_ml_pipeline_meets_hydra"  # the same program
 FLAGS = (
     ("--multirun, -m", "Run a job for each combination of the listed values"),
     ("--config-dir, -cd DIR", "Also read option files from a folder of yours (may be repeated)"),
+    ("--config-name, -cn NAME", "Run a job file of yours in that folder, in place of the program's config"),
     ("--json", "Print a line of JSON for each event of the run, for machines"),
     ("--cfg, -c job|hydra|all", "Print the composed config and run nothing (--resolve, --package, -p PACKAGE)"),
     ("--info, -i [WHAT]", "Print Hydra's information: all, config, defaults, defaults-tree, plugins, searchpath"),
@@ -25,7 +28,10 @@ FLAGS = (
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """Parse the arguments into flags and ``overrides``. Raises ``BadInput`` for an unknown flag."""
+    """Parse the arguments into flags and ``overrides``; a job file is one of ``config_dir``.
+
+    Raises ``BadInput`` for an unknown flag, and for a job file that is not there.
+    """
     import argparse
 
     class Parser(argparse.ArgumentParser):
@@ -37,6 +43,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--multirun", "-m", action="store_true")
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    parser.add_argument("--config-name", "-cn")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
     parser.add_argument("--resolve", action="store_true")
@@ -45,13 +52,39 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--info", "-i", nargs="?", const="all", choices=what)
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--version", action="store_true")
-    return parser.parse_intermixed_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
+    args.config_dir = with_job_file(args.config_dir, args.config_name)
+    return args
+
+
+def with_job_file(config_dirs: list[str], name: str | None) -> list[str]:
+    """Return the folders of option files, with the job file of that name. Raises ``BadInput`` if there is none."""
+    if name is None:
+        return config_dirs
+    from when_ml_pipeline_meets_hydra.composing.job_file import named_job_file
+
+    return [named_job_file(name, config_dirs), *config_dirs]
+
+
+def flags_of(config_dirs: Sequence[str]) -> list[str]:
+    """Return the flags that name some folders of option files, and a job file among them."""
+    from when_ml_pipeline_meets_hydra.composing.tree import is_job_file
+
+    files = [Path(entry) for entry in config_dirs if is_job_file(entry)]
+    own = [word for file in files for word in ("--config-dir", str(file.parent), "--config-name", file.stem)]
+    others = [entry for entry in config_dirs if not is_job_file(entry) and entry not in own]
+    return [*own, *(word for folder in others for word in ("--config-dir", folder))]
 
 
 def search_path(args: argparse.Namespace) -> list[str]:
     """Return the folders of option files that the command line names."""
-    if not any("hydra.searchpath=" in override for override in args.overrides):
-        return list(args.config_dir)
-    from when_ml_pipeline_meets_hydra.composing import override_grammar
+    given = None
+    if any("hydra.searchpath=" in override for override in args.overrides):
+        from when_ml_pipeline_meets_hydra.composing import override_grammar
 
-    return [*args.config_dir, *override_grammar.search_path(args.overrides)]
+        given = override_grammar.search_path(args.overrides)
+    if args.config_name is None:
+        return [*args.config_dir, *(given or ())]
+    from when_ml_pipeline_meets_hydra.composing.job_file import with_own_search_path
+
+    return list(with_own_search_path(args.config_dir, given))

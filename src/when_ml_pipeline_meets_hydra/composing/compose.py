@@ -21,6 +21,7 @@ from when_ml_pipeline_meets_hydra.composing.job import (
     Composed,
     Job,
 )
+from when_ml_pipeline_meets_hydra.composing.job_file import job_file, last_op, with_own_search_path
 from when_ml_pipeline_meets_hydra.composing.legal_overrides import (
     MOST_JOBS,
     SEARCHES,
@@ -79,8 +80,10 @@ class ParsedCommand:
         self, overrides: Sequence[str], config_dirs: Sequence[str], *, multirun: bool, searches: bool = False
     ) -> None:
         self.problems: list[Problem] = []
-        self.folders = (*config_dirs, *override_grammar.search_path(overrides))
+        self.folders = with_own_search_path(config_dirs, override_grammar.search_path(overrides))
         self.loader = loader = Loader(self.folders)
+        if (file := job_file(config_dirs)) and (missing := loader.unavailable()):
+            raise BadInput(*(no_folder(path, config_dirs, file) for path in missing))
         self._stages = {stage.name: stage for stage in loader.stages}
         parsed = list(parse(overrides, loader, self.problems))
         legal = [o for o in parsed if not is_illegal(o, loader, self.problems, searches=searches)]
@@ -220,7 +223,7 @@ def _jobs(
         yield Job(
             number=number,
             overrides=lines,
-            stage=composed.chosen.get(STAGES, HELP),
+            stage=composed.chosen.get(STAGES) or last_op(composed.config, {s.name: s for s in loader.stages}) or HELP,
             config=composed.config,
             raw=composed.raw,
             faults=composed.faults,

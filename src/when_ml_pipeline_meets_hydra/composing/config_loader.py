@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.default_element import ConfigDefault, GroupDefault, InputDefault, ResultDefault
+from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from when_ml_pipeline_meets_hydra.composing import hydra_patches, interpolations, limits, plugins, resolvers
-from when_ml_pipeline_meets_hydra.composing.dependent_defaults import with_choices
+from when_ml_pipeline_meets_hydra.composing import hydra_patches, interpolations, plugins, resolvers
 from when_ml_pipeline_meets_hydra.composing.hydra_loader import HydraLoader
-from when_ml_pipeline_meets_hydra.composing.hydra_patches import DefaultsList, libyaml
-from when_ml_pipeline_meets_hydra.composing.origins import written_option
+from when_ml_pipeline_meets_hydra.composing.job_file import CONFIG_NAME, job_file, ops_of
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, naming_options, parse_with
+from when_ml_pipeline_meets_hydra.composing.repository import BENEATH, Repository
 from when_ml_pipeline_meets_hydra.composing.tree import (
     PRIMARY,
     STAGES,
     Option,
-    Stage,
-    broken_file,
-    by_choice,
-    extended,
     folder_of,
     package_of,
     read_stages,
@@ -48,120 +38,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 __all__ = ["CompositionError", "HydraException", "Loader", "ResultDefault"]
 
-CONFIG_NAME = "config"
-
 CompositionError = (HydraException, OmegaConfBaseException)
-
-# Parsed option files: (name, file, its state) → the pickled result, since composing modifies what it is given.
-_CACHE: dict[tuple[object, ...], bytes] = {}
-
-
-class _Repository(ConfigRepository):
-    """Reads each file once, and adds every stage's subcommand to the primary config's defaults list.
-
-    So the primary config does not have to list the stages.
-    """
-
-    def __init__(self, config_search_path: ConfigSearchPath) -> None:
-        super().__init__(config_search_path)
-        self.stages: tuple[Stage, ...] = ()
-        self._entries: dict[str, tuple[dict[tuple[object, ...], bytes], tuple[object, ...]]] = {}
-        self._own_cache: dict[tuple[object, ...], bytes] = {}  # configs that are not files
-        self._folders = [(source, folder_of(source.full_path())) for source in self.get_sources()]
-
-    def __deepcopy__(self, memo: Any) -> _Repository:
-        return copy.copy(self)  # Hydra copies it for each composition, in case sources change; here they do not
-
-    def load_config(self, config_path: str) -> ConfigResult | None:
-        if config_path not in self._entries:
-            self._entries[config_path] = self._entry(config_path)
-        cache, key = self._entries[config_path]
-        if key not in cache:
-            try:
-                cache[key] = pickle.dumps(self._load(config_path), pickle.HIGHEST_PROTOCOL)
-            except RecursionError as error:
-                raise BadInput(self._broken(config_path, ValueError("it is nested too deeply"))) from error
-        result: ConfigResult | None = pickle.loads(cache[key])
-        if result is not None and config_path == CONFIG_NAME:
-            subcommands = [GroupDefault(group=s.group, value=s.subcommand) for s in self.stages]
-            result.defaults_list = DefaultsList([*subcommands, *(result.defaults_list or ())])
-        if result is not None and result.defaults_list is not None:
-            result.defaults_list = with_choices(result.defaults_list, self.chosen_file)
-        return result
-
-    def chosen_file(self, path: str, chosen: Mapping[str, str]) -> str | None:
-        """The file that a path with a group in it stands for; see ``by_choice``."""
-        return by_choice(path, chosen, self._extended, self.config_exists)
-
-    def _extended(self, group: str, option: str) -> list[str]:
-        read = self.load_config(f"{group}/{option}")
-        paths = [str(d.path) for d in (read.defaults_list if read else None) or () if isinstance(d, ConfigDefault)]
-        return extended(group, paths)
-
-    def _create_defaults_list(self, config_path: str, defaults: ListConfig) -> list[InputDefault]:
-        """Take numbers and truth values for the names of options, as they are written: ``modeling/param: 1e3``."""
-        for number, item in enumerate(defaults._iter_ex(resolve=False)):
-            for key in item if isinstance(item, DictConfig) else ():
-                node: Any = item._get_node(key)
-                if isinstance(value := node._value(), bool | int | float):
-                    file = self.file_of(config_path)
-                    item[key] = (file and written_option(file, number, str(key))) or str(value).lower()
-        return super()._create_defaults_list(config_path, defaults)
-
-    def get_group_options(self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG) -> list[str]:
-        """The options of a group; a file with a leading dot is none."""
-        return [o for o in super().get_group_options(group_name, results_filter) if not str(o).startswith(".")]
-
-    def file_of(self, config_path: str) -> Path | None:
-        """The file that an option is read from; None where the option is not a file."""
-        for source, folder in self._folders:
-            if folder and (file := folder / f"{config_path}.yaml").is_file():
-                return file
-            if not folder and source.is_config(config_path):
-                break
-        return None
-
-    def _entry(self, config_path: str) -> tuple[dict[tuple[object, ...], bytes], tuple[object, ...]]:
-        """The cache for a config, and its key there."""
-        file = self.file_of(config_path)
-        if file is None:
-            return self._own_cache, (config_path,)
-        state = file.stat()
-        return _CACHE, (config_path, str(file), state.st_ino, state.st_size, state.st_mtime_ns)
-
-    def _load(self, config_path: str) -> ConfigResult | None:
-        try:
-            if file := self.file_of(config_path):
-                limits.check_file(file)
-            with libyaml():
-                result = super().load_config(config_path)
-        except (yaml.YAMLError, OmegaConfBaseException, ValueError, TypeError) as error:
-            raise BadInput(self._broken(config_path, error)) from error
-        if result is not None and result.defaults_list is not None:
-            result.defaults_list = DefaultsList(result.defaults_list)
-        return result
-
-    def _broken(self, config_path: str, error: Exception) -> Problem:
-        group, _, name = config_path.rpartition("/")
-        return broken_file(f"{group}={name}", self.file_of(config_path) or Path(config_path), error)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imported:
-    """An option file, the package of its keys, and the files in its defaults list, in order."""
-
-    path: str
-    package: str
-    file: str | None
-    imports: tuple[Imported, ...]
-
-
-def _is_not_a_file(default: Any) -> bool:
-    """Whether an entry of a defaults list is ``_self_``, an override or deletion, or one of Hydra's own."""
-    if default.is_self() or default.is_override() or default.is_deleted() or default.is_missing():
-        return True
-    return str(default.get_config_path()).startswith("hydra/")
-
 
 _IMPORTING = ("pkg", "structured")  # Hydra's config sources that import the package that an entry names
 
@@ -177,7 +54,7 @@ def _is_readable(entry: str) -> bool:
 
 
 class Loader:
-    """Hydra's config loader for the program's own config tree and the user's folders."""
+    """Hydra's config loader for the program's own config tree and the user's folders, which may have a job file."""
 
     def __init__(self, search_path: Sequence[str] = ()) -> None:
         resolvers.register()
@@ -186,16 +63,21 @@ class Loader:
         plugins.load()
         path = create_config_search_path(str(PRIMARY))
         schema = path.get_path().pop()
+        self._job_file = job_file(search_path)
+        self.config_name = self._job_file.stem if self._job_file else CONFIG_NAME
+        own = [path.get_path().pop()] if self._job_file else []  # the user's files come before the program's own
         self._unreadable = [entry for entry in search_path if folder_of(entry) is None and not _is_readable(entry)]
         for entry in search_path:
             if entry not in self._unreadable:  # pkg:// becomes a folder, since Hydra would import the package
                 path.append(provider="user", path=f"file://{folder}" if (folder := folder_of(entry)) else entry)
-        path.get_path().append(schema)
+        path.get_path().extend([*own, schema])
         self._groups: dict[str, bool] = {}
         self._options: dict[str, list[str]] = {}
         self._below: dict[str, list[str]] = {}
         self.hydra_loader = HydraLoader(config_search_path=path)
-        self.hydra_loader.repository = self._repository = _Repository(config_search_path=path)
+        has_job_file = self._job_file is not None
+        self._repository = Repository(path, self.config_name, has_job_file=has_job_file)
+        self.hydra_loader.repository = self._repository
         self._repository.stages = self.stages = read_stages(
             self.options(STAGES), lambda name: self.file_content(f"{STAGES}/{name}"), self.options
         )
@@ -249,6 +131,11 @@ class Loader:
         missing = [s.path for s in self.hydra_loader.get_sources() if s.provider == "user" and not s.available()]
         return [*self._unreadable, *missing]
 
+    @property
+    def added_to_job_file(self) -> frozenset[str]:
+        """The files that the program adds to the defaults list of a job file; empty without one."""
+        return frozenset({BENEATH, *(f"{s.group}/{s.subcommand}" for s in self.stages)} if self._job_file else ())
+
     def package(self, path: str) -> str:
         """The package of an option, or of the first option of a group, from its file's header."""
         group, _, name = path.rpartition("/") if not self.is_group(path) else (path, "", "")
@@ -266,12 +153,12 @@ class Loader:
     @cached_property
     def listed(self) -> frozenset[str]:
         """The groups in the primary config's defaults list."""
-        primary = self.read(CONFIG_NAME)
+        primary = self.read(self.config_name)
         return frozenset(str(getattr(d, "group", "")) for d in (primary.defaults_list if primary else None) or ())
 
     def default_option(self, group: str) -> str | None:
         """The option of a group in the primary config's defaults list."""
-        primary = self.read(CONFIG_NAME)
+        primary = self.read(self.config_name)
         defaults: Any = (primary.defaults_list if primary else None) or ()
         return next((str(d.value) for d in defaults if getattr(d, "group", None) == group), None)
 
@@ -287,33 +174,27 @@ class Loader:
         """The option files of a config, in the order in which they were merged."""
         return self._compose(tuple(choices))[1]
 
-    def imports(self, choices: Sequence[str]) -> Imported:
-        """The option files of a config as a tree: each with those in its defaults list."""
-        found = self.hydra_loader.compute_defaults_list(CONFIG_NAME, list(choices), RunMode.RUN)
-        roots: Any = found.defaults_tree.children
-        return self._imported(next(r for r in roots if r.node.get_config_path() == CONFIG_NAME))
-
-    def _imported(self, node: Any) -> Imported:
-        default = getattr(node, "node", node)
-        path = str(default.get_config_path())
-        inner = [(c, getattr(c, "node", c)) for c in getattr(node, "children", None) or ()]
-        return Imported(
-            path=path,
-            package=default.get_final_package(),
-            file=self.source_file(path),
-            imports=tuple(self._imported(c) for c, d in inner if not _is_not_a_file(d)),
-        )
-
     def _compose(self, choices: tuple[str, ...]) -> tuple[bytes, tuple[ResultDefault, ...]]:
         if choices not in self._composed:
             cfg = self._load(choices)
-            self._composed[choices] = pickle.dumps(cfg, pickle.HIGHEST_PROTOCOL), self.hydra_loader.last
+            defaults = self._of_job_file(cfg) if self._job_file else self.hydra_loader.last
+            self._composed[choices] = pickle.dumps(cfg, pickle.HIGHEST_PROTOCOL), defaults
         return self._composed[choices]
+
+    def _of_job_file(self, cfg: DictConfig) -> tuple[ResultDefault, ...]:
+        """Take the subcommands of stages that a job file does not have out of its config; returns the other files."""
+        ops = ops_of(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+        others = {stage.group: f"{stage.name}_sub" for stage in self.stages if stage.name not in ops}
+        choices: Any = cfg.hydra.runtime.choices
+        for group, key in others.items():
+            cfg._content.pop(key, None)  # type: ignore[union-attr]
+            choices._content.pop(group, None)
+        return tuple(d for d in self.hydra_loader.last if str(d.config_path).rpartition("/")[0] not in others)
 
     def _load(self, choices: Sequence[str]) -> DictConfig:
         try:
             return self.hydra_loader.load_configuration(
-                CONFIG_NAME, list(choices), run_mode=RunMode.RUN, validate_sweep_overrides=False
+                self.config_name, list(choices), run_mode=RunMode.RUN, validate_sweep_overrides=False
             )
         except RecursionError as error:
             message = "the defaults list of a chosen option leads back to itself"
@@ -334,6 +215,6 @@ class Loader:
         root = logging.getLogger()
         handlers, root.handlers = root.handlers, []  # other handlers would print unmasked values
         try:
-            hydra.show_info(what, CONFIG_NAME, [*choices, *values], RunMode.RUN)
+            hydra.show_info(what, self.config_name, [*choices, *values], RunMode.RUN)
         finally:
             root.handlers = handlers  # Hydra leaves one behind that refers to the current stdout

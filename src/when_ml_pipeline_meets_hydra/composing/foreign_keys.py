@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from when_ml_pipeline_meets_hydra.composing.config_loader import CONFIG_NAME, Loader
+from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 from when_ml_pipeline_meets_hydra.composing.job import Job
 from when_ml_pipeline_meets_hydra.composing.origins import line_of, shortened_path
 from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option
@@ -34,7 +34,7 @@ def foreign_keys(jobs: Iterable[Job], loader: Loader) -> dict[str, str]:
         for key in loader.file_content(f"{group}/{name}") if not package else (_top(package),):
             line = line_of(Path(file), "" if package else key)
             found.setdefault(key, f"{shortened_path(Path(file))}, line {line or 1}")
-    usual |= {*loader.file_content(CONFIG_NAME)} if found else set()
+    usual |= {*loader.file_content(loader.config_name)} if found else set()
     foreign = {key: origin for key, origin in found.items() if key not in usual}
     return {key: origin for key, origin in foreign.items() if key not in _packages()} if foreign else {}
 

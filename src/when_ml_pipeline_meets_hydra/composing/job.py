@@ -18,6 +18,12 @@ RUN_FOLDER = "${run_folder:}"  # how a config refers to the folder of the run's 
 JOB_NUMBER = "${hydra.job.num}"
 LOCAL_LAUNCHER = "hydra_plugins.when_ml_pipeline_meets_hydra.LocalLauncher"
 
+# The top-level keys of a config that are settings of the run, the same for all of its jobs.
+SETTINGS = ("home", "force", "packages", "show_secrets", "objective", "on_error")
+
+# The top-level keys of a job file: what its stages receive, and what they refer to.
+OPS, GLOBALS = "ops", "globals"
+
 # Messages about a key.
 VALUE_NEEDED = "a value is needed"
 UNRESOLVED = "it is made from a key that has no value"
@@ -28,6 +34,7 @@ NO_SUCH_KEY = "there is no such key"
 class Request:
     """The overrides to compose, in Hydra's grammar, and further folders of option files.
 
+    The path of a YAML file among ``config_dirs`` is a job file: the primary config in place of the program's.
     ``recorded`` are the jobs that a rerun repeats, instead of composing the overrides.
     """
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing import config_loader, override_grammar
 from when_ml_pipeline_meets_hydra.composing.config_loader import HydraException, Loader
+from when_ml_pipeline_meets_hydra.composing.origins import line_of, shortened_path
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES, folder_of
 from when_ml_pipeline_meets_hydra.composing.wrong_names import option_without_group, wrong_options
@@ -54,9 +56,14 @@ def _how_to_write(key: str, value: str) -> str:
     return f"Quote values with special characters, also letters such as ä: '{key}=\"…\"'"
 
 
-def no_folder(path: str, config_dirs: Sequence[str]) -> Problem:
-    """The problem of an entry of the search path that is no folder."""
+def no_folder(path: str, config_dirs: Sequence[str], job_file: Path | None = None) -> Problem:
+    """The problem of an entry of the search path that is no folder; it may come from a job file."""
     is_flag = any(path in (entry, str(folder_of(entry))) for entry in config_dirs)
+    if job_file and not is_flag and (line := line_of(job_file, override_grammar.SEARCH_PATH)):
+        origin = f"{shortened_path(job_file)}, line {line}"
+        remedy = f"Start in the folder that holds {path}, or give another one: {override_grammar.SEARCH_PATH}=[DIR]"
+        message = f"no such folder in {Path.cwd()}"
+        return Problem(key=override_grammar.SEARCH_PATH, value=path, message=message, origin=origin, remedy=remedy)
     key = "--config-dir" if is_flag else override_grammar.SEARCH_PATH
     if path.startswith("structured://"):
         message, remedy = "its options are made by code, which would be imported", "Write them into files of a folder"

@@ -49,12 +49,14 @@ def names(override: Override) -> Iterator[str]:
             yield name.text if isinstance(name, QuotedString) else str(name)
 
 
-def search_path(overrides: Iterable[str]) -> list[str]:
-    """The entries of ``hydra.searchpath=[…]``, which are needed before groups can be listed."""
+def search_path(overrides: Iterable[str]) -> list[str] | None:
+    """The entries of ``hydra.searchpath=[…]``, which are needed before groups can be listed; None without one."""
     try:
         parsed = [parse(line) for line in overrides if line.lstrip("+").startswith(f"{SEARCH_PATH}=")]
     except HydraException:
-        return []  # reported with the other overrides
+        return None  # reported with the other overrides
+    if not parsed:
+        return None
     return [entry for override in parsed if names_folders(override) for entry in names(override)]
 
 

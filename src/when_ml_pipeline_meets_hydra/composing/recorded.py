@@ -21,9 +21,10 @@ from when_ml_pipeline_meets_hydra.composing.compose import compose_with_problems
 from when_ml_pipeline_meets_hydra.composing.config_loader import CompositionError, Loader
 from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.composing.job import VALUE_NEEDED, Composed, Job
+from when_ml_pipeline_meets_hydra.composing.job_file import last_op
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
-from when_ml_pipeline_meets_hydra.composing.tree import STAGES, Stage, broken_file, folder_of
+from when_ml_pipeline_meets_hydra.composing.tree import STAGES, Stage, broken_file, folder_of, is_job_file
 from when_ml_pipeline_meets_hydra.composing.values import MISSING, plain, set_value
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import MASK, Redactor
@@ -69,16 +70,28 @@ def recompose(recorded: Recorded, config_dirs: Sequence[str] = ()) -> Composed:
     Folders that are not there any more are left out. Raises ``BadInput`` for an override that cannot be set in a
     composed config.
     """
-    folders = [entry for entry in config_dirs if (folder := folder_of(entry)) is None or folder.is_dir()]
+    folders = [entry for entry in config_dirs if is_job_file(entry) or _is_there(entry)]
     own = [line for line in recorded.overrides if line.lstrip("+~").startswith("hydra")]
-    helper = compose_with_problems(own, config_dirs=folders)
-    if helper.problems or not helper.jobs:  # option files that are gone or broken
-        helper = compose_with_problems(own).without_problems()
+    helper = _helper(own, folders)
     loader = helper.loader()
     values = list(_values([line for line in recorded.overrides if line not in own], loader))
     made = tuple(_Maker(loader, values, helper.jobs[0], recorded.place).jobs(recorded.jobs))
     stages = {**helper.stages, **_missing_stages(made, helper.stages)}
     return replace(helper, jobs=made, stages=stages, is_constant=False)
+
+
+def _is_there(entry: str) -> bool:
+    folder = folder_of(entry)
+    return folder is None or folder.is_dir()
+
+
+def _helper(own: Sequence[str], folders: Sequence[str]) -> Composed:
+    """Compose Hydra's own config, without option files that are gone or broken."""
+    try:
+        helper = compose_with_problems(own, config_dirs=folders)
+    except BadInput:  # of a job file
+        return compose_with_problems(own).without_problems()
+    return compose_with_problems(own).without_problems() if helper.problems or not helper.jobs else helper
 
 
 def read_logged(file: Path) -> RecordedJob:
@@ -93,8 +106,8 @@ def read_logged(file: Path) -> RecordedJob:
         raise BadInput(broken_file(str(file), file, error)) from error
     except RecursionError as error:
         raise BadInput(broken_file(str(file), file, ValueError("it is nested too deeply"))) from error
-    if not isinstance(content, DictConfig) or not isinstance(OmegaConf.select(content, f"{STAGES}.name"), str):
-        raise BadInput(_no_job(file, "is not the config of a job: it has no c.name"))
+    if not isinstance(content, DictConfig) or not (_stage(content) or last_op(content, {})):
+        raise BadInput(_no_job(file, "is not the config of a job: it has no c.name, and no ops"))
     if str(OmegaConf.select(content, "hydra.mode")).endswith("MULTIRUN") and _has_no_number(content):
         raise BadInput(_no_job(file, "is the config that the jobs of a sweep share, not that of one job"))
     resolvers.register()
@@ -105,7 +118,12 @@ def read_logged(file: Path) -> RecordedJob:
         if top != "hydra":
             with interpolations.limited_interpolations(top):
                 config[top] = plain(content, top, top, faults)
-    return RecordedJob(number=0, stage=config[STAGES]["name"], config=config)
+    return RecordedJob(number=0, stage=_stage(content) or last_op(config, {}) or "", config=config)
+
+
+def _stage(content: DictConfig) -> str | None:
+    name = OmegaConf.select(content, f"{STAGES}.name")
+    return name if isinstance(name, str) else None
 
 
 def _has_no_number(content: DictConfig) -> bool:

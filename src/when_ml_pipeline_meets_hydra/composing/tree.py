@@ -78,9 +78,19 @@ def package_of(text: str) -> str | None:
     return None
 
 
+def is_job_file(entry: str) -> bool:
+    """Return whether an entry of a search path is a job file: a user's primary config, whose folder is meant."""
+    return "://" not in entry and entry.endswith(".yaml")
+
+
 def folder_of(entry: str) -> Path | None:
-    """The folder of a search path entry (``DIR``, ``file://DIR``, ``pkg://package.folder``); None for other schemes."""
+    """The folder of a search path entry (``DIR``, ``file://DIR``, ``pkg://package.folder``); None for other schemes.
+
+    That of a job file is the folder in which it is.
+    """
     scheme, sep, rest = entry.partition("://")
+    if is_job_file(entry):
+        return Path(entry).expanduser().parent
     if not sep or scheme == "file":
         return Path(rest if sep else entry).expanduser()
     if scheme != "pkg":
@@ -127,9 +137,13 @@ def is_option_file(file: Path) -> bool:
 
 
 def read_options(search_path: Sequence[str] = ()) -> dict[str, dict[str, Option]]:
-    """All groups with their options; of equal names the first on the path wins, the program's own come first."""
+    """All groups with their options; of equal names the first on the path wins.
+
+    The program's own come first; with a job file, which takes the place of the program's primary config, last.
+    """
     groups: dict[str, dict[str, Option]] = {}
-    for folder in [PRIMARY, *(f for e in search_path if (f := folder_of(e)) is not None)]:
+    folders = [f for e in search_path if (f := folder_of(e)) is not None]
+    for folder in [*folders, PRIMARY] if any(map(is_job_file, search_path)) else [PRIMARY, *folders]:
         for file in sorted(folder.rglob("*.yaml")):
             group = file.parent.relative_to(folder).as_posix()
             if group != "." and not group.startswith("hydra") and is_option_file(file):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing import override_grammar
-from when_ml_pipeline_meets_hydra.composing.config_loader import CONFIG_NAME, Loader
+from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 from when_ml_pipeline_meets_hydra.composing.dependent_defaults import content, groups_behind
 from when_ml_pipeline_meets_hydra.composing.job import NO_SUCH_KEY
 from when_ml_pipeline_meets_hydra.composing.origins import defaults_of, line_of, line_of_default, shortened_path
@@ -51,7 +51,7 @@ def option_without_group(override: Override, loader: Loader) -> Problem | None:
     key = override.key_or_group
     if "." in key or loader.is_group(key) or override.is_delete() or isinstance(override.value(), dict | None):
         return None
-    if key in loader.file_content(CONFIG_NAME):
+    if key in loader.file_content(loader.config_name):
         return None
     groups = (g for g in loader.groups() if not g.startswith(("hydra", f"{STAGES}/")))
     group = next((g for g in groups if loader.options(g) and loader.package(g) == key), None)

@@ -9,6 +9,7 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, implements
+from when_ml_pipeline_meets_hydra.binding.ops import seen_by
 from when_ml_pipeline_meets_hydra.binding.options import qualified_field
 from when_ml_pipeline_meets_hydra.composing.job import Composed
 from when_ml_pipeline_meets_hydra.contracts import Checked
@@ -48,8 +49,8 @@ def _option_problems(plan: Plan, bound: Bound) -> Iterator[Problem]:
             if implements(value, Checked) and (known := (name, _comparable(value))) not in checked:
                 checked.add(known)
                 kind: Any = type(value)
-                own, job = {*_config_keys(kind, value)}, jobs[step.jobs[0]]
-                problems = (qualified_field(name, own, p, job) for p in value.check())
+                own, (job, placed) = {*_config_keys(kind, value)}, seen_by(step.call, jobs[step.jobs[0]])
+                problems = (placed(qualified_field(name, own, p, job)) for p in value.check())
                 yield from (p.masked(partial(bound.redactor.at, p.key)) for p in problems)
 
 
@@ -75,7 +76,7 @@ def _data_problems(plan: Plan, bound: Bound) -> Iterator[Problem]:
     jobs = {job.number: job for job, _ in bound.calls}
     for step in plan.to_run:
         if rule := getattr(step.call.function, "data_rule", None):
-            origin_of = jobs[step.jobs[0]].origins.of
+            job, placed = seen_by(step.call, jobs[step.jobs[0]])
             for problem in rule(**step.call.known(rule)):
-                found = replace(problem, origin=problem.origin or origin_of(problem.key))
-                yield found.masked(partial(bound.redactor.at, problem.key))
+                found = placed(replace(problem, origin=problem.origin or job.origins.of(problem.key)))
+                yield found.masked(partial(bound.redactor.at, found.key))

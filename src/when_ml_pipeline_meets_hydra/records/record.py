@@ -90,7 +90,7 @@ class Recorder:
         from when_ml_pipeline_meets_hydra.binding.objective import directions_of
 
         make_home(home)
-        folder = _new_folder(home / "runs")
+        folder = record_files.new_folder(home / "runs", bound.settings.prefix)
         lines = JobLines(bound.redactor, bound.secret_keys, requested)
         # The head is written last: if it exists, the jobs do as well.
         durable_files.write_parts(folder / JOBS, (lines.line(job) for job, _ in bound.calls))
@@ -100,6 +100,7 @@ class Recorder:
             "config_dirs": list(request.config_dirs),
             **({"repeats": request.recorded.source} if request.recorded else {}),
             **({"search": search} if search else {}),
+            **({"prefix": bound.settings.prefix} if bound.settings.prefix else {}),
             "versions": versions(),
             "stages": list(dict.fromkeys(job.stage for job, _ in bound.calls)),
             "job_count": len(bound.calls),
@@ -131,7 +132,7 @@ class Recorder:
         is_whole = digest is None or hashlib.sha256(jobs).hexdigest() == digest
         if not is_whole or jobs.count(b"\n") != before.head["job_count"]:
             raise record_files.damaged(before.folder, JOBS)
-        folder = _new_folder(before.folder.parent)
+        folder = record_files.new_folder(before.folder.parent, before.head.get("prefix"))
         durable_files.write_parts(folder / JOBS, [jobs])
         return cls(folder, redactor, before.head)
 
@@ -322,17 +323,6 @@ def find_record(home: Path, name: str) -> Record:
         raise BadInput(Problem(key=name, message=message, remedy="Give more of the id"))
     remedy = did_you_mean(name, [r.id for r in records[-_MOST_NAMED:]])
     raise BadInput(Problem(key=name, message=f"there is no such run in {home}", remedy=remedy))
-
-
-def _new_folder(runs: Path) -> Path:
-    while True:
-        now = datetime.now(UTC)  # local time is set back once a year, and differs between hosts
-        folder = runs / f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 100:04}"  # sorted by start time
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
 
 
 def _objective(bound: Bound) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Reads the files of a run's record; one that is damaged is named."""
+"""The files of a run's record: reads them, and names one that is damaged; makes the folder of a new one."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,18 @@ def read_lines(folder: Path, name: str, digest: str | None, end: str = "\0") -> 
 def _is_whole(content: Any, name: str) -> bool:
     types: Mapping[str, type | tuple[type, ...]] = _TYPES[name]
     return isinstance(content, dict) and all(isinstance(content.get(key), kind) for key, kind in types.items())
+
+
+def new_folder(runs: Path, prefix: str | None = None) -> Path:
+    """Make the folder of a run, named by its start, ``20261129-031500-1234``, so that names sort by time.
+
+    The ``prefix`` of a job file stands at its end.
+    """
+    while True:
+        now = datetime.now(UTC)  # local time is set back once a year, and differs between hosts
+        folder = runs / f"{now:%Y%m%d-%H%M%S}-{now.microsecond // 100:04}{f'-{prefix}' if prefix else ''}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from when_ml_pipeline_meets_hydra.cli.arguments import with_job_file
+
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from when_ml_pipeline_meets_hydra.composing.config_loader import Imported
+    from when_ml_pipeline_meets_hydra.composing.imports import Imported
 
 
 class Format(StrEnum):
@@ -27,13 +29,15 @@ def graph(
     overrides: Annotated[list[str] | None, typer.Argument(help="c=… group=option …, as for a run")] = None,
     form: Annotated[Format, typer.Option("--format", help="For people, for a page, for machines")] = Format.TREE,
     config_dir: Annotated[list[str] | None, typer.Option("--config-dir", help="A folder of your option files")] = None,
+    config_name: Annotated[str | None, typer.Option("--config-name", help="A job file of yours in it")] = None,
 ) -> None:
     """Show the defaults lists of a config: which option file includes which, and where its keys land."""
     from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json
     from when_ml_pipeline_meets_hydra.composing.compose import compose
+    from when_ml_pipeline_meets_hydra.composing.imports import imports
 
-    composed = compose(overrides or [], config_dirs=config_dir or [])
-    root = composed.loader().imports(composed.jobs[0].choices)
+    composed = compose(overrides or [], config_dirs=with_job_file(config_dir or [], config_name))
+    root = imports(composed.loader(), composed.jobs[0].choices)
     if form is Format.JSON:
         print_json(_plain(root))
     elif form is Format.MERMAID:

@@ -94,7 +94,7 @@ class Selection:
 
 def _up_to(job: RecordedJob, stage: str) -> RecordedJob:
     overrides = (f"{STAGES}={stage}", *(line for line in job.overrides if _key(line) != STAGES))
-    return replace(job, stage=stage, overrides=overrides)
+    return replace(job, stage=stage, overrides=overrides, config={**job.config, STAGES: {"name": stage}})
 
 
 def _repetition(run: str, overrides: Sequence[str], *, as_written: bool, selection: Selection) -> Repetition:

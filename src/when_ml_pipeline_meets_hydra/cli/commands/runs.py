@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from when_ml_pipeline_meets_hydra.binding.call import title_of
+from when_ml_pipeline_meets_hydra.cli.arguments import flags_of
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json, print_rows
 from when_ml_pipeline_meets_hydra.cli.output.formatting import metrics_text
 from when_ml_pipeline_meets_hydra.cli.output.trials import search_facts, trial_table
@@ -183,5 +184,4 @@ def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _arguments(record: Record) -> list[str]:
     request = record.request
-    dirs = [word for folder in request.config_dirs for word in ("--config-dir", folder)]
-    return [*request.overrides, *(["--multirun"] if request.multirun else []), *dirs]
+    return [*request.overrides, *(["--multirun"] if request.multirun else []), *flags_of(request.config_dirs)]

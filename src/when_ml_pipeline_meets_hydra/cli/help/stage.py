@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.binding.bind import describe
+from when_ml_pipeline_meets_hydra.binding.ops import requested_ops
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.binding.validation import allowed, field_schema
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console
@@ -30,16 +31,17 @@ def show_stage_help(overrides: Sequence[str], config_dirs: Sequence[str], *, mul
     composed = compose(overrides, multirun=multirun, config_dirs=config_dirs)
     keys, masks = find_secrets(composed)
     out = console()
-    for job in composed.jobs:
-        described = describe(job, composed.stages)
-        group = composed.stages[job.stage].group
+    shown = [(job, stage) for job in composed.jobs for stage in requested_ops(job) or [job.stage]]
+    for job, stage in shown:
+        described = describe(job, composed.stages, stage)
+        group = composed.stages[stage].group
         chosen = job.chosen.get(group, "")
         file = composed.loader().source_file(f"{group}/{chosen}")
         summary = described.summary or (Option(group=group, name=chosen, file=Path(file)).description if file else "")
-        out.print(Text.assemble((f"{job.stage} {chosen}", "bold"), f": {summary}" if summary else ""))
-        out.print(f"c={job.stage} {group}={'|'.join(composed.loader().options(group))}", style="dim")
-        for stage, kind in described.artifacts.items():
-            out.print(Text.assemble(("  receives ", "dim"), (stage, "cyan"), f"'s {kind}"))
+        out.print(Text.assemble((f"{stage} {chosen}", "bold"), f": {summary}" if summary else ""))
+        out.print(f"c={stage} {group}={'|'.join(composed.loader().options(group))}", style="dim")
+        for before, kind in described.artifacts.items():
+            out.print(Text.assemble(("  receives ", "dim"), (before, "cyan"), f"'s {kind}"))
         config = masks.tree(dict(job.config), keys)
         for key, hint in described.keys.items():
             show_key(out, job, masks, key, hint, config)

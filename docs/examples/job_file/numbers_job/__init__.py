@@ -1,0 +1,1 @@
+"""The stages of a job file: experiment → train → prediction → analysis → exptests."""
