@@ -28,11 +28,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from when_ml_pipeline_meets_hydra import ExitCode, run
+from when_ml_pipeline_meets_hydra import ExitCode, Run, run, search
 
 Array = np.ndarray[Any, Any]
 _CATEGORIES = 255
-TIME_LIMIT = 60  # s, of AutoGluon and of our ensemble
+TIME_LIMIT = 60  # s, of AutoGluon, our ensemble and our search
+SEARCH = (
+    "modeling/model=choice(hist_gradient_boosting,lightgbm,catboost)",
+    "m_param.learning_rate=tag(log,interval(0.02,0.2))",
+    "modeling/validation=holdout",
+    "hydra/sweeper=optuna",
+    f"hydra.sweeper.timeout={TIME_LIMIT}",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +67,8 @@ class Contender:
     package: str
 
 
-def ours(*overrides: str) -> Contender:
-    """Return our program with further overrides, by its front door.
+def ours(*overrides: str, start: Callable[[list[str]], Run] = run) -> Contender:
+    """Return our program with further overrides, by its front door: ``run``, or ``search``.
 
     It asks for held-out rows with their target, and gets a wrong one: of other rows, chosen at random.
     """
@@ -76,7 +83,7 @@ def ours(*overrides: str) -> Contender:
             words += [f"dataset.path={handed.train}", f"dataset.target={handed.target!r}"]
             words += [f"dataset.task={'classification' if handed.classes else 'regression'}"]
             words += ["preprocessing/split=predefined", f"split.path={test}", *overrides]
-            done = run(words)
+            done = start(words)
             if done.exit_code is not ExitCode.DONE:
                 raise RuntimeError(f"exit code {done.exit_code}")
             found = pl.read_parquet(done.artifact("modeling").path / "predictions.parquet")
@@ -255,6 +262,7 @@ def contenders(autogluon_python: Path | None) -> Mapping[str, Contender]:
         "ours random_forest": ours("modeling/model=random_forest"),
         "ours extra_trees": ours("modeling/model=extra_trees"),
         "ours ensemble": ours("modeling/model=ensemble", f"model.time_limit={TIME_LIMIT}", "model.n_jobs=1"),
+        "ours search": ours(*SEARCH, start=search),
         "AutoGluon": autogluon(autogluon_python),
     }
 
