@@ -200,6 +200,17 @@ def test_its_keys_are_swept_and_its_options_exchanged(done: Run) -> None:
         ),
         (["~ops.train.config.dataset"], ["ops.train.config.dataset"]),
         (
+            ["+ops.trian.epochs=1", "+ops.train.epochs=3", "ops.exptests.config=3"],
+            [
+                "ops.trian.epochs: an op has only a config",
+                "ops.train.epochs: an op has only a config",
+                "Write it below ops.train.config",
+                "ops.exptests.config: expected the keys that the stage receives",
+                "A job without the stage: ~ops.exptests",
+            ],
+        ),
+        (["globals.exp_prefix=[1,2]"], ["globals.exp_prefix=[1, 2]: part of a folder's name"]),
+        (
             ["globals.exp_prefix=a/b"],
             ["globals.exp_prefix=a/b: part of a folder's name: up to 60 letters, digits, '_', '-' and '.'"],
         ),

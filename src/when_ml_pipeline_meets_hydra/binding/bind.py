@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.hydra_targets import hydra_problems
 from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, several_of
 from when_ml_pipeline_meets_hydra.binding.objective import complete
-from when_ml_pipeline_meets_hydra.binding.ops import requested_ops
+from when_ml_pipeline_meets_hydra.binding.ops import malformed_ops, requested_ops
 from when_ml_pipeline_meets_hydra.binding.options import unused_choices
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets, named_packages
 from when_ml_pipeline_meets_hydra.binding.settings import NAMES, Settings, settings_of
@@ -49,7 +49,7 @@ def bind(composed: Composed, cache: BindCache | None = None) -> Bound:
     for job in composed.jobs:
         requested.setdefault(job.combination, set()).update([job.stage, *requested_ops(job)])
     for job in composed.jobs:
-        wrong: list[Problem] = []
+        wrong = list(malformed_ops(job))
         binder = Binder(job, composed.stages, wrong, redactor, cache, frozenset(requested[job.combination]))
         bound.append((job, _call(binder, job)))
         problems += (replace(p, jobs=(job.number,)) for p in wrong if (p.key, job.number) not in reported)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Call
-from when_ml_pipeline_meets_hydra.composing.job import Job
+from when_ml_pipeline_meets_hydra.composing.job import OPS, Job
 from when_ml_pipeline_meets_hydra.composing.job_file import ops_of, place_of
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES, Stage
@@ -19,6 +19,24 @@ def requested_ops(job: Job) -> tuple[str, ...]:
     ops = ops_of(job.config)
     is_chosen = STAGES in job.config or job.stage not in ops
     return () if is_chosen else tuple(ops)
+
+
+def malformed_ops(job: Job) -> Iterator[Problem]:
+    """Yield a problem for each op of a job file that is more or less than a ``config`` with keys.
+
+    Such an op, which may be a quality gate, would otherwise not run, or not with all that is written.
+    """
+    ops = ops_of(job.config)
+    for name, op in job.config[OPS].items() if ops else ():
+        others = [key for key in op if key != "config"] if isinstance(op, Mapping) else []
+        for key in others:
+            place = f"{OPS}.{name}.{key}"
+            remedy = f"Write it below {place_of(name)}"
+            yield Problem(key=place, message="an op has only a config", origin=job.origins.of(place), remedy=remedy)
+        if name not in ops and not others:
+            origin = job.origins.of(place_of(name)) or job.origins.of(f"{OPS}.{name}")
+            message, remedy = "expected the keys that the stage receives", f"A job without the stage: ~{OPS}.{name}"
+            yield Problem(key=place_of(name), message=message, origin=origin, remedy=remedy)
 
 
 def job_of_op(job: Job, stage: str, config: Mapping[str, Any]) -> Job:

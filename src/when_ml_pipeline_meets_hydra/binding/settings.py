@@ -142,19 +142,14 @@ _PREFIX = re.compile(r"[\w.-]{1,60}")
 
 def _prefix(composed: Composed, problems: list[Problem]) -> str | None:
     """Return ``globals.exp_prefix`` of a job file, if it is the same for all jobs."""
-    found = {
-        p for job in composed.jobs if ops_of(job.config) if (p := _exp_prefix(job.config.get(GLOBALS))) is not None
-    }
-    prefix = next(iter(found)) if len(found) == 1 else None
-    if prefix is not None and not _PREFIX.fullmatch(prefix):
-        key, message = f"{GLOBALS}.exp_prefix", "part of a folder's name: up to 60 letters, digits, '_', '-' and '.'"
-        problems.append(Problem(key=key, value=prefix, message=message, origin=composed.jobs[0].origins.of(key)))
-    return prefix
-
-
-def _exp_prefix(given: Any) -> str | None:
-    prefix = given.get("exp_prefix") if isinstance(given, Mapping) else None
-    return str(prefix) if isinstance(prefix, str | int) else None
+    of_jobs = (job.config.get(GLOBALS) for job in composed.jobs if ops_of(job.config))
+    given = {str(g["exp_prefix"]) for g in of_jobs if isinstance(g, Mapping) and g.get("exp_prefix") is not None}
+    for prefix in sorted(given):
+        if not _PREFIX.fullmatch(prefix):
+            key, origin = f"{GLOBALS}.exp_prefix", composed.jobs[0].origins.of(f"{GLOBALS}.exp_prefix")
+            message = "part of a folder's name: up to 60 letters, digits, '_', '-' and '.'"
+            problems.append(Problem(key=key, value=prefix, message=message, origin=origin))
+    return next(iter(given)) if len(given) == 1 else None
 
 
 def _n_jobs(launcher: Any, problems: list[Problem]) -> int | None:

@@ -123,11 +123,8 @@ def ops_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return what the stages of a job file receive: stage → its config. Empty for any other config."""
     ops = config.get(OPS)
     named = ops.items() if isinstance(ops, Mapping) else ()
-    return {str(name): op["config"] for name, op in named if isinstance(op, Mapping) and _is_config(op.get("config"))}
-
-
-def _is_config(value: Any) -> bool:
-    return isinstance(value, Mapping)
+    configs = {str(name): op.get("config") for name, op in named if isinstance(op, Mapping)}
+    return {name: config for name, config in configs.items() if isinstance(config, Mapping)}
 
 
 def last_op(config: Mapping[str, Any], stages: Mapping[str, Stage]) -> str | None:

@@ -23,9 +23,8 @@ def run_stages(arguments: list[str]) -> int:
     overrides = {o.partition("=")[0]: o.partition("=")[2] for o in args.overrides}
     if args.overrides and "=" not in args.overrides[0] and not args.overrides[0].startswith("~"):
         raise BadInput(_no_such_command(args.overrides[0], search_path(args)))
-    stage = overrides.get(
-        "c", "help" if args.config_name is None else ""
-    )  # without one, a job file runs all of its own
+    without = "help" if args.config_name is None else ""  # a job file runs all of its own stages
+    stage = overrides.get("c", without)
     if args.json and (args.version or args.info or args.cfg or args.help or stage == "help"):
         raise BadInput(Problem(key="--json", message="is only used with a run", remedy="Add c=STAGE"))
     if args.version:
