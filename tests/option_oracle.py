@@ -223,7 +223,8 @@ def is_same(received: Any, given: Any, hint: Any = Any) -> bool:
             is_same(r, g, _inner(hint)) for r, g in zip(received, given, strict=True)
         )
     if isinstance(received, Mapping):
-        there = {k: v for k, v in given.items() if v is not None}
+        # Typed places leave out what is null; what nothing is known about arrives with its nulls.
+        there = {k: v for k, v in given.items() if v is not None or k in received}
         return len(received) == len(there) and all(is_same(v, there[str(k)], _inner(hint)) for k, v in received.items())
     given = as_read(hint, given)
     if isinstance(received, SecretStr):
