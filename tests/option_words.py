@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +51,12 @@ WITH = {
 }
 # Their defaults lists are in no other option's.
 ADDED = {"preprocessing/connection", "preprocessing/schema", "analysis/section", "exptests/gate", "modeling/metric"}
+
+
+def in_groups(options: Iterable[Option]) -> list[Any]:
+    """Options for tests; one process runs all tests of an option, and composes it once."""
+    names = {f"{o.group}={o.name}": o for o in options}
+    return [pytest.param(o, id=name, marks=pytest.mark.xdist_group(name)) for name, o in names.items()]
 
 
 def set_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from option_words import OPTIONS, set_up, words_for
+from option_words import OPTIONS, in_groups, set_up, words_for
 from when_ml_pipeline_meets_hydra.binding.bind import bind
 from when_ml_pipeline_meets_hydra.binding.secret_keys import try_locate
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
@@ -21,7 +21,7 @@ def _somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
     set_up(monkeypatch)
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda o: f"{o.group}={o.name}")
+@pytest.mark.parametrize("option", in_groups(OPTIONS))
 def test_an_option_is_described_composes_and_binds(option: Option) -> None:
     assert option.description, f"{option.file} needs a description in its first comment line"
     if option.group == STAGES and option.name == HELP:

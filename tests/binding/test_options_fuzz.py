@@ -30,7 +30,7 @@ from option_oracle import (
     places,
     values,
 )
-from option_words import OPTIONS, set_up, words_for
+from option_words import OPTIONS, in_groups, set_up, words_for
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import pipeline
 from when_ml_pipeline_meets_hydra.binding.keys import field_hints, is_secret
@@ -304,7 +304,7 @@ def overrides(draw: st.DrawFn, hints: Mapping[str, Any], own: list[str], package
     )
 
 
-@pytest.mark.parametrize("option", READ, ids=lambda o: f"{o.group}={o.name}")
+@pytest.mark.parametrize("option", in_groups(READ))
 @costly(3)
 @given(data=st.data())
 def test_whatever_is_given_is_accepted_or_refused_in_words(bench: Bench, option: Option, data: st.DataObject) -> None:

@@ -28,6 +28,7 @@ from old_pipeline import (
 from small_pipeline import CONF, install, small_plan, steps_run, write
 from when_ml_pipeline_meets_hydra.cache import compositions, fingerprint
 from when_ml_pipeline_meets_hydra.composing.job import Request
+from when_ml_pipeline_meets_hydra.composing.tree import MOST_ENTRIES
 from when_ml_pipeline_meets_hydra.pipeline import prepare
 from when_ml_pipeline_meets_hydra.records.record import read_records
 
@@ -271,7 +272,7 @@ def test_files_that_have_just_changed_are_not_trusted(conf: Path) -> None:
 
 @pytest.mark.usefixtures("later")
 def test_a_folder_with_very_much_in_it_is_not_looked_through(conf: Path) -> None:
-    for number in range(fingerprint.MOST_ENTRIES):
+    for number in range(MOST_ENTRIES):
         (conf / "conf" / f"{number}.csv").touch()
     prepare(["c=fit"], config_dirs=[conf / "conf"])
     assert kept() == []

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from budget import costly
 from small_pipeline import write
 from when_ml_pipeline_meets_hydra.cache import compositions
+from when_ml_pipeline_meets_hydra.composing import composed_before
 from when_ml_pipeline_meets_hydra.composing.compose import compose, compose_with_problems
 from when_ml_pipeline_meets_hydra.composing.config_loader import CompositionError, Loader
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
@@ -166,6 +167,7 @@ def test_hydra_composes_once_for_each_shape_not_for_each_job(tree: str, monkeypa
         return original(self, choices)
 
     monkeypatch.setattr(Loader, "_load", counted)
+    monkeypatch.setattr(composed_before, "_KNOWN", {})
     words = ["modeling/param=plain,follows", "modeling/model=two,linear,model_1", "model_name=a,b,c"]
     assert len(sweep(tree, "c=preprocessing,modeling,deployment", *words).jobs) == 54
     assert len(composed) == 2, "the defaults, whose size depends on the model, and one for all combinations"

@@ -134,28 +134,29 @@ def test_a_sweep_by_joblib_in_which_one_training_fails(how: str, store: Store) -
     assert ran("make", "act") == [1, 2]
 
 
-@pytest.mark.parametrize(("how", "n_jobs"), [*((h, WORKERS) for h in ENDS), ("raise", IN_PROCESS), ("exit", 0)])
-def test_a_sweep_in_which_one_training_fails(how: str, n_jobs: int, store: Store) -> None:
-    words = (*SWEEP, f"+how=go well,{how},go on")
+@pytest.mark.parametrize(("hows", "n_jobs"), [(tuple(ENDS), WORKERS), (("raise", "exit"), IN_PROCESS)])
+def test_a_sweep_in_which_trainings_fail(hows: tuple[str, ...], n_jobs: int, store: Store) -> None:
+    words, number = (*SWEEP, f"+how=go well,{','.join(hows)},go on"), len(hows)
     code, out, err = here(*words, n_jobs=n_jobs)
     assert code == 1
     assert sorted(line for line in out.splitlines() if "acted" in line) == ["acted on go on", "acted on go well"]
-    assert ENDS[how] in err
-    acts = ["act done", "act done", "act skipped"]
-    assert statuses() == [*acts, "make done", "use done", "use done", "use failed"]
-    assert ran("make", "use", "act") == [1, 3, 2]
-    (failed,) = (s for s in steps() if s["status"] == "failed")
-    log = (sorted((store.root.parent / "runs").iterdir())[-1] / str(failed["log"])).read_text()
-    assert log.startswith(f"about to {how}\n")
-    assert ENDS[how] in log
-    assert ("Segmentation fault" in log) == (how == "crash")
+    acts = ["act done", "act done", *["act skipped"] * number]
+    assert statuses() == [*acts, "make done", "use done", "use done", *["use failed"] * number]
+    assert ran("make", "use", "act") == [1, 2 + number, 2]
+    run = sorted((store.root.parent / "runs").iterdir())[-1]
+    logs = [(run / str(s["log"])).read_text() for s in steps() if s["status"] == "failed"]
+    for how in hows:
+        assert ENDS[how] in err
+        (log,) = (log for log in logs if log.startswith(f"about to {how}\n"))
+        assert ENDS[how] in log
+        assert ("Segmentation fault" in log) == (how == "crash")
     assert store.unfinished() == []
     if pids("child"):
         all_end(pids("child"))
 
     assert here(*words, n_jobs=n_jobs).code == 1
-    assert ran("make", "use", "act") == [1, 4, 4], "only what is missing is computed again"
-    assert statuses() == [*acts, "make stored", "use failed", "use stored", "use stored"]
+    assert ran("make", "use", "act") == [1, 2 + 2 * number, 4], "only what is missing is computed again"
+    assert statuses() == [*acts, "make stored", *["use failed"] * number, "use stored", "use stored"]
 
 
 @pytest.mark.parametrize(("how", "status"), [("be killed", -9), ("crash", -11)])

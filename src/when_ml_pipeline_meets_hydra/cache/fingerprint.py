@@ -8,22 +8,21 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.composing.limits import MOST_BYTES
-from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, folder_of
+from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, TooManyFiles, files_below, folder_of
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Job
 
 _KEY_BYTES = 32
 _CODE = (".py", ".pyc", ".so", ".html")
-MOST_ENTRIES = 5_000  # in a folder of option files or of code, with its subfolders
 _VARIABLE = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
 
 
@@ -56,12 +55,12 @@ def variables(jobs: Iterable[Job], hydra: Mapping[str, Any], search_path: Sequen
     for job in jobs:
         parts |= {id(part): part for part in job.raw.values()}
     folders = (folder for entry in search_path if (folder := folder_of(entry)) and folder != PRIMARY)
-    entries = (entry for folder in folders for entry in _tree(folder, ".yaml"))
+    entries = (entry for folder in folders for entry in files_below(folder, ".yaml"))
     files = (Path(file) for file, at in entries if at.st_size <= MOST_BYTES)
     texts = [json.dumps([*parts.values(), hydra], default=str)]
     try:
         texts += (file.read_text(errors="replace") for file in files)
-    except _TooManyFiles:
+    except TooManyFiles:
         return None
     found = [name for text in texts for name in _VARIABLE.findall(text)]
     return set(found) if len(found) == sum(text.count("oc.env") for text in texts) else None
@@ -85,8 +84,8 @@ def state(dependencies: Mapping[str, list[str]], folder: Path) -> dict[str, Any]
     newest = 0.0
     for name in dependencies["variables"]:
         digest.update(f"{name} {variable(name)!r}\n".encode())
-    found: list[Iterable[tuple[str, os.stat_result]]] = [_tree(Path(o), ".yaml") for o in dependencies["options"]]
-    found += [_tree(place, _CODE) for package in dependencies["packages"] for place in _places(package)]
+    found: list[Iterable[tuple[str, os.stat_result]]] = [files_below(Path(o), ".yaml") for o in dependencies["options"]]
+    found += [files_below(place, _CODE) for package in dependencies["packages"] for place in _places(package)]
     found += [((path, os.stat(path)) for path in dependencies["data"])]  # noqa: PTH116 - follows links
     try:
         for path, at in chain.from_iterable(found):
@@ -94,7 +93,7 @@ def state(dependencies: Mapping[str, list[str]], folder: Path) -> dict[str, Any]
                 f"{path} {at.st_ino} {at.st_size} {at.st_mtime_ns} {at.st_ctime_ns}\n".encode(errors="surrogateescape")
             )
             newest = max(newest, at.st_mtime, at.st_ctime)
-    except _TooManyFiles:
+    except TooManyFiles:
         return None
     for place in sys.path:
         digest.update(f"{place}\n".encode(errors="surrogateescape"))
@@ -106,25 +105,6 @@ def state(dependencies: Mapping[str, list[str]], folder: Path) -> dict[str, Any]
 
 def _hasher(folder: Path, text: str = "") -> hashlib.blake2b:
     return hashlib.blake2b(text.encode(), key=(folder / "key").read_bytes())
-
-
-class _TooManyFiles(Exception):
-    """A folder has so many files that checking them takes longer than the cache saves."""
-
-
-def _tree(folder: Path, ending: str | tuple[str, ...]) -> Iterator[tuple[str, os.stat_result]]:
-    """The files below a folder, each with its ``stat``. Raises ``_TooManyFiles``."""
-    todo, count = [str(folder)], 0
-    while todo:
-        with os.scandir(todo.pop()) as found:
-            entries = sorted(islice(found, MOST_ENTRIES), key=lambda e: e.name)
-        if (count := count + len(entries)) >= MOST_ENTRIES:
-            raise _TooManyFiles
-        for entry in entries:
-            if entry.is_dir():
-                todo += [] if entry.name.startswith((".", "__pycache__")) else [entry.path]
-            elif entry.name.endswith(ending) and entry.is_file():  # reading a pipe would wait for its writer
-                yield entry.path, entry.stat()
 
 
 def _places(package: str) -> list[Path]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import typer
 
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
@@ -46,7 +49,12 @@ store.command("gc")(gc)
 def run_command(arguments: list[str]) -> int:
     """Run one of our own commands; returns its exit code."""
     try:
-        typer.main.get_command(app).main(arguments, prog_name=PROGRAM)
+        _command().main(arguments, prog_name=PROGRAM)
     except SystemExit as stopped:  # Typer always exits
         return int(stopped.code or 0)
     return 0
+
+
+@cache
+def _command() -> Any:
+    return typer.main.get_command(app)

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra.composing import hydra_patches, interpolations, plugins, resolvers
+from when_ml_pipeline_meets_hydra.composing.composed_before import Compositions, compositions
 from when_ml_pipeline_meets_hydra.composing.hydra_loader import HydraLoader
 from when_ml_pipeline_meets_hydra.composing.job_file import CONFIG_NAME, job_file, ops_of
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, naming_options, parse_with
@@ -82,7 +83,8 @@ class Loader:
             self.options(STAGES), lambda name: self.file_content(f"{STAGES}/{name}"), self.options
         )
         self._parser = OverridesParser.create(config_loader=self.hydra_loader)
-        self._composed: dict[tuple[str, ...], tuple[bytes, tuple[ResultDefault, ...]]] = {}
+        self._composed: Compositions = {}
+        self._before = {} if has_job_file else compositions(self.hydra_loader.get_sources())
 
     def parse(self, line: str) -> Override:
         """Parse one override; ``glob(…)`` matches the options of a group, whose names are texts: ``param=1``."""
@@ -168,18 +170,23 @@ class Loader:
 
     def compose(self, choices: Sequence[str]) -> DictConfig:
         """Compose the config for some choices of options, once for each distinct sequence of them."""
-        return pickle.loads(self._compose(tuple(choices))[0])  # type: ignore[no-any-return]
+        cfg: DictConfig = pickle.loads(self._compose(tuple(choices))[0])
+        cfg.hydra.runtime.cwd = str(Path.cwd())
+        return cfg
 
     def defaults(self, choices: Sequence[str]) -> tuple[ResultDefault, ...]:
         """The option files of a config, in the order in which they were merged."""
         return self._compose(tuple(choices))[1]
 
     def _compose(self, choices: tuple[str, ...]) -> tuple[bytes, tuple[ResultDefault, ...]]:
-        if choices not in self._composed:
+        found = self._composed.get(choices) or self._before.get(choices)
+        if found is None:
             cfg = self._load(choices)
             defaults = self._of_job_file(cfg) if self._job_file else self.hydra_loader.last
-            self._composed[choices] = pickle.dumps(cfg, pickle.HIGHEST_PROTOCOL), defaults
-        return self._composed[choices]
+            found = pickle.dumps(cfg, pickle.HIGHEST_PROTOCOL), defaults
+            reads_more = self._repository.interpolated or cfg.hydra.job.env_copy
+            (self._composed if reads_more else self._before)[choices] = found
+        return found
 
     def _of_job_file(self, cfg: DictConfig) -> tuple[ResultDefault, ...]:
         """Take the subcommands of stages that a job file does not have out of its config; returns the other files."""

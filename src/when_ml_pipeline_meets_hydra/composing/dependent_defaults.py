@@ -52,6 +52,11 @@ def with_choices(entries: Sequence[Any], find: _Find) -> DefaultsList:
     return _WithChoices(_by_choice(entry, find) if _depends(entry) else entry for entry in entries)
 
 
+def has_interpolations(entries: Sequence[Any]) -> bool:
+    """Whether an entry has an interpolation other than the option chosen in a group."""
+    return any("${" in str(vars(entry)) for entry in entries if not isinstance(entry, ByChoice))
+
+
 def _by_choice(entry: ConfigDefault, find: _Find) -> ByChoice:
     made = ByChoice(path=entry.path, package=entry.package, optional=True)
     made.find = find

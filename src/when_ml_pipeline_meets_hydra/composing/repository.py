@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from when_ml_pipeline_meets_hydra.composing import limits
-from when_ml_pipeline_meets_hydra.composing.dependent_defaults import with_choices
+from when_ml_pipeline_meets_hydra.composing.dependent_defaults import has_interpolations, with_choices
 from when_ml_pipeline_meets_hydra.composing.hydra_patches import DefaultsList, libyaml
 from when_ml_pipeline_meets_hydra.composing.job import SETTINGS
 from when_ml_pipeline_meets_hydra.composing.job_file import CONFIG_NAME
@@ -45,6 +45,7 @@ class Repository(ConfigRepository):
         self._config_name, self._has_job_file = config_name, has_job_file
         self._entries: dict[str, tuple[dict[tuple[object, ...], bytes], tuple[object, ...]]] = {}
         self._own_cache: dict[tuple[object, ...], bytes] = {}  # configs that are not files
+        self.interpolated: set[str] = set()  # files with interpolations in their defaults lists, maybe of variables
         self._folders = [(source, folder_of(source.full_path())) for source in self.get_sources()]
 
     def __deepcopy__(self, memo: Any) -> Repository:
@@ -69,6 +70,8 @@ class Repository(ConfigRepository):
                 own.pop("searchpath", None)  # it is on the search path already
         if result is not None and result.defaults_list is not None:
             result.defaults_list = with_choices(result.defaults_list, self.chosen_file)
+            if has_interpolations(result.defaults_list):
+                self.interpolated.add(config_path)
         return result
 
     def chosen_file(self, path: str, chosen: Mapping[str, str]) -> str | None:

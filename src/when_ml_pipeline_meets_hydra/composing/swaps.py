@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from when_ml_pipeline_meets_hydra.composing.config_loader import Loader, ResultDefault
-from when_ml_pipeline_meets_hydra.composing.dependent_defaults import ByChoice
+from when_ml_pipeline_meets_hydra.composing.dependent_defaults import ByChoice, has_interpolations
 from when_ml_pipeline_meets_hydra.composing.tree import groups_in
 
 
@@ -25,7 +25,7 @@ def swappable(loader: Loader, defaults: Sequence[ResultDefault]) -> Iterator[tup
     read = {d.config_path: loader.read(str(d.config_path)) for d in defaults}
     entries = [entry for r in read.values() if r for entry in r.defaults_list or ()]
     depended_on = {g for entry in entries if isinstance(entry, ByChoice) for g in groups_in(str(entry.path))}
-    if any("${" in str(vars(entry)) for entry in entries if not isinstance(entry, ByChoice)):
+    if has_interpolations(entries):
         return  # the choice of any option may depend on another
     places = []
     for default in defaults:

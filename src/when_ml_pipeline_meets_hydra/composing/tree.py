@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 PRIMARY = Path(__file__).parents[1] / "config"
 STAGES = "c"
 HELP = "help"
+MOST_ENTRIES = 5_000  # in a folder of option files or of code, with its subfolders
 
 # In a defaults list, a file in the folder that has the name of the option chosen in a group: ${modeling/model}/small
 _CHOICE = re.compile(r"\$\{([\w/]+)\}")
@@ -99,6 +102,25 @@ def folder_of(entry: str) -> Path | None:
     spec = importlib.util.find_spec(top) if top else None  # of a top-level package, which is not imported for that
     places = list(spec.submodule_search_locations or ()) if spec else []
     return Path(places[0], *below) if places else None
+
+
+class TooManyFiles(Exception):
+    """A folder has so many files that checking them takes longer than a cache saves."""
+
+
+def files_below(folder: Path, ending: str | tuple[str, ...]) -> Iterator[tuple[str, os.stat_result]]:
+    """The files below a folder, each with its ``stat``. Raises ``TooManyFiles``, and ``OSError``."""
+    todo, count = [str(folder)], 0
+    while todo:
+        with os.scandir(todo.pop()) as found:
+            entries = sorted(islice(found, MOST_ENTRIES), key=lambda e: e.name)
+        if (count := count + len(entries)) >= MOST_ENTRIES:
+            raise TooManyFiles
+        for entry in entries:
+            if entry.is_dir():
+                todo += [] if entry.name.startswith((".", "__pycache__")) else [entry.path]
+            elif entry.name.endswith(ending) and entry.is_file():  # reading a pipe would wait for its writer
+                yield entry.path, entry.stat()
 
 
 def groups_in(path: str) -> list[str]:
