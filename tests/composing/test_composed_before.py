@@ -82,12 +82,13 @@ def test_options_that_come_and_go_are_noticed(mine: Twice) -> None:
 
 
 def test_what_depends_on_more_is_composed_each_time(mine: Twice, monkeypatch: pytest.MonkeyPatch) -> None:
-    copied, named = "hydra:\n  job:\n    env_copy: [A_NAME]\n", "defaults: ['/modeling/param@more: ${oc.env:A_NAME}']\n"
-    for content in (copied, named):
-        write(mine.folder, {"experiment/it.yaml": f"# @package _global_\n{content}"})
+    copied = "# @package _global_\nhydra: {job: {env_copy: [A_NAME]}}\n"
+    named = "# @package dataset\ndefaults: [/modeling/param@more: '${modeling/param}']\n"
+    write(mine.folder, {"experiment/it.yaml": copied, "preprocessing/dataset/it.yaml": named})
+    for word in ("+experiment=it", "preprocessing/dataset=it"):
         for name in ("param_1", "param_2"):
             monkeypatch.setenv("A_NAME", name)
-            assert (mine("+experiment=it"), mine.count > 0) == ({"a": 1}, True)
+            assert (mine(word), mine.count > 0) == ({"a": 1}, True)
 
 
 def test_a_search_path_that_is_no_folder_is_read_each_time(mine: Twice) -> None:

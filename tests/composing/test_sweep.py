@@ -172,9 +172,11 @@ def test_hydra_composes_once_for_each_shape_not_for_each_job(tree: str, monkeypa
     assert len(sweep(tree, "c=preprocessing,modeling,deployment", *words).jobs) == 54
     assert len(composed) == 2, "the defaults, whose size depends on the model, and one for all combinations"
     composed.clear()
+    composed_before._KNOWN.clear()
     assert len(sweep(tree, "c=modeling", "+extra/deep=one,two", "+extra/wide=one,two", *words).jobs) == 72
     assert len(composed) == 2 + 1, "a group that nothing names is composed once more"
     composed.clear()
+    composed_before._KNOWN.clear()
     sizes = ["modeling/param=plain,small,large", *words[1:], "preprocessing/dataset=cars,wine"]
     assert len(sweep(tree, "c=preprocessing,modeling,deployment", *sizes).jobs) == 162
     assert len(composed) == 2 + 2 * 3, "a size has other content for each model"
