@@ -36,7 +36,7 @@ def compositions(sources: Sequence[ConfigSource]) -> Compositions:
         files = [file for source in sources for file in _files(source)]
     except (TooManyFiles, OSError):
         return {}
-    if max(at for *_, at in files) >= time.time_ns() - 10**9:
+    if max((at for *_, at in files), default=0) >= time.time_ns() - 10**9:
         return {}
     nodes = list(_nodes(ConfigStore.instance().repo))
     places = tuple((source.provider, source.scheme(), source.path) for source in sources)
