@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class TargetScale:
-    """The ``center`` (mean) and the ``spread`` (standard deviation; 1 if it is 0) of a target, in its unit."""
+    """The ``center`` (near the mean) and the ``spread`` (standard deviation, or 1) of a target, in its unit."""
 
     center: float
     spread: float
@@ -29,7 +29,6 @@ class TargetScale:
         # As differences from one of the numbers: sums of large numbers would lose what distinguishes them.
         first = float(target[0])
         offsets = target - first
-        center = first + float(np.mean(offsets))
         with np.errstate(over="ignore", invalid="ignore"):
             spread = float(np.std(offsets))
         if not np.isfinite(spread):
@@ -37,13 +36,25 @@ class TargetScale:
             raise StepFailed(
                 f"The target has numbers {ends}, whose squares are too large; correct them, or use a larger unit"
             )
-        return cls(center=center, spread=spread if spread > 0 else 1.0)
+        return cls(center=first + _rounded(float(np.mean(offsets)), spread), spread=spread if spread > 0 else 1.0)
 
     def apply(self, target: Array) -> Array:
-        """Return the target with mean 0 and standard deviation 1."""
+        """Return the target with mean 0, to a thousandth of its standard deviation, which is 1."""
         scaled: Array = (target - self.center) / self.spread
         return scaled
 
     def restore(self, scaled: Array) -> Array:
         """Return scaled numbers in the unit of the target."""
         return scaled * self.spread + self.center
+
+
+def _rounded(mean: float, spread: float) -> float:
+    """Return a mean as a multiple of a power of 2 that is about a thousandth of the spread.
+
+    Numbers that are far from 0 then have a center without an error of rounding, and the scaled target is the same, to
+    the last digit, as near 0. Trees are as sensitive as that: which of two splits that are equally good is taken.
+    """
+    if not spread > 0:
+        return mean
+    step = 2.0 ** (np.floor(np.log2(spread)) - 10)
+    return float(np.round(mean / step) * step)
