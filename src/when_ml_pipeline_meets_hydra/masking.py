@@ -34,6 +34,7 @@ _COMMON = frozenset(
 )
 _INDEX = re.compile(r"\[\d+\]")
 _BASE64 = "[A-Za-z0-9+/_-]"
+_WIDTHS = (64, 76)  # of PEM, and of base64, MIME and Python's encodebytes
 
 
 def is_secret_name(key: str) -> bool:
@@ -76,13 +77,17 @@ def _escaped(text: str) -> set[str]:
 
 
 def _base64_patterns(value: str) -> Iterator[str]:
-    """Yield patterns of the value in base64, alone and behind other bytes (``user:password``)."""
+    """Yield patterns of the value in base64, alone, also in lines, and behind other bytes (``user:password``)."""
     content = value.encode("utf-8", "surrogatepass")
     for before in range(3):  # bytes in the group of three in which the value begins
         encoded = base64.b64encode(bytes(before) + content).decode()
         start, end = (before * 8 + 5) // 6, (before + len(content)) * 8 // 6  # the characters of the value alone
         for text in {encoded[start:end], encoded[start:end].translate(str.maketrans("+/", "-_"))}:
             yield (f"{_BASE64}?" if before else "") + re.escape(text) + f"{_BASE64}?={{0,2}}"
+    whole = base64.b64encode(content).decode()[: len(content) * 8 // 6]
+    for width in _WIDTHS:  # of the lines in which programs write it
+        lines = (whole[start : start + width] for start in range(0, len(whole), width))
+        yield from (re.escape(line) + f"{_BASE64}?={{0,2}}" for line in lines if SHORTEST <= len(line) < len(whole))
 
 
 def secret_values(node: Any, keys: Collection[str], key: str = "") -> Iterator[str]:

@@ -67,6 +67,7 @@ def tell(vault: Vault, *, out: Path, progress: Progress) -> Told:
         print(quote(s), quote(s, safe=""), quote_plus(s), repr(json.dumps([s])))
         for text in (s, "user:" + s, "me:" + s, "x:" + s):
             print("Basic", base64.b64encode(text.encode()).decode(), base64.urlsafe_b64encode(text.encode()).decode())
+        print("in lines", base64.encodebytes(s.encode()).decode(), sep="\\n")
         for line in s.splitlines():
             print("line", line)
         for char in s:  # in small pieces
@@ -135,6 +136,7 @@ def spellings(secret: str) -> set[str]:
     found |= {quote(secret), quote(secret, safe=""), quote_plus(secret), *secret.splitlines()}
     found |= {base64.b64encode(t.encode()).decode().rstrip("=") for t in (secret, f"user:{secret}", f"me:{secret}")}
     found |= {base64.urlsafe_b64encode(f"x:{secret}".encode()).decode().rstrip("=")}
+    found |= {line.rstrip("=") for line in base64.encodebytes(secret.encode()).decode().splitlines()}
     return {text for text in found if len(text) >= 8}
 
 
