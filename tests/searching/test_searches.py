@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -463,9 +464,13 @@ def test_what_is_wrong_around_a_search_is_reported(own_home: Path, tmp_path: Pat
     assert observer.texts[0].startswith("The search ends: no trial has measure.nothing. They have measure.error, ")
     assert steps_run() == {"measure": 1}
     (file,) = (own_home / "studies").glob("*/trials.jsonl")
-    file.write_text(file.read_text().replace('"error": ', '"error": "x", "other": ', 1))
-    with pytest.raises(BadInput, match="this study is damaged"):
-        searched("hydra.sweeper.n_trials=3", *missing)
+    whole = file.read_text()
+    another = re.sub(r'(": 0\.)(\d)', lambda m: f"{m[1]}{(int(m[2]) + 1) % 10}", whole)  # numbers, still valid
+    for changed in (another, whole.replace('"error": ', '"error": "x", "other": ', 1), "{}\n"):
+        assert changed != whole
+        file.write_text(changed)
+        with pytest.raises(BadInput, match="this study is damaged"):
+            searched("hydra.sweeper.n_trials=3", *missing)
 
 
 def test_a_search_among_seeds_is_noted() -> None:

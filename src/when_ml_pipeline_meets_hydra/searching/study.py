@@ -7,6 +7,7 @@ and one with its score. Several processes, also on other hosts, may work at a st
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from when_ml_pipeline_meets_hydra.storage.locks import LockHeld, hold
 
 FOLDER = "studies"
 _HEAD, _TRIALS, _LOCK, _WORKERS = "study.json", "trials.jsonl", "study.lock", "workers"
+_MARK = b', "digest": "'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,7 @@ class Study:
 
     def _learn(self, line: bytes) -> Trial:
         try:
-            event = json.loads(line)
+            event = _read(line)
             known = self.trials.get(event["number"])
             trial = replace(known, **event) if known else Trial(**event)
             for value in (trial.metrics or {}).values():
@@ -144,7 +146,7 @@ class Study:
         known = self.trials.get(trial.number)
         old = vars(known) if known else vars(_NONE)
         event = {n: _plain(v) for n, v in vars(trial).items() if n == "number" or v != old[n]}
-        self._lines.append(json.dumps(event if known else {"values": dict(trial.values), **event}).encode())
+        self._lines.append(_written(event if known else {"values": dict(trial.values), **event}))
         self._keep(trial)
 
     def write(self) -> None:
@@ -199,3 +201,21 @@ _NONE = Trial(number=0, values={})
 
 def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def _written(event: Mapping[str, Any]) -> bytes:
+    """Return a line that ends with the digest of its other content: a digit that has changed is valid JSON, too."""
+    content = json.dumps(event)[:-1].encode()
+    return content + _end(content)
+
+
+def _read(line: bytes) -> dict[str, Any]:
+    """Return the content of a line. Raises ``ValueError`` if it has changed."""
+    content, mark, _ = line.rpartition(_MARK)
+    if not mark or line != content + _end(content):
+        raise ValueError("the line has changed since it was written")
+    return dict(json.loads(content + b"}"))
+
+
+def _end(content: bytes) -> bytes:
+    return _MARK + hashlib.sha256(content).hexdigest()[:16].encode() + b'"}'
