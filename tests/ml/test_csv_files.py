@@ -275,6 +275,13 @@ def test_different_texts_that_become_one_value_are_reported() -> None:
     assert "no feature from: a (text; looks like times of day)" in done.err
 
 
+def test_categories_for_which_a_very_large_table_has_no_room_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.ml.preparation.categories.MOST_VALUES", 0)
+    written(column_of([f"text {k % 33}" for k in range(132)]))
+    assert "only the most frequent texts, without p_param.max_categories: x (30 of " in prepare().out
+    assert "most frequent" not in prepare("p_param.max_categories=31").out
+
+
 def test_nothing_is_said_where_nothing_is_left_out() -> None:
     written(column_of([k % 5 for k in range(60)]))
     assert prepare().out == "data: 48 rows to train on, 12 held out, 2 features\n"

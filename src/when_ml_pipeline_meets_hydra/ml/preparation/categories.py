@@ -33,12 +33,14 @@ def text(name: str) -> pl.Expr:
 class Category:
     """A text column, one-hot encoded: a feature for each of ``values``, sorted ("": missing); others are 0 in all.
 
-    Models that take each category as a feature of its own get no ``rare`` one.
+    Models that take each category as a feature of its own get no ``rare`` one. Of a very large table there may be
+    ``more`` texts that are frequent enough.
     """
 
     index: int
     values: tuple[str, ...]
     rare: frozenset[str] = frozenset()
+    more: int = 0
 
 
 def categories(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: PreparationParam) -> list[Category]:
@@ -62,7 +64,9 @@ def _found(train: pl.LazyFrame, indices: Sequence[int], rows: int, param: Prepar
         known = counted.filter(pl.col("len") >= fewest)
         top = sorted(known.iter_rows(), key=lambda row: (-row[1], row[0]))[:most]
         rare = {value for place, (value, count) in enumerate(top) if place >= most_alone or count < fewest_alone}
-        yield Category(index=k, values=tuple(sorted(value for value, _ in top)), rare=frozenset(rare))
+        more = known.height - most if param.max_categories is None and most < MOST else 0
+        values = tuple(sorted(value for value, _ in top))
+        yield Category(index=k, values=values, rare=frozenset(rare), more=max(0, more))
 
 
 def most_categories(param: PreparationParam, rows: int, columns: int) -> tuple[int, int]:

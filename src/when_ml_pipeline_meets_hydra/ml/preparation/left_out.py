@@ -21,11 +21,17 @@ def left_out(table: Table, fitted: Fitted) -> str:
     looks = [f"{name} (looks like {what})" for name, what in remarks.looks.items() if name not in featureless]
     numbers = [f"{name} (looks like dates {form})" for name, form in remarks.like_dates.items()]
     formats = [f"{name} ({form})" for name, form in remarks.formats.items()]
+    cut = [
+        f"{table.described[c.index].name} ({len(c.values):,} of {len(c.values) + c.more:,})"
+        for c in fitted.categories
+        if c.more
+    ]
     zones = [f"{name} ({how})" for name, how in remarks.zones.items()]
     parts = [
         f"{rows:,} row{'' if rows == 1 else 's'} without target left out" if rows else "",
         _listed("no feature from", [*_reasons(table, without), *_sources(table), *remarks.left_out]),
         _listed("different texts are the same value", remarks.merged),
+        _listed("of a table of this size only the most frequent texts, without p_param.max_categories", cut),
         _listed("read as texts", looks),
         _listed("read as numbers", numbers),
         _listed("read as dates", formats),
