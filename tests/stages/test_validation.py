@@ -30,6 +30,13 @@ def refused(*overrides: str) -> str:
     return str(caught.value)
 
 
+def test_a_file_that_does_not_exist_is_reported_once() -> None:
+    """Not by its folds, too."""
+    with pytest.raises(BadInput) as caught:
+        prepare(("c=modeling", "dataset.path=nowhere.csv", "objective.metric=r2"))
+    assert [problem.key for problem in caught.value.problems] == ["dataset.path"]
+
+
 @pytest.fixture(scope="module")
 def table_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """600 rows: a signal, a category of noise, a day, a shop, and a mark."""

@@ -246,7 +246,6 @@ class Binder:
         """Return the calls of a stage for the elements of a list."""
         calls: dict[str, Call] = {}
         elements = elements_of(each, self.job, self.allowed, self.cache.elements)
-        before = len(self.problems)
         for number, element in enumerate(elements):
             binder = self.mapped.get((element.key, element.id)) or self._for(element)
             if call := binder._artifact(stage, hint, path):
@@ -254,7 +253,7 @@ class Binder:
             self.problems += [of_element(p, element, self.job) for p in binder.problems]
             binder.problems.clear()
             self.keys_read |= binder.keys_read
-        if calls and len(self.problems) == before and not any(call.element for call in calls.values()):
+        if calls and not self.problems and not any(call.element for call in calls.values()):
             raise BadInput(unmapped(stage, each))
         return calls
 

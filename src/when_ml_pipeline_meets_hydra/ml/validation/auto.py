@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from when_ml_pipeline_meets_hydra.contracts import Unkeyed, frozen
+from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.ml.artifacts import DIRECTIONS
 from when_ml_pipeline_meets_hydra.ml.splits.folds import Fold
 from when_ml_pipeline_meets_hydra.ml.splits.interface import separated_by
@@ -48,9 +49,16 @@ class Auto:
         return self._chosen(split, dataset).folds(split, dataset)
 
     def _chosen(self, split: RowSplit, dataset: Dataset) -> Validation:
-        if hasattr(dataset, "is_longer_than") and dataset.is_longer_than(MOST_ROWS):
+        if _is_long(dataset):
             return Holdout(seed=self.seed)
         separated = separated_by(split)
         if separated is None:
             return KFold(seed=self.seed)
         return TimeSeries() if separated.in_time else GroupKFold(seed=self.seed)
+
+
+def _is_long(dataset: Dataset) -> bool:
+    try:
+        return hasattr(dataset, "is_longer_than") and bool(dataset.is_longer_than(MOST_ROWS))
+    except BadInput:  # reported by the data set itself
+        return False
