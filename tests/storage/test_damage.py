@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from small_pipeline import inside, install, small
+from conftest import PROGRAM
+from small_pipeline import DIR, inside, install, small
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.pipeline import prepare, run
@@ -22,13 +24,17 @@ from when_ml_pipeline_meets_hydra.storage import durable_files
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
 WORDS = ["c=analysis,exptests", "modeling/param=small", "gates.tests.latency=null"]
+FOLDS = ["c=validation,intervals", "modeling/model=ensemble", "m_param.n_candidates=2", "m_param.folds=2"]
+FOLDS += ["modeling/validation=kfold", "validation.k=2", "interval.coverage=0.9"]
+PROFILE = ["c=preprocessing", "c/preprocessing_sub=profile"]
 
 
 @pytest.fixture(scope="module")
 def computed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home with the results of the whole chain."""
     home = tmp_path_factory.mktemp("chain") / "home"
-    assert run([*WORDS, f"home={home}"], multirun=True).exit_code == 0
+    for words in (WORDS, PROFILE):
+        assert run([*words, f"home={home}"], multirun=True).exit_code == 0
     yield home
     shutil.rmtree(home)
 
@@ -56,21 +62,38 @@ def key_of(file: Path, home: Path) -> str:
 
 
 def test_each_byte_that_changed_is_found_before_anything_runs(chain: Path) -> None:
-    words, store = [*WORDS, f"home={chain}"], Store(chain / "store")
-    assert {s.action for s in prepare(words, multirun=True).plan.steps} == {Action.STORED}
-    files = files_of(chain)
-    names = {file.name for file in files}
+    names = _each_is_found(chain, WORDS, PROFILE)
     assert names >= {"artifact.json", "inputs.json", "model.onnx", "train.parquet", "preprocessing.onnx", "gates.json"}
+    assert names >= {"profile.json", "profile.html", "report.json", "report.html", "predictions.parquet"}
+
+
+@pytest.mark.integration
+def test_each_byte_of_folds_and_members_is_found(own_home: Path) -> None:
+    assert run([*FOLDS, f"home={own_home}"], multirun=True).exit_code == 0
+    assert _each_is_found(own_home, FOLDS) >= {"model.onnx", "members.json", "scores.json"}
+
+
+def _each_is_found(home: Path, *commands: list[str]) -> set[str]:
+    """Change a byte in the middle of each file, and the first and last of those that describe a result."""
+    store, owners = Store(home / "store"), dict[str, list[str]]()
+    for words in commands:
+        steps = prepare([*words, f"home={home}"], multirun=True).plan.steps
+        assert {s.action for s in steps} == {Action.STORED}
+        owners |= {step.key: words for step in steps}
+    files = files_of(home)
+    assert {key_of(file, home) for file in files} == set(owners)
     for file in files:
-        for place in (0, None, -1):
+        key = key_of(file, home)
+        for place in (0, None, -1) if file.name in ("artifact.json", "inputs.json") else (None,):
             flip(file, place)
-            prepared = prepare(words, multirun=True)
+            prepared = prepare([*owners[key], f"home={home}"], multirun=True)
             again = {s.key: s for s in prepared.plan.steps if s.action is Action.RUN}
-            assert list(again) == [key_of(file, chain)], file
-            assert file.name in again[key_of(file, chain)].reason
+            assert list(again) == [key], file
+            assert file.name in again[key].reason
             assert str(file) in next(store.verify())
             flip(file, place)
-        assert list(store.verify()) == []
+    assert list(store.verify()) == []
+    return {file.name for file in files}
 
 
 def test_files_are_read_once_per_process(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,3 +204,19 @@ def test_gc_in_a_loop_removes_nothing_that_a_run_needs(monkeypatch: pytest.Monke
             is_over.set()
         collecting.result()
     assert list(store.verify()) == []
+
+
+@pytest.mark.integration
+def test_gc_in_a_loop_beside_four_runs(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
+    """Each a program of its own; two of them share their results."""
+    install(monkeypatch)
+    words = (PROGRAM, *DIR, "c=fit,gather,ship", "source.seconds=0.2", "--multirun")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    runs = [subprocess.Popen([*words, f"knobs.rounds={n}"], **quiet) for n in (1, 1, 2, 3)]
+    collected = 0
+    while any(run.poll() is None for run in runs):
+        assert inside("store", "gc", "--unused-for", "0").code == 0
+        collected += 1
+    assert [run.returncode for run in runs] == [0] * 4
+    assert collected > 3
+    assert list(Store(own_home / "store").verify()) == []
