@@ -211,8 +211,8 @@ def test_gc_in_a_loop_beside_four_runs(monkeypatch: pytest.MonkeyPatch, own_home
     """Each a program of its own; two of them share their results."""
     install(monkeypatch)
     words = (PROGRAM, *DIR, "c=fit,gather,ship", "source.seconds=0.2", "--multirun")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    runs = [subprocess.Popen([*words, f"knobs.rounds={n}"], **quiet) for n in (1, 1, 2, 3)]
+    silent = subprocess.DEVNULL
+    runs = [subprocess.Popen([*words, f"knobs.rounds={n}"], stdout=silent, stderr=silent) for n in (1, 1, 2, 3)]
     collected = 0
     while any(run.poll() is None for run in runs):
         assert inside("store", "gc", "--unused-for", "0").code == 0
