@@ -55,7 +55,7 @@ class Prepared:
             search_path=composed.search_path,
             is_constant=composed.is_constant,
             unused=bound.unused,
-            notes=(*composed.notes, *notes_on(bound)),
+            notes=(*composed.notes, *notes_on(bound), *filter(None, [bound.settings.note_on_prefixes])),
         )
 
     def joined(self, others: Sequence[Prepared]) -> Prepared:

@@ -175,6 +175,12 @@ def test_its_keys_are_swept_and_its_options_exchanged(done: Run) -> None:
         ("train", "train_params.epochs 40 → 3"),
     ]
     assert sum(s.call.stage == "experiment" for s in swept.steps) == 1
+    prefixes = inside("plan", *FLAGS, "c=experiment", "globals.exp_prefix=CLB,REG,null", "--multirun")
+    assert (prefixes.code, prefixes.err) == (
+        0,
+        "Note: globals.exp_prefix is not the same for all jobs (CLB, REG, none): the folder of the record ends with "
+        "none of them\n",
+    )
     write(Path(FOLDER), {"ops/exptests/none.yaml": "# No test\nmodel_saved: null\n"})
     chosen = prepare(["ops/exptests@ops.exptests.config.tests=none"], config_dirs=[JOB]).plan
     assert [s.call.stage for s in chosen.to_run] == ["exptests"]

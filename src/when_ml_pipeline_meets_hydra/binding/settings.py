@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Direction = Literal["maximize", "minimize"]
 
 NAMES = SETTINGS
+PREFIX = f"{GLOBALS}.exp_prefix"
 
 
 class OnError(StrEnum):
@@ -48,7 +49,8 @@ class Objective:
 class Settings:
     """``n_jobs`` is the number of parallel steps on this machine; None if another Hydra launcher runs them.
 
-    ``prefix`` is ``globals.exp_prefix`` of a job file, which the folder of the record carries.
+    ``prefixes`` are those of the jobs, ``globals.exp_prefix`` of a job file. The folder of the record carries the one
+    of all jobs.
     """
 
     home: Path
@@ -57,7 +59,20 @@ class Settings:
     on_error: OnError = OnError.CONTINUE
     objective: Objective = Objective()
     n_jobs: int | None = 1
-    prefix: str | None = None
+    prefixes: tuple[str, ...] = ()
+
+    @property
+    def prefix(self) -> str | None:
+        """The prefix of all jobs; None if there is none, or another in some of them."""
+        return self.prefixes[0] if len(self.prefixes) == 1 else None
+
+    @property
+    def note_on_prefixes(self) -> str | None:
+        """The note on a sweep over prefixes, whose one record carries none of them; None for others."""
+        if len(self.prefixes) < 2:
+            return None
+        names = ", ".join(name or "none" for name in self.prefixes)
+        return f"Note: {PREFIX} is not the same for all jobs ({names}): the folder of the record ends with none of them"
 
 
 def hints() -> dict[str, Any]:
@@ -75,7 +90,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
     home = _home(found["home"], composed, problems)
     force = _stages(found["force"], composed, problems)
     n_jobs = _n_jobs(composed.hydra.get("launcher"), problems)
-    prefix = _prefix(composed, problems)
+    prefixes = _prefixes(composed, problems)
     if problems or not composed.jobs or home is None:
         return None, problems
     return (
@@ -86,7 +101,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
             on_error=found["on_error"],
             objective=found["objective"],
             n_jobs=n_jobs,
-            prefix=prefix,
+            prefixes=prefixes,
         ),
         problems,
     )
@@ -137,19 +152,20 @@ def _stages(force: list[str] | str | None, composed: Composed, problems: list[Pr
     return named
 
 
-_PREFIX = re.compile(r"[\w.-]{1,60}")
+_IN_A_NAME = re.compile(r"[\w.-]{1,60}")
 
 
-def _prefix(composed: Composed, problems: list[Problem]) -> str | None:
-    """Return ``globals.exp_prefix`` of a job file, if it is the same for all jobs."""
-    of_jobs = (job.config.get(GLOBALS) for job in composed.jobs if ops_of(job.config))
-    given = {str(g["exp_prefix"]) for g in of_jobs if isinstance(g, Mapping) and g.get("exp_prefix") is not None}
-    for prefix in sorted(given):
-        if not _PREFIX.fullmatch(prefix):
-            key, origin = f"{GLOBALS}.exp_prefix", composed.jobs[0].origins.of(f"{GLOBALS}.exp_prefix")
+def _prefixes(composed: Composed, problems: list[Problem]) -> tuple[str, ...]:
+    """Return the different ``globals.exp_prefix`` of jobs of a job file, "" for jobs without one."""
+    of_jobs = [job.config.get(GLOBALS) for job in composed.jobs if ops_of(job.config)]
+    given = [g.get("exp_prefix") if isinstance(g, Mapping) else None for g in of_jobs]
+    for prefix in sorted({str(prefix) for prefix in given if prefix is not None}):
+        if not _IN_A_NAME.fullmatch(prefix):
+            origin = composed.jobs[0].origins.of(PREFIX)
             message = "part of a folder's name: up to 60 letters, digits, '_', '-' and '.'"
-            problems.append(Problem(key=key, value=prefix, message=message, origin=origin))
-    return next(iter(given)) if len(given) == 1 else None
+            problems.append(Problem(key=PREFIX, value=prefix, message=message, origin=origin))
+    prefixes = tuple(dict.fromkeys("" if prefix is None else str(prefix) for prefix in given))
+    return () if prefixes == ("",) else prefixes
 
 
 def _n_jobs(launcher: Any, problems: list[Problem]) -> int | None:
