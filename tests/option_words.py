@@ -19,6 +19,7 @@ TEMPLATE = [
 TABLE = ["preprocessing/dataset=table", "+preprocessing/connection=sqlite", "+preprocessing/schema=cars"]
 NETWORK = ["preprocessing/dataset=cmnist_16"]
 SERVER = ["cluster.url=http://127.0.0.1:8080", "cluster.id=ann", "cluster.pw=of-mine"]
+CELEBA = ("celeba", "celeba_male_smiling", "celeba_male_smiling_small", "celeba_male_blond")
 # What an option, or all of a group, goes with.
 WITH = {
     "c/preprocessing_sub=load": TABLE[1:],
@@ -26,6 +27,8 @@ WITH = {
     "preprocessing/dataset=csv": ["dataset.path=rows.csv", "dataset.target=y"],
     "preprocessing/dataset=parquet": ["dataset.path=rows.parquet", "dataset.target=y"],
     "preprocessing/dataset=table": TABLE[1:],
+    "preprocessing/dataset=image_folder": ["dataset.path=pets"],
+    **{f"preprocessing/dataset={d}": ["dataset.root=faces"] for d in CELEBA},
     "preprocessing/split=time": ["split.column=Year"],
     "preprocessing/split=group": ["split.column=Origin"],
     "preprocessing/split=predefined": ["split.column=Origin"],
@@ -72,6 +75,11 @@ def set_up(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "somebody")
     Path("rows.csv").write_text("x,y\n1,2\n")
     Path("rows.parquet").touch()
+    for image in ("pets/cat/1.jpg", "pets/dog/2.jpg", "faces/img_align_celeba/1.jpg", "faces/img_align_celeba/2.jpg"):
+        Path(image).parent.mkdir(parents=True, exist_ok=True)
+        Path(image).touch()
+    table = "2\nSmiling Male Blond_Hair\n1.jpg 1 1 -1\n2.jpg -1 -1 1\n"
+    Path("faces/list_attr_celeba.txt").write_text(table)
 
 
 def words_for(option: Option) -> list[str]:

@@ -195,6 +195,9 @@ class Image:
     channels: Annotated[int, Field(ge=1, le=65_535, description="1: shades of grey; 3: red, green and blue")] = 1
     height: Annotated[int, Field(ge=1, le=65_535, description="Pixels from top to bottom")]
     width: Annotated[int, Field(ge=1, le=65_535, description="Pixels from left to right")]
+    decoded: Annotated[
+        bool, Field(description="Pixels from 0 to 255, as of an image file: requests may send the file itself")
+    ] = False
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml import onnx_size
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, PreparedData, Reading, Task, TrainedModel
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image, PreparedData, Reading, Task, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import PredictionIntervals
 from when_ml_pipeline_meets_hydra.ml.profiles.distributions import Distribution, Summary, of_numbers
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, Smoke, write_smoke
@@ -80,7 +80,13 @@ def _facts(preprocessing: PreparedData, modeling: TrainedModel) -> Mapping[str, 
         "baseline": dict(modeling.baseline),
         "spread": modeling.spread,
         "decision": modeling.decision and [modeling.decision.positive, modeling.decision.threshold],
+        **({"image": list(image.shape)} if (image := _decoded(preprocessing)) else {}),
     }
+
+
+def _decoded(preprocessing: PreparedData) -> Image | None:
+    """Return the image whose pixels the columns are, if they are those of a file."""
+    return preprocessing.image if preprocessing.image and preprocessing.image.decoded else None
 
 
 def build(
@@ -148,6 +154,7 @@ def _manifest(
         classes=preprocessing.classes,
         inputs=preprocessing.columns,
         reading=preprocessing.reading,
+        image=_decoded(preprocessing),
         outputs=outputs,
         model=modeling.model,
         metrics=modeling.metrics,

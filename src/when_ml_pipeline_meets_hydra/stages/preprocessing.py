@@ -82,8 +82,9 @@ def _prepare(
     progress(1, 4, "fitting")
     fitted = fit(parts.train(), table.described, rows_train, p_param, image, table.derived, table.sources)
     features = _features(name, table, fitted, p_param, image)
-    for line in matrix.check_resolution(parts.train(), rows_train, fitted, p_param.scaling):
-        print(line)
+    if not (image and image.decoded):  # 256 values of a pixel never coincide
+        for line in matrix.check_resolution(parts.train(), rows_train, fitted, p_param.scaling):
+            print(line)
     write.write_files(table, parts, fitted, features, out, progress)
     if separated:
         write.write_separated(parts, table, separated, out / "separated.parquet")

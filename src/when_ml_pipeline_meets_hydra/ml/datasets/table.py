@@ -254,19 +254,21 @@ def _absent(rows: RawRows, places: Mapping[str, int]) -> Iterable[Problem]:
         yield Problem(key="weight", value=rows.weight, message="this is the column to predict")
     elif rows.weight is not None and rows.weight not in places:
         yield no_column("weight", rows.weight, places)
-    names = [c.name for c in rows.columns]
+    seen: set[str] = set()
+    excluded = set(rows.exclude)
     for k, name in enumerate(rows.exclude):
         if name == rows.target:
             yield Problem(key=f"exclude[{k}]", value=name, message="this is the column to predict")
         elif name not in places:
             yield no_column(f"exclude[{k}]", name, places)
-    for k, name in enumerate(names):
-        if name in rows.exclude:
+    for k, name in enumerate(c.name for c in rows.columns):
+        if name in excluded:
             yield Problem(key=f"columns[{k}].name", value=name, message="this column is in dataset.exclude, too")
-        if name in names[:k]:
+        if name in seen:
             yield Problem(key=f"columns[{k}].name", value=name, message="this column is listed twice")
         elif name not in places:
             yield no_column(f"columns[{k}].name", name, places)
+        seen.add(name)
 
 
 def _unusable(name: str, physical: pl.DataType) -> Problem:

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import Refused
-from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Decision, DType, Reading, Task
+from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Decision, DType, Image, Reading, Task
 from when_ml_pipeline_meets_hydra.storage.durable_files import sha256
 
 FORMAT = 2
@@ -95,8 +95,9 @@ class Manifest:
     ``reading`` is how raw values become those of ``inputs``. ``outputs`` begins with the prediction (the class's name
     for classification), then the probabilities, if any. ``spread`` is the standard deviation of a numeric target over
     the training rows; ``decision`` the threshold by which rows get one of two classes, if not the most probable one;
-    earlier bundles have none of these, nor an ``interval``. ``source`` is the digest of the bundle's inputs, so that an
-    unchanged model is recognized without a build.
+    earlier bundles have none of these, nor an ``interval``. ``image`` is the one whose pixels the inputs are, if a
+    request may send its file. ``source`` is the digest of the bundle's inputs, so that an unchanged model is recognized
+    without a build.
     """
 
     format: Annotated[int, Field(ge=FORMAT, le=FORMAT)] = FORMAT
@@ -106,6 +107,7 @@ class Manifest:
     classes: tuple[str, ...]
     inputs: Annotated[tuple[Column, ...], Field(min_length=1)]
     reading: Reading = Reading()
+    image: Image | None = None
     outputs: Annotated[tuple[Output, ...], Field(min_length=1, max_length=2)]
     model: str
     metrics: Mapping[str, float]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from when_ml_pipeline_meets_hydra.serving.engine.images import INPUT
 from when_ml_pipeline_meets_hydra.serving.formats.manifest import INPUT_DATATYPES, Manifest
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Terms
 from when_ml_pipeline_meets_hydra.serving.http.models import ServedVersion
@@ -58,8 +59,11 @@ def metadata(served: ServedVersion, numbers: Sequence[int]) -> dict[str, Any]:
 
 
 def _parameters(manifest: Manifest) -> dict[str, Any]:
-    """What is known of a model's predictions: the coverage of intervals, and the threshold of two classes."""
+    """What is known of a model: its image, the coverage of intervals, and the threshold of two classes."""
     found: dict[str, Any] = {}
+    if image := manifest.image:
+        shape = {"channels": image.channels, "height": image.height, "width": image.width}
+        found["image"] = {"input": INPUT, "datatype": "BYTES", "content": "a file in base64", **shape}
     if manifest.interval:
         found["interval"] = {"coverage": manifest.interval.coverage}
     if decision := manifest.decision:

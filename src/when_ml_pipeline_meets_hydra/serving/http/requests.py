@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic_core import to_json
 
-from when_ml_pipeline_meets_hydra.serving.engine import tensors
+from when_ml_pipeline_meets_hydra.serving.engine import images, tensors
 from when_ml_pipeline_meets_hydra.serving.engine.encode import (
     Array,
     BadRow,
@@ -63,7 +63,8 @@ class PredictBody(BaseModel):
         """
         if self.interval and manifest.interval is None:
             raise BadRow(f"interval: {NO_INTERVALS}")
-        return feeds_from_rows(manifest.inputs, self.rows, manifest.reading)
+        rows = self.rows if manifest.image is None else images.with_pixels(self.rows, manifest.inputs, manifest.image)
+        return feeds_from_rows(manifest.inputs, rows, manifest.reading)
 
     def response(self, served: ServedVersion, arrays: Sequence[Array]) -> ResponseBody:
         """Return the predictions by row.
@@ -156,6 +157,8 @@ class InferBody(BaseModel):
         if place != len(self._tail):
             wrong.add(f"inputs: {len(self._tail)} bytes follow the JSON, but the inputs declare {place}")
         wrong.raise_any()
+        if manifest.image and [*values_by_name] == [images.INPUT]:
+            values_by_name = images.pixel_tensors(values_by_name[images.INPUT][1], manifest.inputs, manifest.image)
         return feeds_from_tensors(manifest.inputs, values_by_name, manifest.reading)
 
     def _values(self, tensor: InputTensor, place: int) -> Sequence[Any] | Array:
