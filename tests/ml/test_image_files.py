@@ -269,7 +269,7 @@ def test_what_is_wrong_with_celeba_is_said(faces: Path) -> None:
 def idx(array: Any) -> bytes:
     """An array in MNIST's format."""
     head = bytes((0, 0, 8, array.ndim)) + b"".join(struct.pack(">I", size) for size in array.shape)
-    return head + array.astype(np.uint8).tobytes()
+    return head + bytes(array.astype(np.uint8).tobytes())
 
 
 def test_coloured_digits_are_made_of_mnists_own_files(tmp_path: Path) -> None:

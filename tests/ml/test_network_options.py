@@ -136,7 +136,7 @@ def coloured(**fields: Any) -> tuple[Any, list[str]]:
     frame = rows.frame.collect()
     size = fields["resolution"]
     pixels = frame.drop("digit").to_numpy().reshape(-1, 3, size, size)
-    assert rows.image == Image(channels=3, height=size, width=size)
+    assert rows.image == Image(channels=3, height=size, width=size, decoded=True)
     return pixels, frame["digit"].to_list()
 
 
@@ -188,7 +188,7 @@ def test_hundreds_of_columns(tmp_path: Path) -> None:
         "preprocessing"
     )
     assert isinstance(data, PreparedData)
-    assert data.image == Image(channels=3, height=16, width=16)
+    assert data.image == Image(channels=3, height=16, width=16, decoded=True)
     matrix = pl.read_parquet(data.path / "train.parquet").select(data.features).to_numpy().reshape(-1, 3, 256)
     dark = matrix.min(axis=(0, 2))
     assert [(matrix[:, k] == dark[k]).mean() > 0.2 for k in range(3)] == [True] * 3, "black is the same in every pixel"

@@ -112,6 +112,7 @@ def build(
         *parts,
         outputs={role: output.name for role, output in outputs.items()},
         classes=preprocessing.classes,
+        is_image=_decoded(preprocessing) is not None,
     )
     (out / MODEL).write_bytes(onnx_size.serialised(joined, bundled, remedy))
     held_out = held_out_rows(preprocessing, modeling)

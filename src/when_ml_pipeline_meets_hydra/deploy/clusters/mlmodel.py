@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.serving.formats.manifest import INPUT_DATATYPES, MODEL, Datatype, Manifest
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import INPUT_DATATYPES, MODEL, PIXELS, Datatype, Manifest
 
 DTYPES = {Datatype.FP64: "float64", Datatype.FP32: "float32", Datatype.BYTES: "object", Datatype.BOOL: "object"}
 REQUIREMENTS = ("onnx", "onnxruntime", "numpy")
@@ -33,6 +33,8 @@ def write(folder: Path, manifest: Manifest, model_id: str) -> None:
 
 def _mlmodel(manifest: Manifest, model_id: str, python: str) -> Mapping[str, Any]:
     inputs = [_tensor(column.name, INPUT_DATATYPES[column.dtype], (-1, 1)) for column in manifest.inputs]
+    if manifest.image is not None:
+        inputs = [_tensor(PIXELS, Datatype.FP64, (-1, len(manifest.inputs)))]
     outputs = [_tensor(output.name, output.datatype, output.shape) for output in manifest.outputs]
     return {
         "flavors": {

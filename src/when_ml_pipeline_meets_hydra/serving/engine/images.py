@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, Image
@@ -31,13 +31,15 @@ def with_pixels(
             made.append(row)
         elif len(row) > 1:
             wrong.add(f"{place}: a row has either the file of an image or its pixels")
-        elif (pixels := wrong.during(lambda row=row, place=place: _decoded(row[INPUT], image, place))) is not None:
+        elif (pixels := wrong.during(partial(_decoded, row[INPUT], image, place))) is not None:
             made.append(dict(zip(names, pixels.reshape(-1).tolist(), strict=True)))
     wrong.raise_any()
     return made
 
 
-def pixel_tensors(files: Sequence[Any], columns: Sequence[Column], image: Image) -> dict[str, tuple[str, Array]]:
+def pixel_tensors(
+    files: Sequence[Any] | Array, columns: Sequence[Column], image: Image
+) -> dict[str, tuple[str, Sequence[Any] | Array]]:
     """Return the input of each pixel, as a tensor of the protocol's request, for N files.
 
     Raises:
@@ -45,11 +47,8 @@ def pixel_tensors(files: Sequence[Any], columns: Sequence[Column], image: Image)
     """
     import numpy as np
 
-    wrong = Refusals()
-    decoded = [
-        wrong.during(lambda file=file, n=n: _decoded(file, image, f"inputs.{INPUT}.data[{n}]"))
-        for n, file in enumerate(files)
-    ]
+    wrong, place = Refusals(), f"inputs.{INPUT}.data"
+    decoded = [wrong.during(partial(_decoded, file, image, f"{place}[{n}]")) for n, file in enumerate(files)]
     wrong.raise_any()
     pixels = np.array(decoded, dtype=float).reshape(len(files), -1)
     return {column.name: ("FP64", pixels[:, k]) for k, column in enumerate(columns)}
@@ -60,6 +59,6 @@ def _decoded(file: Any, image: Image, place: str) -> Array:
 
     try:
         return decode(base64.b64decode(file, validate=True), image)
-    except (TypeError, ValueError, binascii.Error) as error:
+    except (TypeError, ValueError) as error:
         why = str(error) if isinstance(error, BadImage) else "a file in base64 is needed"
         raise BadRow(f"{place}: {why}") from None

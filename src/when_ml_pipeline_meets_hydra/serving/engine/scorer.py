@@ -18,7 +18,7 @@ from when_ml_pipeline_meets_hydra.serving.engine.contracts import Contracts
 from when_ml_pipeline_meets_hydra.serving.engine.deadlines import DEADLINES, OutOfTime
 from when_ml_pipeline_meets_hydra.serving.engine.encode import Array, BadRow, Feeds, feeds_from_rows
 from when_ml_pipeline_meets_hydra.serving.formats.examples import Predictions, read_smoke
-from when_ml_pipeline_meets_hydra.serving.formats.manifest import MODEL, BundleRefused, Manifest, verified
+from when_ml_pipeline_meets_hydra.serving.formats.manifest import MODEL, PIXELS, BundleRefused, Manifest, verified
 from when_ml_pipeline_meets_hydra.serving.formats.reference import read_training
 
 SLOW_SECONDS = 0.0003  # a run of one row that takes longer is worth a thread, and batching
@@ -98,6 +98,8 @@ class Scorer:
         self.slow |= self._late >= MOST_LATE_RUNS
 
     def _run(self, feeds: Feeds, until: float | None) -> Arrays:
+        if self.manifest.image is not None:
+            feeds = {PIXELS: np.hstack([feeds[column.name] for column in self.manifest.inputs])}
         try:
             if until is None:
                 return self._session.run(self._outputs, feeds)  # type: ignore[no-any-return]
@@ -194,7 +196,8 @@ def check(folder: Path) -> Scorer:
 
 def _scorer(folder: Path, manifest: Manifest) -> Scorer:
     session = _session((folder / MODEL).read_bytes())
-    _compare_names("inputs", [column.name for column in manifest.inputs], session.get_inputs())
+    columns = [column.name for column in manifest.inputs] if manifest.image is None else [PIXELS]
+    _compare_names("inputs", columns, session.get_inputs())
     _compare_names("outputs", [output.name for output in manifest.outputs], session.get_outputs())
     return Scorer(manifest, session)
 

@@ -20,6 +20,7 @@ from when_ml_pipeline_meets_hydra.storage.durable_files import sha256
 FORMAT = 2
 MANIFEST, MODEL, SMOKE, TRAINING = "bundle.json", "model.onnx", "smoke.json", "training.json"
 FILES = (MODEL, SMOKE, TRAINING)
+PIXELS = "pixels"  # the one input of the graph of an image, in place of those of its columns
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -148,7 +148,8 @@ class InferBody(BaseModel):
         if len({tensor.name for tensor in self.inputs}) < len(self.inputs):
             raise BadRow("inputs: one of them is repeated")
         self._requested(manifest)
-        values_by_name, place, wrong = {}, 0, Refusals()
+        values_by_name: dict[str, tuple[str, Sequence[Any] | Array]] = {}
+        place, wrong = 0, Refusals()
         for tensor in self.inputs:
             values = wrong.during(partial(self._values, tensor, place))
             if values is not None:
