@@ -12,6 +12,7 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.contracts import NamedPath, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Image
+from when_ml_pipeline_meets_hydra.ml.datasets.contents import is_there
 from when_ml_pipeline_meets_hydra.ml.datasets.image_files import MOST_NAMED, ImageFiles, Listing
 
 ATTRIBUTES, PARTITION, IMAGES = "list_attr_celeba.txt", "list_eval_partition.txt", "img_align_celeba"
@@ -104,14 +105,13 @@ class Celeba(ImageFiles):
 
     def _find(self, name: str) -> Path | None:
         places = (self.root / folder / inside / name for folder in _FOLDERS for inside in _INSIDE[name])
-        found = next((place for place in places if place.exists()), None)
+        found = next(filter(is_there, places), None)
         nested = found / name if found and name == IMAGES else None  # an archive unpacked into a folder of its name
         return nested if nested and nested.is_dir() else found
 
     def _existing(self, name: str) -> Path:
         if (found := self._find(name)) is None:
-            is_there = self.root.is_dir()
-            message = f"there is no {name} in it" if is_there else "there is no such folder"
+            message = f"there is no {name} in it" if is_there(self.root) else "there is no such folder"
             remedy = f"Download CelebA, and name the folder that holds {ATTRIBUTES} and {IMAGES}"
             raise BadInput(Problem(key="root", value=str(self.root), message=message, remedy=remedy))
         return found

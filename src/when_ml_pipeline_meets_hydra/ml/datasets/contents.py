@@ -42,6 +42,14 @@ def has_more_lines(files: Iterable[Path], number: int) -> bool:
     return False
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is a file or folder; no path with a name that is too long is there."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def unreadable(file: Path, error: OSError) -> Problem:
     """Return the problem of a ``file`` that cannot be opened."""
     why = {FileNotFoundError: "there is no such file", IsADirectoryError: "this is a directory, a file is needed"}

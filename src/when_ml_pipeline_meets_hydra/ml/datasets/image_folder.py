@@ -12,6 +12,7 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.contracts import NamedPath, frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.ml.artifacts import Column, DType, Image
+from when_ml_pipeline_meets_hydra.ml.datasets.contents import is_there
 from when_ml_pipeline_meets_hydra.ml.datasets.image_files import MOST_NAMED, ImageFiles, Listing
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import no_column
 from when_ml_pipeline_meets_hydra.ml.images import ENDINGS
@@ -47,7 +48,7 @@ class ImageFolder(ImageFiles):
 
     def listing(self) -> Listing:
         """Return the images and their classes. Raises ``BadInput``."""
-        if not self.path.is_dir():
+        if not is_there(self.path) or not self.path.is_dir():
             raise BadInput(Problem(key="path", value=str(self.path), message="there is no such folder"))
         return self._by_folder() if self.table is None else self._by_table(self.table)
 
@@ -71,7 +72,7 @@ class ImageFolder(ImageFiles):
         if problems := [no_column(key, name, names) for key, name in wanted.items() if name not in names]:
             raise BadInput(*problems)
         files = [self.path / row[self.file_column] for row in rows]
-        places = [(number, file) for number, file in enumerate(files, 2) if not file.is_file()]
+        places = [(number, file) for number, file in enumerate(files, 2) if not is_there(file) or not file.is_file()]
         if places:
             shown = ", ".join(f"{file} (line {number})" for number, file in places[:MOST_NAMED])
             more = f" and {len(places) - MOST_NAMED:,} more" if len(places) > MOST_NAMED else ""

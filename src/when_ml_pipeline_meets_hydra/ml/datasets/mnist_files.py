@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.ml.datasets.contents import is_there
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,7 @@ def files(root: Path) -> list[Path]:
         if any(found):
             break
     if missing := [name for name, file in zip(names, found, strict=True) if file is None]:
-        there = "there is no such folder" if not root.is_dir() else f"it has no {', '.join(missing)}"
+        there = "there is no such folder" if not is_there(root) else f"it has no {', '.join(missing)}"
         remedy = "Name the folder with MNIST's four files, also compressed ones (.gz), or leave it out"
         raise BadInput(Problem(key="root", value=str(root), message=there, remedy=remedy))
     return [file for file in found if file is not None]
@@ -49,7 +50,7 @@ def files(root: Path) -> list[Path]:
 
 def _existing(folder: Path, name: str) -> Path | None:
     candidates = (folder / f"{text}{end}" for text in (name, name.replace("-idx", ".idx")) for end in ("", ".gz"))
-    return next((file for file in candidates if file.is_file()), None)
+    return next((file for file in candidates if is_there(file)), None)
 
 
 def read(root: Path) -> Digits:
