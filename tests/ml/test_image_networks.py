@@ -31,12 +31,15 @@ def test_a_network_of_faces_answers_a_file_as_it_did_in_training(
     (tmp_path / "celeba" / "list_attr_celeba.txt").write_text("\n".join(lines) + "\n")
     monkeypatch.setenv("CELEBA_ROOT", str(tmp_path))
     done = run(
-        ["c=deployment", "preprocessing/dataset=celeba_male_smiling_small", "modeling/model=cnn", "m_param.epochs=3"]
+        [
+            *("c=deployment", "preprocessing/dataset=celeba_male_smiling_small", "dataset.default_res=28"),
+            *("modeling/model=cnn", "m_param.epochs=3"),
+        ]
     )
     assert done.exit_code == 0
     data = done.artifact("preprocessing")
     assert isinstance(data, PreparedData)
-    assert (data.rows_train, data.rows_test, len(data.features)) == (160, 40, 3 * 64 * 64)
+    assert (data.rows_train, data.rows_test, len(data.features)) == (160, 40, 3 * 28 * 28)
     assert done.metrics["modeling.accuracy"] > 0.9
     row = int(pl.read_parquet(data.path / "rows.parquet")["row"][0])
     predicted = pl.read_parquet(done.artifact("modeling").path / "predictions.parquet")
@@ -47,4 +50,4 @@ def test_a_network_of_faces_answers_a_file_as_it_did_in_training(
         assert status == 200, answer
         assert answer["probabilities"][0]["true"] == pytest.approx(predicted["probability_true"][0], abs=1e-6)
         status, known = server.call("GET", path)
-        assert (status, known["parameters"]["image"]["height"]) == (200, 64)
+        assert (status, known["parameters"]["image"]["height"]) == (200, 28)
