@@ -125,7 +125,7 @@ def briefly(error: Exception) -> str:
     return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, at most 300 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -13,12 +13,13 @@ from when_ml_pipeline_meets_hydra.composing.job import Composed, Request
 from when_ml_pipeline_meets_hydra.execution.check import check
 from when_ml_pipeline_meets_hydra.execution.execute import execute
 from when_ml_pipeline_meets_hydra.execution.pruning import Pruner
-from when_ml_pipeline_meets_hydra.planning.plan import make_plan
+from when_ml_pipeline_meets_hydra.planning.plan import Plan, make_plan
 from when_ml_pipeline_meets_hydra.recording import Recording
 from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
 Folders = Sequence[str | Path]
+PartOf = Callable[[Plan], Plan]
 
 
 @overload
@@ -45,8 +46,10 @@ def run_request(request: Request, observer: RunObserver | None = None, pruner: P
         return recording.end()
 
 
-def plan_and_check(request: Request, composed: Composed, bound: Bound, *, explains: bool = True) -> Prepared:
-    """Plan bound jobs, with reasons if it ``explains``, and check the steps that will run. Raises ``BadInput``."""
+def plan_and_check(
+    request: Request, composed: Composed, bound: Bound, *, explains: bool = True, part: PartOf = lambda plan: plan
+) -> Prepared:
+    """Plan bound jobs, with reasons if it ``explains``, and check the ``part`` that will run. Raises ``BadInput``."""
     store = Store(bound.settings.home / "store")
     plan = make_plan(
         bound.calls,
@@ -56,15 +59,13 @@ def plan_and_check(request: Request, composed: Composed, bound: Bound, *, explai
         force=bound.settings.force,
         objective=bound.settings.objective,
     )
+    plan = part(plan)
     check(plan, bound, composed)
     return Prepared.of(request, composed, bound, plan)
 
 
 def prepare(overrides: Sequence[str], *, multirun: bool = False, config_dirs: Folders = ()) -> Prepared:
-    """Compose, bind, plan and check a run without executing it; the arguments are those of ``run``.
-
-    Raises ``BadInput`` with all problems of all jobs. ``prepare(["c=modeling"]).plan.to_run`` are the steps to execute.
-    """
+    """Return the planned and checked run of these arguments, not executed. Raises ``BadInput`` with all problems."""
     return run_request(_request(overrides, multirun, config_dirs))
 
 
@@ -78,10 +79,9 @@ def run(
 ) -> Run:
     """Run the requested stages and the steps that they depend on; returns the finished ``Run``.
 
-    ``overrides`` follow Hydra's grammar (``["c=modeling", "modeling/param=small"]``); with ``multirun``, lists of
-    values are swept. ``config_dirs`` are additional folders of option files; ``observer`` receives the events, and
-    ``pruner`` stops combinations by partial scores. Raises ``BadInput`` before anything runs; a failed step is in
-    ``Run.exit_code``. ``run(["c=modeling"]).metrics["modeling.r2"]`` is a test score.
+    ``overrides`` follow Hydra's grammar (``["c=modeling", "modeling/param=small"]``); with ``multirun``, lists are
+    swept. ``config_dirs`` are additional folders of option files; ``observer`` receives the events, ``pruner`` stops
+    combinations by partial scores. Raises ``BadInput`` before anything runs; a failed step is in ``Run.exit_code``.
     """
     return run_request(_request(overrides, multirun, config_dirs), observer or RunObserver(), pruner)
 

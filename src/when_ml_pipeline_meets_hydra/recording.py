@@ -17,7 +17,7 @@ from when_ml_pipeline_meets_hydra.execution.runners import runner_for
 from when_ml_pipeline_meets_hydra.hydra_jobs.jobs import Jobs
 from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
 from when_ml_pipeline_meets_hydra.records.trials import RecordedTrial, write_trials
-from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
+from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver, guarded
 
 
 class Recording:
@@ -30,7 +30,7 @@ class Recording:
         if pruner and prepared.bound.settings.objective.metric is None:
             message, remedy = "a pruner needs the metric of which it gets partial scores", "Set it, as to r2"
             raise BadInput(Problem(key="objective.metric", message=message, remedy=remedy))
-        self._prepared, self._observer, self._pruner = prepared, observer, pruner
+        self._prepared, self._observer, self._pruner = prepared, guarded(observer), pruner
         self._recorder = _recorder(prepared)
         self._outcomes: list[Outcome] = []
         bound, folder, is_multirun = prepared.bound, self._recorder.folder, prepared.request.multirun
@@ -41,7 +41,7 @@ class Recording:
         except BadInput:
             self._recorder.discard()
             raise
-        observer.run_started(prepared, folder)
+        self._observer.run_started(prepared, folder)
 
     @property
     def folder(self) -> Path:

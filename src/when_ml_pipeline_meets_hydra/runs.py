@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.binding.objective import notes_on
 from when_ml_pipeline_meets_hydra.composing.job import Request
-from when_ml_pipeline_meets_hydra.errors import ExitCode
+from when_ml_pipeline_meets_hydra.errors import ExitCode, first_line
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
 from when_ml_pipeline_meets_hydra.masking import Redactor, Unmasked
@@ -156,3 +158,66 @@ class RunObserver(Observer):
 
     def run_ended(self, run: Run) -> None:
         """All steps have ended and the record is closed."""
+
+
+class ProgramObserver(RunObserver):
+    """An observer of the program itself, such as its output: it is waited for, and what it raises ends the run."""
+
+
+class GuardedObserver(RunObserver):
+    """Passes events on to another observer, whose errors and whose slowness do not reach the run.
+
+    The observer is called in a thread of its own, and waited for: a second for each event, two seconds and a twentieth
+    of the run's time in all. After that it gets its events as it takes them. The first error, or the end of the
+    waiting, is one line on stderr. ``KeyboardInterrupt`` alone is passed on: it interrupts the run.
+    """
+
+    def __init__(self, observer: RunObserver) -> None:
+        from when_ml_pipeline_meets_hydra.execution.event_thread import EventThread
+
+        self._observer, self._thread = observer, EventThread()
+        self._warning: str | None = None
+        self._has_warned = False
+
+    def _pass_on(self, event: str, *arguments: Any) -> None:
+        was_late = self._thread.is_late
+        try:
+            self._thread.call(getattr(self._observer, event), *arguments)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            said = f"{type(error).__name__}: {first_line(error)}"
+            self._warning = self._warning or f"{event} raised {said}. The run goes on"
+        if self._thread.is_late and not was_late:
+            self._warning = self._warning or f"{event} takes too long. The run does not wait for it any more"
+        if event not in _INSIDE:
+            self._warn()
+        if event == "run_ended":
+            self._thread.close()
+
+    def _warn(self) -> None:
+        if self._warning and not self._has_warned:
+            self._has_warned = True
+            kind = type(self._observer)
+            with suppress(OSError, ValueError, AttributeError):  # closed, or none
+                sys.stderr.write(f"The observer {kind.__module__}.{kind.__qualname__} fails: {self._warning}\n")
+
+
+_INSIDE = {"step_progress", "step_reported", "step_printed"}  # while they come, stderr is the output of the step
+
+
+def _passed_on(event: str) -> Callable[..., None]:
+    def method(self: GuardedObserver, *arguments: Any) -> None:
+        self._pass_on(event, *arguments)
+
+    return method
+
+
+for _event in [name for kind in (Observer, RunObserver) for name in vars(kind) if not name.startswith("_")]:
+    setattr(GuardedObserver, _event, _passed_on(_event))
+
+
+def guarded(observer: RunObserver) -> RunObserver:
+    """Return an observer that cannot break a run: the program's own are as they are, others are guarded."""
+    is_safe = type(observer) is RunObserver or isinstance(observer, ProgramObserver | GuardedObserver)
+    return observer if is_safe else GuardedObserver(observer)

@@ -416,3 +416,43 @@ def test_threads_may_run_pipelines_one_after_the_other() -> None:
     thread.start()
     thread.join()
     assert results == [0]
+
+
+class Broken(Watcher):
+    """Raises at every event, and prints before."""
+
+    def __getattribute__(self, name: str) -> object:
+        found = super().__getattribute__(name)
+        if not name.startswith(("step_", "run_")):
+            return found
+
+        def raises(*arguments: object) -> None:
+            print("observed", name)
+            raise ValueError(f"no {name}\nsecond line")
+
+        return raises
+
+
+class Hanging(Watcher):
+    """Never comes back from the progress of a step."""
+
+    def step_progress(self, step: Step, done: float, total: float | None, message: str) -> None:
+        threading.Event().wait()
+
+
+def test_an_observer_that_fails_or_hangs_does_not_reach_the_run(capfd: pytest.CaptureFixture[str]) -> None:
+    found = small("c=fit", observer=Broken())
+    assert (found.exit_code, found.record.head["status"]) == (ExitCode.DONE, "done")
+    assert {step["status"] for step in found.record.steps} == {"done"}
+    assert "observed" not in "".join(o.log.read_text() for o in found.outcomes if o.log)
+    out, err = capfd.readouterr()
+    assert {"observed run_started", "observed step_ended", "observed run_ended"} <= {*out.splitlines()}
+    name = f"{__name__}.Broken"
+    assert err == f"The observer {name} fails: run_started raised ValueError: no run_started. The run goes on\n"
+
+    watcher, started = Hanging(), time.monotonic()
+    assert small("c=gather", "force=[gather]", observer=watcher).record.head["status"] == "done"
+    assert time.monotonic() - started < 15
+    out, err = capfd.readouterr()
+    text = "step_progress takes too long. The run does not wait for it any more"
+    assert err == f"The observer {__name__}.Hanging fails: {text}\n"

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from when_ml_pipeline_meets_hydra.composing.job import GLOBALS, LOCAL_LAUNCHER, SETTINGS
+from when_ml_pipeline_meets_hydra.binding.launchers import n_jobs_of, orchestrator_of
+from when_ml_pipeline_meets_hydra.composing.job import GLOBALS, SETTINGS
 from when_ml_pipeline_meets_hydra.composing.job_file import ops_of
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
 if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.binding.launchers import Orchestrator
     from when_ml_pipeline_meets_hydra.composing.job import Composed
 
 Direction = Literal["maximize", "minimize"]
@@ -47,7 +49,7 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """``n_jobs`` is the number of parallel steps on this machine; None if another Hydra launcher runs them.
+    """``n_jobs`` is the number of steps that run at once here; None if a launcher or the ``orchestrator`` runs them.
 
     ``prefixes`` are those of the jobs, ``globals.exp_prefix`` of a job file. The folder of the record carries the one
     of all jobs.
@@ -59,6 +61,7 @@ class Settings:
     on_error: OnError = OnError.CONTINUE
     objective: Objective = Objective()
     n_jobs: int | None = 1
+    orchestrator: Orchestrator | None = None
     prefixes: tuple[str, ...] = ()
 
     @property
@@ -89,7 +92,8 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
     found = {key: _setting(composed, key, hint, problems) for key, hint in hints().items()}
     home = _home(found["home"], composed, problems)
     force = _stages(found["force"], composed, problems)
-    n_jobs = _n_jobs(composed.hydra.get("launcher"), problems)
+    n_jobs = n_jobs_of(composed.hydra.get("launcher"), problems)
+    orchestrator = orchestrator_of(composed.hydra.get("launcher"), problems)
     prefixes = _prefixes(composed, problems)
     if problems or not composed.jobs or home is None:
         return None, problems
@@ -101,6 +105,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
             on_error=found["on_error"],
             objective=found["objective"],
             n_jobs=n_jobs,
+            orchestrator=orchestrator,
             prefixes=prefixes,
         ),
         problems,
@@ -166,18 +171,3 @@ def _prefixes(composed: Composed, problems: list[Problem]) -> tuple[str, ...]:
             problems.append(Problem(key=PREFIX, value=prefix, message=message, origin=origin))
     prefixes = tuple(dict.fromkeys("" if prefix is None else str(prefix) for prefix in given))
     return () if prefixes == ("",) else prefixes
-
-
-def _n_jobs(launcher: Any, problems: list[Problem]) -> int | None:
-    from pydantic import Field
-
-    from when_ml_pipeline_meets_hydra.binding.validation import validate
-
-    if not isinstance(launcher, Mapping) or launcher.get("_target_") != LOCAL_LAUNCHER:
-        return None
-    hint = Annotated[int, Field(ge=1, le=1024)]
-    try:
-        return int(validate(hint, launcher.get("n_jobs"), key="hydra.launcher.n_jobs", origin=lambda _: None))
-    except BadInput as error:
-        problems += error.problems
-    return None

@@ -17,6 +17,7 @@ from when_ml_pipeline_meets_hydra.composing.job import (
     JOB_NUMBER,
     LOCAL_LAUNCHER,
     NO_SUCH_KEY,
+    ORCHESTRATOR_LAUNCHER,
     RUN_FOLDER,
     Composed,
     Job,
@@ -142,7 +143,7 @@ def _hydra(composer: SweepComposer, choices: Sequence[Override], problems: list[
         if wrong := list(_non_mappings(hydra)):
             problems += (Problem(key=key, message="expected keys with their values") for key in wrong)
             return {}
-        if hydra["launcher"].get("_target_") == LOCAL_LAUNCHER:
+        if hydra["launcher"].get("_target_") in (LOCAL_LAUNCHER, ORCHESTRATOR_LAUNCHER):
             hydra["launcher"] = OmegaConf.to_container(cfg.launcher, resolve=True)
         if hydra["sweeper"].get("_target_") == SEARCHES:
             hydra["sweeper"] = OmegaConf.to_container(cfg.sweeper, resolve=True)

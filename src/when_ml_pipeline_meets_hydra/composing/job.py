@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 RUN_FOLDER = "${run_folder:}"  # how a config refers to the folder of the run's record
 JOB_NUMBER = "${hydra.job.num}"
 LOCAL_LAUNCHER = "hydra_plugins.when_ml_pipeline_meets_hydra.LocalLauncher"
+ORCHESTRATOR_LAUNCHER = "hydra_plugins.when_ml_pipeline_meets_hydra.OrchestratorLauncher"
 
 # The top-level keys of a config that are settings of the run, the same for all of its jobs.
 SETTINGS = ("home", "force", "packages", "show_secrets", "objective", "on_error")

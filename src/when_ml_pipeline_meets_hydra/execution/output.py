@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from when_ml_pipeline_meets_hydra.execution.event_thread import is_observing
+
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.execution.observers import Observer
     from when_ml_pipeline_meets_hydra.execution.step import Task
@@ -91,10 +93,19 @@ class StepOutput:
         if self.descriptors:
             self.descriptors.write_outside(text)
 
+    def write_beside(self, text: str, descriptor: int, before: Any) -> None:
+        """Write what an observer prints, from its own thread, to where the standard stream led ``before``."""
+        descriptors = self.descriptors
+        with suppress(OSError, ValueError, AttributeError):  # closed, or none
+            if descriptors and before.fileno() == descriptor:
+                descriptors.write_outside(text, descriptor)
+            else:
+                before.write(text)
+
     @contextmanager
     def redirected(self) -> Iterator[None]:
         """Within it, stdout and stderr are this output; file descriptors 1 and 2 as well, but for a worker's."""
-        out, err = _text_stream(self, 1), _text_stream(self, 2)
+        out, err = _Stream(self, 1, sys.stdout), _Stream(self, 2, sys.stderr)
         try:
             with redirect_stdout(out), redirect_stderr(err):
                 if self._task.captures and _capturing.acquire(blocking=False):
@@ -141,9 +152,24 @@ class _Raw(io.RawIOBase):
         return len(content)
 
 
-def _text_stream(output: StepOutput, descriptor: int) -> io.TextIOWrapper:
-    raw: Any = _Raw(output, descriptor)
-    return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True)
+class _Stream(io.TextIOWrapper):
+    """A standard stream while a step runs; what an observer prints meanwhile, in its thread, goes ``before``'s way."""
+
+    def __init__(self, output: StepOutput, descriptor: int, before: Any) -> None:
+        raw: Any = _Raw(output, descriptor)
+        buffered = io.BufferedWriter(raw)
+        super().__init__(buffered, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        self._output, self._descriptor, self._before = output, descriptor, before
+
+    def write(self, text: str, /) -> int:
+        if not is_observing():
+            return super().write(text)
+        self._output.write_beside(text, self._descriptor, self._before)
+        return len(text)
+
+    def flush(self) -> None:
+        if not is_observing():
+            super().flush()
 
 
 class _Descriptors:
@@ -194,11 +220,11 @@ class _Descriptors:
                     os.close(self._pipe)  # nobody writes any more
                     self._pipe = None
 
-    def write_outside(self, text: str) -> None:
-        """Write to what file descriptor 1 was before."""
+    def write_outside(self, text: str, descriptor: int = 1) -> None:
+        """Write to what a file descriptor was before."""
         content = text.encode("utf-8", "backslashreplace")
         while content:
-            content = content[os.write(self._before[1], content) :]
+            content = content[os.write(self._before[descriptor], content) :]
 
     def _read_until_closed(self) -> None:
         """Read until all processes that have the pipe are gone, also those that outlive the step."""

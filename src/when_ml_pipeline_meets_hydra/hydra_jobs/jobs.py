@@ -82,6 +82,10 @@ class Jobs:
             self._folders.write(job)
             if self._callbacks:
                 self._callbacks.job_started(self.full_config(job), step.call.function)
+        return self.job_context(step)
+
+    def job_context(self, step: Step) -> AbstractContextManager[object]:
+        """Return the context manager around the call of a step's function, of jobs that another process starts."""
         job = self._requesting.get(step.key, [self._jobs[step.jobs[0]]])[0]
         hydra = self._folders.hydra_of(job)
         return JobContext(hydra=hydra, config=job.config, environment=self._environment(job, hydra))

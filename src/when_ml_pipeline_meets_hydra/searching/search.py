@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.binding.settings import OnError
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, StepFailed, first_line
 from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format_metric
-from when_ml_pipeline_meets_hydra.runs import Run, RunObserver
+from when_ml_pipeline_meets_hydra.runs import Run, RunObserver, guarded
 from when_ml_pipeline_meets_hydra.searching.conditions import find_space, notes_on, refuse_secrets
 from when_ml_pipeline_meets_hydra.searching.objective import score_for
 from when_ml_pipeline_meets_hydra.searching.progress import SearchProgress
@@ -37,7 +37,7 @@ def search(
     "m_param.learning_rate=tag(log,interval(0.01,0.3))"]``. Raises ``BadInput`` before anything runs.
     """
     request = Request(overrides=tuple(overrides), multirun=True, config_dirs=tuple(map(str, config_dirs)))
-    session = Session(request, observer or RunObserver())
+    session = Session(request, guarded(observer or RunObserver()))
     try:
         return _Search(session).run()
     finally:

@@ -19,7 +19,7 @@ from when_ml_pipeline_meets_hydra.cli.output.formatting import (
 from when_ml_pipeline_meets_hydra.cli.output.streams import Stream
 from when_ml_pipeline_meets_hydra.composing import dotenv_file
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
-from when_ml_pipeline_meets_hydra.runs import RunObserver
+from when_ml_pipeline_meets_hydra.runs import ProgramObserver
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.runs import Prepared, Run
 
 
-class OutputObserver(RunObserver):
+class OutputObserver(ProgramObserver):
     """An observer that is closed at the end, also after an error; a context manager."""
 
     def __enter__(self) -> Self:

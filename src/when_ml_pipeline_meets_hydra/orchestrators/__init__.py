@@ -1,0 +1,1 @@
+"""Run the steps of a plan elsewhere: one of them by its key, or all of them as nodes of an orchestrator."""

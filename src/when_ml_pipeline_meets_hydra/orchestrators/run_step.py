@@ -1,0 +1,180 @@
+"""Compute one step of a plan, in any process that has the same code, data and store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+from when_ml_pipeline_meets_hydra.binding.bind import bind
+from when_ml_pipeline_meets_hydra.cache.compositions import compose
+from when_ml_pipeline_meets_hydra.composing.job import Request
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.execution.execute import ExecutionContext, execute
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.execution.verdicts import Verdicts
+from when_ml_pipeline_meets_hydra.hydra_jobs.jobs import Jobs
+from when_ml_pipeline_meets_hydra.orchestrators.promise import SHORT, promised_step
+from when_ml_pipeline_meets_hydra.pipeline import plan_and_check
+from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
+from when_ml_pipeline_meets_hydra.recording import Recording
+from when_ml_pipeline_meets_hydra.records.partial_scores import as_json
+from when_ml_pipeline_meets_hydra.runs import Prepared, RunObserver, guarded
+from when_ml_pipeline_meets_hydra.storage.store import Store
+
+_LAUNCHER = ("hydra/launcher=", "hydra.launcher.", "hydra.launcher=")
+
+
+class StepFacts(TypedDict):
+    """The outcome of a step as plain data (JSON). Secrets are masked.
+
+    ``status`` is one of ``Status``; ``seconds`` the wall time; ``log`` the path of its log, ``artifact`` of the folder
+    with its files (None: there is none); ``run`` the id of the record.
+    """
+
+    key: str
+    name: str
+    status: str
+    reason: str
+    seconds: float
+    metrics: dict[str, float] | None
+    deviations: dict[str, float] | None
+    partial_scores: dict[str, Any] | None
+    error: str | None
+    exit_code: int
+    log: str | None
+    artifact: str | None
+    run: str
+
+
+def run_step(
+    overrides: Sequence[str],
+    key: str,
+    *,
+    multirun: bool = False,
+    config_dirs: Sequence[str | Path] = (),
+    promise: Mapping[str, Any] | None = None,
+    record: Path | None = None,
+    observer: RunObserver | None = None,
+) -> StepFacts:
+    """Compose, bind and plan, then compute the one step that has ``key``, as in an ordinary run; returns the facts.
+
+    The overrides are those of the whole run, since a step may depend on what else is requested. Raises ``BadInput`` if
+    no step has the key here, and says what differs: code, data, packages or config; ``promise`` (``promise_of``) are
+    the inputs of the steps where they were planned, to compare with. Also if a step before it, whose result is stored,
+    has not been computed. Of a step that depends on the best combination, the results of all of these decide. A failed
+    step is in ``exit_code``. ``record`` is the folder of the record of the run to which the step belongs; without one,
+    it gets a record of its own.
+    """
+    own = tuple(line for line in overrides if not line.lstrip("+~").startswith(_LAUNCHER))
+    request = Request(overrides=own, multirun=multirun, config_dirs=tuple(map(str, config_dirs)))
+    composed = compose(request)
+    bound = bind(composed)
+    bound = replace(bound, settings=replace(bound.settings, n_jobs=1, orchestrator=None, show_secrets=False))
+    store, whole = Store(bound.settings.home / "store"), []
+
+    def one_step(plan: Plan) -> Plan:
+        whole.append(plan)
+        return _one_step(plan, key, promise or {}, store)
+
+    with store.hold() as hold:
+        prepared = plan_and_check(request, composed, bound, part=one_step)
+        hold.keep(step.key for step in prepared.plan.steps)
+        return _computed(prepared, whole[0], record, observer or RunObserver())
+
+
+def _one_step(plan: Plan, key: str, promise: Mapping[str, Any], store: Store) -> Plan:
+    """The part of a plan that computes one step: the stored results before it, and the step itself as the last one."""
+    step = promised_step(plan, key, promise, store.inputs(key))
+    steps = {s.key: s for s in plan.steps}
+    before = [steps[k] for k in dict.fromkeys((*step.needs.values(), *step.after)) if steps[k].is_storable]
+    for other in before:
+        if not store.has(other.key):
+            message = f"it needs the result of {other.call.title} ({other.key[:SHORT]}), which is not stored"
+            raise BadInput(Problem(key=step.call.title, message=message, remedy="Run that step first"))
+    is_stored = step.is_storable and not step.is_forced and store.has(key) and not store.damage(key)
+    action = Action.STORED if is_stored else Action.IF_BEST if step.candidacies else Action.RUN
+    loaded = [replace(s, action=Action.STORED, after=(), needs={}, follows=None, candidacies=()) for s in before]
+    own = replace(
+        step,
+        action=action,
+        reason="nothing changed" if is_stored else step.reason,
+        after=tuple(other.key for other in before),
+        follows=None,
+    )
+    return Plan(steps=(*loaded, own), requested={n: k for n, k in plan.requested.items() if n in step.jobs})
+
+
+def _computed(prepared: Prepared, whole: Plan, record: Path | None, observer: RunObserver) -> StepFacts:
+    *loaded, step = prepared.plan.steps
+    found = _verdict(step, whole, prepared.store) if step.action is Action.IF_BEST else step
+    if isinstance(found, Outcome):
+        return facts_of(found, record.name if record else "")
+    part = replace(prepared, plan=replace(prepared.plan, steps=(*loaded, found)))
+    if record is not None:
+        return facts_of(_outcome(part, _context(part, record, guarded(observer))), record.name)
+    calls = tuple((job, call) for job, call in prepared.bound.calls if job.number in step.jobs)
+    part = replace(part, bound=replace(part.bound, calls=calls))
+    recording = Recording(part, observer)
+    outcome = _outcome(part, recording.execution_context)
+    recording.add(outcome)
+    return facts_of(outcome, recording.end(interrupted=outcome.status is Status.INTERRUPTED).record.id)
+
+
+def _verdict(step: Step, plan: Plan, store: Store) -> Step | Outcome:
+    """Decide by the stored results of all candidates whether a step runs."""
+    steps, verdicts = {s.key: s for s in plan.steps}, Verdicts([step])
+    for key in dict.fromkeys(key for choice, _ in step.candidacies for key in choice.candidates):
+        for _ in verdicts.ended(_stored_outcome(steps[key], store)):
+            pass  # the keys of the steps that depend on the choice: this one
+    return verdicts.decided(step)
+
+
+def _stored_outcome(step: Step, store: Store) -> Outcome:
+    if step.call.returns is None or not store.has(step.key):
+        return Outcome(step=step, status=Status.FAILED, reason="it has no stored result")
+    metrics = getattr(store.load(step.key, step.inputs, step.call.returns), "metrics", None)
+    return Outcome(step=step, status=Status.STORED, reason=step.reason, metrics=metrics)
+
+
+def _context(prepared: Prepared, record: Path, observer: RunObserver) -> ExecutionContext:
+    """The context of a step of a run whose record, with its jobs and their folders, another process writes."""
+    bound, is_multirun = prepared.bound, prepared.request.multirun
+    jobs = Jobs(bound, prepared.plan, prepared.hydra, record, is_multirun=is_multirun)
+    return ExecutionContext(
+        store=prepared.store,
+        run_id=record.name,
+        folder=record,
+        observer=observer,
+        redactor=bound.redactor,
+        shown_redactor=bound.redactor,
+        step_context=jobs.job_context,
+    )
+
+
+def _outcome(prepared: Prepared, context: ExecutionContext) -> Outcome:
+    """Load what the step needs, compute it, and return its outcome."""
+    *_, step = prepared.plan.steps
+    outcomes = {outcome.step.key: outcome for outcome in execute(prepared.plan, context)}
+    return outcomes[step.key]
+
+
+def facts_of(outcome: Outcome, run: str) -> StepFacts:
+    """Return an outcome as plain data."""
+    artifact, scores = outcome.artifact, outcome.partial_scores
+    return StepFacts(
+        key=outcome.step.key,
+        name=outcome.step.call.title,
+        status=str(outcome.status),
+        reason=outcome.reason,
+        seconds=round(outcome.seconds, 3),
+        metrics=dict(outcome.metrics) if outcome.metrics else None,
+        deviations=dict(outcome.deviations) if outcome.deviations else None,
+        partial_scores=as_json(scores) if scores else None,
+        error=outcome.error,
+        exit_code=int(outcome.exit_code),
+        log=str(outcome.log) if outcome.log else None,
+        artifact=str(artifact.path) if artifact else None,
+        run=run,
+    )
