@@ -92,7 +92,6 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.ml.training.network_param import NetworkParam as NetworkParam
     from when_ml_pipeline_meets_hydra.ml.training.param import TrainingParam as TrainingParam
     from when_ml_pipeline_meets_hydra.ml.validation.interface import Validation as Validation
-    from when_ml_pipeline_meets_hydra.orchestrators.promise import promise_of as promise_of
     from when_ml_pipeline_meets_hydra.orchestrators.run_step import StepFacts as StepFacts
     from when_ml_pipeline_meets_hydra.orchestrators.run_step import run_step as run_step
     from when_ml_pipeline_meets_hydra.pipeline import prepare as prepare
@@ -100,6 +99,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.planning.plan import Action as Action
     from when_ml_pipeline_meets_hydra.planning.plan import Plan as Plan
     from when_ml_pipeline_meets_hydra.planning.plan import Step as Step
+    from when_ml_pipeline_meets_hydra.records.promise import promise_of as promise_of
     from when_ml_pipeline_meets_hydra.records.record import Record as Record
     from when_ml_pipeline_meets_hydra.runs import Prepared as Prepared
     from when_ml_pipeline_meets_hydra.runs import Run as Run
@@ -136,10 +136,10 @@ _EXPORTS = {
     "ml.training.network_param": ("NetworkParam",),
     "ml.training.param": ("TrainingParam",),
     "ml.validation.interface": ("Validation",),
-    "orchestrators.promise": ("promise_of",),
     "orchestrators.run_step": ("StepFacts", "run_step"),
     "pipeline": ("prepare", "run"),
     "planning.plan": ("Action", "Plan", "Step"),
+    "records.promise": ("promise_of",),
     "records.record": ("Record",),
     "runs": ("Prepared", "Run", "RunObserver"),
     "searching.search": ("search",),

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from when_ml_pipeline_meets_hydra.binding.launchers import Orchestrator
+from when_ml_pipeline_meets_hydra.binding.settings import OnError
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
 from when_ml_pipeline_meets_hydra.execution.execute import ExecutionContext
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, exit_code_of
@@ -30,6 +32,8 @@ class Recording:
         if pruner and prepared.bound.settings.objective.metric is None:
             message, remedy = "a pruner needs the metric of which it gets partial scores", "Set it, as to r2"
             raise BadInput(Problem(key="objective.metric", message=message, remedy=remedy))
+        if prepared.bound.settings.orchestrator is not None:
+            check_orchestrated(prepared, prepared.bound.settings.orchestrator)
         self._prepared, self._observer, self._pruner = prepared, guarded(observer), pruner
         self._recorder = _recorder(prepared)
         self._outcomes: list[Outcome] = []
@@ -85,7 +89,10 @@ class Recording:
 
     @cached_property
     def _runner(self) -> Runner:
-        n_jobs = self._prepared.bound.settings.n_jobs
+        prepared, settings = self._prepared, self._prepared.bound.settings
+        if settings.orchestrator is not None:
+            return graphs_of(prepared, settings.orchestrator, self._recorder.folder)
+        n_jobs = settings.n_jobs
         return runner_for(n_jobs, lambda: self._jobs.full_config(self._jobs.first))
 
     def add(self, outcome: Outcome) -> None:
@@ -117,6 +124,49 @@ class Recording:
         run = Run(prepared=prepared, record=record, outcomes=tuple(self._outcomes), exit_code=code)
         self._observer.run_ended(run)
         return run
+
+
+def check_orchestrated(prepared: Prepared, orchestrator: Orchestrator) -> None:
+    """Raise ``BadInput`` if the steps cannot be composed again by overrides and key in another process."""
+    from when_ml_pipeline_meets_hydra.execution.graph import unfit_steps
+
+    key, remedy = "hydra/launcher", "Use hydra/launcher=local"
+    problems = list(unfit_steps(prepared.plan.to_run, {s.key: s for s in prepared.plan.steps}, orchestrator.title))
+    if prepared.search is not None:
+        message = f"the trials of a search are proposed while it runs, so {orchestrator.title} cannot plan them"
+        problems.append(Problem(key=key, message=message, remedy=remedy))
+    if prepared.request.recorded is not None:
+        message = f"a rerun repeats recorded configs, which no process of {orchestrator.title} can compose"
+        problems.append(Problem(key=key, message=message, remedy=remedy))
+    if problems:
+        raise BadInput(*problems)
+
+
+def graphs_of(prepared: Prepared, orchestrator: Orchestrator, record: Path) -> Runner:
+    """Return the runner that submits the steps of a run to an orchestrator."""
+    from dataclasses import asdict
+
+    from when_ml_pipeline_meets_hydra.execution.graph import masked_command
+    from when_ml_pipeline_meets_hydra.execution.runners.graphs import Graphs
+    from when_ml_pipeline_meets_hydra.records.promise import promise_of
+
+    request, bound = prepared.request, prepared.bound
+    command, environment = masked_command(
+        request.overrides,
+        lambda line: bound.redactor.override(line, bound.secret_keys),
+        multirun=request.multirun,
+        config_dirs=request.config_dirs,
+    )
+    return Graphs(
+        orchestrator=orchestrator,
+        plan=prepared.plan,
+        command=command,
+        environment=environment,
+        promise=promise_of(prepared.plan),
+        options={name: str(v) if isinstance(v, Path) else v for name, v in asdict(orchestrator).items()},
+        record=record,
+        stops=bound.settings.on_error is OnError.STOP,
+    )
 
 
 def _recorder(prepared: Prepared) -> Recorder:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.runs import Run
 
-__all__ = ["LocalLauncher", "PlanSweeper", "SearchSweeper"]
+__all__ = ["LocalLauncher", "OrchestratorLauncher", "PlanSweeper", "SearchSweeper"]
 
 
 class _RunsPipeline:
@@ -87,12 +87,8 @@ class SearchSweeper(_RunsPipeline, Sweeper):
         return done
 
 
-class LocalLauncher(_RunsPipeline, Launcher):
-    """Runs steps on this machine: in this process, or up to ``n_jobs`` at once in worker processes."""
-
-    def __init__(self, n_jobs: int = 1) -> None:
-        super().__init__()
-        self.n_jobs = n_jobs
+class _RunsJobs(_RunsPipeline, Launcher):
+    """Base of the launchers."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs of another sweeper one after the other; steps that they share are computed once."""
@@ -105,3 +101,24 @@ class LocalLauncher(_RunsPipeline, Launcher):
             job.return_value = RuntimeError(f"run {done.record.id} {done.record.status}") if done.exit_code else done
             results.append(job)
         return results
+
+
+class LocalLauncher(_RunsJobs):
+    """Runs steps on this machine: in this process, or up to ``n_jobs`` at once in worker processes."""
+
+    def __init__(self, n_jobs: int = 1) -> None:
+        super().__init__()
+        self.n_jobs = n_jobs
+
+
+class OrchestratorLauncher(_RunsJobs):
+    """Runs steps as nodes of another system: ``dagster``, ``flyte`` or ``metaflow``, with its options."""
+
+    def __init__(self, system: str, **options: object) -> None:
+        super().__init__()
+        self.system, self.options = system, options
+
+    def _run(self, overrides: Sequence[str], *, multirun: bool) -> Run:
+        assert self.config is not None
+        hydra = [o for o in self.config.hydra.overrides.hydra if str(o).lstrip("+").startswith("hydra/launcher=")]
+        return super()._run([*hydra, *overrides], multirun=multirun)

@@ -33,7 +33,9 @@ def check(plan: Plan, bound: Bound, composed: Composed) -> None:
 
 
 def _launcher_problems(bound: Bound, composed: Composed) -> Iterator[Problem]:
-    if bound.settings.n_jobs is None:  # a launcher plugin, which may be missing
+    if bound.settings.orchestrator is not None:
+        yield from bound.settings.orchestrator.check()
+    elif bound.settings.n_jobs is None:  # a launcher plugin, which may be missing
         from when_ml_pipeline_meets_hydra.composing.hydra_config import whole_config
         from when_ml_pipeline_meets_hydra.composing.launcher_plugins import launcher_problem
 

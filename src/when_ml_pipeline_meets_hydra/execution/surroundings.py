@@ -262,13 +262,24 @@ def _threads_since(before: set[threading.Thread]) -> Iterator[str]:
             yield f"thread '{thread.name}', for which the program waits at its end"
 
 
-def _new_children() -> Iterator[str]:
-    """The child processes that were not there before and do not belong to a pool; none without ``/proc``."""
+def remember_children() -> None:
+    """Remember the child processes that this process has: no step has started them."""
+    _known_children.update(_children())
+
+
+def _children() -> set[int]:
+    """The child processes; none without ``/proc``."""
     found: set[int] = set()
     with suppress(OSError):
         for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 - after every step
             with suppress(OSError), open(f"/proc/self/task/{thread}/children", "rb") as stream:  # noqa: PTH123
                 found.update(map(int, stream.read().split()))
+    return found
+
+
+def _new_children() -> Iterator[str]:
+    """The child processes that were not there before and do not belong to a pool."""
+    found = _children()
     for process in sorted(found - _known_children):
         words = _command_line(process)
         if words and not any(pool in words for pool in _POOLS):

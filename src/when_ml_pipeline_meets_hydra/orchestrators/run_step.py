@@ -13,13 +13,14 @@ from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.execution.execute import ExecutionContext, execute
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
+from when_ml_pipeline_meets_hydra.execution.surroundings import remember_children
 from when_ml_pipeline_meets_hydra.execution.verdicts import Verdicts
 from when_ml_pipeline_meets_hydra.hydra_jobs.jobs import Jobs
-from when_ml_pipeline_meets_hydra.orchestrators.promise import SHORT, promised_step
 from when_ml_pipeline_meets_hydra.pipeline import plan_and_check
 from when_ml_pipeline_meets_hydra.planning.plan import Action, Plan, Step
 from when_ml_pipeline_meets_hydra.recording import Recording
 from when_ml_pipeline_meets_hydra.records.partial_scores import as_json
+from when_ml_pipeline_meets_hydra.records.promise import SHORT, promised_step
 from when_ml_pipeline_meets_hydra.runs import Prepared, RunObserver, guarded
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
@@ -61,14 +62,15 @@ def run_step(
     """Compose, bind and plan, then compute the one step that has ``key``, as in an ordinary run; returns the facts.
 
     The overrides are those of the whole run, since a step may depend on what else is requested. Raises ``BadInput`` if
-    no step has the key here, and says what differs: code, data, packages or config; ``promise`` (``promise_of``) are
+    no step has the key here, and says what differs: code, data, versions or config; ``promise`` (``promise_of``) are
     the inputs of the steps where they were planned, to compare with. Also if a step before it, whose result is stored,
-    has not been computed. Of a step that depends on the best combination, the results of all of these decide. A failed
-    step is in ``exit_code``. ``record`` is the folder of the record of the run to which the step belongs; without one,
-    it gets a record of its own.
+    has not been computed. Whether a step of the best combination alone runs, the stored results of all decide: one that
+    is missing counts as failed. A failed step is in ``exit_code``. ``record`` is the folder of the record of the run to
+    which the step belongs; without one, it gets a record of its own.
     """
     own = tuple(line for line in overrides if not line.lstrip("+~").startswith(_LAUNCHER))
     request = Request(overrides=own, multirun=multirun, config_dirs=tuple(map(str, config_dirs)))
+    remember_children()
     composed = compose(request)
     bound = bind(composed)
     bound = replace(bound, settings=replace(bound.settings, n_jobs=1, orchestrator=None, show_secrets=False))

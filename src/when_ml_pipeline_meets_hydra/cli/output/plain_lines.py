@@ -64,7 +64,9 @@ class PlainLines(OutputObserver):
             self.message(((note, "yellow"),))
         self._is_sweep = prepared.search is not None or len({job.combination for job, _ in prepared.bound.calls}) > 1
         if prepared.request.multirun:
-            what = prepared.search or f"Launching {len(prepared.bound.calls)} jobs locally"
+            orchestrator = prepared.bound.settings.orchestrator
+            where = f"with {orchestrator.title}" if orchestrator else "locally"
+            what = prepared.search or f"Launching {len(prepared.bound.calls)} jobs {where}"
             self.print(f"{what}\nSweep output dir : {_shown_path(folder)}\n")
             self._jobs = _job_lines(prepared)
             self._next = next(self._jobs, None)

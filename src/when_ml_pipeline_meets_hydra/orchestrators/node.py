@@ -1,0 +1,65 @@
+"""Compute a node of a graph: its step, with the facts in the record of the run for the process that planned it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
+from when_ml_pipeline_meets_hydra.execution.graph import Graph, Node, stop_file
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status
+from when_ml_pipeline_meets_hydra.execution.schedule import STOPS
+from when_ml_pipeline_meets_hydra.orchestrators.run_step import StepFacts, run_step
+from when_ml_pipeline_meets_hydra.runs import RunObserver
+from when_ml_pipeline_meets_hydra.storage import durable_files
+
+
+def run_node(graph: Graph, key: str, observer: RunObserver | None = None) -> StepFacts:
+    """Compute the node with this key in the folder of its command; a refusal of its input is a failure as well."""
+    node = next(node for node in graph.nodes if node.key == key)
+    command = graph.command
+    if Path.cwd() != Path(command.folder):
+        os.chdir(command.folder)
+    if stop_file(graph.record).exists():
+        facts = _without_result(graph, node, Status.SKIPPED, STOPS)
+    else:
+        try:
+            facts = run_step(
+                command.real_overrides(),
+                key,
+                multirun=command.multirun,
+                config_dirs=command.config_dirs,
+                promise=graph.promise,
+                record=graph.record,
+                observer=observer,
+            )
+        except BadInput as error:
+            facts = _without_result(graph, node, Status.FAILED, node.reason, str(error))
+    file = graph.facts_file(node)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    durable_files.write(file, json.dumps(facts).encode(errors="backslashreplace"))
+    return facts
+
+
+def has_succeeded(facts: StepFacts) -> bool:
+    """Return whether what comes after a node may start."""
+    return facts["status"] in (Status.DONE, Status.STORED)
+
+
+def _without_result(graph: Graph, node: Node, status: Status, reason: str, error: str | None = None) -> StepFacts:
+    return StepFacts(
+        key=node.key,
+        name=node.title,
+        status=str(status),
+        reason=reason,
+        seconds=0.0,
+        metrics=None,
+        deviations=None,
+        partial_scores=None,
+        error=error,
+        exit_code=int(ExitCode.BAD_INPUT if error else ExitCode.DONE),
+        log=None,
+        artifact=None,
+        run=graph.record.name,
+    )
