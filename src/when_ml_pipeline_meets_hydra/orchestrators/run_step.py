@@ -74,63 +74,65 @@ def run_step(
     composed = compose(request)
     bound = bind(composed)
     bound = replace(bound, settings=replace(bound.settings, n_jobs=1, orchestrator=None, show_secrets=False))
-    store, whole = Store(bound.settings.home / "store"), []
-
-    def one_step(plan: Plan) -> Plan:
-        whole.append(plan)
-        return _one_step(plan, key, promise or {}, store)
-
-    with store.hold() as hold:
-        prepared = plan_and_check(request, composed, bound, part=one_step)
+    part = _Part(key, promise or {}, Store(bound.settings.home / "store"))
+    with part.store.hold() as hold:
+        prepared = plan_and_check(request, composed, bound, part=part.of)
+        if part.outcome is not None:
+            return facts_of(part.outcome, record.name if record else "")
         hold.keep(step.key for step in prepared.plan.steps)
-        return _computed(prepared, whole[0], record, observer or RunObserver())
+        return _computed(prepared, record, observer or RunObserver())
 
 
-def _one_step(plan: Plan, key: str, promise: Mapping[str, Any], store: Store) -> Plan:
-    """The part of a plan that computes one step: the stored results before it, and the step itself as the last one."""
-    step = promised_step(plan, key, promise, store.inputs(key))
-    steps = {s.key: s for s in plan.steps}
-    before = [steps[k] for k in dict.fromkeys((*step.needs.values(), *step.after)) if steps[k].is_storable]
-    for other in before:
-        if not store.has(other.key):
-            message = f"it needs the result of {other.call.title} ({other.key[:SHORT]}), which is not stored"
-            raise BadInput(Problem(key=step.call.title, message=message, remedy="Run that step first"))
-    is_stored = step.is_storable and not step.is_forced and store.has(key) and not store.damage(key)
-    action = Action.STORED if is_stored else Action.IF_BEST if step.candidacies else Action.RUN
-    loaded = [replace(s, action=Action.STORED, after=(), needs={}, follows=None, candidacies=()) for s in before]
-    own = replace(
-        step,
-        action=action,
-        reason="nothing changed" if is_stored else step.reason,
-        after=tuple(other.key for other in before),
-        follows=None,
-    )
-    return Plan(steps=(*loaded, own), requested={n: k for n, k in plan.requested.items() if n in step.jobs})
+class _Part:
+    """The part of a plan that computes one step, or its ``outcome`` if it is not to run."""
+
+    def __init__(self, key: str, promise: Mapping[str, Any], store: Store) -> None:
+        self.key, self.promise, self.store = key, promise, store
+        self.outcome: Outcome | None = None
+
+    def of(self, plan: Plan) -> Plan:
+        """Return the stored results before the step, and the step itself as the last one; none if there is an outcome.
+
+        Raises ``BadInput``.
+        """
+        steps = {step.key: step for step in plan.steps}
+        decided = self._decided(promised_step(plan, self.key, self.promise, self.store.inputs(self.key)), steps)
+        if isinstance(decided, Outcome):
+            self.outcome = decided
+            return Plan(steps=(), requested={})
+        before = [steps[k] for k in dict.fromkeys((*decided.needs.values(), *decided.after)) if steps[k].is_storable]
+        for other in before:
+            if not self.store.has(other.key):
+                message = f"it needs the result of {other.call.title} ({other.key[:SHORT]}), which is not stored"
+                raise BadInput(Problem(key=decided.call.title, message=message, remedy="Run that step first"))
+        loaded = [replace(s, action=Action.STORED, after=(), needs={}, follows=None, candidacies=()) for s in before]
+        own = replace(decided, after=tuple(other.key for other in before), follows=None)
+        requested = {n: key for n, key in plan.requested.items() if n in own.jobs}
+        return Plan(steps=(*loaded, own), requested=requested)
+
+    def _decided(self, step: Step, steps: Mapping[str, Step]) -> Step | Outcome:
+        """Return the step as one that is loaded or that runs; its outcome if it is not chosen."""
+        has, damage = self.store.has, self.store.damage
+        if step.is_storable and not step.is_forced and has(step.key) and not damage(step.key):
+            return replace(step, action=Action.STORED, reason="nothing changed", candidacies=())
+        if not step.candidacies:
+            return replace(step, action=Action.RUN)
+        verdicts = Verdicts([step])
+        for key in dict.fromkeys(key for choice, _ in step.candidacies for key in choice.candidates):
+            for _ in verdicts.ended(_stored_outcome(steps[key], self.store)):
+                pass  # the keys of the steps that depend on the choice: this one
+        return verdicts.decided(step)
 
 
-def _computed(prepared: Prepared, whole: Plan, record: Path | None, observer: RunObserver) -> StepFacts:
-    *loaded, step = prepared.plan.steps
-    found = _verdict(step, whole, prepared.store) if step.action is Action.IF_BEST else step
-    if isinstance(found, Outcome):
-        return facts_of(found, record.name if record else "")
-    part = replace(prepared, plan=replace(prepared.plan, steps=(*loaded, found)))
+def _computed(prepared: Prepared, record: Path | None, observer: RunObserver) -> StepFacts:
+    *_, step = prepared.plan.steps
     if record is not None:
-        return facts_of(_outcome(part, _context(part, record, guarded(observer))), record.name)
+        return facts_of(_outcome(prepared, _context(prepared, record, guarded(observer))), record.name)
     calls = tuple((job, call) for job, call in prepared.bound.calls if job.number in step.jobs)
-    part = replace(part, bound=replace(part.bound, calls=calls))
-    recording = Recording(part, observer)
-    outcome = _outcome(part, recording.execution_context)
+    recording = Recording(replace(prepared, bound=replace(prepared.bound, calls=calls)), observer)
+    outcome = _outcome(prepared, recording.execution_context)
     recording.add(outcome)
     return facts_of(outcome, recording.end(interrupted=outcome.status is Status.INTERRUPTED).record.id)
-
-
-def _verdict(step: Step, plan: Plan, store: Store) -> Step | Outcome:
-    """Decide by the stored results of all candidates whether a step runs."""
-    steps, verdicts = {s.key: s for s in plan.steps}, Verdicts([step])
-    for key in dict.fromkeys(key for choice, _ in step.candidacies for key in choice.candidates):
-        for _ in verdicts.ended(_stored_outcome(steps[key], store)):
-            pass  # the keys of the steps that depend on the choice: this one
-    return verdicts.decided(step)
 
 
 def _stored_outcome(step: Step, store: Store) -> Outcome:

@@ -16,7 +16,7 @@ from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.execution.graph import Graph
 
 if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.orchestrators.dagster.definitions import definitions as definitions
+    from when_ml_pipeline_meets_hydra.orchestrators.dagster.code_location import definitions as definitions
 
 _HOME = "DAGSTER_HOME"
 # Dagster reports to its makers unless this is set.
@@ -55,7 +55,7 @@ class Launcher:
 
 def __getattr__(name: str) -> Any:
     if name == "definitions":  # what loads Dagster
-        from when_ml_pipeline_meets_hydra.orchestrators.dagster.definitions import definitions
+        from when_ml_pipeline_meets_hydra.orchestrators.dagster.code_location import definitions
 
         return definitions
     raise AttributeError(name)

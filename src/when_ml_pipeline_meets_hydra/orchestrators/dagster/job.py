@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from when_ml_pipeline_meets_hydra.execution.graph import Graph, Node
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.orchestrators.node import has_succeeded, run_node
 from when_ml_pipeline_meets_hydra.orchestrators.run_step import StepFacts
 from when_ml_pipeline_meets_hydra.planning.plan import Step
@@ -46,7 +47,7 @@ def _op(graph: Graph, node: Node) -> dg.OpDefinition:
         description=f"{node.name}: {node.reason}",
     )
     def compute(context: dg.OpExecutionContext) -> Iterator[Any]:
-        facts = run_node(graph, node.key, _Log(context))
+        facts = run_node(graph, node.key, StepLog(context))
         yield from events_of(facts, node.stage, node.subcommand)
 
     found: dg.OpDefinition = compute
@@ -56,7 +57,7 @@ def _op(graph: Graph, node: Node) -> dg.OpDefinition:
 def events_of(facts: StepFacts, stage: str, subcommand: str) -> Iterator[Any]:
     """Yield the events of a computed step: its artifact as an asset, and its facts. Raises ``Failure`` if it failed."""
     metadata = metadata_of(facts)
-    if not has_succeeded(facts):
+    if not has_succeeded(facts) and facts["status"] != Status.NOT_CHOSEN:
         text = facts["error"] or facts["reason"]
         raise dg.Failure(description=text, metadata=metadata, allow_retries=False)
     if facts["artifact"]:
@@ -74,13 +75,14 @@ def metadata_of(facts: StepFacts) -> dict[str, Any]:
     return {**texts, **seconds, **numbers, **paths}
 
 
-class _Log(RunObserver):
+class StepLog(RunObserver):
     """Logs what a step prints."""
 
     def __init__(self, context: dg.OpExecutionContext) -> None:
         self._log = context.log
 
     def step_printed(self, step: Step, text: str) -> None:
+        """Log whole lines, secrets masked."""
         self._log.info(text.rstrip())
 
 
