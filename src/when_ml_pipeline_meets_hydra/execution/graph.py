@@ -20,7 +20,11 @@ SHORT = 12  # characters of a key in names
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """A step of a graph; ``after`` are the keys of the nodes that have to succeed before, or to end (effects)."""
+    """A step of a graph.
+
+    ``after`` are the keys of the nodes that have to succeed before; ``follows`` of the one that has to have ended, so
+    that effects take place in their order. ``is_stored``: it has a result, which others may compute or use as well.
+    """
 
     key: str
     stage: str
@@ -28,7 +32,14 @@ class Node:
     title: str
     reason: str
     after: tuple[str, ...]
+    follows: str | None
+    is_stored: bool
     jobs: tuple[int, ...]
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """The keys of all nodes that have to have ended before."""
+        return (*self.after, *([self.follows] if self.follows and self.follows not in self.after else []))
 
     @property
     def name(self) -> str:
@@ -49,7 +60,7 @@ class Node:
     @classmethod
     def of(cls, step: Step, nodes: Mapping[str, Any]) -> Node:
         """Return the node of a step, after those of its dependencies that are ``nodes`` of the same graph."""
-        before = (*step.needs.values(), *step.after, *([step.follows] if step.follows else ()))
+        before = (*step.needs.values(), *step.after)
         return cls(
             key=step.key,
             stage=step.call.stage,
@@ -57,6 +68,8 @@ class Node:
             title=step.call.title,
             reason=step.reason,
             after=tuple(key for key in dict.fromkeys(before) if key in nodes),
+            follows=step.follows if step.follows in nodes else None,
+            is_stored=step.is_storable,
             jobs=tuple(step.jobs),
         )
 
@@ -85,13 +98,14 @@ class Command:
 class Graph:
     """The nodes of one submission, in dependency order.
 
-    ``record`` is the folder of the record of the run, ``promise`` what the steps' inputs are where they were planned,
+    ``combinations`` are the numbers of the jobs of each combination, ``record`` is the folder of the record of the run, ``promise`` what the steps' inputs are where they were planned,
     ``options`` are those of the orchestrator.
     """
 
     command: Command
     record: Path
     nodes: tuple[Node, ...]
+    combinations: tuple[tuple[int, ...], ...]
     promise: Mapping[str, Any]
     options: Mapping[str, Any]
 
@@ -118,6 +132,7 @@ class Graph:
             command=Command(**{**command, **lists}),
             record=Path(content["record"]),
             nodes=tuple(Node(**node) for node in nodes),
+            combinations=tuple(map(tuple, content["combinations"])),
             promise=content["promise"],
             options=content["options"],
         )

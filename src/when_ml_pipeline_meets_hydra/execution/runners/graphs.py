@@ -119,6 +119,7 @@ class Graphs:
             command=self.command,
             record=self.record,
             nodes=tuple(Node.of(step, steps) for step in ordered),
+            combinations=tuple(combination.jobs for combination in self.plan.combinations),
             promise=self.promise,
             options=self.options,
         )

@@ -22,7 +22,7 @@ def job_of(file: str) -> dg.JobDefinition:
     ops = {node.key: _op(graph, node) for node in graph.nodes}
     names = {node.key: node.identifier for node in graph.nodes}
     dependencies = {
-        node.identifier: {_after(key): dg.DependencyDefinition(names[key]) for key in node.after}
+        node.identifier: {_after(key): dg.DependencyDefinition(names[key]) for key in node.before}
         for node in graph.nodes
     }
     options = graph.options
@@ -41,7 +41,7 @@ def _after(key: str) -> str:
 def _op(graph: Graph, node: Node) -> dg.OpDefinition:
     @dg.op(
         name=node.identifier,
-        ins={_after(key): dg.In(dg.Nothing) for key in node.after},
+        ins={_after(key): dg.In(dg.Nothing) for key in node.before},
         out=dg.Out(dg.Nothing),
         tags={"wmh/stage": node.stage, "wmh/subcommand": node.subcommand, "wmh/key": node.key[:63]},
         description=f"{node.name}: {node.reason}",

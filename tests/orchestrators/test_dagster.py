@@ -1,0 +1,152 @@
+"""Dagster: a run in its instance, a worker that is killed, and the definitions of a code location."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from small_pipeline import CONF, DIR, inside, install, steps_run
+from when_ml_pipeline_meets_hydra.records.record import read_records
+
+pytestmark = [pytest.mark.integration("dagster"), pytest.mark.xdist_group("dagster")]
+SECRET = "a phrase nobody knows"
+
+
+@pytest.fixture(autouse=True)
+def small_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
+
+
+def events(home: Path, run: int = 0) -> list[Any]:
+    """The events of a run in Dagster's own database, the newest run first."""
+    import dagster as dg
+
+    with dg.DagsterInstance.from_ref(dg.InstanceRef.from_dir(str(home))) as instance:
+        found = instance.get_run_records(limit=run + 1)[run]
+        return [e.dagster_event for e in instance.all_logs(found.dagster_run.run_id) if e.dagster_event]
+
+
+def computed_by(found: list[Any], kind: str) -> list[str]:
+    return [event.step_key for event in found if event.event_type_value == kind]
+
+
+def test_a_run_is_a_job_of_dagsters_instance(own_home: Path) -> None:
+    words = ("c=gather,fit,ship", f"target.login.phrase={SECRET}", "hydra/launcher=dagster", "--multirun")
+    done = inside(*DIR, *words)
+    assert done.code == 0, done.err
+    assert "Launching 3 jobs with Dagster" in done.out
+    assert "ada announces line at board: line 3.0" in done.out
+    assert dict(steps_run()) == {"gather": 1, "fit": 1, "ship": 1}
+    (record,) = read_records(own_home)
+    keys = {step["stage"]: step["key"][:12] for step in record.steps}
+    found = events(own_home / "dagster")
+    assert found[-1].event_type_value == "RUN_SUCCESS"
+    names = [f"gather_run_{keys['gather']}", f"fit_run_{keys['fit']}", f"ship_run_{keys['ship']}"]
+    assert computed_by(found, "STEP_SUCCESS") == names
+    (facts,) = (e.event_specific_data.metadata for e in found if e.step_key == names[1] and e.is_successful_output)
+    assert (facts["height"].value, facts["rest"].value, facts["reason"].value) == (3.0, 0.0, "new")
+    assert "fitted a line" in Path(facts["log"].value).read_text()
+    assert (Path(facts["artifact"].value) / "curve.txt").is_file()
+    assets = [e.asset_key.to_user_string() for e in found if e.event_type_value == "ASSET_MATERIALIZATION"]
+    assert assets == ["gather/run", "fit/run"]
+    for file in own_home.rglob("*"):
+        assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
+    assert not any("Left running" in f.read_text() for f in record.folder.glob("logs/*"))
+
+    again = inside(*DIR, "c=fit", "hydra/launcher=dagster")
+    assert (again.code, again.err.count("stored (nothing changed)")) == (0, 2)
+    assert dict(steps_run()) == {"gather": 1, "fit": 1, "ship": 1}
+
+
+def test_after_a_killed_worker_only_what_is_missing_is_computed(own_home: Path, tmp_path: Path) -> None:
+    words = ("c=gather,fit", "source.numbers=[1,2],[3,4]", "hydra/launcher=dagster", "hydra.launcher.max_concurrent=2")
+    killed: list[int] = []
+
+    def kill() -> None:
+        trace = Path(os.environ["SMALL_TRACE"])
+        until = time.monotonic() + 100
+        while time.monotonic() < until and not killed:
+            for line in trace.read_text().splitlines() if trace.exists() else []:
+                killed.append(int(line.split()[1]))
+                os.kill(killed[0], signal.SIGKILL)
+                break
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    done = inside(
+        *DIR, *words, "source.seconds=1", f"hydra.launcher.dagster_home={tmp_path / 'instance'}", "--multirun"
+    )
+    thread.join()
+    assert killed
+    assert done.code == 1
+    assert "Dagster ended without a result of this step" in done.err
+    before = steps_run()
+    assert before["gather"] + before["fit"] == 3
+    first = events(tmp_path / "instance")
+    assert first[-1].event_type_value == "RUN_FAILURE"
+    assert len(computed_by(first, "STEP_FAILURE")) == 1
+    done = inside(*DIR, *words, f"hydra.launcher.dagster_home={tmp_path / 'instance'}", "--multirun")
+    assert done.code == 0, done.err
+    assert {n: c - before[n] for n, c in steps_run().items()} == {"gather": 1, "fit": 1}
+    assert len(computed_by(events(tmp_path / "instance"), "STEP_SUCCESS")) == 2
+
+
+def test_definitions_of_a_code_location(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from when_ml_pipeline_meets_hydra import BadInput
+    from when_ml_pipeline_meets_hydra.orchestrators.dagster import definitions
+
+    words = ["c=gather,fit,ship", "knobs.rate=0.25,0.75"]
+    file = tmp_path / "defs.py"
+    file.write_text(
+        "from when_ml_pipeline_meets_hydra.orchestrators.dagster import definitions\n"
+        f"defs = definitions({words}, multirun=True, config_dirs=[{CONF!r}])\n"
+    )
+    home = tmp_path / "instance"
+    home.mkdir()
+    environment = {**os.environ, "DAGSTER_HOME": str(home)}
+    command = [sys.executable, "-m", "dagster", "definitions", "validate", "-f", str(file)]
+    checked = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert checked.returncode == 0, checked.stderr
+
+    made = definitions(words, multirun=True, config_dirs=[CONF])
+    job = made.resolve_job_def("pipeline")
+    assert {node.name for node in job.nodes} == {
+        "plan",
+        "gather_run",
+        "fit_run_1",
+        "fit_run_2",
+        "ship_run_1",
+        "ship_run_2",
+    }
+    keys = {key.to_user_string() for key in made.resolve_all_asset_keys()}
+    assert keys == {"gather/run", "fit/run"}
+    assert job.execute_in_process().success
+    assert dict(steps_run()) == {"gather": 1, "fit": 2, "ship": 2}
+
+    def launched(*overrides: str) -> Any:
+        config = {"ops": {"plan": {"config": {"overrides": list(overrides)}}}}
+        return job.execute_in_process(run_config=config, raise_on_error=False)
+
+    assert launched("c=gather,fit,ship", "knobs.rate=0.5,0.75").success
+    assert steps_run()["fit"] == 3
+    for wrong, text in {
+        "knobs.rate=7": "expected a number, 0 < x < 1",
+        "knobs.rate=0.5": "these overrides plan other steps than this job has",
+        f"target.login.phrase={SECRET}": "Dagster would keep this secret",
+    }.items():
+        failed = launched("c=gather,fit,ship", "knobs.rate=0.25,0.75", wrong)
+        (failure,) = (e for e in failed.all_events if e.event_type_value == "STEP_FAILURE" and e.step_key == "plan")
+        assert text in failure.step_failure_data.error.message + str(failure.step_failure_data.user_failure_data)
+    with pytest.raises(BadInput, match="Dagster would keep this secret"):
+        definitions([*words, f"target.login.phrase={SECRET}"], multirun=True, config_dirs=[CONF])
