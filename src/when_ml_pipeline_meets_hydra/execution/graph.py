@@ -98,8 +98,8 @@ class Command:
 class Graph:
     """The nodes of one submission, in dependency order.
 
-    ``combinations`` are the numbers of the jobs of each combination, ``record`` is the folder of the record of the run, ``promise`` what the steps' inputs are where they were planned,
-    ``options`` are those of the orchestrator.
+    ``combinations`` are the numbers of the jobs of each combination, ``record`` is the folder of the record of the run,
+    ``promise`` what the steps' inputs are where they were planned, ``options`` are those of the orchestrator.
     """
 
     command: Command

@@ -11,6 +11,7 @@ from when_ml_pipeline_meets_hydra.execution.graph import Graph, Node, stop_file
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.execution.schedule import STOPS
 from when_ml_pipeline_meets_hydra.orchestrators.run_step import StepFacts, run_step
+from when_ml_pipeline_meets_hydra.planning.plan import Step
 from when_ml_pipeline_meets_hydra.runs import RunObserver
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
@@ -36,15 +37,29 @@ def run_node(graph: Graph, key: str, observer: RunObserver | None = None) -> Ste
             )
         except BadInput as error:
             facts = _without_result(graph, node, Status.FAILED, node.reason, str(error))
-    file = graph.facts_file(node)
+    _write(graph.facts_file(node), facts)
+    return facts
+
+
+def _write(file: Path, facts: StepFacts) -> None:
+    """Write the facts of a node, unless it has been computed in this run already, by another process."""
+    if facts["status"] == Status.STORED and file.exists():
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     durable_files.write(file, json.dumps(facts).encode(errors="backslashreplace"))
-    return facts
 
 
 def has_succeeded(facts: StepFacts) -> bool:
     """Return whether what comes after a node may start."""
     return facts["status"] in (Status.DONE, Status.STORED)
+
+
+class PrintedOutput(RunObserver):
+    """Prints what a step prints, for the log that an orchestrator keeps."""
+
+    def step_printed(self, step: Step, text: str) -> None:
+        """Print whole lines, secrets masked."""
+        print(text, end="", flush=True)
 
 
 def _without_result(graph: Graph, node: Node, status: Status, reason: str, error: str | None = None) -> StepFacts:

@@ -177,7 +177,7 @@ class Graphs:
         )
         title, code = self.orchestrator.title, self._process.returncode
         said = self._output.read_text(errors="replace")[-_MOST_OF_OUTPUT:].strip()
-        last = f": {said.splitlines()[-1].rstrip('. ')}" if said else ""
+        last = f": {said.splitlines()[-1].strip(' .')}" if said else ""
         text = f"{title} ended without a result of this step (exit status {code}){last}. See {self._output}"
         return [
             log_failure(self._waiting[k][0], text, Status.FAILED, ExitCode.STEP_FAILED, self._waiting[k][1])
