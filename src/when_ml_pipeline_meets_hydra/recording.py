@@ -144,8 +144,6 @@ def check_orchestrated(prepared: Prepared, orchestrator: Orchestrator) -> None:
 
 def graphs_of(prepared: Prepared, orchestrator: Orchestrator, record: Path) -> Runner:
     """Return the runner that submits the steps of a run to an orchestrator."""
-    from dataclasses import asdict
-
     from when_ml_pipeline_meets_hydra.execution.graph import masked_command
     from when_ml_pipeline_meets_hydra.execution.runners.graphs import Graphs
     from when_ml_pipeline_meets_hydra.records.promise import promise_of
@@ -163,7 +161,7 @@ def graphs_of(prepared: Prepared, orchestrator: Orchestrator, record: Path) -> R
         command=command,
         environment=environment,
         promise=promise_of(prepared.plan),
-        options={name: str(v) if isinstance(v, Path) else v for name, v in asdict(orchestrator).items()},
+        options=orchestrator.options,
         record=record,
         stops=bound.settings.on_error is OnError.STOP,
     )

@@ -31,7 +31,7 @@ def events(home: Path, run: int = 0) -> list[Any]:
     """The events of a run in Dagster's own database, the newest run first."""
     import dagster as dg
 
-    with dg.DagsterInstance.from_ref(dg.InstanceRef.from_dir(str(home))) as instance:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
         found = instance.get_run_records(limit=run + 1)[run]
         return [e.dagster_event for e in instance.all_logs(found.dagster_run.run_id) if e.dagster_event]
 

@@ -1,4 +1,4 @@
-"""Plugins for other Hydra apps: a sweeper that plans a whole sweep, one that searches, and a launcher for steps.
+"""Plugins for other Hydra apps: a sweeper that plans a whole sweep, one that searches, and launchers for steps.
 
 An app with this program's config tree on its search path can sweep and search as the program itself does, by
 ``hydra/sweeper=plan`` or ``hydra/sweeper=optuna``. The program's own command line does so without Hydra's.
@@ -112,7 +112,7 @@ class LocalLauncher(_RunsJobs):
 
 
 class OrchestratorLauncher(_RunsJobs):
-    """Runs steps as nodes of another system: ``dagster``, ``flyte`` or ``metaflow``, with its options."""
+    """Runs steps as nodes of another system: ``dagster`` or ``metaflow``, with its options."""
 
     def __init__(self, system: str, **options: object) -> None:
         super().__init__()

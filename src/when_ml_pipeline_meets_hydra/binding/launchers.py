@@ -21,6 +21,10 @@ class Orchestrator(Protocol):
     def title(self) -> str:
         """The name of the system: ``Dagster``."""
 
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The keys of its launcher that its process needs, as JSON values."""
+
     def check(self) -> Iterator[Problem]:
         """Yield what is missing, before anything runs, such as a package."""
 

@@ -37,6 +37,11 @@ class Launcher:
         """The name of the system."""
         return "Dagster"
 
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What the process that runs the job needs to know."""
+        return {"job_name": self.job_name, "max_concurrent": self.max_concurrent, "tags": dict(self.tags)}
+
     def check(self) -> Iterator[Problem]:
         """Yield a problem if Dagster is not installed."""
         if find_spec("dagster") is None:

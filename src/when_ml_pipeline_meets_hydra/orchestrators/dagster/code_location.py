@@ -107,7 +107,7 @@ def _job(
         name=name,
         description=" ".join(overrides),
         node_defs=[_plan_op(overrides, places, multirun, folders), *ops],
-        dependencies={_PLAN: {}, **dependencies},  # type: ignore[arg-type]
+        dependencies={_PLAN: {}, **dependencies},
     )
     return made.to_job(name=name, executor_def=dg.multiprocess_executor)
 

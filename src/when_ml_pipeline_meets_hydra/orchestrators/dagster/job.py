@@ -68,10 +68,10 @@ def events_of(facts: StepFacts, stage: str, subcommand: str) -> Iterator[Any]:
 
 def metadata_of(facts: StepFacts) -> dict[str, Any]:
     """Return the facts of a step as Dagster's metadata."""
-    paths = {name: dg.MetadataValue.path(path) for name in ("log", "artifact") if (path := facts[name])}  # type: ignore[literal-required]
+    paths = {name: dg.MetadataValue.path(path) for name in ("log", "artifact") if (path := facts[name])}
     numbers = {name: float(value) for name, value in (facts["metrics"] or {}).items()}
     seconds = {"seconds": facts["seconds"]}
-    texts = {name: str(facts[name]) for name in ("status", "reason", "key", "run")}  # type: ignore[literal-required]
+    texts = {name: str(facts[name]) for name in ("status", "reason", "key", "run")}
     return {**texts, **seconds, **numbers, **paths}
 
 

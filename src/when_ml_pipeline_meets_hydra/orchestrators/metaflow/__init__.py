@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -35,6 +35,11 @@ class Launcher:
     def title(self) -> str:
         """The name of the system."""
         return "Metaflow"
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Nothing: all of them are in the command."""
+        return {}
 
     def check(self) -> Iterator[Problem]:
         """Yield a problem if Metaflow is not installed."""
