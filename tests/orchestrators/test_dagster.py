@@ -50,7 +50,7 @@ def test_a_run_is_a_job_of_dagsters_instance(own_home: Path) -> None:
     (record,) = read_records(own_home)
     keys = {step["stage"]: step["key"][:12] for step in record.steps}
     found = events(own_home / "dagster")
-    assert found[-1].event_type_value == "RUN_SUCCESS"
+    assert found[-1].event_type.name == "RUN_SUCCESS"
     names = [f"gather_run_{keys['gather']}", f"fit_run_{keys['fit']}", f"ship_run_{keys['ship']}"]
     assert computed_by(found, "STEP_SUCCESS") == names
     (facts,) = (e.event_specific_data.metadata for e in found if e.step_key == names[1] and e.is_successful_output)
@@ -94,7 +94,7 @@ def test_after_a_killed_worker_only_what_is_missing_is_computed(own_home: Path, 
     before = steps_run()
     assert before["gather"] + before["fit"] == 3
     first = events(tmp_path / "instance")
-    assert first[-1].event_type_value == "RUN_FAILURE"
+    assert first[-1].event_type.name == "RUN_FAILURE"
     assert len(computed_by(first, "STEP_FAILURE")) == 1
     done = inside(*DIR, *words, f"hydra.launcher.dagster_home={tmp_path / 'instance'}", "--multirun")
     assert done.code == 0, done.err
