@@ -130,14 +130,10 @@ def check_orchestrated(prepared: Prepared, orchestrator: Orchestrator) -> None:
     """Raise ``BadInput`` if the steps cannot be composed again by overrides and key in another process."""
     from when_ml_pipeline_meets_hydra.execution.graph import unfit_steps
 
-    key, remedy = "hydra/launcher", "Use hydra/launcher=local"
     problems = list(unfit_steps(prepared.plan.to_run, {s.key: s for s in prepared.plan.steps}, orchestrator.title))
-    if prepared.search is not None:
-        message = f"the trials of a search are proposed while it runs, so {orchestrator.title} cannot plan them"
-        problems.append(Problem(key=key, message=message, remedy=remedy))
     if prepared.request.recorded is not None:
         message = f"a rerun repeats recorded configs, which no process of {orchestrator.title} can compose"
-        problems.append(Problem(key=key, message=message, remedy=remedy))
+        problems.append(Problem(key="hydra/launcher", message=message, remedy="Use hydra/launcher=local"))
     if problems:
         raise BadInput(*problems)
 

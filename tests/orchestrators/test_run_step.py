@@ -140,3 +140,18 @@ def test_the_best_of_several_candidates_goes_on(tmp_path: Path, monkeypatch: pyt
     assert found["push", 0.75]["status"] == "done"
     assert found["push", 0.75]["reason"] == "chosen, the best r2=0.75 of 2 combinations"
     assert (found["push", 0.25]["status"], found["push", 0.25]["run"]) == ("not chosen", "")
+
+
+def test_a_search_on_an_orchestrator_is_refused_and_leaves_nothing(own_home: Path) -> None:
+    space = ("knobs.rate=interval(0.1,0.9)", "objective.metric=height", "objective.direction=maximize")
+    done = inside("c=fit", "--config-dir", CONF, *space, "hydra/sweeper=random", "hydra/launcher=metaflow")
+    assert (done.code, own_home.exists()) == (2, False)
+    assert "the trials of a search are proposed while it runs, so Metaflow cannot plan them" in done.err
+
+
+def test_options_of_orchestrators_are_validated(own_home: Path) -> None:
+    wrong = ("hydra.launcher.max_concurrent=0", "hydra.launcher.job_name=a-b")
+    done = inside("c=fit", "--config-dir", CONF, "hydra/launcher=dagster", *wrong)
+    assert (done.code, own_home.exists()) == (2, False)
+    assert "hydra.launcher.max_concurrent=0: expected a whole number, 1 ≤ x ≤ 1024 or null" in done.err
+    assert "hydra.launcher.job_name=a-b: expected a text like" in done.err

@@ -129,6 +129,9 @@ class Session:
         self._jobs += composed.jobs
         bound = bind(composed, self._cache)
         self.on_error = bound.settings.on_error
+        if (orchestrator := bound.settings.orchestrator) is not None:
+            message = f"the trials of a search are proposed while it runs, so {orchestrator.title} cannot plan them"
+            raise BadInput(Problem(key="hydra/launcher", message=message, remedy="Use hydra/launcher=local"))
         own = bound.settings.n_jobs
         n_jobs = None if own is None else max(own, self.n_jobs)
         return replace(bound, settings=replace(bound.settings, n_jobs=n_jobs, on_error=OnError.CONTINUE))
