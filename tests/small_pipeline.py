@@ -6,7 +6,10 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,6 +47,23 @@ def steps_run() -> Counter[str]:
     """How often each step was really computed, in all processes."""
     trace = Path(os.environ[TRACE])
     return Counter(line.split()[0] for line in trace.read_text().splitlines()) if trace.exists() else Counter()
+
+
+def killing(what: str) -> threading.Thread:
+    """A thread that kills the first process that notes this step."""
+
+    def kill() -> None:
+        trace, until = Path(os.environ["SMALL_TRACE"]), time.monotonic() + 100
+        while time.monotonic() < until:
+            for line in trace.read_text().splitlines() if trace.exists() else []:
+                if line.startswith(what):
+                    os.kill(int(line.split()[1]), signal.SIGKILL)
+                    return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
 
 
 def inside(*words: str, env: Mapping[str, str] | None = None) -> Finished:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from small_pipeline import CONF, DIR, inside, install, steps_run
-from when_ml_pipeline_meets_hydra.records.record import read_records
+from small_pipeline import CONF, DIR, inside, install, killing, steps_run
+from when_ml_pipeline_meets_hydra.records.record import Record, read_records
 
 pytestmark = [pytest.mark.integration("dagster"), pytest.mark.xdist_group("dagster")]
 SECRET = "a phrase nobody knows"
@@ -40,21 +37,41 @@ def computed_by(found: list[Any], kind: str) -> list[str]:
     return [event.step_key for event in found if event.event_type_value == kind]
 
 
-def test_a_run_is_a_job_of_dagsters_instance(own_home: Path) -> None:
-    words = ("c=gather,fit,ship", f"target.login.phrase={SECRET}", "hydra/launcher=dagster", "--multirun")
-    done = inside(*DIR, *words)
+def newest(home: Path) -> Record:
+    """The record of the last run."""
+    return max(read_records(home), key=lambda record: record.id)
+
+
+def test_a_run_is_a_job_of_dagsters_instance_and_after_a_killed_worker_goes_on(own_home: Path) -> None:
+    two, launcher = "source.numbers=[1,2],[1,2,3]", ("hydra/launcher=dagster", "hydra.launcher.max_concurrent=2")
+    thread = killing("gather")
+    done = inside(*DIR, "c=gather,fit", two, *launcher, "source.seconds=1", "--multirun")
+    thread.join()
+    assert done.code == 1
+    assert "Dagster ended without a result of this step" in done.err
+    before = steps_run()
+    assert before == {"gather": 2, "fit": 1}
+    found = events(own_home / "dagster")
+    assert found[-1].event_type.name == "RUN_FAILURE"
+    assert len(computed_by(found, "STEP_FAILURE")) == 1
+
+    words = ("c=gather,fit,ship", two, f"target.login.phrase={SECRET}", *launcher)
+    done = inside(*DIR, *words, "--multirun")
     assert done.code == 0, done.err
-    assert "Launching 3 jobs with Dagster" in done.out
+    assert "Launching 6 jobs with Dagster" in done.out
     assert "ada announces line at board: line 3.0" in done.out
-    assert dict(steps_run()) == {"gather": 1, "fit": 1, "ship": 1}
-    (record,) = read_records(own_home)
-    keys = {step["stage"]: step["key"][:12] for step in record.steps}
+    assert dict(steps_run() - before) == {"gather": 1, "fit": 1, "ship": 2}
+    record = newest(own_home)
+    computed = [f"{s['stage']}_run_{s['key'][:12]}" for s in record.steps if s["status"] == "done"]
     found = events(own_home / "dagster")
     assert found[-1].event_type.name == "RUN_SUCCESS"
-    names = [f"gather_run_{keys['gather']}", f"fit_run_{keys['fit']}", f"ship_run_{keys['ship']}"]
-    assert computed_by(found, "STEP_SUCCESS") == names
-    (facts,) = (e.event_specific_data.metadata for e in found if e.step_key == names[1] and e.is_successful_output)
-    assert (facts["height"].value, facts["rest"].value, facts["reason"].value) == (3.0, 0.0, "new")
+    assert sorted(computed_by(found, "STEP_SUCCESS")) == sorted(computed)
+    assert len(computed) == 4
+    outputs = {e.step_key: e.event_specific_data.metadata for e in found if e.is_successful_output}
+    (facts,) = (metadata for name, metadata in outputs.items() if name.startswith("fit"))
+    (fitted,) = (s for s in record.steps if s["stage"] == "fit" and s["status"] == "done")
+    assert {m: facts[m].value for m in ("height", "rest")} == fitted["metrics"]
+    assert facts["reason"].value == fitted["reason"]
     assert "fitted a line" in Path(facts["log"].value).read_text()
     assert (Path(facts["artifact"].value) / "curve.txt").is_file()
     assets = [e.asset_key.to_user_string() for e in found if e.event_type_value == "ASSET_MATERIALIZATION"]
@@ -63,43 +80,9 @@ def test_a_run_is_a_job_of_dagsters_instance(own_home: Path) -> None:
         assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
     assert not any("Left running" in f.read_text() for f in record.folder.glob("logs/*"))
 
-    again = inside(*DIR, "c=fit", "hydra/launcher=dagster")
+    again = inside(*DIR, "c=fit", "source.numbers=[1,2]", "hydra/launcher=dagster")
     assert (again.code, again.err.count("stored (nothing changed)")) == (0, 2)
-    assert dict(steps_run()) == {"gather": 1, "fit": 1, "ship": 1}
-
-
-def test_after_a_killed_worker_only_what_is_missing_is_computed(own_home: Path, tmp_path: Path) -> None:
-    words = ("c=gather,fit", "source.numbers=[1,2],[3,4]", "hydra/launcher=dagster", "hydra.launcher.max_concurrent=2")
-    killed: list[int] = []
-
-    def kill() -> None:
-        trace = Path(os.environ["SMALL_TRACE"])
-        until = time.monotonic() + 100
-        while time.monotonic() < until and not killed:
-            for line in trace.read_text().splitlines() if trace.exists() else []:
-                killed.append(int(line.split()[1]))
-                os.kill(killed[0], signal.SIGKILL)
-                break
-            time.sleep(0.05)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    done = inside(
-        *DIR, *words, "source.seconds=1", f"hydra.launcher.dagster_home={tmp_path / 'instance'}", "--multirun"
-    )
-    thread.join()
-    assert killed
-    assert done.code == 1
-    assert "Dagster ended without a result of this step" in done.err
-    before = steps_run()
-    assert before["gather"] + before["fit"] == 3
-    first = events(tmp_path / "instance")
-    assert first[-1].event_type.name == "RUN_FAILURE"
-    assert len(computed_by(first, "STEP_FAILURE")) == 1
-    done = inside(*DIR, *words, f"hydra.launcher.dagster_home={tmp_path / 'instance'}", "--multirun")
-    assert done.code == 0, done.err
-    assert {n: c - before[n] for n, c in steps_run().items()} == {"gather": 1, "fit": 1}
-    assert len(computed_by(events(tmp_path / "instance"), "STEP_SUCCESS")) == 2
+    assert not (newest(own_home).folder / "orchestrator").exists()
 
 
 def test_definitions_of_a_code_location(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from small_pipeline import DIR, inside, install, steps_run
+from small_pipeline import DIR, inside, install, killing, steps_run
 from when_ml_pipeline_meets_hydra.records.record import read_records
 
 pytestmark = [pytest.mark.integration("metaflow"), pytest.mark.xdist_group("metaflow")]
@@ -66,16 +67,25 @@ def test_four_combinations_are_branches_of_a_flow(own_home: Path) -> None:
         assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
 
 
-def test_a_failed_step_skips_what_needs_it_and_the_rest_goes_on(own_home: Path) -> None:
-    words = ("c=fit,ship", "knobs.strict=false,true", "hydra/launcher=metaflow", "hydra.launcher.max_workers=2")
-    done = inside(*DIR, *words, "--multirun")
+def test_after_a_killed_worker_and_a_failed_step_the_rest_goes_on(own_home: Path) -> None:
+    words = ("c=fit,ship", "hydra/launcher=metaflow", "hydra.launcher.max_workers=2")
+    thread = killing("gather")
+    done = inside(*DIR, *words, "source.numbers=[1,2],[1,2,3]", "source.seconds=1", "--multirun")
+    thread.join()
+    assert done.code == 1
+    assert "Metaflow ended without a result of this step" in done.err
+    before = steps_run()
+    assert before["gather"] == 2
+
+    done = inside(*DIR, *words, "source.numbers=[1,2],[1,2,3]", "knobs.strict=false,true", "--multirun")
     assert done.code == 1
     assert "is doubtful" in done.err
-    (record,) = read_records(own_home)
-    assert sorted((s["stage"], s["status"]) for s in record.steps) == [
-        ("fit", "done"),
-        ("fit", "failed"),
-        ("gather", "done"),
-        ("ship", "done"),
-        ("ship", "skipped"),
-    ]
+    after = steps_run() - before
+    assert after["gather"] == 1
+    assert (before["fit"] + after["fit"], after["ship"]) == (2 + 2, 2)
+    record = max(read_records(own_home), key=lambda found: found.id)
+    found = Counter((s["stage"], s["status"]) for s in record.steps)
+    assert {k: n for k, n in found.items() if k[1] in ("failed", "skipped")} == {
+        ("fit", "failed"): 2,
+        ("ship", "skipped"): 2,
+    }

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.orchestrators.dagster.job import StepLog, events_of
+from when_ml_pipeline_meets_hydra.orchestrators.dagster.job import StepLog, events_of, executor_of
 from when_ml_pipeline_meets_hydra.orchestrators.run_step import run_step
 from when_ml_pipeline_meets_hydra.pipeline import prepare
 from when_ml_pipeline_meets_hydra.planning.plan import Step
@@ -109,7 +109,7 @@ def _job(
         node_defs=[_plan_op(overrides, places, multirun, folders), *ops],
         dependencies={_PLAN: {}, **dependencies},
     )
-    return made.to_job(name=name, executor_def=dg.multiprocess_executor)
+    return made.to_job(name=name, executor_def=executor_of())
 
 
 def _names(places: Sequence[_Place]) -> list[str]:

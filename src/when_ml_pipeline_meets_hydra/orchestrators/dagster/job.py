@@ -26,12 +26,18 @@ def job_of(file: str) -> dg.JobDefinition:
         for node in graph.nodes
     }
     options = graph.options
-    executor: Any = dg.multiprocess_executor
-    if options["max_concurrent"]:
-        executor = executor.configured({"max_concurrent": options["max_concurrent"]})
+    executor = executor_of(options["max_concurrent"])
     made = dg.GraphDefinition(name=options["job_name"], node_defs=list(ops.values()), dependencies=dependencies)
     description = " ".join(graph.command.overrides)
     return made.to_job(name=options["job_name"], executor_def=executor, description=description)
+
+
+def executor_of(max_concurrent: int | None = None) -> dg.ExecutorDefinition:
+    """Return the executor of a job: each op in a process of its own, forked from one that has imported Dagster."""
+    limit = {"max_concurrent": max_concurrent} if max_concurrent else {}
+    start = {"forkserver": {"preload_modules": ["dagster", __spec__.name]}}
+    found: dg.ExecutorDefinition = dg.multiprocess_executor.configured({**limit, "start_method": start})
+    return found
 
 
 def _after(key: str) -> str:
