@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from when_ml_pipeline_meets_hydra.composing import compose
 from when_ml_pipeline_meets_hydra.execution.graph import Graph, Node
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.orchestrators.node import has_succeeded, run_node
@@ -35,7 +36,7 @@ def job_of(file: str) -> dg.JobDefinition:
 def executor_of(max_concurrent: int | None = None) -> dg.ExecutorDefinition:
     """Return the executor of a job: each op in a process of its own, forked from one that has imported Dagster."""
     limit = {"max_concurrent": max_concurrent} if max_concurrent else {}
-    start = {"forkserver": {"preload_modules": ["dagster", __spec__.name]}}
+    start = {"forkserver": {"preload_modules": [__spec__.name, compose.__name__]}}
     found: dg.ExecutorDefinition = dg.multiprocess_executor.configured({**limit, "start_method": start})
     return found
 
