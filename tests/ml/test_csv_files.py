@@ -282,6 +282,30 @@ def test_categories_for_which_a_very_large_table_has_no_room_are_reported(monkey
     assert "most frequent" not in prepare("p_param.max_categories=31").out
 
 
+@pytest.mark.parametrize("mark", ["-", "?", "#N/A"])
+def test_numbers_with_a_mark_for_missing_values_are_reported(mark: str) -> None:
+    """They are categories otherwise, without a word on it."""
+    written(column_of([mark if k % 4 == 0 else k % 9 for k in range(60)]))
+    found = prepare().out
+    assert f"read as texts: x (looks like numbers, but for '{mark}')" in found
+    assert "looks like" not in prepare(f"dataset.null_values=['{mark}']").out
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"PAR1\x15\x04", "a Parquet file, not a CSV file | Write preprocessing/dataset=parquet"),
+        (b"PK\x03\x04\x14", "a ZIP archive, as Excel workbooks are"),
+        (b"SQLite format 3\0", "an SQLite database"),
+        (b"\xd0\xcf\x11\xe0\xa1", "an Excel workbook"),
+        (b"\xfd7zXZ\0", "packed by xz"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(start: bytes, kind: str) -> None:
+    assert refused(start + b"\xff\0rest").startswith(f"this is {kind}")
+    assert rows_of("PAR1,PAR2\n1,2\n")[0] == ("PAR1", "PAR2")
+
+
 def test_nothing_is_said_where_nothing_is_left_out() -> None:
     written(column_of([k % 5 for k in range(60)]))
     assert prepare().out == "data: 48 rows to train on, 12 held out, 2 features\n"

@@ -121,7 +121,9 @@ def row(number: int) -> str:
 def _as_utf8(file: Path, encoding: str | None) -> Path:
     """The file, or a copy of its text in UTF-8, unpacked if it is packed by gzip."""
     with file.open("rb") as opened:
-        start = opened.read(4)
+        start = opened.read(16)
+    if kind := next((kind for begin, kind in _OTHER_FILES.items() if start.startswith(begin)), None):
+        raise BadInput(_refused(file, f"this is {kind[0]}, not a CSV file", kind[1]))
     if start[:2] == b"\x1f\x8b":
         return _as_utf8(_unpacked(file), encoding)
     marked = next((name for mark, name in _MARKS.items() if start.startswith(mark)), None)
@@ -143,6 +145,20 @@ def _as_utf8(file: Path, encoding: str | None) -> Path:
             message = f"after line {line} there are bytes that are not {encoding}"
             raise BadInput(_refused(file, message, "Write another dataset.encoding")) from error
     return copy
+
+
+_AS_CSV = "Save it as CSV"
+_OTHER_FILES = {
+    b"PAR1\x15": ("a Parquet file", "Write preprocessing/dataset=parquet"),
+    b"PK\x03\x04": ("a ZIP archive, as Excel workbooks are", _AS_CSV),
+    b"\xd0\xcf\x11\xe0": ("an Excel workbook of before 2007", _AS_CSV),
+    b"ARROW1": ("an Arrow (Feather) file", "Save it as Parquet, and write preprocessing/dataset=parquet"),
+    b"SQLite format 3": ("an SQLite database", "Write preprocessing/dataset=table preprocessing/connection=sqlite"),
+    b"%PDF-": ("a PDF", _AS_CSV),
+    b"BZh91AY&SY": ("packed by bzip2", "Unpack it, or pack it by gzip"),
+    b"\xfd7zXZ": ("packed by xz", "Unpack it, or pack it by gzip"),
+    b"\x28\xb5\x2f\xfd": ("packed by zstd", "Unpack it, or pack it by gzip"),
+}  # what the first bytes say
 
 
 def _unpacked(file: Path) -> Path:

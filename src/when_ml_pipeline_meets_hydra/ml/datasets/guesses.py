@@ -192,6 +192,9 @@ def looks(sample: Sequence[str], reading: Reading) -> str:
         return signed
     if sum(_TIME_OF_DAY.fullmatch(text) is not None for text in sample) >= MOSTLY * len(sample) > 0:
         return "times of day"
+    if others := number_marks.exceptions(sample, reading, MOSTLY):
+        named = ", ".join(f"'{text}'" for text in others[:3])
+        return f"numbers, but for {named}{' …' if len(others) > 3 else ''}"
     if marks := number_marks.candidates(sample, reading, MOSTLY):
         return number_marks.described(marks)
     forms = dates.formats(sample, MOSTLY) if len(sample[0] if sample else "") >= 6 else []

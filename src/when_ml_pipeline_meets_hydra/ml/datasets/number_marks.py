@@ -42,6 +42,27 @@ _USUAL = (
     *(Marks(".", ""), Marks(",", ""), Marks(".", ","), Marks(",", ".")),
     *(Marks(decimal, thousands) for thousands in "' ’\u00a0\u202f" for decimal in ".,"),
 )
+# Marks of missing values that are none unless the config says so, in small letters.
+_MISSING = frozenset(
+    (
+        "?",
+        "-",
+        "--",
+        "\u2013",
+        "\u2014",
+        ".",
+        "*",
+        "x",
+        "n/a",
+        "#n/a",
+        "n.a.",
+        "none",
+        "nil",
+        "missing",
+        "unknown",
+        "\\n",
+    )
+)
 _LIKE_A_NUMBER = re.compile(r"[-\u2212+0-9eE.,'’ \u00a0\u202f]+")
 _QUOTED = {"'": '"dataset.{key}=\\"\'\\""', ",": "dataset.{key}=','", ".": "dataset.{key}='.'"}
 
@@ -57,6 +78,17 @@ def candidates(sample: Sequence[str], reading: Reading, share: float = 1.0) -> t
             if sum(number is not None for number in numbers) >= share * len(sample):
                 found.setdefault(numbers, marks)
     return tuple(found.values())
+
+
+def exceptions(sample: Sequence[str], reading: Reading, share: float) -> list[str]:
+    """Return the texts among numbers that are none: less than 1 - ``share`` of all, or marks of missing values."""
+    number = _pattern(Marks(reading.decimal, reading.thousands)).match
+    if not any(map(number, sample[:3])):  # most texts
+        return []
+    others = [text for text in sample if not number(text)]
+    numbers = len(sample) - len(others)
+    are_missing = numbers > 1 and all(text.lower() in _MISSING for text in others)
+    return others if are_missing or numbers >= share * len(sample) else []
 
 
 def described(marks: Sequence[Marks]) -> str:
