@@ -216,9 +216,12 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
         ["c=deployment", "model_name='Umsätze 2025'"],
         ["model_name=Umsätze 2025: only ASCII letters", "'Umsatze-2025' for example"],
     ),
-    "no key": (["c=fit", "=3"], ["this does not follow Hydra's grammar"]),
+    "no key": (["c=fit", "=3"], ["this does not follow Hydra's grammar. Write key=value, without blanks"]),
     "no value": (["c=fit", "rate"], ["rate: neither a command nor key=value. See --help"]),
-    "something that is there already": (["c=fit", "+knobs.rate=0.1"], ["knobs.rate: Could not append to config"]),
+    "something that is there already": (
+        ["c=fit", "+knobs.rate=0.1"],
+        ["knobs.rate: this key is there already", "Leave out the +: knobs.rate=…"],
+    ),
     "a choice that is left out by a list": (
         ["c=fit", "~gather/source@gather_sub.gather.source=[]"],
         ["gather/source: a deletion takes the name of one option, or none", "Write ~gather/source"],
@@ -245,6 +248,7 @@ WRONG: dict[str, tuple[list[str], list[str]]] = {
     "help is no stage": (["c=help", "knobs.rate=0.1"], ["c: no stage is chosen"]),
     "an unknown stage to force": (["c=fit", "force=[fit,ift]"], ["force=ift: expected a list of stages (gather, "]),
     "no list to force": (["c=fit", "force={a: 1}"], ["force"]),
+    "a file as the place": (["c=fit", f"home={__file__}"], ["nothing can be written there (Not a directory)"]),
     "no place": (["c=fit", "home=null"], ["home=null: expected a path"]),
     "a place that is none": (
         ["c=fit", "home=${oc.env:NO_SUCH_THING}"],

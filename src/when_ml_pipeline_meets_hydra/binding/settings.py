@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -141,8 +142,9 @@ def _home(given: Path | None, composed: Composed, problems: list[Problem]) -> Pa
         return None
     try:
         str(given.absolute()).encode()
-        (given / "store").is_dir()
-    except (OSError, UnicodeEncodeError) as error:  # a name that is too long, a folder that may not be entered
+        with suppress(FileNotFoundError):
+            (given / "store").stat()
+    except (OSError, UnicodeEncodeError) as error:  # a name that is too long, a file, a folder that may not be entered
         reason = error.strerror if isinstance(error, OSError) else "a folder's name is not UTF-8: start in another"
         message, origin = f"nothing can be written there ({reason})", composed.jobs[0].origins.of("home")
         problems.append(Problem(key="home", value=str(given), message=message, origin=origin))

@@ -50,6 +50,8 @@ def parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) -> 
 
 def _how_to_write(key: str, value: str) -> str:
     """The remedy for a value that does not follow the grammar, without the value: it may be a secret."""
+    if not key.strip("+~"):
+        return "Write key=value, without blanks around ="
     sweep = _SWEEP_SIGNATURES.get(value.partition("(")[0].strip())
     if sweep:
         return f"Write {sweep}"

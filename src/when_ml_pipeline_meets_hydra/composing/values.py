@@ -66,8 +66,12 @@ def _apply(override: Override, cfg: DictConfig, loader: Loader) -> Problem | Non
     try:
         loader.apply([override], cfg)
     except (*CompositionError, TypeError, ValueError) as error:  # the latter two from inside OmegaConf
+        key = override.key_or_group
+        if override.is_add() and "already" in str(error):
+            remedy = f"Leave out the +: {key}=…"
+            return Problem(key=key, message="this key is there already, and + adds a new one", remedy=remedy)
         # The outer message may contain the value, which may be a secret.
-        return Problem(key=override.key_or_group, message=first_line(list(chain_of(error))[-1]))
+        return Problem(key=key, message=first_line(list(chain_of(error))[-1]))
     return None
 
 
