@@ -67,7 +67,7 @@ def _apply(override: Override, cfg: DictConfig, loader: Loader) -> Problem | Non
         loader.apply([override], cfg)
     except (*CompositionError, TypeError, ValueError) as error:  # the latter two from inside OmegaConf
         key = override.key_or_group
-        if override.is_add() and "already" in str(error):
+        if override.is_add() and "An item is already at" in str(error):
             remedy = f"Leave out the +: {key}=…"
             return Problem(key=key, message="this key is there already, and + adds a new one", remedy=remedy)
         # The outer message may contain the value, which may be a secret.
