@@ -135,6 +135,7 @@ def test_rows_that_do_not_fit_are_refused_before_anything_runs() -> None:
     Path("new.parquet").write_bytes(b"PAR1 no")
     message = refused("prediction/rows=parquet", "new_rows.path=new.parquet")
     assert "new_rows.path=new.parquet: this is no Parquet file that can be read" in message
+    assert "If it is a CSV file, choose the option csv instead of parquet" in message
     stored = ("c=prediction", "prediction/model=run", "stored_model.run=last", "prediction/rows=csv")
     assert run(["c=modeling", *LINEAR]).exit_code == 0
     rows.drop("Horsepower").write_csv("new.csv")

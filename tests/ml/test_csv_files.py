@@ -294,7 +294,7 @@ def test_numbers_with_a_mark_for_missing_values_are_reported(mark: str) -> None:
 @pytest.mark.parametrize(
     ("start", "kind"),
     [
-        (b"PAR1\x15\x04", "a Parquet file, not a CSV file | Write preprocessing/dataset=parquet"),
+        (b"PAR1\x15\x04", "a Parquet file, not a CSV file | Choose the option parquet instead of csv"),
         (b"PK\x03\x04\x14", "a ZIP archive, as Excel workbooks are"),
         (b"SQLite format 3\0", "an SQLite database"),
         (b"\xd0\xcf\x11\xe0\xa1", "an Excel workbook"),

@@ -149,11 +149,11 @@ def _as_utf8(file: Path, encoding: str | None) -> Path:
 
 _AS_CSV = "Save it as CSV"
 _OTHER_FILES = {
-    b"PAR1\x15": ("a Parquet file", "Write preprocessing/dataset=parquet"),
+    b"PAR1\x15": ("a Parquet file", "Choose the option parquet instead of csv"),
     b"PK\x03\x04": ("a ZIP archive, as Excel workbooks are", _AS_CSV),
     b"\xd0\xcf\x11\xe0": ("an Excel workbook of before 2007", _AS_CSV),
-    b"ARROW1": ("an Arrow (Feather) file", "Save it as Parquet, and write preprocessing/dataset=parquet"),
-    b"SQLite format 3": ("an SQLite database", "Write preprocessing/dataset=table preprocessing/connection=sqlite"),
+    b"ARROW1": ("an Arrow (Feather) file", "Save it as Parquet, and choose the option parquet instead of csv"),
+    b"SQLite format 3": ("an SQLite database", "Choose the option table instead of csv"),
     b"%PDF-": ("a PDF", _AS_CSV),
     b"BZh91AY&SY": ("packed by bzip2", "Unpack it, or pack it by gzip"),
     b"\xfd7zXZ": ("packed by xz", "Unpack it, or pack it by gzip"),

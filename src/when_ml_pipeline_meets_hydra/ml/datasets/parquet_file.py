@@ -68,4 +68,5 @@ def _schema(part: Part) -> pl.Schema:
         return pl.scan_parquet(part.file, glob=False).collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         message = f"this is no Parquet file that can be read: {first_line(error)}"
-        raise BadInput(Problem(key="path", value=str(part.file), message=message)) from None
+        remedy = "If it is a CSV file, choose the option csv instead of parquet"
+        raise BadInput(Problem(key="path", value=str(part.file), message=message, remedy=remedy)) from None
