@@ -49,6 +49,16 @@ def _write(file: Path, facts: StepFacts) -> None:
     durable_files.write(file, json.dumps(facts).encode(errors="backslashreplace"))
 
 
+def read_facts(graph: Graph, key: str) -> StepFacts | None:
+    """Return the facts that another process has written of a node; None if it has not."""
+    node = next(node for node in graph.nodes if node.key == key)
+    try:
+        found: StepFacts = json.loads(graph.facts_file(node).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found
+
+
 def has_succeeded(facts: StepFacts) -> bool:
     """Return whether what comes after a node may start."""
     return facts["status"] in (Status.DONE, Status.STORED)
