@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.launchers import Orchestrator
 from when_ml_pipeline_meets_hydra.binding.settings import OnError
@@ -20,6 +20,9 @@ from when_ml_pipeline_meets_hydra.hydra_jobs.jobs import Jobs
 from when_ml_pipeline_meets_hydra.records.record import Record, Recorder
 from when_ml_pipeline_meets_hydra.records.trials import RecordedTrial, write_trials
 from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver, guarded
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.tracking.processes import TrackerProcesses
 
 
 class Recording:
@@ -45,6 +48,7 @@ class Recording:
         except BadInput:
             self._recorder.discard()
             raise
+        self._trackers = tracker_processes(folder, bound.settings.trackers)
         self._observer.run_started(prepared, folder)
 
     @property
@@ -76,7 +80,7 @@ class Recording:
             store=prepared.store,
             run_id=self._recorder.folder.name,
             folder=self._recorder.folder,
-            observer=self._observer,
+            observer=self._trackers.told(self._observer) if self._trackers else self._observer,
             redactor=prepared.bound.redactor,
             shown_redactor=prepared.shown_redactor,
             step_context=self._jobs.context_of,
@@ -115,14 +119,18 @@ class Recording:
         for outcome in running:
             self._recorder.add(outcome)
         self._outcomes += running
-        self._close(ExitCode.INTERRUPTED)
+        self._close(ExitCode.INTERRUPTED, is_forced=True)
 
-    def _close(self, code: ExitCode, facts: Mapping[str, Any] = MappingProxyType({})) -> Run:
+    def _close(
+        self, code: ExitCode, facts: Mapping[str, Any] = MappingProxyType({}), *, is_forced: bool = False
+    ) -> Run:
         self._recorder.close(code, facts)
         record = Record(self._recorder.folder)
         prepared = self._prepared.joined(self._added)
         run = Run(prepared=prepared, record=record, outcomes=tuple(self._outcomes), exit_code=code)
         self._observer.run_ended(run)
+        if self._trackers and not is_forced:
+            self._trackers.wait(self._observer.note, is_interrupted=code is ExitCode.INTERRUPTED)
         return run
 
 
@@ -161,6 +169,15 @@ def graphs_of(prepared: Prepared, orchestrator: Orchestrator, record: Path) -> R
         record=record,
         stops=bound.settings.on_error is OnError.STOP,
     )
+
+
+def tracker_processes(record: Path, timeouts: Mapping[str, float]) -> TrackerProcesses | None:
+    """Start the processes that send a record to trackers; None if no tracker is on."""
+    if not timeouts:
+        return None
+    from when_ml_pipeline_meets_hydra.tracking.processes import TrackerProcesses
+
+    return TrackerProcesses(record, timeouts)
 
 
 def _recorder(prepared: Prepared) -> Recorder:

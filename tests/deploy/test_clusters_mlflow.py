@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 import tiny_models as tiny
 from cluster_life import ROWS, eventually, killed_at, live, prices, regressions
 from conftest import Cli
-from mlflow_server import ID, MLFLOW, PASSWORD, MlflowServer, mlflow_server
+from mlflow_server import ID, MLFLOW, PASSWORD, MlflowServer
 from model_server import Server, running
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.deploy.clusters.mlflow import Mlflow
@@ -33,9 +32,8 @@ pytestmark = pytest.mark.xdist_group("mlflow")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as started:
-        yield started
+def server(mlflow: MlflowServer) -> MlflowServer:
+    return mlflow
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from when_ml_pipeline_meets_hydra.binding import trackers
 from when_ml_pipeline_meets_hydra.binding.launchers import n_jobs_of, orchestrator_of
-from when_ml_pipeline_meets_hydra.composing.job import GLOBALS, SETTINGS
+from when_ml_pipeline_meets_hydra.composing.job import GLOBALS, SETTINGS, TRACKERS
 from when_ml_pipeline_meets_hydra.composing.job_file import ops_of
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass, field
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.binding.launchers import Orchestrator
@@ -53,7 +54,7 @@ class Settings:
     """``n_jobs`` is the number of steps that run at once here; None if a launcher or the ``orchestrator`` runs them.
 
     ``prefixes`` are those of the jobs, ``globals.exp_prefix`` of a job file. The folder of the record carries the one
-    of all jobs.
+    of all jobs. ``trackers`` maps the trackers that are on to the seconds that they have after the run.
     """
 
     home: Path
@@ -64,6 +65,7 @@ class Settings:
     n_jobs: int | None = 1
     orchestrator: Orchestrator | None = None
     prefixes: tuple[str, ...] = ()
+    trackers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def prefix(self) -> str | None:
@@ -80,11 +82,11 @@ class Settings:
 
 
 def hints() -> dict[str, Any]:
-    """Return the type of each setting."""
+    """Return the type of each setting that is no tracker."""
     from when_ml_pipeline_meets_hydra.contracts import NamedPath
 
     types = (NamedPath, list[str] | str, list[str] | str, bool, Objective, OnError)
-    return dict(zip(NAMES, types, strict=True))
+    return dict(zip((name for name in NAMES if name not in TRACKERS), types, strict=True))
 
 
 def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
@@ -96,6 +98,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
     n_jobs = n_jobs_of(composed.hydra.get("launcher"), problems)
     orchestrator = orchestrator_of(composed.hydra.get("launcher"), problems)
     prefixes = _prefixes(composed, problems)
+    timeouts = _trackers(composed, problems)
     if problems or not composed.jobs or home is None:
         return None, problems
     return (
@@ -108,6 +111,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
             n_jobs=n_jobs,
             orchestrator=orchestrator,
             prefixes=prefixes,
+            trackers=timeouts,
         ),
         problems,
     )
@@ -134,6 +138,19 @@ def _setting(composed: Composed, key: str, hint: Any, problems: list[Problem]) -
         except BadInput as error:
             problems += error.problems
     return None
+
+
+def _trackers(composed: Composed, problems: list[Problem]) -> dict[str, float]:
+    """Return the trackers that are on; appends a problem if the options of any are invalid."""
+    found = {}
+    for name in trackers.SWITCHES:
+        if any(trackers.is_wanted(name, job) for job in composed.jobs):
+            options = _setting(composed, name, trackers.options_of(name), problems)
+            first = composed.jobs[0]
+            if options is not None and trackers.is_on(name, first.config[name]):
+                problems += trackers.problems_of(name, options, composed.stages, first.origins.of)
+                found[name] = options.timeout
+    return found
 
 
 def _home(given: Path | None, composed: Composed, problems: list[Problem]) -> Path | None:

@@ -31,8 +31,9 @@ from when_ml_pipeline_meets_hydra.storage import durable_files
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
+    from when_ml_pipeline_meets_hydra.tracking.processes import TrackerProcesses
 
-FORMAT = 7
+FORMAT = 8
 FOLDER = "cache"
 REASON = "nothing changed"
 MOST_JOBS = 200
@@ -53,6 +54,7 @@ class CachedRun(NamedTuple):
 
     def replay(self, observer: RunObserver) -> ExitCode:
         """Write the record, and send ``observer`` the same events as the run."""
+        trackers = self._trackers()
         observer.run_started(self.prepared, self.recorder.folder)
         for outcome in self.outcomes:
             self.recorder.add(outcome)
@@ -60,7 +62,17 @@ class CachedRun(NamedTuple):
         self.recorder.close(ExitCode.DONE)
         record, code = Record(self.recorder.folder), ExitCode.DONE
         observer.run_ended(Run(prepared=self.prepared, record=record, outcomes=self.outcomes, exit_code=code))
+        if trackers:
+            trackers.wait(observer.note)
         return code
+
+    def _trackers(self) -> TrackerProcesses | None:
+        """Start the processes that send the record to trackers; None if no tracker is on."""
+        if not (timeouts := self.prepared.bound.settings.trackers):
+            return None
+        from when_ml_pipeline_meets_hydra.tracking.processes import TrackerProcesses
+
+        return TrackerProcesses(self.recorder.folder, timeouts)
 
 
 def find_cached_run(arguments: Sequence[str]) -> CachedRun | None:
@@ -122,6 +134,7 @@ def cache_run(arguments: Sequence[str], run: Run, started: float) -> None:
             "jobs": _jobs_json(prepared),
             "requested": list(prepared.plan.requested.items()),
             "steps": [_step_json(outcome, home) for outcome in run.outcomes],
+            "trackers": dict(prepared.bound.settings.trackers),
         }
         durable_files.write(_file(arguments), json.dumps(cached).encode())
     except OSError:  # a disk that is full or read-only
@@ -237,7 +250,7 @@ def _prepared(cached: Mapping[str, Any], home: Path) -> Prepared:
         request=Request(overrides=(), multirun=cached["multirun"]),
         bound=Bound(
             calls=tuple((job, steps[requested[number]].call) for number, job in jobs.items()),
-            settings=Settings(home=home),
+            settings=Settings(home=home, trackers=cached["trackers"]),
         ),
         plan=Plan(steps=tuple(steps.values()), requested=requested),
         hydra={},

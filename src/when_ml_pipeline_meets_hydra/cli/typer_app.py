@@ -17,6 +17,7 @@ from when_ml_pipeline_meets_hydra.cli.commands.rerun import rerun
 from when_ml_pipeline_meets_hydra.cli.commands.runs import diff, list_runs, show
 from when_ml_pipeline_meets_hydra.cli.commands.serve import serve
 from when_ml_pipeline_meets_hydra.cli.commands.store import gc, list_results, verify
+from when_ml_pipeline_meets_hydra.cli.commands.sync import sync
 from when_ml_pipeline_meets_hydra.cli.commands.users import add_user, list_users, remove_user
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -41,6 +42,7 @@ runs.command("show")(show)
 runs.command("diff")(diff)
 runs.command("compare")(compare_runs)
 runs.command("rerun")(rerun)
+runs.command("sync")(sync)
 store.command("list")(list_results)
 store.command("verify")(verify)
 store.command("gc")(gc)

@@ -20,7 +20,8 @@ LOCAL_LAUNCHER = "hydra_plugins.when_ml_pipeline_meets_hydra.LocalLauncher"
 ORCHESTRATOR_LAUNCHER = "hydra_plugins.when_ml_pipeline_meets_hydra.OrchestratorLauncher"
 
 # The top-level keys of a config that are settings of the run, the same for all of its jobs.
-SETTINGS = ("home", "force", "packages", "show_secrets", "objective", "on_error")
+TRACKERS = ("wandb", "mlflow", "aim")
+SETTINGS = ("home", "force", "packages", "show_secrets", "objective", "on_error", *TRACKERS)
 
 # The top-level keys of a job file: what its stages receive, and what they refer to.
 OPS, GLOBALS = "ops", "globals"

@@ -13,6 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, RangeSweep, Sweep, ValueType
 from hydra.errors import HydraException
 
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+
 __all__ = ["Override"]
 
 SEARCH_PATH = "hydra.searchpath"
@@ -39,6 +41,23 @@ def parse_with(parser: OverridesParser, line: str) -> Override:
         quoted = f"{mark[1]}'{mark[2]}'"
     override = parser.parse_overrides([quoted])[0]
     return override if quoted == line else replace(override, input_line=line)
+
+
+def plain_value(line: str) -> Any:
+    """Return the value of an override in plain types, with no quotes around texts. Raises ``BadInput``."""
+    try:
+        return _without_quotes(parse(line).value())
+    except HydraException:
+        key, _, value = line.partition("=")
+        raise BadInput(Problem(key=key, value=value, message="is no value in Hydra's grammar")) from None
+
+
+def _without_quotes(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_quotes(item) for item in value]
+    if isinstance(value, dict):
+        return {str(_without_quotes(key)): _without_quotes(item) for key, item in value.items()}
+    return value.text if isinstance(value, QuotedString) else value
 
 
 def names(override: Override) -> Iterator[str]:
