@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.execution.surroundings import remember_children
 from when_ml_pipeline_meets_hydra.tracking.partial_scores import FILE, PartialScores
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class TrackerProcesses:
     def __init__(self, record: Path, timeouts: Mapping[str, float]) -> None:
         self._record, self._timeouts = record, timeouts
         self._processes = {name: start(record, name) for name in timeouts}
+        remember_children()
 
     def told(self, observer: Observer) -> Observer:
         """Return an observer that also writes the partial scores of running steps down, for the processes."""

@@ -29,7 +29,7 @@ from when_ml_pipeline_meets_hydra.tracking.trackers.interface import Connection,
 _PAUSE = 1.0  # s between two looks at a record that is being written
 _SHARE = 9  # times as long as a look has taken, a pause is at least
 _RETRY = 20.0  # s after which something that has failed is tried again while the run goes on
-_NICE = 10  # while a run goes on, its steps come first
+_NICE = 5  # while a run goes on, its steps come first
 
 
 def main(words: list[str]) -> int:

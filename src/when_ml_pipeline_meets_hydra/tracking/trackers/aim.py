@@ -28,7 +28,7 @@ class Options:
     tags: list[Annotated[str, Field(min_length=1)]] | None = None
     artifacts: tuple[str, ...] = STAGES
     artifacts_uri: Annotated[str, Field(pattern=r"^(file|s3)://.+")] | None = None
-    timeout: Annotated[float, Field(gt=0, le=86_400)] = 60
+    timeout: Annotated[float, Field(gt=0, le=86_400)] = 120
 
     def connect(self, known: dict[str, str]) -> AimConnection:
         """Open the repository; a folder is created if there is none."""

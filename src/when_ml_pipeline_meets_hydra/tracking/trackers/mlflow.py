@@ -40,7 +40,7 @@ class Options:
     run_name: Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)] | None = None
     tags: dict[str, str | int | float | bool] | None = None
     artifacts: tuple[str, ...] = STAGES
-    timeout: Annotated[float, Field(gt=0, le=86_400)] = 60
+    timeout: Annotated[float, Field(gt=0, le=86_400)] = 120
 
     def connect(self, known: dict[str, str]) -> MlflowConnection:
         """Open a connection; the experiment is created if there is none."""

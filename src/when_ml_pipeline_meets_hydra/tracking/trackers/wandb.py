@@ -36,7 +36,7 @@ class Options:
     job_type: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     resume: Literal["allow", "never", "must", "auto"] | bool | None = None
     artifacts: tuple[str, ...] = STAGES
-    timeout: Annotated[float, Field(gt=0, le=86_400)] = 60
+    timeout: Annotated[float, Field(gt=0, le=86_400)] = 120
 
     def connect(self, known: dict[str, str]) -> WandbConnection:
         """Open a connection; nothing is sent yet."""
