@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.binding.objective import notes_on
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import ExitCode, first_line
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
-from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
+from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, counted
 from when_ml_pipeline_meets_hydra.masking import Redactor, Unmasked
 from when_ml_pipeline_meets_hydra.planning.plan import Plan
 from when_ml_pipeline_meets_hydra.records.record import Record
@@ -138,7 +138,9 @@ class SearchState:
     @property
     def count(self) -> str:
         """The number of ended trials: ``12 of 25 trials``."""
-        return f"{self.ended} of {self.most} trials" if self.most is not None else f"{self.ended} trials"
+        if self.most is None:
+            return counted(self.ended, "trial")
+        return f"{self.ended} of {counted(self.most, 'trial')}"
 
 
 class RunObserver(Observer):

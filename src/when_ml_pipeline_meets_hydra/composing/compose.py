@@ -68,7 +68,7 @@ def compose_with_problems(
     if not multirun:
         command.problems += [needs_multirun(o, command.loader) for o in command.legal if o.is_sweep_override()]
     is_chosen = any(o.key_or_group == SWEEPER_GROUP for o in command.legal)
-    if multirun or is_chosen:
+    if multirun or is_chosen or command.is_search:
         command.check_sweeper(searches=False)
     command.problems += (unfit := list(_wrong_sizes(command.of_jobs)))
     return command.composed(() if unfit else command.jobs(expand(command.of_jobs), multirun=multirun))
@@ -100,6 +100,11 @@ class ParsedCommand:
         self.of_jobs = [o for o in legal if o not in hydra_values]
         self.invalid = frozenset(loader.package(p.key) for p in self.problems if loader.is_group(p.key))
         self._keys = OverriddenKeys(loader)
+
+    @property
+    def is_search(self) -> bool:
+        """Whether Hydra's own config has a sweeper that searches, wherever it was chosen."""
+        return bool(self.hydra) and self.hydra["sweeper"].get("_target_") == SEARCHES
 
     def check_sweeper(self, *, searches: bool) -> None:
         """Add the problem of a sweeper that does not plan a sweep, or search, unless its override has another one."""

@@ -18,6 +18,8 @@ MOST_JOBS = 100_000
 SWEEPER_GROUP, SWEEPER = "hydra/sweeper", "plan"
 PLANS = "hydra_plugins.when_ml_pipeline_meets_hydra.PlanSweeper"
 SEARCHES = "hydra_plugins.when_ml_pipeline_meets_hydra.SearchSweeper"
+# The message of a command that turns out to be a search.
+IS_SEARCH = "is a search, which proposes its trials one after the other: they are not known beforehand"
 # The signatures of Hydra's sweep functions.
 _SWEEP_SIGNATURES = {
     "choice": "choice(a,b,…)",
@@ -133,9 +135,8 @@ def wrong_sweeper(hydra: Mapping[str, Any], *, searches: bool) -> Problem | None
     if target is None or target == (SEARCHES if searches else PLANS):
         return None
     if target == SEARCHES:
-        message = "is a search, which proposes its trials one after the other: they are not known beforehand"
-        remedy = f"A command with {key}={hydra['sweeper'].get('library')} runs it, and so does search(…) from Python"
-        return Problem(key=key, message=message, remedy=remedy)
+        remedy = "The command line without the word plan runs it, and so does search(…) from Python"
+        return Problem(key=key, message=IS_SEARCH, remedy=remedy)
     message = f"sweeps are planned as a whole, which only '{SWEEPER}' does"
     return Problem(key=key, message=message, remedy=f"Leave it out, or write {key}={SWEEPER}")
 

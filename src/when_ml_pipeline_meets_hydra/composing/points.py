@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from when_ml_pipeline_meets_hydra.composing.tree import STAGES
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, merged
 
 Number = int | float
+_INT_INTERVAL = re.compile(r"\bint\(\s*interval\(\s*(?:start\s*=)?\s*([\d.e+-]+)\s*,\s*(?:end\s*=)?\s*([\d.e+-]+)\s*\)")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e[-+]?\d+)?")
 
 
@@ -121,7 +123,8 @@ def _drawn(override: Override, command: ParsedCommand) -> Drawn:
     if isinstance(value, IntervalSweep):
         assert value.start is not None
         assert value.end is not None
-        return Drawn(key, is_group, low=value.start, high=value.end, tags=tags)
+        low, high = _whole_limits(override) or (value.start, value.end)
+        return Drawn(key, is_group, low=low, high=high, tags=tags)
     if isinstance(value, RangeSweep) and not value.shuffle:
         numbers = value.range()
         first = last = next(iter(numbers))
@@ -135,6 +138,15 @@ def _drawn(override: Override, command: ParsedCommand) -> Drawn:
         return Drawn(key, is_group, low=low, high=high, step=abs(step), tags=tags)
     texts = tuple(str(e.input_line).partition("=")[2] for e in elements(override))
     return Drawn(key, is_group, values=texts, tags=tags)
+
+
+def _whole_limits(override: Override) -> tuple[int, int] | None:
+    """The whole numbers between the limits of ``int(interval(0.5,3.2))``, 1 and 3; Hydra cuts both down to 0 and 3.
+
+    None of any other interval. The first is larger than the second if there is none between them.
+    """
+    found = _INT_INTERVAL.search(str(override.input_line).partition("=")[2])
+    return (math.ceil(float(found[1])), math.floor(float(found[2]))) if found else None
 
 
 def _of_the_rest(command: ParsedCommand, fixed: Sequence[Override]) -> Iterator[Problem]:

@@ -66,6 +66,11 @@ def format_metric(value: float, deviation: float | None = None) -> str:
     return f"{value:.4g}" if deviation is None else f"{value:.4g} ± {deviation:.2g}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 trial``, ``2 trials``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def format_clock(seconds: float) -> str:
     """Return a duration as on a clock: ``0:41``, ``1:02:03``."""
     minutes, rest = divmod(round(seconds), 60)

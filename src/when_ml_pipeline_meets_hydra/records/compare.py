@@ -115,7 +115,14 @@ class Comparison:
     def heading(self, name: str) -> str:
         """Return the shortest unique name of a metric, as in the heading of a table."""
         metric = self.shown(self.metric(name))
-        return short_names((*self.keys, *map(self.shown, self.metrics)))[metric]
+        return self._short(())[metric]
+
+    def _short(self, taken: Sequence[str]) -> dict[str, str]:
+        """The names of keys and metrics as headings; in a search, of which only some trials have a test score, whole."""
+        metrics = [self.shown(metric) for metric in self.metrics]
+        if self.has_trials:
+            return short_names(self.keys, taken=taken) | {metric: metric for metric in metrics}
+        return short_names((*self.keys, *metrics), taken=taken)
 
     def sorted(self, objective: Objective) -> Comparison:
         """Return a copy sorted from best to worst, missing values last. Raises ``BadInput`` for an unknown metric."""
@@ -148,7 +155,7 @@ class Comparison:
         several = len({r.run for r in self.rows}) > 1
         statuses = ("status",) if stages is None else tuple(stages)
         metrics = [self.shown(m) for m in self.metrics]
-        short = short_names((*self.keys, *metrics), taken=(*statuses, "run", "jobs", "trials"))
+        short = self._short((*statuses, "run", "jobs", "trials"))
         trials = ("trials",) if self.has_trials else ()
         names = *(("run",) if several else ()), "jobs", *trials, *(short[k] for k in self.keys), *statuses
         cells = [(*((row.run,) if several else ()), *self._cells(row, stages)) for row in rows]
@@ -157,7 +164,7 @@ class Comparison:
     def _cells(self, row: Combination, stages: Sequence[str] | None) -> Iterator[str]:
         yield _span(row.jobs)
         if self.has_trials:
-            yield ",".join(map(str, row.trials))
+            yield ",".join(str(number) if number >= 0 else "earlier" for number in row.trials)
         yield from (format_value(rounded(row.values[key])) if key in row.values else "" for key in self.keys)
         yield from [row.status] if stages is None else (row.stages.get(stage, "") for stage in stages)
         values, deviations = row.metrics, row.deviations
@@ -268,8 +275,14 @@ def _drafts(record: Record) -> list[_Draft]:
         first[number].config = config
     of_jobs = numbers_by_job(record.trials)
     for draft in drafts.values():
-        draft.trials = of_jobs(record.id, draft.jobs)
+        draft.trials = of_jobs(record.id, draft.jobs) or _of_the_best(record, draft.jobs)
     return list(drafts.values())
+
+
+def _of_the_best(record: Record, jobs: Iterable[int]) -> tuple[int, ...]:
+    """The number of the best trial, if the jobs have gone on with one that an earlier run of the study has run."""
+    study = record.head.get("study") or {}
+    return (study["best"]["trial"],) if study.get("best") and study.get("job") in jobs else ()
 
 
 def _overrides(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -59,7 +59,9 @@ def _wrong_limits(drawn: Drawn) -> Iterator[Problem]:
         return
     shown = f"{drawn.low:g}, {drawn.high:g}"
     if not (math.isfinite(drawn.low) and math.isfinite(drawn.high) and drawn.low <= drawn.high):
-        yield Problem(key=drawn.name, value=shown, message="expected two numbers, the smaller one first")
+        is_whole = isinstance(drawn.low, int) and isinstance(drawn.high, int) and drawn.step is None
+        more = ", and a whole number between them" if is_whole else ""
+        yield Problem(key=drawn.name, value=shown, message=f"expected two numbers, the smaller one first{more}")
     elif "log" in drawn.tags and drawn.low <= 0:
         yield Problem(key=drawn.name, value=shown, message="a logarithmic scale has no numbers up to 0")
     elif "log" in drawn.tags and drawn.step not in (None, 1):
@@ -79,10 +81,26 @@ def _dimension(drawn: Drawn) -> Dimension:
     )
 
 
-def refuse_secrets(space: Space, bound: Bound) -> None:
-    """Raise ``BadInput`` if a drawn key is a secret by its type."""
+def refuse_misfits(space: Space, bound: Bound) -> None:
+    """Raise ``BadInput`` if a drawn key is a secret by its type, or a text of which numbers are drawn."""
     if secret := [d.name for d in space.others if d.name in bound.secret_keys]:
         raise BadInput(Problem(key=secret[0], message="a secret is not searched: trials are kept in files"))
+    numbers = [d.name for d in space.others if not d.values]
+    texts = (name for name in numbers for call in bound.all_calls if isinstance(_at(call.keyed, name), str))
+    problems = [
+        Problem(key=name, message="this is a text, of which no numbers are drawn", remedy=f"Write {name}=choice(…)")
+        for name in dict.fromkeys(texts)
+    ]
+    if problems:
+        raise BadInput(*problems)
+
+
+def _at(arguments: Mapping[str, Any], name: str) -> Any:
+    """The value of a key in the arguments of a call; None if they do not have it."""
+    found: Any = arguments
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
 
 
 def notes_on(space: Space) -> Iterator[str]:

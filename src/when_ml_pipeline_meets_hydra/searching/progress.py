@@ -57,7 +57,7 @@ class SearchProgress:
 
     def _rest(self) -> str:
         state = self.state
-        count, left = state.count.removesuffix(" trials"), state.seconds_left(time.monotonic())
+        count, left = state.count.rpartition(" ")[0], state.seconds_left(time.monotonic())
         return f"{count}, {format_clock(left)} left" if left is not None and left >= 1 else count
 
     def _shown(self, trial: Trial) -> str:

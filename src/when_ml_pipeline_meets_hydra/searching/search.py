@@ -12,9 +12,9 @@ from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.binding.settings import OnError
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, StepFailed, first_line
-from when_ml_pipeline_meets_hydra.execution.outcomes import exit_code_of, format_metric
+from when_ml_pipeline_meets_hydra.execution.outcomes import counted, exit_code_of, format_metric
 from when_ml_pipeline_meets_hydra.runs import Run, RunObserver, guarded
-from when_ml_pipeline_meets_hydra.searching.conditions import find_space, notes_on, refuse_secrets
+from when_ml_pipeline_meets_hydra.searching.conditions import find_space, notes_on, refuse_misfits
 from when_ml_pipeline_meets_hydra.searching.objective import score_for
 from when_ml_pipeline_meets_hydra.searching.progress import SearchProgress
 from when_ml_pipeline_meets_hydra.searching.pruners import make_pruner
@@ -52,7 +52,7 @@ class _Search:
         self._settings = settings_of(session.composer.hydra["sweeper"])
         self._space, corners = find_space(session.composer.drawn, lambda points: session.problems(points)[1])
         bound = session.bind(corners)
-        refuse_secrets(self._space, bound)
+        refuse_misfits(self._space, bound)
         session.learn_secrets(bound)
         self._score = score_for(bound, self._settings)
         if self._score.requested is None:  # with the metric a training is preceded by its validation
@@ -111,7 +111,7 @@ class _Search:
                     if self._fails_too_often(ended):
                         return self._stopped(ended)
                 if not ended:
-                    text = f"The study has {self._study.count} trials, and the budget allows no further one"
+                    text = f"The study has {counted(self._study.count, 'trial')}, and the budget allows no further one"
                     self._session.observer.note(text)
                 return self._afterwards()
             except KeyboardInterrupt:
@@ -252,7 +252,7 @@ class _Search:
         failed = sum(t.metrics is None and not t.is_pruned for t in ended)
         if most is None or failed / len(ended) <= most:
             return False
-        share = f"{failed} of {len(ended)} trials of a batch failed"
+        share = f"{failed} of {counted(len(ended), 'trial')} of a batch failed"
         is_given = self._settings.max_failure_rate is not None
         limit = f"hydra.sweeper.max_failure_rate={most:g}" if is_given else "on_error=stop"
         self._session.observer.note(f"The search ends: {share} ({limit})")
@@ -282,7 +282,7 @@ class _Search:
             remedy = "It goes on with the best; run this command again when it has ended"
             raise BadInput(Problem(key="hydra/sweeper", value=self._settings.library, message=message, remedy=remedy))
         if others:
-            session.observer.note(f"Another process runs {len(others)} trials, and goes on with the best")
+            session.observer.note(f"Another process runs {counted(len(others), 'trial')}, and goes on with the best")
             code: ExitCode | None = ExitCode.DONE
         else:
             session.run_whole(self._space.lines(best.values))
@@ -294,13 +294,13 @@ class _Search:
     def _nothing_ran(self, trials: Sequence[Trial]) -> BadInput:
         """The problem of a search that ends without a score and without a step that was executed."""
         errors = list(dict.fromkeys(t.error or f"it has no {self._score.whole}" for t in trials))
-        message = f"none of {len(trials)} trials has a score: {errors[0] if errors else 'none ran'}"
+        message = f"none of {counted(len(trials), 'trial')} has a score: {errors[0] if errors else 'none ran'}"
         return BadInput(Problem(key="hydra/sweeper", value=self._settings.library, message=message))
 
     def _without_score(self) -> Run:
         if self._session.recording is None:
             raise self._nothing_ran(self._study.ended)
-        self._session.observer.note(f"None of the {self._study.count} trials has a score")
+        self._session.observer.note(f"None of {counted(self._study.count, 'trial')} has a score")
         return self._close(exit_code_of(self._session.failed) or ExitCode.STEP_FAILED)
 
     def _close(self, code: ExitCode | None) -> Run:

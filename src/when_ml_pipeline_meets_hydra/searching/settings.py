@@ -12,6 +12,7 @@ from when_ml_pipeline_meets_hydra.binding.settings import Direction
 from when_ml_pipeline_meets_hydra.binding.validation import validate
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.execution.outcomes import counted
 
 KEY = "hydra.sweeper"
 DEFAULT_TRIALS = 20
@@ -75,8 +76,13 @@ class SearchSettings:
     @property
     def budget(self) -> str:
         """The budget as text: ``25 trials, 60 s``."""
-        parts = {" trials": self.most_trials, " s": self.timeout, " trials without a better one": self.patience}
-        return ", ".join(f"{value:g}{unit}" for unit, value in parts.items() if value is not None)
+        most, patience = self.most_trials, self.patience
+        parts = (
+            counted(most, "trial") if most is not None else None,
+            f"{self.timeout:g} s" if self.timeout is not None else None,
+            f"{counted(patience, 'trial')} without a better one" if patience is not None else None,
+        )
+        return ", ".join(filter(None, parts))
 
 
 def settings_of(sweeper: Mapping[str, Any], origin: Callable[[str], str | None] = lambda _: None) -> SearchSettings:

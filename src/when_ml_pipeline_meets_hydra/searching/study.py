@@ -93,8 +93,11 @@ class Study:
         make_home(self.folder.parent.parent)
         head = self.folder / _HEAD
         with self.locked():
+            content = f"{json.dumps(self._identity, indent=1)}\n".encode()
             if not head.is_file():
-                durable_files.write(head, f"{json.dumps(self._identity, indent=1)}\n".encode())
+                durable_files.write(head, content)
+            elif head.read_bytes() != content:
+                raise self._damaged(head)
             for file in head.parent.glob(f"{_WORKERS}/*"):
                 _is_free(file)  # then it is removed: its process was killed
             self._held.enter_context(hold(self._worker_file(self.worker), self.worker))
@@ -128,9 +131,11 @@ class Study:
                 math.isfinite(value)
             return self._keep(trial)
         except (ValueError, TypeError, LookupError, AttributeError):
-            remedy = f"Remove the folder {self.folder} to begin the study again; stored results are not in it"
-            file = str(self.folder / _TRIALS)
-            raise BadInput(Problem(key=file, message="this study is damaged", remedy=remedy)) from None
+            raise self._damaged(self.folder / _TRIALS) from None
+
+    def _damaged(self, file: Path) -> BadInput:
+        remedy = f"Remove the folder {self.folder} to begin the study again; stored results are not in it"
+        return BadInput(Problem(key=str(file), message="this study is damaged", remedy=remedy))
 
     def _keep(self, trial: Trial) -> Trial:
         self.count += trial.number >= 0 and trial.number not in self.trials

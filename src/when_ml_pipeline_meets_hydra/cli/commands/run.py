@@ -96,6 +96,13 @@ def _chooses_search(override: str) -> bool:
     return key == "hydra/sweeper" and value != "plan"
 
 
+def _turns_out_as_search(error: BadInput) -> bool:
+    """Whether a command was refused because an option file, such as one of experiments, chooses a search."""
+    from when_ml_pipeline_meets_hydra.composing.legal_overrides import IS_SEARCH
+
+    return any(problem.message == IS_SEARCH for problem in error.problems)
+
+
 def _search(args: Namespace) -> int:
     from when_ml_pipeline_meets_hydra.cli.output import output_observer
     from when_ml_pipeline_meets_hydra.searching.search import search
@@ -112,7 +119,12 @@ def _run(args: Namespace, words: list[str]) -> int:
     if any(_chooses_search(o) for o in args.overrides):
         return _search(args)
     started = time.time()
-    with output_observer(as_json=args.json) as observer:
-        done = run(args.overrides, multirun=args.multirun, config_dirs=args.config_dir, observer=observer)
+    try:
+        with output_observer(as_json=args.json) as observer:
+            done = run(args.overrides, multirun=args.multirun, config_dirs=args.config_dir, observer=observer)
+    except BadInput as error:
+        if not _turns_out_as_search(error):
+            raise
+        return _search(args)
     cache_run(words, done, started)
     return int(done.exit_code)

@@ -152,15 +152,17 @@ def _title(step: Mapping[str, Any]) -> str:
 
 
 def _row(record: Record) -> tuple[str, ...]:
+    from when_ml_pipeline_meets_hydra.execution.outcomes import counted
+
     head = record.head
     seconds = "" if head["seconds"] is None else f"{head['seconds']:.1f}"
     best, study = _of_best(record), head.get("study")
     stages = groupby((best or record.metrics).items(), key=lambda metric: metric[0].partition(".")[0])
     first = dict(metric for _, metrics in stages for metric in islice(metrics, 3))
-    name = f"best of {study['trials']} trials" if study else "best"
+    name = f"best of {counted(study['trials'], 'trial')}" if study else "best"
     metrics = f"{name}: {metrics_text(first)}" if best or study else metrics_text(first)
     if study and study["best"] is None:
-        metrics = f"{study['trials']} trials, none has a score"
+        metrics = f"{counted(study['trials'], 'trial')}, none has a score"
     return record.id, record.status, seconds, ", ".join(head["stages"]), metrics
 
 

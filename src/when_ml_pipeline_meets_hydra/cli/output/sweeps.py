@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from when_ml_pipeline_meets_hydra.binding.settings import Objective
 from when_ml_pipeline_meets_hydra.cli.output.formatting import Parts
 from when_ml_pipeline_meets_hydra.errors import BadInput
-from when_ml_pipeline_meets_hydra.execution.outcomes import Status
+from when_ml_pipeline_meets_hydra.execution.outcomes import Status, counted
 from when_ml_pipeline_meets_hydra.records.compare import Combination, Comparison
 
 _MANY = 40  # combinations; of more, only some are shown
@@ -41,7 +41,7 @@ def footer(comparison: Comparison, shown: int, run_id: str) -> Iterator[Parts]:
         rest = f"{shown} of {all_rows} combinations{', ' if order else ''}{order}; all of them: runs compare {run_id}"
         yield ((rest, "dim"),)
     elif order:
-        yield ((f"{all_rows} combinations, {order}", "dim"),)
+        yield ((f"{counted(all_rows, 'combination')}, {order}", "dim"),)
     for failure in comparison.failures[:_MOST]:
         yield ((failure.step, "bold"), (f" {failure.status}: ", ""), (failure.error, "red"))
         if failure.log:
