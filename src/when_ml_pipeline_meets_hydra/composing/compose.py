@@ -65,10 +65,13 @@ def compose_with_problems(
 ) -> Composed:
     """Compose one config per job from the valid overrides; the others are reported in ``problems``."""
     command = ParsedCommand(overrides, config_dirs, multirun=multirun)
+    if command.is_search:
+        command.check_sweeper(searches=False)
+        return command.composed(())
     if not multirun:
         command.problems += [needs_multirun(o, command.loader) for o in command.legal if o.is_sweep_override()]
     is_chosen = any(o.key_or_group == SWEEPER_GROUP for o in command.legal)
-    if multirun or is_chosen or command.is_search:
+    if multirun or is_chosen:
         command.check_sweeper(searches=False)
     command.problems += (unfit := list(_wrong_sizes(command.of_jobs)))
     return command.composed(() if unfit else command.jobs(expand(command.of_jobs), multirun=multirun))
@@ -87,12 +90,15 @@ class ParsedCommand:
             raise BadInput(*(no_folder(path, config_dirs, file) for path in missing))
         self._stages = {stage.name: stage for stage in loader.stages}
         parsed = list(parse(overrides, loader, self.problems))
-        legal = [o for o in parsed if not is_illegal(o, loader, self.problems, searches=searches)]
-        self.problems += [no_folder(path, config_dirs) for path in loader.unavailable()]
-        hydra_values = [o for o in legal if o.is_hydra_override() and not loader.is_choice(o)]
+        parsed = [*_sweeper_in_files(parsed, loader), *parsed]
+        found = self._legal([o for o in parsed if not o.is_sweep_override()], searches=searches)
+        hydra_values = [o for o in found if o.is_hydra_override() and not loader.is_choice(o)]
         self._composer = SweepComposer(loader, hydra_values)
-        fixed = [o for o in legal if loader.is_choice(o) and not o.is_sweep_override()]
-        self.hydra = _hydra(self._composer, fixed, self.problems)
+        self.hydra = _hydra(self._composer, [o for o in found if loader.is_choice(o)], self.problems)
+        searches = searches or self.is_search
+        found += self._legal([o for o in parsed if o.is_sweep_override()], searches=searches)
+        legal = [o for o in parsed if o in found]
+        self.problems += [no_folder(path, config_dirs) for path in loader.unavailable()]
         if multirun:
             more = parse(_sweeper_params(self.hydra, self.problems), loader, self.problems)
             legal = [*(o for o in more if not is_illegal(o, loader, self.problems, searches=searches)), *legal]
@@ -100,6 +106,9 @@ class ParsedCommand:
         self.of_jobs = [o for o in legal if o not in hydra_values]
         self.invalid = frozenset(loader.package(p.key) for p in self.problems if loader.is_group(p.key))
         self._keys = OverriddenKeys(loader)
+
+    def _legal(self, parsed: Iterable[Override], *, searches: bool) -> list[Override]:
+        return [o for o in parsed if not is_illegal(o, self.loader, self.problems, searches=searches)]
 
     @property
     def is_search(self) -> bool:
@@ -155,6 +164,20 @@ def _hydra(composer: SweepComposer, choices: Sequence[Override], problems: list[
     except (*config_loader.CompositionError, BadInput):
         return {}  # reported with the jobs
     return dict(hydra)
+
+
+def _sweeper_in_files(parsed: Sequence[Override], loader: Loader) -> list[Override]:
+    """The sweeper that a chosen option file, such as one of experiments, overrides, unless the command names one.
+
+    For Hydra the primary config, which overrides it as well, would count.
+    """
+    if any(o.key_or_group == SWEEPER_GROUP for o in parsed):
+        return []
+    chosen = (o for o in parsed if loader.is_choice(o) and not o.is_sweep_override())
+    files = (loader.read(f"{o.key_or_group}/{o.value()}") for o in chosen if isinstance(o.value(), str))
+    entries = (entry for file in files for entry in ((file and file.defaults_list) or ()))
+    found = [e for e in entries if getattr(e, "override", False) and e.group.lstrip("/") == SWEEPER_GROUP]
+    return [loader.parse(f"{SWEEPER_GROUP}={entry.value}") for entry in found[-1:]]
 
 
 def _non_mappings(hydra: Mapping[str, Any]) -> Iterator[str]:
