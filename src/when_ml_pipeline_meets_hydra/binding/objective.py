@@ -26,31 +26,47 @@ def _directions(call: Call) -> Mapping[str, Direction]:
 
 
 def complete(objective: Objective, calls: Sequence[Call]) -> tuple[Objective, list[Problem]]:
-    """Return the objective with the whole name of its metric and with a direction, and its problems.
+    """Return the objective with the whole names of its metrics and with their directions, and its problems.
 
     ``calls`` are those of all jobs and what they need.
     """
-    declared = directions_of(calls)
     if objective.metric is None:
         return objective, []
-    problems: list[Problem] = []
-    metric = _before(_whole_name(objective.metric, declared, calls, problems), calls)
-    own = declared.get(metric)
-    if own and objective.direction and objective.direction != own:
-        message = f"{objective.metric} is better the {'larger' if own == 'maximize' else 'smaller'} it is"
-        remedy = f"Leave it out, or write {DIRECTION}={own}"
-        problems.append(Problem(key=DIRECTION, value=objective.direction, message=message, remedy=remedy))
-    measures = any(_measures(call) for call in calls)
-    if measures and not own and not objective.direction and not problems:
-        known = {name for whole in declared for name in (whole, whole.partition(".")[2])}
-        own_metric = f"For a metric of your own, add {DIRECTION}=maximize or minimize"
-        near = did_you_mean(objective.metric, known) or ""
-        remedy = f"{near}{'' if near.endswith('?') else '.'} {own_metric}" if near else own_metric
-        message = "no step of this run says which way it is better"
-        problems.append(Problem(key=METRIC, value=objective.metric, message=message, remedy=remedy))
+    declared, problems = directions_of(calls), list[Problem]()
+    metric, direction = _completed(objective.metric, objective.direction, declared, calls, problems)
+    further = dict(_completed(m, way, declared, calls, problems) for m, way in objective.further.items())
+    if metric in further or len(further) < len(objective.further):
+        message = "these are one metric under several names"
+        problems.append(Problem(key=METRIC, value=metric, message=message, remedy="Name each metric once"))
     from dataclasses import replace  # here, so that stored runs do without
 
-    return replace(objective, metric=metric, direction=objective.direction or own), problems
+    return replace(objective, metric=metric, direction=direction, further=further), problems
+
+
+def _completed(
+    name: str,
+    direction: Direction | None,
+    declared: Mapping[str, Direction],
+    calls: Sequence[Call],
+    problems: list[Problem],
+) -> tuple[str, Direction | None]:
+    """Return the whole name of a metric, and its direction; problems are appended."""
+    before = len(problems)
+    metric = _before(_whole_name(name, declared, calls, problems), calls)
+    own = declared.get(metric)
+    if own and direction and direction != own:
+        message = f"{name} is better the {'larger' if own == 'maximize' else 'smaller'} it is"
+        remedy = f"Leave it out, or write {DIRECTION}={own}"
+        problems.append(Problem(key=DIRECTION, value=direction, message=message, remedy=remedy))
+    measures = any(_measures(call) for call in calls)
+    if measures and not own and not direction and len(problems) == before:
+        known = {known for whole in declared for known in (whole, whole.partition(".")[2])}
+        own_metric = f"For a metric of your own, add {DIRECTION}=maximize or minimize"
+        near = did_you_mean(name, known) or ""
+        remedy = f"{near}{'' if near.endswith('?') else '.'} {own_metric}" if near else own_metric
+        message = "no step of this run says which way it is better"
+        problems.append(Problem(key=METRIC, value=name, message=message, remedy=remedy))
+    return metric, direction or own
 
 
 def notes_on(bound: Bound) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from functools import partial
@@ -12,93 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from when_ml_pipeline_meets_hydra.binding import trackers
 from when_ml_pipeline_meets_hydra.binding.launchers import n_jobs_of, orchestrator_of
-from when_ml_pipeline_meets_hydra.composing.job import GLOBALS, SETTINGS, TRACKERS
-from when_ml_pipeline_meets_hydra.composing.job_file import ops_of
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass, field
-
-if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.binding.launchers import Orchestrator
-    from when_ml_pipeline_meets_hydra.composing.job import Composed
-
-Direction = Literal["maximize", "minimize"]
-
-NAMES = SETTINGS
-PREFIX = f"{GLOBALS}.exp_prefix"
-
-
-class OnError(StrEnum):
-    """What happens after a failed step to the steps that do not depend on it."""
-
-    CONTINUE = "continue"
-    STOP = "stop"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """The metric by which combinations are sorted (``r2``, ``modeling.r2``; None: not sorted), and the direction.
-
-    Without a direction, it is that of the metric. ``then`` says which of the combinations that claim the same place
-    (a served name on a cluster) go on when they are known: the best one, or all.
-    """
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # validated in settings_of
-
-    metric: str | None = None
-    direction: Direction | None = None
-    then: Literal["best", "all"] = "best"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """``n_jobs`` is the number of steps that run at once here; None if a launcher or the ``orchestrator`` runs them.
-
-    ``prefixes`` are those of the jobs, ``globals.exp_prefix`` of a job file. The folder of the record carries the one
-    of all jobs. ``trackers`` maps the trackers that are on to the seconds that they have after the run.
-    """
-
-    home: Path
-    force: tuple[str, ...] = ()
-    show_secrets: bool = False
-    on_error: OnError = OnError.CONTINUE
-    objective: Objective = Objective()
-    n_jobs: int | None = 1
-    orchestrator: Orchestrator | None = None
-    prefixes: tuple[str, ...] = ()
-    trackers: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def prefix(self) -> str | None:
-        """The prefix of all jobs; None if there is none, or another in some of them."""
-        return self.prefixes[0] if len(self.prefixes) == 1 else None
-
-    @property
-    def note_on_prefixes(self) -> str | None:
-        """The note on a sweep over prefixes, whose one record carries none of them; None for others."""
-        if len(self.prefixes) < 2:
-            return None
-        names = ", ".join(name or "none" for name in self.prefixes)
-        return f"Note: {PREFIX} is not the same for all jobs ({names}): the folder of the record ends with none of them"
-
-
-def hints() -> dict[str, Any]:
-    """Return the type of each setting that is no tracker."""
-    from when_ml_pipeline_meets_hydra.contracts import NamedPath
-
-    types = (NamedPath, list[str] | str, list[str] | str, bool, Objective, OnError)
-    return dict(zip((name for name in NAMES if name not in TRACKERS), types, strict=True))
-
-
-def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
-    """Return the settings of a run and their problems; the settings are None if there are problems."""
-    problems: list[Problem] = []
-    found = {key: _setting(composed, key, hint, problems) for key, hint in hints().items()}
-    home = _home(found["home"], composed, problems)
-    force = _stages(found["force"], composed, problems)
-    n_jobs = n_jobs_of(composed.hydra.get("launcher"), problems)
-    orchestrator = orchestrator_of(composed.hydra.get("launcher"), problems)
-    prefixes = _prefixes(composed, problems)
-    timeouts = _trackers(composed, problems)
+from when_ml_pipeline_meets_hydra.composing.job import GLOBALS, SEARCHES, SETTINGS, TRACKERS
     if problems or not composed.jobs or home is None:
         return None, problems
     return (
@@ -107,7 +21,7 @@ def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
             force=tuple(force),
             show_secrets=found["show_secrets"],
             on_error=found["on_error"],
-            objective=found["objective"],
+            objective=objective,
             n_jobs=n_jobs,
             orchestrator=orchestrator,
             prefixes=prefixes,
@@ -166,6 +80,35 @@ def _home(given: Path | None, composed: Composed, problems: list[Problem]) -> Pa
         message, origin = f"nothing can be written there ({reason})", composed.jobs[0].origins.of("home")
         problems.append(Problem(key="home", value=str(given), message=message, origin=origin))
     return given.absolute()
+
+
+def _objective(given: GivenObjective, composed: Composed, problems: list[Problem]) -> Objective:
+    """Return the objective with the first metric, by which the best is chosen, apart from the further ones."""
+    metrics = list(dict.fromkeys(given.metric)) if isinstance(given.metric, list) else [given.metric]
+    ways: Sequence[Direction | None] = given.direction if isinstance(given.direction, list) else [given.direction]
+    if not metrics:
+        problems.append(Problem(key="objective.metric", message="expected a metric, or several"))
+        return Objective()
+    if len(ways) not in (1, len(metrics)) or (len(ways) == 1 < len(metrics) and given.direction is not None):
+        message = f"expected a direction for each metric, {len(metrics)} in all"
+        remedy = "Leave it out, if all of them are known, or write objective.direction=[maximize,minimize]"
+        problems.append(Problem(key="objective.direction", message=message, remedy=remedy))
+        return Objective()
+    ways = [*ways] * (len(metrics) if len(ways) == 1 else 1)
+    several, constraints = dict(zip(metrics[1:], ways[1:], strict=True)), tuple(given.constraints or ())
+    is_sweep = len({job.combination for job in composed.jobs}) > 1
+    is_search = (composed.hydra.get("sweeper") or {}).get("_target_") == SEARCHES
+    if is_sweep and not is_search and (several or constraints):
+        key, what = ("objective.metric", "several metrics") if several else ("objective.constraints", "constraints")
+        remedy = "Name one metric; runs compare shows all of them" if several else "Leave them out"
+        problems.append(Problem(key=key, message=f"{what} are for a search (hydra/sweeper=optuna)", remedy=remedy))
+    return Objective(
+        metric=metrics[0],
+        direction=ways[0],
+        then=given.then,
+        further={str(name): way for name, way in several.items()},
+        constraints=constraints,
+    )
 
 
 def _stages(force: list[str] | str | None, composed: Composed, problems: list[Problem]) -> list[str]:

@@ -19,13 +19,13 @@ from when_ml_pipeline_meets_hydra.composing.job import (
     NO_SUCH_KEY,
     ORCHESTRATOR_LAUNCHER,
     RUN_FOLDER,
+    SEARCHES,
     Composed,
     Job,
 )
 from when_ml_pipeline_meets_hydra.composing.job_file import job_file, last_op, with_own_search_path
 from when_ml_pipeline_meets_hydra.composing.legal_overrides import (
     MOST_JOBS,
-    SEARCHES,
     SWEEPER_GROUP,
     is_illegal,
     needs_multirun,

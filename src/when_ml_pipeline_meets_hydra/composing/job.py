@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RUN_FOLDER = "${run_folder:}"  # how a config refers to the folder of the run's record
 JOB_NUMBER = "${hydra.job.num}"
+SEARCHES = "hydra_plugins.when_ml_pipeline_meets_hydra.SearchSweeper"
 LOCAL_LAUNCHER = "hydra_plugins.when_ml_pipeline_meets_hydra.LocalLauncher"
 ORCHESTRATOR_LAUNCHER = "hydra_plugins.when_ml_pipeline_meets_hydra.OrchestratorLauncher"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing import config_loader, override_grammar
 from when_ml_pipeline_meets_hydra.composing.config_loader import HydraException, Loader
+from when_ml_pipeline_meets_hydra.composing.job import SEARCHES
 from when_ml_pipeline_meets_hydra.composing.origins import line_of, shortened_path
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES, folder_of
@@ -17,7 +18,6 @@ from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 MOST_JOBS = 100_000
 SWEEPER_GROUP, SWEEPER = "hydra/sweeper", "plan"
 PLANS = "hydra_plugins.when_ml_pipeline_meets_hydra.PlanSweeper"
-SEARCHES = "hydra_plugins.when_ml_pipeline_meets_hydra.SearchSweeper"
 # The message of a command that turns out to be a search.
 IS_SEARCH = "is a search, which proposes its trials one after the other: they are not known beforehand"
 # The signatures of Hydra's sweep functions.

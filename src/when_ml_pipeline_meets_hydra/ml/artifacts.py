@@ -286,6 +286,11 @@ class TrainedModel(Artifact):
     decision: Decision | None = None
     further: Mapping[str, Direction] = Field(default_factory=dict)
 
+    @property
+    def measured(self) -> Mapping[str, float | None]:
+        """Its metrics, and ``model_bytes``, the size of the ONNX graph."""
+        return {**self.metrics, "model_bytes": float((self.path / "model.onnx").stat().st_size)}
+
     def is_minimized(self, metric: str) -> bool:
         """Return whether a metric is better the smaller it is."""
         return {**DIRECTIONS, **self.further}.get(metric) == "minimize"

@@ -61,7 +61,7 @@ class Validated(Artifact):
     classification ``probability_<class>``; if rows have weights, ``weight``; ``scores.json``, the metrics of each fold.
     A metric that is undefined in some folds is the mean over the others. Of one fold there are no ``deviations``.
     ``decision`` is the threshold that is best on all of these predictions; those of a fold are decided by the one that
-    is best on the other folds.
+    is best on the other folds. ``model_bytes`` is the mean size of the models' ONNX graphs.
     """
 
     directions: ClassVar[Mapping[str, Direction]] = DIRECTIONS
@@ -74,6 +74,12 @@ class Validated(Artifact):
     baseline: Mapping[str, float]
     folds: tuple[FoldScore, ...]
     decision: Decision | None = None
+    model_bytes: float | None = None
+
+    @property
+    def measured(self) -> Mapping[str, float | None]:
+        """Its metrics, and ``model_bytes``."""
+        return {**self.metrics, "model_bytes": self.model_bytes}
 
     @property
     def summary(self) -> str:
@@ -146,6 +152,11 @@ class Verdict(Artifact):
 
     passed: bool
     judgements: Annotated[tuple[Judgement, ...], Field(description="One for each gate, in their order")]
+
+    @property
+    def measured(self) -> Mapping[str, float | None]:
+        """``failed``, the number of gates that failed, and what each gate has found, by its name."""
+        return {"failed": float(len(self.failed)), **{j.gate: j.found for j in self.judgements}}
 
     @property
     def refusal(self) -> str | None:

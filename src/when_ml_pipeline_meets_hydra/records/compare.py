@@ -118,7 +118,7 @@ class Comparison:
         return self._short(())[metric]
 
     def _short(self, taken: Sequence[str]) -> dict[str, str]:
-        """The names of keys and metrics as headings; in a search, of which only some trials have a test score, whole."""
+        """The names of keys and metrics as headings; whole ones of metrics in a search, of which not all are tested."""
         metrics = [self.shown(metric) for metric in self.metrics]
         if self.has_trials:
             return short_names(self.keys, taken=taken) | {metric: metric for metric in metrics}
@@ -197,7 +197,8 @@ def compare(records: Iterable[Record]) -> Comparison:
 
 def objective_of(record: Record) -> Objective:
     """Return the objective of a run."""
-    return Objective(**(record.head.get("objective") or {}))
+    found = dict(record.head.get("objective") or {})
+    return Objective(**{**found, "constraints": tuple(found.get("constraints", ()))})
 
 
 def format_value(value: Any) -> str:

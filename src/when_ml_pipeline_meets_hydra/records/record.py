@@ -326,8 +326,8 @@ def find_record(home: Path, name: str) -> Record:
 
 
 def _objective(bound: Bound) -> dict[str, Any]:
-    objective = vars(bound.settings.objective)
-    return dict(bound.redactor.tree(dict(objective), bound.secret_keys, "objective"))
+    objective = bound.settings.objective.content
+    return dict(bound.redactor.tree(objective, bound.secret_keys, "objective"))
 
 
 def data_of(inputs: Mapping[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FIELDS = ("status", "score", "values", "seconds", "error", "run", "job")
+_OF_SEVERAL = ("scores", "is_on_front")  # only in lines of searches with several objectives
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,9 @@ class RecordedTrial:
     """One trial of a study. ``run`` and ``job`` say where it was run, if it was.
 
     ``values`` maps the keys and groups that were drawn to their values, which are texts of overrides where the space
-    has a list of them. Numbers below 0 are those of results that were known before the search.
+    has a list of them. Numbers below 0 are those of results that were known before the search. If there
+    are several objectives, ``scores`` has all of them, ``score`` being the first one, and ``is_on_front`` says
+    whether no other trial is better in each.
     """
 
     number: int
@@ -32,6 +35,8 @@ class RecordedTrial:
     error: str | None
     run: str | None
     job: int | None
+    scores: Mapping[str, float] | None = None
+    is_on_front: bool | None = None
 
     @property
     def name(self) -> str:
@@ -40,7 +45,8 @@ class RecordedTrial:
 
     def as_json(self) -> dict[str, Any]:
         """Return the trial as JSON values, ``trial`` being its number."""
-        return {"trial": self.number, **{name: getattr(self, name) for name in _FIELDS}}
+        names = [*_FIELDS, *(name for name in _OF_SEVERAL if getattr(self, name) is not None)]
+        return {"trial": self.number, **{name: getattr(self, name) for name in names}}
 
 
 def write_trials(folder: Path, trials: Iterable[RecordedTrial]) -> None:
@@ -51,7 +57,7 @@ def write_trials(folder: Path, trials: Iterable[RecordedTrial]) -> None:
 
 def trial_of(line: Mapping[str, Any]) -> RecordedTrial:
     """Return a trial from its line."""
-    fields: dict[str, Any] = {name: line.get(name) for name in _FIELDS}
+    fields: dict[str, Any] = {name: line.get(name) for name in (*_FIELDS, *_OF_SEVERAL)}
     return RecordedTrial(number=line["trial"], **fields)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import median
 
@@ -29,21 +29,39 @@ _FAR = 6  # how far from the median, in distances of the best, a score is drawn 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """All that is known of a study. ``trials``: the best one first; ``command`` runs the best one."""
+    """All that is known of a study. ``trials``: the best one first; ``commands`` run the best ones, by number.
+
+    ``goals`` are the metrics with their directions, the first one first; ``constraints`` are texts.
+    """
 
     study: str
     sampler: str
-    metric: str
-    direction: Direction
+    goals: Mapping[str, Direction]
     dimensions: Sequence[Dimension]
     trials: Sequence[RecordedTrial]
-    command: str | None
+    commands: Mapping[int, str]
     runs: Sequence[str] = ()
+    constraints: Sequence[str] = ()
+
+    @property
+    def metric(self) -> str:
+        """The first metric, by which trials are compared."""
+        return next(iter(self.goals))
+
+    @property
+    def further(self) -> list[str]:
+        """The other metrics."""
+        return list(self.goals)[1:]
+
+    @cached_property
+    def front(self) -> list[RecordedTrial]:
+        """The trials on the Pareto front, if there are several metrics."""
+        return [trial for trial in self.trials if trial.is_on_front]
 
     @cached_property
     def scored(self) -> list[RecordedTrial]:
-        """The trials with a score, the best one first."""
-        return [trial for trial in self.trials if trial.score is not None]
+        """The trials with a score that keep to the constraints, the best one first."""
+        return [trial for trial in self.trials if trial.score is not None and trial.status != "infeasible"]
 
     @cached_property
     def shown(self) -> list[RecordedTrial]:
@@ -74,7 +92,7 @@ class Found:
     @property
     def is_larger_better(self) -> bool:
         """Whether a larger score is better."""
-        return self.direction == "maximize"
+        return self.goals[self.metric] == "maximize"
 
 
 def _some(trials: list[RecordedTrial], most: int) -> list[RecordedTrial]:
@@ -92,6 +110,8 @@ def render(found: Found) -> str:
         title=f"Search {found.study}",
         found=found,
         best=best,
+        command=found.commands.get(best.number) if best else None,
+        fronts=[_front(found, name) for name in found.further] if found.front else [],
         facts=_facts(found),
         history=_history(found) if found.scored else None,
         importance=[(found.names[d.name], shares[d.key]) for d in _by(shares, found) if shares],
@@ -121,6 +141,8 @@ def _facts(found: Found) -> dict[str, tuple[str, str]]:
             format_metric(score),
             "of an earlier run" if name == "earlier" else f"trial {name}",
         )
+    if found.further:
+        facts["Pareto front"] = str(len(found.front)), "none of them is better in every metric"
     facts["trials"] = str(len(own)), ", ".join(f"{count} {status}" for status, count in others.items())
     facts["time in trials"] = _duration(seconds), f"{_duration(seconds / len(own))} each" if len(own) > 1 else ""
     return facts
@@ -157,9 +179,10 @@ def _by(shares: Mapping[str, float], found: Found) -> list[Dimension]:
     return sorted(found.open_dimensions, key=lambda d: -shares.get(d.key, 0)) if shares else found.open_dimensions
 
 
-def _score_axis(found: Found) -> Axis:
+def _score_axis(found: Found, metric: str | None = None) -> Axis:
     """The axis of the scores, without those that are so far off that the others would be one line."""
-    scores = [t.score for t in found.scored if t.score is not None]
+    scores = [_score(t, metric or found.metric) for t in found.scored]
+    scores.sort(reverse=found.goals[metric or found.metric] == "maximize")
     best, worst = scores[0], scores[-1]
     middle = median(scores)
     end = best + _FAR * (middle - best)
@@ -168,6 +191,21 @@ def _score_axis(found: Found) -> Axis:
     if low == high:
         low, high = low - (abs(low) or 1) * 0.05, high + (abs(high) or 1) * 0.05
     return Axis(low=low, high=high)
+
+
+def _score(trial: RecordedTrial, metric: str) -> float:
+    return (trial.scores or {}).get(metric, trial.score or 0.0)
+
+
+def _front(found: Found, metric: str) -> Chart:
+    """The first metric of all trials against another one, those on the Pareto front in their own colour."""
+    frame = Frame(_score_axis(found, metric), _score_axis(found))
+    others = [t for t in found.shown if not t.is_on_front]
+    dots = [_dot(found, t, frame.x(_score(t, metric)), frame.y(_score(t, found.metric))) for t in others]
+    places = [(frame.x(_score(t, metric)), frame.y(_score(t, found.metric)), t) for t in found.front]
+    dots += [replace(_dot(found, t, x, y), kind="best") for x, y, t in places]
+    line = " ".join(f"{x:g},{y:g}" for x, y, _ in sorted(places, key=lambda p: p[:2])) if len(found.goals) == 2 else ""
+    return frame.chart(f"{found.metric} against {metric}", metric, found.metric, dots, line=line)
 
 
 def _outside(found: Found, axis: Axis) -> str:
@@ -183,6 +221,12 @@ def _history(found: Found) -> Chart:
     dots = [Dot(x=frame.x(t.number), y=frame.floor, kind="failed", text=f"trial {t.number} failed") for t in failed]
     own = [(t, t.score) for t in found.shown if t.number >= 0 and t.score is not None]
     dots += [_dot(found, t, frame.x(t.number), frame.y(score)) for t, score in own]
+    broken = [(t, t.score) for t in found.trials if t.status == "infeasible" and t.number >= 0][:_DRAWN]
+    dots += [
+        replace(_dot(found, t, frame.x(t.number), frame.y(score)), kind="infeasible")
+        for t, score in broken
+        if score is not None
+    ]
     line, note = _best_so_far(found, frame), _outside(found, axis)
     return frame.chart("Score of each trial", "trial", found.metric, dots, line=line, note=note)
 
@@ -211,7 +255,8 @@ def _dot(found: Found, trial: RecordedTrial, x: float, y: float) -> Dot:
 def _says(found: Found, trial: RecordedTrial) -> str:
     values = ", ".join(f"{found.names[n]}={_number(v)}" for n, v in trial.values.items())
     name = "earlier run" if trial.number < 0 else f"trial {trial.name}"
-    return f"{name}: {format_metric(trial.score or 0.0)}  ({values})"
+    scores = ", ".join(map(format_metric, (trial.scores or {"": trial.score or 0.0}).values()))
+    return f"{name}: {scores}  ({values})"
 
 
 def _slice(found: Found, dimension: Dimension) -> Chart:

@@ -7,16 +7,15 @@ import time
 from when_ml_pipeline_meets_hydra.execution.outcomes import format_clock, format_metric
 from when_ml_pipeline_meets_hydra.runs import SearchState
 from when_ml_pipeline_meets_hydra.searching.objective import Score
-from when_ml_pipeline_meets_hydra.searching.session import score_of
 from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
 from when_ml_pipeline_meets_hydra.searching.study import Trial
 
 
 class SearchProgress:
-    """Counts the trials of a study; ``best`` is the best one so far, ``own`` the number of those of this run."""
+    """Counts the trials of a study; ``front`` are the best ones so far, ``own`` the number of those of this run."""
 
     def __init__(self, score: Score, settings: SearchSettings) -> None:
-        self.best: Trial | None = None
+        self.front: list[Trial] = []
         self.own = 0
         self._ended = self._failed = 0
         self._score, self._settings, self._started = score, settings, time.monotonic()
@@ -24,36 +23,38 @@ class SearchProgress:
     def count(self, trial: Trial) -> None:
         """Count a trial that has ended."""
         self._ended += trial.number >= 0
-        self._failed += self.has_failed(trial)
-
-    def has_failed(self, trial: Trial) -> bool:
-        """Return whether an ended trial has no score, without having been pruned."""
-        return not trial.is_pruned and score_of(trial.metrics, self._score.metric) is None
+        self._failed += self._score.has_failed(trial)
 
     @property
     def state(self) -> SearchState:
         """The facts, for observers."""
-        settings, best = self._settings, self.best
+        settings, best = self._settings, next(iter(self.front), None)
         return SearchState(
             ended=self._ended,
             failed=self._failed,
             most=settings.most_trials,
-            best=None if best is None else f"{self._score.whole}={self._shown(best)} of {_named(best)}",
+            best=None if best is None else f"{self._scores(best)} of {named(best)}",
             deadline=None if settings.timeout is None else self._started + settings.timeout,
             pace=(time.monotonic() - self._started) / self.own if self.own else None,
         )
 
     def line(self, trial: Trial) -> str:
-        """Return the line of a trial that has ended: its score, the best one, and what is left."""
-        if score_of(trial.metrics, self._score.metric) is None:
-            if trial.is_pruned:
-                return f"trial {trial.number} {trial.error}"
-            return f"trial {trial.number} failed: {trial.error or f'it has no {self._score.whole}'}"
-        best = self.best
-        assert best is not None
-        is_best = best.number == trial.number
-        place = "the best so far" if is_best else f"the best is {self._shown(best)} of {_named(best)}"
-        return f"trial {trial.number}: {self._score.whole}={self._shown(trial)}, {place}; {self._rest()}"
+        """Return the line of a trial that has ended: its scores, the best one, and what is left."""
+        if trial.is_pruned:
+            return f"trial {trial.number} {trial.error}"
+        if missing := self._score.missing(trial):
+            return f"trial {trial.number} failed: {trial.error or f'it has no {missing[0]}'}"
+        return f"trial {trial.number}: {self._scores(trial)}, {self._place(trial)}; {self._rest()}"
+
+    def _place(self, trial: Trial) -> str:
+        """How a trial compares with the others."""
+        if broken := self._score.broken(trial):
+            return f"infeasible ({broken})"
+        if self._score.further:
+            is_on_front = any(t.number == trial.number for t in self.front)
+            return f"{'on' if is_on_front else 'behind'} the Pareto front of {len(self.front)}"
+        best = self.front[0]
+        return "the best so far" if best.number == trial.number else f"the best is {self._shown(best)} of {named(best)}"
 
     def _rest(self) -> str:
         state = self.state
@@ -61,9 +62,12 @@ class SearchProgress:
         return f"{count}, {format_clock(left)} left" if left is not None and left >= 1 else count
 
     def _shown(self, trial: Trial) -> str:
-        score = score_of(trial.metrics, self._score.metric)
-        return "" if score is None else format_metric(score)
+        return format_metric(self._score.of(trial) or 0.0)
+
+    def _scores(self, trial: Trial) -> str:
+        return ", ".join(f"{name}={format_metric(value)}" for name, value in self._score.all_of(trial).items())
 
 
-def _named(trial: Trial) -> str:
+def named(trial: Trial) -> str:
+    """Return what a trial is called: ``trial 7``."""
     return f"trial {trial.number}" if trial.number >= 0 else "an earlier run"

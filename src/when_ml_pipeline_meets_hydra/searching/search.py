@@ -15,15 +15,17 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, Ste
 from when_ml_pipeline_meets_hydra.execution.outcomes import counted, exit_code_of, format_metric
 from when_ml_pipeline_meets_hydra.runs import Run, RunObserver, guarded
 from when_ml_pipeline_meets_hydra.searching.conditions import find_space, notes_on, refuse_misfits
-from when_ml_pipeline_meets_hydra.searching.objective import score_for
-from when_ml_pipeline_meets_hydra.searching.progress import SearchProgress
+from when_ml_pipeline_meets_hydra.searching.default_combination import beside_default, default_values
+from when_ml_pipeline_meets_hydra.searching.objective import refuse_partial_scores, score_for
+from when_ml_pipeline_meets_hydra.searching.progress import SearchProgress, named
 from when_ml_pipeline_meets_hydra.searching.pruners import make_pruner
 from when_ml_pipeline_meets_hydra.searching.reporting import Reporter
-from when_ml_pipeline_meets_hydra.searching.results import best_of, write_results
+from when_ml_pipeline_meets_hydra.searching.results import Leaders, write_results
 from when_ml_pipeline_meets_hydra.searching.samplers import make_sampler
 from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal, Sampler
 from when_ml_pipeline_meets_hydra.searching.session import Result, Session, score_of
 from when_ml_pipeline_meets_hydra.searching.settings import settings_of
+from when_ml_pipeline_meets_hydra.searching.space import Value
 from when_ml_pipeline_meets_hydra.searching.study import Study, Trial
 from when_ml_pipeline_meets_hydra.searching.warm_start import known_trials
 
@@ -59,40 +61,40 @@ class _Search:
             session.assume_metric(self._score.metric)
             bound = session.bind(corners)
             self._score = score_for(bound, self._settings, is_assumed=True)
-        session.stage, session.n_jobs = self._score.stage, self._settings.n_jobs
+        session.stage, session.last_stage = self._score.stage, self._score.last_stage
+        session.limited = self._score.limited
+        session.n_jobs = self._settings.n_jobs
         session.check(corners)
         self._reporter = Reporter(session, self._settings, self._space, self._score, bound)
         self._home = bound.settings.home
         self._study = Study(self._home, self._name, self._identity(bound))
         session.pruner = self._pruner = make_pruner(self._settings.pruner)
+        refuse_partial_scores(self._score, self._settings)
         session.objective = self._score.objective
         session.search = f"Searching with {self._settings.library}: {self._settings.budget}, study {self._study.name}"
         self._sampler: Sampler | None = None
         self._known: set[int] = set()  # the trials that the sampler knows
         self._told: set[int] = set()
         self._results: dict[tuple[str, ...], Result] = {}  # of this run, by point
-        self._best: Trial | None = None
+        self._leaders = Leaders(self._score)
         self._since_best = 0
         self._progress = SearchProgress(self._score, self._settings)
         self._started = time.monotonic()
 
     @property
+    def _best(self) -> Trial | None:
+        """The best trial so far, which goes on."""
+        return self._leaders.best
+
+    @property
     def _name(self) -> str:
         return self._settings.study_name or self._settings.library
 
-    @property
-    def _seed(self) -> int:
-        return self._settings.seed or 0
-
     def _identity(self, bound: Bound) -> dict[str, Any]:
         """What makes a study: the space, data, code and options behind the scores, and the sampler."""
-        settings = self._settings
-        return {
-            "space": [d.content for d in self._space.dimensions],
-            "keys": self._session.keys(bound),
-            "objective": {"metric": self._score.requested, "direction": self._score.direction},
-            "sampler": {"library": settings.library, "options": settings.options, "seed": self._seed},
-        }
+        keys = [key for stage in (None, self._score.last_stage) for key in self._session.keys(bound, stage)]
+        space = [d.content for d in self._space.dimensions]
+        return {"space": space, "keys": keys, **self._score.identity, **self._settings.identity}
 
     def run(self) -> Run:
         """Run trials until the budget is used, and everything that was requested with the best one."""
@@ -133,12 +135,21 @@ class _Search:
             batch = [replace(t, worker=study.worker) for t in study.abandoned][: self._settings.n_jobs]
             for trial in batch:
                 study.put(trial)
+            if study.count == 0 and len(batch) < self._room(len(batch)) and (values := self._default()):
+                batch.append(Trial(number=0, values=values, worker=study.worker))
+                study.put(batch[-1])
+                if self._sampler:
+                    self._inform(batch[-1])
             while len(batch) < self._room(len(batch)) and (proposal := self._proposed(study.count)):
                 values = self._space.known(proposal.values)
                 batch.append(Trial(number=study.count, values=values, memo=proposal.memo, worker=study.worker))
                 study.put(batch[-1])
             study.write()
         return batch
+
+    def _default(self) -> dict[str, Value] | None:
+        """The values of the first trial, if it is the default combination."""
+        return default_values(self._session, self._space) if self._settings.begins_with_default else None
 
     def _warm_start(self) -> None:
         """Put results of earlier runs into the study, once."""
@@ -187,7 +198,11 @@ class _Search:
     def _ready_sampler(self) -> Sampler:
         """The sampler, made when the first trial is to be proposed: a finished study needs none."""
         if self._sampler is None:
-            self._sampler = make_sampler(self._settings, self._space, self._seed)
+            score = self._score
+            objectives, constraints = len(score.goals), len(score.constraints)
+            self._sampler = make_sampler(
+                self._settings, self._space, self._settings.seed or 0, objectives=objectives, constraints=constraints
+            )
             for number in sorted(self._study.trials):
                 self._inform(self._study.trials[number])
         return self._sampler
@@ -212,16 +227,15 @@ class _Search:
             if last := trial.last_report:
                 self._sampler.prune(trial.number, *last)
             else:
-                self._sampler.tell(trial.number, self._score.larger_is_better(trial.metrics))
+                self._sampler.tell(trial.number, self._score.scores(trial))
 
     def _compare(self, trial: Trial) -> None:
         if self._score.settle(trial.metrics):
             self._session.assume_metric(self._score.metric)
         self._session.objective = self._score.objective
         self._progress.count(trial)
-        best = best_of([t for t in (self._best, trial) if t], self._score.metric, self._score.direction)
-        is_better = best is trial
-        self._best = self._progress.best = best
+        is_better = self._leaders.add(trial)
+        self._progress.front = self._leaders.front
         self._since_best = 0 if is_better or trial.number < 0 else self._since_best + 1
 
     def _run(self, batch: Sequence[Trial]) -> list[Trial]:
@@ -230,7 +244,7 @@ class _Search:
         new = [p for p in dict.fromkeys(points.values()) if p not in self._results]
         self._results |= zip(new, self._session.run(new), strict=True) if new else ()
         run = self._session.recording.folder.name if self._session.recording else None
-        ended = [_ended(trial, self._results[points[trial.number]], run) for trial in batch]
+        ended = [self._results[points[trial.number]].end(trial, run) for trial in batch]
         return [self._with_reports(trial) for trial in ended]
 
     def _with_reports(self, trial: Trial) -> Trial:
@@ -242,8 +256,8 @@ class _Search:
         )
 
     def _fails_too_often(self, ended: Sequence[Trial]) -> bool:
-        if self._best is None and (other := self._score.others(t.metrics for t in ended)):
-            message = f"The search ends: no trial has {self._score.whole}. They have {', '.join(other)}"
+        if self._best is None and (lacking := self._score.lacking(ended)):
+            message = f"The search ends: no trial has {lacking[0]}. They have {', '.join(lacking[1])}"
             self._session.observer.note(message)
             return True
         most = self._settings.max_failure_rate
@@ -275,8 +289,6 @@ class _Search:
         best, session = self._best, self._session
         if best is None:
             return self._without_score()
-        score = score_of(best.metrics, self._score.metric)
-        assert score is not None
         if others and session.recording is None:
             message = f"all trials of study {self._study.name} are taken: another process runs {len(others)} of them"
             remedy = "It goes on with the best; run this command again when it has ended"
@@ -285,11 +297,23 @@ class _Search:
             session.observer.note(f"Another process runs {counted(len(others), 'trial')}, and goes on with the best")
             code: ExitCode | None = ExitCode.DONE
         else:
+            self._note_choice(best)
             session.run_whole(self._space.lines(best.values))
             code = exit_code_of(session.last)
         if session.recording:
-            write_results(session.recording.sweep_folder, self._settings.library, best.values, score)
+            folder = session.recording.sweep_folder
+            write_results(folder, self._settings.library, self._score, self._leaders.front)
         return self._close(code)
+
+    def _note_choice(self, best: Trial) -> None:
+        """Report which of several best trials goes on, and whether it is better than the default combination."""
+        score, session, count = self._score, self._session, len(self._leaders.front)
+        if score.further:
+            names = " and ".join(f"{score.stage}.{name}" for name in score.goals)
+            front = f"{counted(count, 'trial')} on the Pareto front of {names}"
+            session.observer.note(f"{front}: the best in {score.whole}, {named(best)}, goes on")
+        if text := beside_default(session, score, self._home, best):
+            session.observer.note(text)
 
     def _nothing_ran(self, trials: Sequence[Trial]) -> BadInput:
         """The problem of a search that ends without a score and without a step that was executed."""
@@ -300,7 +324,11 @@ class _Search:
     def _without_score(self) -> Run:
         if self._session.recording is None:
             raise self._nothing_ran(self._study.ended)
-        self._session.observer.note(f"None of {counted(self._study.count, 'trial')} has a score")
+        count, broken = counted(self._study.count, "trial"), [t for t in self._study.ended if self._score.broken(t)]
+        if broken and not self._session.failed:
+            self._session.observer.note(f"None of {count} keeps to the constraints, so none goes on")
+            return self._close(ExitCode.REFUSED)
+        self._session.observer.note(f"None of {count} has a score{' and keeps to the constraints' * bool(broken)}")
         return self._close(exit_code_of(self._session.failed) or ExitCode.STEP_FAILED)
 
     def _close(self, code: ExitCode | None) -> Run:
@@ -317,31 +345,4 @@ class _Search:
 
     def _facts(self) -> dict[str, Any]:
         """What the record says of the search."""
-        runs = dict.fromkeys(t.run for t in self._study.ended if t.run)
-        best, ended = self._best, self._study.ended
-        return {
-            "objective": {"metric": self._score.whole, "direction": self._score.direction, "then": "best"},
-            "study": {
-                "name": self._study.name,
-                "runs": list(runs),
-                "trials": self._study.count,
-                "failed": sum(self._progress.has_failed(t) for t in ended),
-                "pruned": sum(t.is_pruned for t in ended),
-                "best": best and best.facts,
-                "job": self._session.whole,
-            },
-        }
-
-
-def _ended(trial: Trial, result: Result, run: str | None) -> Trial:
-    return replace(
-        trial,
-        has_ended=True,
-        metrics=result.metrics,
-        error=result.error,
-        is_pruned=result.is_pruned,
-        key=result.key,
-        run=run if result.job is not None else None,
-        job=result.job,
-        seconds=result.seconds,
-    )
+        return self._reporter.facts(self._study, self._leaders, self._session.whole)

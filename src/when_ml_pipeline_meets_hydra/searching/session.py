@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.bind import bind
@@ -22,6 +22,8 @@ from when_ml_pipeline_meets_hydra.pipeline import plan_and_check
 from when_ml_pipeline_meets_hydra.planning.plan import make_plan
 from when_ml_pipeline_meets_hydra.recording import Recording
 from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
+from when_ml_pipeline_meets_hydra.searching.study import Trial
+from when_ml_pipeline_meets_hydra.storage.results import open_result
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
 Point = Sequence[str]  # overrides
@@ -29,25 +31,49 @@ Point = Sequence[str]  # overrides
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The metrics of a trial, and the key of the step that yields them; if it failed or was pruned, its ``error``."""
+    """The metrics of a trial, and the key of the step that yields them; if it failed or was pruned, its ``error``.
+
+    ``measured`` are the numbers that constraints limit, with their stages.
+    """
 
     key: str | None = None
     metrics: Mapping[str, float] | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
     job: int | None = None
     seconds: float = 0.0
     is_pruned: bool = False
 
+    def end(self, trial: Trial, run: str | None) -> Trial:
+        """Return a trial that has ended with it, in a run."""
+        return replace(
+            trial,
+            has_ended=True,
+            metrics=self.metrics,
+            measured=self.measured,
+            error=self.error,
+            is_pruned=self.is_pruned,
+            key=self.key,
+            run=run if self.job is not None else None,
+            job=self.job,
+            seconds=self.seconds,
+        )
+
 
 class Session:
-    """Runs points of a search as jobs of one run. ``stage`` is the one whose step yields the score."""
+    """Runs points of a search as jobs of one run.
+
+    ``stage`` is the one whose step yields the score, ``last_stage`` the one up to which trials run, and ``limited`` are
+    the names of the numbers that constraints limit, by stage.
+    """
 
     def __init__(self, request: Request, observer: RunObserver) -> None:
         self.composer = PointComposer(request.overrides, request.config_dirs)
         self.observer = observer
         self.search: str | None = None
         self.n_jobs = 1
-        self.stage = ""
+        self.stage = self.last_stage = ""
+        self.limited: Mapping[str, Sequence[str]] = {}
         self.on_error = OnError.CONTINUE
         self._request = request
         self._cache = BindCache()
@@ -55,6 +81,7 @@ class Session:
         self._place: int | None = None
         self._next = 0
         self._recording: Recording | None = None
+        self._store: Store
         self._runner: Runner | None = None
         self.failed: list[Outcome] = []
         self.whole: int | None = None  # the last job of the best trial, once it goes on
@@ -86,9 +113,9 @@ class Session:
                     found[place].append(problem)
             return None, found
 
-    def keys(self, bound: Bound) -> list[str]:
-        """Return the keys of the steps that would yield the scores of points."""
-        scoring = self._scoring(bound)
+    def keys(self, bound: Bound, stage: str | None = None) -> list[str]:
+        """Return the keys of the steps that would yield the scores of points, or of another stage."""
+        scoring = self._scoring(bound, stage or self.stage)
         plan = make_plan(scoring.calls, is_stored=lambda _: False, last_inputs=lambda _: ())
         return [plan.requested[number] for number in sorted(plan.requested)]
 
@@ -96,17 +123,17 @@ class Session:
         """Check the steps up to the scores of points, and all steps of the first one. Raises ``BadInput``."""
         composed = self.composer.compose(points[:1])
         bound = self._bind(composed)
-        places = (n for n, (_, call) in enumerate(bound.calls) if scoring_call(call, self.stage))
+        places = (n for n, (_, call) in enumerate(bound.calls) if scoring_call(call, self.last_stage))
         self._place = next(places, None)
         plan_and_check(self._request, composed, bound, explains=False)
         composed = self.composer.compose(points, place=self._place)
-        plan_and_check(self._request, composed, self._scoring(self._bind(composed)), explains=False)
+        plan_and_check(self._request, composed, self._scoring(self._bind(composed), self.last_stage), explains=False)
 
     def run(self, points: Sequence[Point]) -> list[Result]:
         """Run trials up to their scores; those that cannot be run have failed. Raises ``KeyboardInterrupt``."""
         composed = self.composer.compose(points, self._next, self._place)
         try:
-            bound = self._scoring(self._bind(composed))
+            bound = self._scoring(self._bind(composed), self.last_stage)
             prepared = self._prepared(composed, bound)
         except BadInput as error:
             return self._run_valid(points, error)
@@ -114,7 +141,8 @@ class Session:
         outcomes = list(self._execute(prepared))
         if exit_code_of(outcomes) is ExitCode.INTERRUPTED:
             raise KeyboardInterrupt
-        return [self._result(job.number, prepared.plan.requested[job.number], outcomes) for job, _ in bound.calls]
+        keys = {number: c.keys for c in prepared.plan.combinations for number in c.jobs}
+        return [self._result(job.number, call, keys[job.number], outcomes) for job, call in bound.calls]
 
     def run_whole(self, point: Point) -> None:
         """Run all steps of a point. Raises ``KeyboardInterrupt``, or ``BadInput``."""
@@ -146,7 +174,8 @@ class Session:
         return [result for point in points for result in self.run([point])]
 
     def _execute(self, prepared: Prepared) -> Iterator[Outcome]:
-        with Store(prepared.home / "store").hold() as hold:
+        self._store = Store(prepared.home / "store")
+        with self._store.hold() as hold:
             if self._recording is None:
                 self._recording = Recording(prepared, self.observer)
             else:
@@ -159,17 +188,35 @@ class Session:
                 self._recording.add(outcome)
                 yield outcome
 
-    def _scoring(self, bound: Bound) -> Bound:
-        """Return the jobs with the calls that yield the scores, one for each point."""
-        calls = ((job, scoring_call(call, self.stage)) for job, call in bound.calls)
-        return replace(bound, calls=tuple((job, call) for job, call in calls if call))
+    def _scoring(self, bound: Bound, stage: str) -> Bound:
+        """Return the jobs with the calls of a stage, one for each point; nothing is chosen among these."""
+        calls = ((job, scoring_call(call, stage)) for job, call in bound.calls)
+        objective = bound.settings.objective if stage == self.stage else Objective(then="all")
+        settings = replace(bound.settings, objective=objective)
+        return replace(bound, settings=settings, calls=tuple((job, call) for job, call in calls if call))
 
-    def _result(self, job: int, key: str, outcomes: Sequence[Outcome]) -> Result:
+    def _measured(self, call: Call, keys: Mapping[str, str]) -> dict[str, float]:
+        """The numbers that constraints limit, from the stored results of a trial; those that failed are missing."""
+        found: dict[str, float] = {}
+        for stage, names in self.limited.items():
+            own = scoring_call(call, stage)
+            if own is None or own.returns is None or not self._store.has(keys[stage]):
+                continue
+            measured = open_result(self._store.root, keys[stage], own.returns).measured
+            found |= limited_numbers(stage, names, measured)
+        return found
+
+    def _result(self, job: int, call: Call, keys: Mapping[str, str], outcomes: Sequence[Outcome]) -> Result:
+        key = keys[self.stage]
         own = [outcome for outcome in outcomes if job in outcome.step.jobs]
         seconds = round(sum(outcome.seconds for outcome in own), 3)
         end = next(outcome for outcome in own if outcome.step.key == key)
         if end.status in (Status.DONE, Status.STORED):
-            return Result(key=key, metrics=end.metrics or {}, job=job, seconds=seconds)
+            measured = self._measured(call, keys) if self.limited else {}
+            wrong = next((o for o in own if o.status is Status.FAILED and o.exit_code is not ExitCode.REFUSED), None)
+            if wrong is None or not self.limited:
+                return Result(key=key, metrics=end.metrics or {}, measured=measured, job=job, seconds=seconds)
+            end = wrong
         if end.status is Status.PRUNED:
             return Result(key=key, job=job, seconds=seconds, is_pruned=True, error=end.reason)
         wrong = next((o for o in own if o.status is Status.FAILED), end)
@@ -212,3 +259,9 @@ def score_of(metrics: Mapping[str, float] | None, metric: str) -> float | None:
     """Return a metric; None if it is missing or no finite number."""
     value = (metrics or {}).get(metric)
     return None if value is None or not math.isfinite(value) else float(value)
+
+
+def limited_numbers(stage: str, names: Sequence[str], measured: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the named numbers that an artifact has measured, with its stage."""
+    found = {f"{stage}.{name}": measured.get(name) for name in names}
+    return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}

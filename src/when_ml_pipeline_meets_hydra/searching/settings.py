@@ -48,6 +48,7 @@ class SearchSettings:
     n_jobs: Annotated[int, Field(ge=1, le=1024)] = 1
     direction: Direction | list[Direction] | None = None
     warm_start: bool = False
+    default_first: bool = True
     max_failure_rate: Annotated[float, Field(ge=0, le=1)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
 
@@ -55,6 +56,18 @@ class SearchSettings:
     def options(self) -> dict[str, Any]:
         """The options of the library's sampler."""
         return (self.sampler if self.library == "optuna" else self.optim) or {}
+
+    @property
+    def begins_with_default(self) -> bool:
+        """Whether the first trial is the default combination; samplers of every point have it among these."""
+        target = str(self.options.get("_target_", ""))
+        return self.default_first and not target.endswith(("GridSampler", "BruteForceSampler"))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells studies with different samplers apart."""
+        more = {} if self.begins_with_default else {"default_first": False}
+        return {"sampler": {"library": self.library, "options": self.options, "seed": self.seed or 0, **more}}
 
     @property
     def notes(self) -> list[str]:

@@ -31,7 +31,7 @@ _MARK = b', "digest": "'
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A trial: its values, and once it has ended, its metrics or its error.
+    """A trial: its values, and once it has ended, its metrics or its error, and the ``measured`` numbers with a limit.
 
     ``is_pruned``: it was stopped because of its partial scores, the ``reports`` (with signs such that larger ones are
     better). Numbers below 0 are those of results that were known before the search. ``worker`` is the process that runs
@@ -44,6 +44,7 @@ class Trial:
     worker: str = ""
     has_ended: bool = False
     metrics: Mapping[str, float] | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
     is_pruned: bool = False
     reports: Mapping[str, Any] = field(default_factory=dict)
@@ -127,7 +128,7 @@ class Study:
             event = _read(line)
             known = self.trials.get(event["number"])
             trial = replace(known, **event) if known else Trial(**event)
-            for value in (trial.metrics or {}).values():
+            for value in (*(trial.metrics or {}).values(), *trial.measured.values()):
                 math.isfinite(value)
             return self._keep(trial)
         except (ValueError, TypeError, LookupError, AttributeError):

@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.records.compare import look_up
 from when_ml_pipeline_meets_hydra.records.record import Record, read_records
-from when_ml_pipeline_meets_hydra.searching.session import Session, scoring_call
+from when_ml_pipeline_meets_hydra.searching.session import Session, limited_numbers, scoring_call
 from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
 from when_ml_pipeline_meets_hydra.searching.study import Trial
 from when_ml_pipeline_meets_hydra.storage.results import open_result
@@ -37,24 +37,35 @@ def known_trials(home: Path, session: Session, space: Space) -> list[Trial]:
     if not valid:
         return []
     bound = session.bind(valid)
-    found = zip(valid, session.keys(bound), _kinds(bound, session.stage), strict=True)
+    found = zip(valid, session.keys(bound), scoring_kinds(bound, session.stage), strict=True)
     store = Store(home / "store")
-    measured = [(point, key, metrics) for point, key, kind in found if (metrics := _metrics(store, key, kind))]
+    stored = ((point, key, open_stored(store, key, kind)) for point, key, kind in found)
+    measured = [(point, key, result) for point, key, result in stored if result is not None]
+    names = session.limited.get(session.stage, ())
     return [
-        Trial(number=n - len(measured), values=points[point], has_ended=True, metrics=metrics, key=key)
-        for n, (point, key, metrics) in enumerate(measured)
+        Trial(
+            number=n - len(measured),
+            values=points[point],
+            has_ended=True,
+            metrics=dict(result.metrics),
+            measured=limited_numbers(session.stage, names, result.measured),
+            key=key,
+        )
+        for n, (point, key, result) in enumerate(measured)
     ]
 
 
-def _kinds(bound: Bound, stage: str) -> list[Any]:
+def scoring_kinds(bound: Bound, stage: str) -> list[Any]:
+    """Return the types of the artifacts that have the scores of jobs."""
     return [found.returns for _, call in bound.calls if (found := scoring_call(call, stage))]
 
 
-def _metrics(store: Store, key: str, kind: Any) -> dict[str, float] | None:
+def open_stored(store: Store, key: str, kind: Any) -> Any:
+    """Return the stored result of a step, which has metrics; None if there is none, or it is damaged."""
     if not store.has(key) or store.damage(key):
         return None
     with suppress(StoreError, OSError):
-        return dict(open_result(store.root, key, kind).metrics)
+        return open_result(store.root, key, kind)
     return None
 
 
@@ -65,12 +76,12 @@ def _points(record: Record, space: Space, stage: str) -> Iterator[tuple[tuple[st
     jobs = {job["number"]: job for job in record.jobs()}
     first = {job["combination"]: number for number, job in reversed(jobs.items())}
     for number, config in record.configs(set(first.values())):
-        values = _values(space, jobs[number]["choices"], config)
+        values = values_of(space, jobs[number]["choices"], config)
         if values is not None:
             yield space.lines(values), values
 
 
-def _values(space: Space, choices: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, Value] | None:
+def values_of(space: Space, choices: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, Value] | None:
     """Return the values of a combination; None if one of them is not in the space."""
     options: dict[str, Value] = {}
     for group in space.groups:

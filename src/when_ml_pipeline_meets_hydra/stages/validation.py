@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 from when_ml_pipeline_meets_hydra.contracts import Each, agreed, agreed_with_data
@@ -80,6 +81,7 @@ def validate(
         baseline=baseline,
         folds=scores,
         decision=decision,
+        model_bytes=fmean((model.path / "model.onnx").stat().st_size for model in modeling),
     )
     _write(validated, out / "scores.json")
     print(validated.summary)

@@ -10,17 +10,17 @@ from typing import Any
 from ax.api.client import Client
 from ax.api.configs import ChoiceParameterConfig, RangeParameterConfig
 
-from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal
+from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal, Scores
 from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
 from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
-
-_SCORE = "score"
 
 
 class AxSampler:
     """Asks a client in memory. Ax has no names with dots: dimensions are numbered."""
 
-    def __init__(self, space: Space, seed: int, settings: SearchSettings) -> None:
+    def __init__(
+        self, space: Space, seed: int, settings: SearchSettings, objectives: int = 1, constraints: int = 0
+    ) -> None:
         logging.getLogger("ax").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=r"(ax|botorch|gpytorch|linear_operator)(\.|$)")
         self._names = {d.key: f"x{n}" for n, d in enumerate(space.dimensions)}
@@ -29,7 +29,10 @@ class AxSampler:
         self._client = Client(random_seed=seed)
         parameters = [_parameter(self._names[d.key], d) for d in space.dimensions if d.key not in self._fixed]
         self._client.configure_experiment(parameters=parameters)
-        self._client.configure_optimization(objective=_SCORE)
+        self._scores = [f"score{n}" for n in range(objectives)]
+        self._violations = [f"violation{n}" for n in range(constraints)]
+        limits = [f"{name} <= 0" for name in self._violations]
+        self._client.configure_optimization(objective=", ".join(self._scores), outcome_constraints=limits or None)
         self._trials: dict[int, int] = {}
 
     def ask(self, number: int) -> Proposal:
@@ -44,13 +47,15 @@ class AxSampler:
         drawn = proposal.memo.get("drawn") or self._drawn(proposal.values)
         self._trials[number] = self._client.attach_trial(parameters=dict(drawn))
 
-    def tell(self, number: int, score: float | None) -> None:
+    def tell(self, number: int, scores: Scores | None) -> None:
         """Complete a trial."""
         index = self._trials[number]
-        if score is None:
+        if scores is None:
             self._client.mark_trial_failed(index)
         else:
-            self._client.complete_trial(index, raw_data={_SCORE: score})
+            measured = dict(zip(self._scores, scores.values, strict=True))
+            measured |= zip(self._violations, scores.violations, strict=True)
+            self._client.complete_trial(index, raw_data=measured)
 
     def prune(self, number: int, step: int, value: float) -> None:
         """Take it for a failed one: a partial score is none of Ax's metrics."""

@@ -17,8 +17,19 @@ class Proposal:
     memo: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The scores of a trial, larger ones being better: one, or one for each objective.
+
+    ``violations`` says by how much it breaks each constraint; numbers up to 0 are those of one that it keeps to.
+    """
+
+    values: tuple[float, ...]
+    violations: tuple[float, ...] = ()
+
+
 class Sampler(Protocol):
-    """Proposes trials. Scores are such that larger ones are better; a trial without a score has failed.
+    """Proposes trials. A trial without scores has failed.
 
     It depends on nothing but the trials that it was told of, in the order of their numbers, so that a search that goes
     on in another process proposes the same trials.
@@ -30,8 +41,8 @@ class Sampler(Protocol):
     def add(self, number: int, proposal: Proposal) -> None:
         """Learn of a trial that another process, or an earlier run, has proposed."""
 
-    def tell(self, number: int, score: float | None) -> None:
-        """Learn the score of a trial."""
+    def tell(self, number: int, scores: Scores | None) -> None:
+        """Learn the scores of a trial."""
 
     def prune(self, number: int, step: int, value: float) -> None:
         """Learn that a trial was stopped, because of this partial score."""

@@ -8,7 +8,7 @@ from typing import Any
 import nevergrad as ng
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal
+from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal, Scores
 from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
 from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space
 
@@ -19,7 +19,9 @@ _BUDGET = 100  # trials by which an optimizer plans, where another budget ends t
 class NevergradSampler:
     """Asks an optimizer in memory, which minimizes the negative score."""
 
-    def __init__(self, space: Space, seed: int, settings: SearchSettings) -> None:
+    def __init__(
+        self, space: Space, seed: int, settings: SearchSettings, objectives: int = 1, constraints: int = 0
+    ) -> None:
         warnings.filterwarnings("ignore", module=r"(nevergrad|bayes_opt|cma)(\.|$)")
         self._dimensions = space.dimensions
         parameters = ng.p.Dict(**{f"x{n}": _parameter(d) for n, d in enumerate(self._dimensions)})
@@ -45,10 +47,13 @@ class NevergradSampler:
         places = {f"x{n}": d.place(values.get(d.key, d.first)) for n, d in enumerate(self._dimensions)}
         self._trials[number] = self._optimizer.parametrization.spawn_child(new_value=places)
 
-    def tell(self, number: int, score: float | None) -> None:
-        """Tell the loss; a failed trial has none."""
-        if score is not None:
-            self._optimizer.tell(self._trials[number], -score)
+    def tell(self, number: int, scores: Scores | None) -> None:
+        """Tell the losses; a failed trial has none."""
+        if scores is not None:
+            losses = [-value for value in scores.values]
+            broken = [max(violation, 0.0) for violation in scores.violations]
+            loss = losses[0] if len(losses) == 1 else losses
+            self._optimizer.tell(self._trials[number], loss, broken or None)
 
     def prune(self, number: int, step: int, value: float) -> None:
         """Leave it out: its loss is not known."""

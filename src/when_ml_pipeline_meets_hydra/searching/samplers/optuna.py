@@ -3,48 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
+from collections.abc import Iterator
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.trial import TrialState, create_trial
 
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal
-from when_ml_pipeline_meets_hydra.searching.settings import WITHOUT_EFFECT, SearchSettings
+from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal, Scores
+from when_ml_pipeline_meets_hydra.searching.samplers.optuna_options import learns, sampler_of, takes_constraints
+from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
 from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
 
-KEY = "hydra.sweeper.sampler"
-TPE = "optuna.samplers.TPESampler"
-# Arguments that are no values.
-_NO_VALUES = ("search_space", "constraints_func", "gamma", "weights", "source_trials", "independent_sampler")
 _OF_STUDY = "study"  # the part of a memo that belongs to the study
-# Package that a sampler imports when it is used first.
-_FURTHER_PACKAGES = {"CmaEsSampler": "cmaes", "GPSampler": "torch"}
-# Those that propose by the place in a sequence, which one seed for all trials begins.
-_SEQUENCES = ("QMCSampler",)
-_DISCRETE = ("GridSampler", "BruteForceSampler")
 
 
 class OptunaSampler:
     """Asks a study in memory; the seed of each trial is made from the seed of the search and its number."""
 
-    def __init__(self, space: Space, seed: int, settings: SearchSettings) -> None:
+    def __init__(
+        self, space: Space, seed: int, settings: SearchSettings, objectives: int = 1, constraints: int = 0
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"optuna\.")
         self._space = space
         self._distributions = {d.key: _distribution(d) for d in space.dimensions}
         self._seed = settings.options.get("seed") or seed
-        sampler, self._is_sequence = _sampler(settings.options, space, self._seed)
-        self._study = optuna.create_study(direction="maximize", sampler=sampler)
+        self._violations: dict[int, tuple[float, ...]] = {}
+        unknown = (0.0,) * constraints  # of a pruned trial
+        limits = (lambda trial: self._violations.get(trial.number, unknown)) if constraints else None
+        sampler, self._is_sequence = sampler_of(settings.options, space, self._seed, objectives, limits)
+        self._knows_limits = takes_constraints(type(sampler)) or not learns(type(sampler))
+        self._study = optuna.create_study(directions=["maximize"] * objectives, sampler=sampler)
         self._states = list(_random_states(sampler, set()))
         self._numbers: dict[int, int] = {}
         self._is_exhausted = False
@@ -77,13 +71,16 @@ class OptunaSampler:
         self._study.add_trial(trial)
         self._numbers[number] = len(self._study.get_trials(deepcopy=False)) - 1
 
-    def tell(self, number: int, score: float | None) -> None:
-        """Tell the study the score."""
+    def tell(self, number: int, scores: Scores | None) -> None:
+        """Tell the study the scores; for a sampler without constraints, a trial that breaks one has failed."""
+        place = self._numbers[number]
+        is_broken = scores is not None and any(violation > 0 for violation in scores.violations)
         try:
-            if score is None:
-                self._study.tell(self._numbers[number], state=TrialState.FAIL)
+            if scores is None or (is_broken and not self._knows_limits):
+                self._study.tell(place, state=TrialState.FAIL)
             else:
-                self._study.tell(self._numbers[number], score)
+                self._violations[place] = scores.violations
+                self._study.tell(place, list(scores.values))
         except RuntimeError:  # a sampler that has proposed every point stops the study, which is not running here
             self._is_exhausted = True
 
@@ -137,46 +134,3 @@ def _random_states(part: Any, seen: set[int]) -> Iterator[LazyRandomState]:
         seen.add(id(part))
         for inner in getattr(part, "__dict__", {}).values():
             yield from _random_states(inner, seen)
-
-
-def _sampler(options: Mapping[str, Any], space: Space, seed: int) -> tuple[BaseSampler, bool]:
-    """Make a sampler, and return whether it proposes by the place in a sequence. Raises ``BadInput``."""
-    given = {k: v for k, v in options.items() if k not in ("_target_", "seed", *WITHOUT_EFFECT)}
-    kind = _kind(str(options.get("_target_", TPE)))
-    name = kind.__name__
-    parameters = inspect.signature(kind.__init__).parameters
-    known = [n for n in parameters if n not in ("self", *_NO_VALUES)]
-    if wrong := [key for key in given if key not in known]:
-        near = did_you_mean(f"{KEY}.{wrong[0]}", [f"{KEY}.{n}" for n in known])
-        raise BadInput(Problem(key=f"{KEY}.{wrong[0]}", message=f"{name} has no such value", remedy=near))
-    if name in _DISCRETE and (real := [d for d in space.dimensions if d.count is None]):
-        message = f"{name} tries every point, and an interval has too many"
-        raise BadInput(Problem(key=real[0].name, message=message, remedy="Write range(start,stop,step) or choice(…)"))
-    package = _FURTHER_PACKAGES.get(name)
-    if package and find_spec(package) is None:
-        message, remedy = f"{name} needs the package {package}", f"pip install {package}, or hydra/sweeper/sampler=tpe"
-        raise BadInput(Problem(key=KEY, message=message, remedy=remedy))
-    if name == "GridSampler":
-        given["search_space"] = {d.key: _all(d) for d in space.dimensions}
-    if "constant_liar" in parameters:
-        given.setdefault("constant_liar", True)
-    try:
-        return kind(**given, seed=seed), name in _SEQUENCES
-    except (TypeError, ValueError) as error:
-        raise BadInput(Problem(key=KEY, message=f"{name} refuses its values: {error}")) from error
-
-
-def _kind(target: str) -> Callable[..., BaseSampler]:
-    module, _, name = target.rpartition(".")
-    kind = getattr(optuna.samplers, name, None)
-    is_usable = inspect.isclass(kind) and issubclass(kind, BaseSampler) and not inspect.isabstract(kind)
-    if module != "optuna.samplers" or not is_usable or name == "PartialFixedSampler":
-        usable = [n for n in dir(optuna.samplers) if n.endswith("Sampler") and not n.startswith(("Base", "Partial"))]
-        remedy = did_you_mean(target, [f"optuna.samplers.{n}" for n in usable])
-        raise BadInput(Problem(key=f"{KEY}._target_", value=target, message="is no sampler of Optuna", remedy=remedy))
-    assert kind is not None
-    return kind  # type: ignore[no-any-return]
-
-
-def _all(dimension: Dimension) -> list[Value]:
-    return [*dimension.values] or [dimension.number(n) for n in range(dimension.count or 0)]

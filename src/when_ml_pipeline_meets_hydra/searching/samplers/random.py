@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from random import Random
 
-from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal
+from when_ml_pipeline_meets_hydra.searching.samplers.interface import Proposal, Scores
 from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
 from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
 
@@ -13,7 +13,9 @@ from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
 class RandomSampler:
     """Draws each value independently; a trial depends on the seed and its number alone."""
 
-    def __init__(self, space: Space, seed: int, settings: SearchSettings) -> None:
+    def __init__(
+        self, space: Space, seed: int, settings: SearchSettings, objectives: int = 1, constraints: int = 0
+    ) -> None:
         self._space, self._seed = space, seed
 
     def ask(self, number: int) -> Proposal:
@@ -25,7 +27,7 @@ class RandomSampler:
     def add(self, number: int, proposal: Proposal) -> None:
         """Ignore it."""
 
-    def tell(self, number: int, score: float | None) -> None:
+    def tell(self, number: int, scores: Scores | None) -> None:
         """Ignore it."""
 
     def prune(self, number: int, step: int, value: float) -> None:
