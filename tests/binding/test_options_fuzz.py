@@ -34,7 +34,7 @@ from option_words import OPTIONS, in_groups, set_up, words_for
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra import pipeline
 from when_ml_pipeline_meets_hydra.binding.keys import field_hints, is_secret
-from when_ml_pipeline_meets_hydra.binding.settings import Objective, hints
+from when_ml_pipeline_meets_hydra.binding.settings import GivenObjective, hints
 from when_ml_pipeline_meets_hydra.composing import compose as composing
 from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
@@ -320,7 +320,7 @@ def test_whatever_is_given_is_accepted_or_refused_in_words(bench: Bench, option:
 
 
 def test_the_settings_of_a_run_are_held_as_well(bench: Bench) -> None:
-    wanted = {**hints(), **{f"objective.{name}": hint for name, hint in field_hints(Objective).items()}}
+    wanted = {**hints(), **{f"objective.{name}": hint for name, hint in field_hints(GivenObjective).items()}}
     wrong = []
     for key, hint in {**wanted, "hydra.launcher.n_jobs": Annotated[int, Field(ge=1, le=1024)]}.items():
         for value in (*edges(hint), *STRANGE):

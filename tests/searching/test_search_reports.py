@@ -167,11 +167,10 @@ def found(dimensions: Sequence[Dimension], count: int, *, failed: bool = False) 
     return Found(
         study="s",
         sampler="random",
-        metric="validation.r2",
-        direction="maximize",
+        goals={"validation.r2": "maximize"},
         dimensions=dimensions,
         trials=trials,
-        command="wmh c=put",
+        commands={0: "wmh c=put"},
     )
 
 
@@ -212,11 +211,10 @@ def test_no_name_and_no_value_becomes_markup(name: str, value: str) -> None:
                 Found(
                     study=name,
                     sampler=value,
-                    metric=f"m{name}",
-                    direction="minimize",
+                    goals={f"m{name}": "minimize"},
                     dimensions=dimensions,
                     trials=[trial],
-                    command=value,
+                    commands={0: value},
                     runs=[name],
                 )
             )

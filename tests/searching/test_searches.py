@@ -130,7 +130,7 @@ def test_a_failed_trial_is_told_as_failed(own_home: Path) -> None:
     more = ("hydra.sweeper.study_name=strict", "on_error=stop", "hydra.sweeper.n_trials=16")
     done = searched(*more, space=space, observer=strict)
     assert done.exit_code == 1
-    assert "The search ends: 1 of 1 trials of a batch failed (on_error=stop)" in strict.texts
+    assert "The search ends: 1 of 1 trial of a batch failed (on_error=stop)" in strict.texts
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_two_searches_work_at_one_study(own_home: Path) -> None:
     assert len(set(values(own_home))) == 8
     assert [n["number"] for n in trials(own_home)] == list(range(8))
     assert steps_run() == {"measure": 8, "put": 1}
-    assert "Another process runs 1 trials, and goes on with the best" in other.texts
+    assert "Another process runs 1 trial, and goes on with the best" in other.texts
     assert sum("trial" in text.partition(" ")[0] for text in first.texts) == 3
 
 

@@ -84,12 +84,11 @@ def _home(given: Path | None, composed: Composed, problems: list[Problem]) -> Pa
 
 def _objective(given: GivenObjective, composed: Composed, problems: list[Problem]) -> Objective:
     """Return the objective with the first metric, by which the best is chosen, apart from the further ones."""
-    metrics = list(dict.fromkeys(given.metric)) if isinstance(given.metric, list) else [given.metric]
+    given_metrics = given.metric if isinstance(given.metric, list) else [given.metric]
+    metrics: list[str | None] = list(dict.fromkeys(given_metrics)) or [None]
     ways: Sequence[Direction | None] = given.direction if isinstance(given.direction, list) else [given.direction]
-    if not metrics:
-        problems.append(Problem(key="objective.metric", message="expected a metric, or several"))
-        return Objective()
-    if len(ways) not in (1, len(metrics)) or (len(ways) == 1 < len(metrics) and given.direction is not None):
+    ways = ways or [None]
+    if len(ways) not in (1, len(metrics)) or (len(ways) == 1 < len(metrics) and ways[0] is not None):
         message = f"expected a direction for each metric, {len(metrics)} in all"
         remedy = "Leave it out, if all of them are known, or write objective.direction=[maximize,minimize]"
         problems.append(Problem(key="objective.direction", message=message, remedy=remedy))

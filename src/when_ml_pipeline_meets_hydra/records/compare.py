@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.binding.call import title_of
 from when_ml_pipeline_meets_hydra.binding.settings import NAMES, Objective
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status, format_metric
-from when_ml_pipeline_meets_hydra.records.trials import numbers_by_job
+from when_ml_pipeline_meets_hydra.records.trials import INFEASIBLE, numbers_by_job, standing_of
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.records.record import Record
@@ -46,7 +46,8 @@ class Combination:
 
     ``values`` maps the overridden groups (``modeling/model``) to their options, and overridden keys to resolved values.
     ``stages`` maps stages to the status of their steps, ``metrics`` maps ``<stage>.<metric>`` to its value, and
-    ``deviations`` to its standard deviation, if it is a mean. ``trials`` are the numbers of the trials of a search.
+    ``deviations`` to its standard deviation, if it is a mean. ``trials`` are the numbers of the trials of a search, and
+    ``standing`` is ``front`` on its Pareto front, and ``infeasible`` where one breaks a constraint; otherwise empty.
     Keys that it does not have are missing in ``values``.
     """
 
@@ -58,6 +59,7 @@ class Combination:
     status: Status
     deviations: Mapping[str, float] = field(default_factory=dict)
     trials: tuple[int, ...] = ()
+    standing: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return the combination as JSON values."""
@@ -65,6 +67,7 @@ class Combination:
             "run": self.run,
             "jobs": list(self.jobs),
             **({"trials": list(self.trials)} if self.trials else {}),
+            **({"standing": self.standing} if self.standing else {}),
             "values": dict(self.values),
             "status": self.status,
             "stages": dict(self.stages),
@@ -117,6 +120,13 @@ class Comparison:
         metric = self.shown(self.metric(name))
         return self._short(())[metric]
 
+    @property
+    def _of_trials(self) -> tuple[str, ...]:
+        """The columns of a search."""
+        if not self.has_trials:
+            return ()
+        return ("trials", "standing") if any(row.standing for row in self.rows) else ("trials",)
+
     def _short(self, taken: Sequence[str]) -> dict[str, str]:
         """The names of keys and metrics as headings; whole ones of metrics in a search, of which not all are tested."""
         metrics = [self.shown(metric) for metric in self.metrics]
@@ -130,9 +140,9 @@ class Comparison:
             return replace(self, objective=objective)
         metric, sign = self.metric(objective.metric), 1 if objective.direction == "minimize" else -1
 
-        def place(row: Combination) -> tuple[bool, float]:
-            value = row.metrics.get(metric, math.nan)
-            return (True, 0) if math.isnan(value) else (False, sign * value)
+        def place(row: Combination) -> tuple[bool, bool, float]:
+            value, is_broken = row.metrics.get(metric, math.nan), row.standing == INFEASIBLE
+            return (True, is_broken, 0) if math.isnan(value) else (False, is_broken, sign * value)
 
         return replace(self, objective=objective, rows=tuple(sorted(self.rows, key=place)))
 
@@ -155,16 +165,18 @@ class Comparison:
         several = len({r.run for r in self.rows}) > 1
         statuses = ("status",) if stages is None else tuple(stages)
         metrics = [self.shown(m) for m in self.metrics]
-        short = self._short((*statuses, "run", "jobs", "trials"))
-        trials = ("trials",) if self.has_trials else ()
+        short = self._short((*statuses, "run", "jobs", "trials", "standing"))
+        trials = self._of_trials
         names = *(("run",) if several else ()), "jobs", *trials, *(short[k] for k in self.keys), *statuses
         cells = [(*((row.run,) if several else ()), *self._cells(row, stages)) for row in rows]
         return (*names, *(short[m] for m in metrics)), cells
 
     def _cells(self, row: Combination, stages: Sequence[str] | None) -> Iterator[str]:
         yield _span(row.jobs)
-        if self.has_trials:
+        if self._of_trials:
             yield ",".join(str(number) if number >= 0 else "earlier" for number in row.trials)
+        if self._of_trials[1:]:
+            yield row.standing
         yield from (format_value(rounded(row.values[key])) if key in row.values else "" for key in self.keys)
         yield from [row.status] if stages is None else (row.stages.get(stage, "") for stage in stages)
         values, deviations = row.metrics, row.deviations
@@ -225,6 +237,7 @@ class _Draft:
         self.failures: list[Failure] = []
         self.config: Mapping[str, Any] = {}
         self.trials: tuple[int, ...] = ()
+        self.standing = ""
 
     def add(self, step: Mapping[str, Any]) -> None:
         self.ended.add(step["key"])
@@ -251,6 +264,7 @@ class _Draft:
             metrics=self.metrics,
             deviations=self.deviations,
             trials=self.trials,
+            standing=self.standing,
             status=next((s for s in _STATUSES if s in found), Status.NOT_RUN),
         )
 
@@ -275,8 +289,10 @@ def _drafts(record: Record) -> list[_Draft]:
     for number, config in record.configs(first):
         first[number].config = config
     of_jobs = numbers_by_job(record.trials)
+    standings = {t.number: standing_of(t) for t in record.trials}
     for draft in drafts.values():
         draft.trials = of_jobs(record.id, draft.jobs) or _of_the_best(record, draft.jobs)
+        draft.standing = next((found for n in draft.trials if (found := standings.get(n))), "")
     return list(drafts.values())
 
 

@@ -13,6 +13,7 @@ from when_ml_pipeline_meets_hydra.storage import durable_files
 if TYPE_CHECKING:
     from pathlib import Path
 
+INFEASIBLE = "infeasible"  # the status of a trial that breaks a constraint
 _FIELDS = ("status", "score", "values", "seconds", "error", "run", "job")
 _OF_SEVERAL = ("scores", "is_on_front")  # only in lines of searches with several objectives
 
@@ -72,3 +73,8 @@ def numbers_by_job(trials: Iterable[RecordedTrial]) -> Callable[[str, Iterable[i
     for trial in trials:
         found.setdefault((trial.run, trial.job), []).append(trial.number)
     return lambda run, jobs: tuple(sorted(number for job in jobs for number in found.get((run, job), ())))
+
+
+def standing_of(trial: RecordedTrial) -> str:
+    """Return ``front`` or ``infeasible``; empty of any other trial."""
+    return "front" if trial.is_on_front else INFEASIBLE if trial.status == INFEASIBLE else ""
