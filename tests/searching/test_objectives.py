@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_searches import Notes, trials, values
 
 from needed import need
 from small_pipeline import EXAMPLES, inside, install, steps_run, write
+from small_searches import Notes, trials, values
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.records.record import Record
 from when_ml_pipeline_meets_hydra.runs import Run, RunObserver

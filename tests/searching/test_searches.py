@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +16,7 @@ import yaml
 from conftest import PROGRAM
 from needed import need
 from small_pipeline import EXAMPLES, inside, install, steps_run, write
+from small_searches import Notes, trials, values
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.pipeline import run
@@ -39,16 +39,6 @@ def _race(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
 
 
-class Notes(RunObserver):
-    """Keeps what is noted."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
-
-
 def searched(*overrides: str, space: str = SPACE, sampler: str = "random", observer: RunObserver | None = None) -> Run:
     words = ("c=put", space, f"hydra/sweeper={sampler}", *NAMED, *overrides)
     return search(words, config_dirs=[RACE], observer=observer)
@@ -59,21 +49,6 @@ def refused(*overrides: str, space: str = SPACE, sampler: str = "random") -> str
         searched(*overrides, space=space, sampler=sampler)
     assert not steps_run()
     return str(caught.value)
-
-
-def trials(home: Path) -> list[dict[str, Any]]:
-    """The ended trials of all studies, by number."""
-    files = sorted((home / "studies").glob("*/trials.jsonl"))
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    for file in files:
-        for line in file.read_text().splitlines():
-            event = json.loads(line)
-            found.setdefault((file.parent.name, event["number"]), {}).update(event)
-    return [found[key] for key in sorted(found)]
-
-
-def values(home: Path) -> list[float]:
-    return [trial["values"]["+value"] for trial in trials(home)]
 
 
 def test_trials_are_combinations_of_one_run_and_only_the_best_goes_on(own_home: Path) -> None:

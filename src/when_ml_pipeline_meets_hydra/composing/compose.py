@@ -175,7 +175,7 @@ def _sweeper_in_files(parsed: Sequence[Override], loader: Loader) -> list[Overri
         return []
     chosen = (o for o in parsed if loader.is_choice(o) and not o.is_sweep_override())
     files = (loader.read(f"{o.key_or_group}/{o.value()}") for o in chosen if isinstance(o.value(), str))
-    entries = (entry for file in files for entry in ((file and file.defaults_list) or ()))
+    entries: Iterable[Any] = (entry for file in files for entry in ((file and file.defaults_list) or ()))
     found = [e for e in entries if getattr(e, "override", False) and e.group.lstrip("/") == SWEEPER_GROUP]
     return [loader.parse(f"{SWEEPER_GROUP}={entry.value}") for entry in found[-1:]]
 

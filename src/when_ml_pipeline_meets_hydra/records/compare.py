@@ -299,7 +299,7 @@ def _drafts(record: Record) -> list[_Draft]:
 def _of_the_best(record: Record, jobs: Iterable[int]) -> tuple[int, ...]:
     """The number of the best trial, if the jobs have gone on with one that an earlier run of the study has run."""
     study = record.head.get("study") or {}
-    return (study["best"]["trial"],) if study.get("best") and study.get("job") in jobs else ()
+    return (study["best"]["trial"],) if study.get("best") and study.get("job") in tuple(jobs) else ()
 
 
 def _overrides(overrides: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -62,7 +62,7 @@ class Score:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells studies with different goals apart."""
-        more = {"further": self.further} if self.further else {}
+        more: dict[str, Any] = {"further": self.further} if self.further else {}
         more |= {"constraints": [c.text for c in self.constraints]} if self.constraints else {}
         return {"objective": {"metric": self.requested, "direction": self.direction, **more}}
 

@@ -44,9 +44,9 @@ _LEAST = {
 }
 
 
-def takes_constraints(kind: type[BaseSampler]) -> bool:
+def takes_constraints(kind: Callable[..., BaseSampler]) -> bool:
     """Return whether a sampler can be told how far a trial breaks constraints."""
-    return "constraints_func" in inspect.signature(kind.__init__).parameters
+    return "constraints_func" in inspect.signature(kind).parameters
 
 
 def learns(kind: type[BaseSampler]) -> bool:
