@@ -64,7 +64,7 @@ def test_several_objectives_end_with_a_front_of_which_the_first_metric_chooses(o
     assert results["solutions"] == [{"params": {"+value": v}, "values": [v, v]} for v in (2.0, 3.0, 4.0)]
     page = (record.folder / "search.html").read_text()
     assert '<section id="front">' in page
-    assert page.count("<summary>The command line of trial") == 2
+    assert page.count("<pre><code>wmh ") == 3
     shown = inside("runs", "show", "last").out
     assert f"\nfront: trials {', '.join(t.name for t in fronts)}\n" in shown
     rows = json.loads(inside("runs", "compare", "last", "--json").out)["combinations"]

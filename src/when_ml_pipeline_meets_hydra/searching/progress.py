@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from when_ml_pipeline_meets_hydra.execution.outcomes import format_clock, format_metric
+from when_ml_pipeline_meets_hydra.execution.outcomes import counted, format_clock, format_metric
 from when_ml_pipeline_meets_hydra.runs import SearchState
 from when_ml_pipeline_meets_hydra.searching.objective import Score
 from when_ml_pipeline_meets_hydra.searching.settings import SearchSettings
@@ -52,7 +52,7 @@ class SearchProgress:
             return f"infeasible ({broken})"
         if self._score.further:
             is_on_front = any(t.number == trial.number for t in self.front)
-            return f"{'on' if is_on_front else 'behind'} the Pareto front of {len(self.front)}"
+            return f"{'on' if is_on_front else 'behind'} the Pareto front ({counted(len(self.front), 'trial')})"
         best = self.front[0]
         return "the best so far" if best.number == trial.number else f"the best is {self._shown(best)} of {named(best)}"
 
