@@ -26,22 +26,27 @@ MOST_ROWS = 20_000  # of a data set that is validated in folds
 _STAGES = ("", "modeling", "validation")
 
 
-def is_of_models(metric: str | None, known: Collection[str]) -> bool:
-    """Return whether the metric of an objective is one of the ``known`` ones, of a model."""
-    stage, _, name = (metric or "").rpartition(".")
-    return stage in _STAGES and name in known
+def is_of_models(metric: str | Sequence[str] | None, known: Collection[str]) -> bool:
+    """Return whether the metric of an objective, or one of several, is among the ``known`` ones, of a model."""
+    metrics = (metric or "",) if isinstance(metric, str | None) else metric
+    parts = (name.rpartition(".") for name in metrics)
+    return any(stage in _STAGES and name in known for stage, _, name in parts)
 
 
 @frozen
 class Auto:
     """With an objective, 5 folds that fit the split, or one part of more than 20,000 rows; without one, nothing."""
 
-    metric: Annotated[str | None, Unkeyed(), Field(description="The metric of the objective, if there is one")] = None
+    metric: Annotated[
+        str | list[str] | None,
+        Unkeyed(),
+        Field(description="The metric of the objective, or several, if there are any"),
+    ] = None
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Seed of the parts")] = 0
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the objective is a metric of models."""
+        """Whether a metric of the objective is one of models."""
         return is_of_models(self.metric, DIRECTIONS)
 
     def folds(self, split: RowSplit, dataset: Dataset) -> Sequence[Fold]:
