@@ -58,7 +58,7 @@ class Task:
     context: AbstractContextManager[object]
     patience: float = 0
     captures: bool = True
-    started_in: str = field(default_factory=lambda: str(Path.cwd()))
+    started_in: str = field(default_factory=os.getcwd)
     answer: Answer | None = None
 
     @property
@@ -260,7 +260,8 @@ def _call(task: Task, observer: Observer, progress: StepProgress, out: Path) -> 
         checkpoints.mkdir(parents=True, exist_ok=True)
     printed = StepOutput(task, observer)
     with printed.redirected(), restored(printed.write), task.context:
-        arguments = call.arguments if str(Path.cwd()) == task.started_in else anchored(call.arguments, task.started_in)
+        is_there = os.getcwd() == task.started_in  # noqa: PTH109 - of every step
+        arguments = call.arguments if is_there else anchored(call.arguments, task.started_in)
         try:
             result = _called_here(call.function, {**arguments, **gathered(call.function, task.received), **named})
         except Exception as error:

@@ -84,7 +84,7 @@ class JobFolders:
         self._written.add(job.number)
         folder = self.of(job)
         final, temporary = f"{folder}/{name}", f"{folder}/.{name}.{os.getpid()}"
-        os.makedirs(temporary, exist_ok=True)  # noqa: PTH103 - called for every job
+        _make(temporary)
         shown = [self._shown(line) for line in job.overrides]
         _write(f"{temporary}/config.yaml", "".join(self._part(k, v) for k, v in job.raw.items()))
         _write(f"{temporary}/overrides.yaml", "".join(f"- {_scalar(line)}\n" for line in shown) or "[]\n")
@@ -203,9 +203,17 @@ def _replace(new: str, old: str) -> None:
     shutil.rmtree(away, ignore_errors=True)
 
 
+def _make(folder: str) -> None:
+    """Create a folder; called for every job, whose own folder is missing only if it is not that of its run."""
+    try:
+        os.mkdir(folder)  # noqa: PTH102
+    except OSError:
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+
+
 def _write(file: str, text: str) -> None:
-    with open(file, "w", encoding="utf-8") as stream:  # noqa: PTH123
-        stream.write(text)
+    with open(file, "wb") as stream:  # noqa: PTH123 - bytes, which take half as long
+        stream.write(text.encode())
 
 
 # Texts that need no quotes in YAML.

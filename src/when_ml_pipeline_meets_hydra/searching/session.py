@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from when_ml_pipeline_meets_hydra.planning.plan import make_plan
 from when_ml_pipeline_meets_hydra.recording import Recording
 from when_ml_pipeline_meets_hydra.runs import Prepared, Run, RunObserver
 from when_ml_pipeline_meets_hydra.searching.study import Trial
+from when_ml_pipeline_meets_hydra.storage.holds import Hold
 from when_ml_pipeline_meets_hydra.storage.results import open_result
 from when_ml_pipeline_meets_hydra.storage.store import Store
 
@@ -82,6 +84,8 @@ class Session:
         self._next = 0
         self._recording: Recording | None = None
         self._store: Store
+        self._hold: Hold
+        self._open = ExitStack()
         self._runner: Runner | None = None
         self.failed: list[Outcome] = []
         self.whole: int | None = None  # the last job of the best trial, once it goes on
@@ -174,19 +178,19 @@ class Session:
         return [result for point in points for result in self.run([point])]
 
     def _execute(self, prepared: Prepared) -> Iterator[Outcome]:
-        self._store = Store(prepared.home / "store")
-        with self._store.hold() as hold:
-            if self._recording is None:
-                self._recording = Recording(prepared, self.observer)
-            else:
-                self._recording.extend(prepared)
-            hold.keep(step.key for step in prepared.plan.steps)
-            context = self._recording.execution_context
-            self._runner = context.runner
-            context = replace(context, keeps_runner=True, objective=self.objective, pruner=self.pruner)
-            for outcome in execute(prepared.plan, context):
-                self._recording.add(outcome)
-                yield outcome
+        if self._recording is None:
+            self._store = Store(prepared.home / "store")
+            self._hold = self._open.enter_context(self._store.hold())
+            self._recording = Recording(prepared, self.observer)
+        else:
+            self._recording.extend(prepared)
+        self._hold.keep(step.key for step in prepared.plan.steps)
+        context = self._recording.execution_context
+        self._runner = context.runner
+        context = replace(context, keeps_runner=True, objective=self.objective, pruner=self.pruner)
+        for outcome in execute(prepared.plan, context):
+            self._recording.add(outcome)
+            yield outcome
 
     def _scoring(self, bound: Bound, stage: str) -> Bound:
         """Return the jobs with the calls of a stage, one for each point; nothing is chosen among these."""
@@ -241,7 +245,8 @@ class Session:
         return self._recording.end(interrupted=code is ExitCode.INTERRUPTED, exit_code=code, **facts)
 
     def close(self) -> None:
-        """End the worker processes."""
+        """End the worker processes, and hold no results any more."""
+        self._open.close()
         if self._runner:
             self._runner.close()
             self._runner = None

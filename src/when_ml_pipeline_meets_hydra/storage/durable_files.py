@@ -8,6 +8,9 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+_BLOCK = 4096  # bytes that are read at once, from the end of a file
 
 
 def sync(path: Path) -> None:
@@ -41,12 +44,23 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
 
 def append_line(path: Path, line: bytes) -> None:
     """Append a line, or several, after removing the incomplete line of a killed writer. The caller holds a lock."""
-    end = sum(map(len, _lines(path)))
-    with path.open("ab") as file:
-        file.truncate(end)
+    with path.open("a+b") as file:
+        file.truncate(_end_of_lines(file))
         file.write(line + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Return where the last complete line of a file ends."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        if (place := file.read(end - start).rfind(b"\n")) >= 0:
+            return start + place + 1
+        end = start
+    return 0
 
 
 def read_lines(path: Path) -> list[bytes]:

@@ -26,6 +26,7 @@ class Hold:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._ends, self._planning = ExitStack(), ExitStack()
+        self._file: Path | None = None
 
     def __enter__(self) -> Self:
         if self._root.is_dir():  # otherwise nothing is stored yet, and nothing is created before the run starts
@@ -33,12 +34,16 @@ class Hold:
         return self
 
     def keep(self, keys: Iterable[str]) -> None:
-        """Hold the results of the planned steps until the end; planning is over."""
+        """Hold the results of the planned steps, besides those that are held, until the end; planning is over."""
         self._start_planning()
         with suppress(OSError):
-            file = self._root / _FOLDER / uuid4().hex
-            self._ends.enter_context(hold(file, "\n".join(keys)))
-            self._ends.callback(file.unlink, missing_ok=True)
+            if self._file is None:
+                file = self._root / _FOLDER / uuid4().hex
+                self._ends.enter_context(hold(file))
+                self._ends.callback(file.unlink, missing_ok=True)
+                self._file = file
+            with self._file.open("ab", buffering=0) as stream:
+                stream.write("".join(f"{key}\n" for key in keys).encode())
         self._planning.close()
 
     def __exit__(self, *error: object) -> None:

@@ -237,7 +237,7 @@ class Store:
         """Write the latest keys of a function. It may fail, since only the reason of a later step depends on it."""
         with suppress(OSError):
             keys = [key, *(k for k in self._latest(latest) if k != key)][:MOST_LATEST]
-            _with_parents(latest, lambda: latest.write_text("\n".join(keys)))
+            _with_parents(latest, lambda: latest.write_bytes("\n".join(keys).encode()))
 
     def _remove_atomically(self, folder: Path) -> None:
         """Move a result out of the store, then delete it."""
