@@ -59,9 +59,10 @@ def _wrong_limits(drawn: Drawn) -> Iterator[Problem]:
         return
     shown = f"{drawn.low:g}, {drawn.high:g}"
     if not (math.isfinite(drawn.low) and math.isfinite(drawn.high) and drawn.low <= drawn.high):
-        is_whole = isinstance(drawn.low, int) and isinstance(drawn.high, int) and drawn.step is None
-        more = ", and a whole number between them" if is_whole else ""
-        yield Problem(key=drawn.name, value=shown, message=f"expected two numbers, the smaller one first{more}")
+        if isinstance(drawn.low, int) and drawn.low == drawn.high + 1:  # of int(interval(.2,.8))
+            yield Problem(key=drawn.name, message="there is no whole number between the limits")
+        else:
+            yield Problem(key=drawn.name, value=shown, message="expected two numbers, the smaller one first")
     elif "log" in drawn.tags and drawn.low <= 0:
         yield Problem(key=drawn.name, value=shown, message="a logarithmic scale has no numbers up to 0")
     elif "log" in drawn.tags and drawn.step not in (None, 1):
