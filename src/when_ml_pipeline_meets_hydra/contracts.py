@@ -199,11 +199,6 @@ class Artifact:
         """The key of the step that computed it, which is the name of its directory in the store."""
         return self.path.parent.name
 
-    @property
-    def measured(self) -> Mapping[str, float | None]:
-        """The numbers that constraints of a search may name: its metrics, and more in a subclass."""
-        return dict(getattr(self, "metrics", {}))
-
 
 def _made_numbers(given: Any, made: Any, *place: str | int) -> Iterator[InitErrorDetails]:
     """Yield the values of an artifact that are numbers, or truth values, and were given as something else."""

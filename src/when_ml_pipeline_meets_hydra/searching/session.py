@@ -14,6 +14,7 @@ from when_ml_pipeline_meets_hydra.binding.call import Bound, Call
 from when_ml_pipeline_meets_hydra.binding.settings import Objective, OnError
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 from when_ml_pipeline_meets_hydra.composing.points import PointComposer
+from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
 from when_ml_pipeline_meets_hydra.execution.execute import execute
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status, exit_code_of
@@ -206,8 +207,7 @@ class Session:
             own = scoring_call(call, stage)
             if own is None or own.returns is None or not self._store.has(keys[stage]):
                 continue
-            measured = open_result(self._store.root, keys[stage], own.returns).measured
-            found |= limited_numbers(stage, names, measured)
+            found |= limited_numbers(stage, names, open_result(self._store.root, keys[stage], own.returns))
         return found
 
     def _result(self, job: int, call: Call, keys: Mapping[str, str], outcomes: Sequence[Outcome]) -> Result:
@@ -266,7 +266,8 @@ def score_of(metrics: Mapping[str, float] | None, metric: str) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def limited_numbers(stage: str, names: Sequence[str], measured: Mapping[str, float | None]) -> dict[str, float]:
-    """Return the named numbers that an artifact has measured, with its stage."""
+def limited_numbers(stage: str, names: Sequence[str], artifact: Artifact) -> dict[str, float]:
+    """Return the named numbers that an artifact has measured, with its stage: metrics, or more if it says so."""
+    measured: Mapping[str, float | None] = getattr(artifact, "measured", None) or getattr(artifact, "metrics", {})
     found = {f"{stage}.{name}": measured.get(name) for name in names}
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}

@@ -48,7 +48,7 @@ def known_trials(home: Path, session: Session, space: Space) -> list[Trial]:
             values=points[point],
             has_ended=True,
             metrics=dict(result.metrics),
-            measured=limited_numbers(session.stage, names, result.measured),
+            measured=limited_numbers(session.stage, names, result),
             key=key,
         )
         for n, (point, key, result) in enumerate(measured)
