@@ -174,10 +174,19 @@ def _sweeper_in_files(parsed: Sequence[Override], loader: Loader) -> list[Overri
     if any(o.key_or_group == SWEEPER_GROUP for o in parsed):
         return []
     chosen = (o for o in parsed if loader.is_choice(o) and not o.is_sweep_override())
-    files = (loader.read(f"{o.key_or_group}/{o.value()}") for o in chosen if isinstance(o.value(), str))
-    entries: Iterable[Any] = (entry for file in files for entry in ((file and file.defaults_list) or ()))
+    names = (f"{o.key_or_group}/{o.value()}" for o in chosen if isinstance(o.value(), str))
+    entries = (entry for name in names for entry in _entries(name, loader))
     found = [e for e in entries if getattr(e, "override", False) and e.group.lstrip("/") == SWEEPER_GROUP]
     return [loader.parse(f"{SWEEPER_GROUP}={entry.value}") for entry in found[-1:]]
+
+
+def _entries(name: str, loader: Loader) -> Sequence[Any]:
+    """The defaults list of an option file; nothing if it cannot be read, which composing it reports."""
+    try:
+        file = loader.read(name)
+    except BadInput:
+        return ()
+    return (file and file.defaults_list) or ()
 
 
 def _non_mappings(hydra: Mapping[str, Any]) -> Iterator[str]:
