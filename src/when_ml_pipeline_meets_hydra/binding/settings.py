@@ -13,6 +13,113 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from when_ml_pipeline_meets_hydra.binding import trackers
 from when_ml_pipeline_meets_hydra.binding.launchers import n_jobs_of, orchestrator_of
 from when_ml_pipeline_meets_hydra.composing.job import GLOBALS, SEARCHES, SETTINGS, TRACKERS
+from when_ml_pipeline_meets_hydra.composing.job_file import ops_of
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass, field
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.binding.launchers import Orchestrator
+    from when_ml_pipeline_meets_hydra.composing.job import Composed
+
+Direction = Literal["maximize", "minimize"]
+
+NAMES = SETTINGS
+PREFIX = f"{GLOBALS}.exp_prefix"
+
+
+class OnError(StrEnum):
+    """What happens after a failed step to the steps that do not depend on it."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """The metric by which combinations are sorted (``r2``, ``modeling.r2``; None: not sorted), and the direction.
+
+    Without a direction, it is that of the metric. ``then`` says which of the combinations that claim the same place
+    (a served name on a cluster) go on when they are known: the best one, or all. A search may have ``further``
+    metrics, with their directions, and ``constraints``, such as ``rmse <= 3``.
+    """
+
+    metric: str | None = None
+    direction: Direction | None = None
+    then: Literal["best", "all"] = "best"
+    further: Mapping[str, Direction | None] = field(default_factory=dict)
+    constraints: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """It as JSON values; what only searches have is left out if it is empty."""
+        found = {"metric": self.metric, "direction": self.direction, "then": self.then}
+        more = {"further": dict(self.further), "constraints": list(self.constraints)}
+        return {**found, **{name: value for name, value in more.items() if value}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenObjective:
+    """The objective as options give it: one metric, or a list of several, each with its direction."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # validated in settings_of
+
+    metric: str | list[str] | None = None
+    direction: Direction | list[Direction] | None = None
+    then: Literal["best", "all"] = "best"
+    constraints: list[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """``n_jobs`` is the number of steps that run at once here; None if a launcher or the ``orchestrator`` runs them.
+
+    ``prefixes`` are those of the jobs, ``globals.exp_prefix`` of a job file. The folder of the record carries the one
+    of all jobs. ``trackers`` maps the trackers that are on to the seconds that they have after the run.
+    """
+
+    home: Path
+    force: tuple[str, ...] = ()
+    show_secrets: bool = False
+    on_error: OnError = OnError.CONTINUE
+    objective: Objective = Objective()
+    n_jobs: int | None = 1
+    orchestrator: Orchestrator | None = None
+    prefixes: tuple[str, ...] = ()
+    trackers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def prefix(self) -> str | None:
+        """The prefix of all jobs; None if there is none, or another in some of them."""
+        return self.prefixes[0] if len(self.prefixes) == 1 else None
+
+    @property
+    def note_on_prefixes(self) -> str | None:
+        """The note on a sweep over prefixes, whose one record carries none of them; None for others."""
+        if len(self.prefixes) < 2:
+            return None
+        names = ", ".join(name or "none" for name in self.prefixes)
+        return f"Note: {PREFIX} is not the same for all jobs ({names}): the folder of the record ends with none of them"
+
+
+def hints() -> dict[str, Any]:
+    """Return the type of each setting that is no tracker."""
+    from when_ml_pipeline_meets_hydra.contracts import NamedPath
+
+    types = (NamedPath, list[str] | str, list[str] | str, bool, GivenObjective, OnError)
+    return dict(zip((name for name in NAMES if name not in TRACKERS), types, strict=True))
+
+
+def settings_of(composed: Composed) -> tuple[Settings | None, list[Problem]]:
+    """Return the settings of a run and their problems; the settings are None if there are problems."""
+    problems: list[Problem] = []
+    found = {key: _setting(composed, key, hint, problems) for key, hint in hints().items()}
+    home = _home(found["home"], composed, problems)
+    force = _stages(found["force"], composed, problems)
+    n_jobs = n_jobs_of(composed.hydra.get("launcher"), problems)
+    orchestrator = orchestrator_of(composed.hydra.get("launcher"), problems)
+    prefixes = _prefixes(composed, problems)
+    timeouts = _trackers(composed, problems)
+    objective = _objective(found["objective"] or GivenObjective(), composed, problems)
     if problems or not composed.jobs or home is None:
         return None, problems
     return (
