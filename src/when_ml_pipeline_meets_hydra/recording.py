@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.launchers import Orchestrator
 from when_ml_pipeline_meets_hydra.binding.settings import OnError
+from when_ml_pipeline_meets_hydra.composing.checkouts import facts_of
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
 from when_ml_pipeline_meets_hydra.execution.execute import ExecutionContext
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, exit_code_of
@@ -183,7 +184,8 @@ def tracker_processes(record: Path, timeouts: Mapping[str, float]) -> TrackerPro
 def _recorder(prepared: Prepared) -> Recorder:
     try:
         requested = prepared.plan.requested
-        return Recorder.of(prepared.home, prepared.request, prepared.bound, requested, prepared.search)
+        stores = [facts_of(Path(folder)) for folder in prepared.checkouts.values()]
+        return Recorder.of(prepared.home, prepared.request, prepared.bound, requested, prepared.search, stores)
     except OSError as error:
         message = f"nothing can be written there ({error.strerror}: {error.filename})"
         raise BadInput(Problem(key="home", value=str(prepared.home), message=message)) from error

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class Prepared:
     """A composed, bound, planned and checked run; nothing has been executed.
 
-    ``hydra`` is Hydra's own config, unresolved; ``search_path`` the folders and packages of the option files.
+    ``hydra`` is Hydra's own config, unresolved; ``search_path`` the folders and packages of the option files,
+    ``checkouts`` the folders that were read of config stores, by their entries.
     ``is_constant``: the same request composes the same configs as long as files and environment variables do not
     change. ``unused`` are the overrides, and keys of a user's option files, without effect: no step of
     any job receives them; ``notes`` are sentences for the user. ``search`` describes the search of which these are the
@@ -41,6 +42,7 @@ class Prepared:
     plan: Plan
     hydra: Mapping[str, Any]
     search_path: tuple[str, ...]
+    checkouts: Mapping[str, str]
     is_constant: bool
     unused: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -55,6 +57,7 @@ class Prepared:
             plan=plan,
             hydra=composed.hydra,
             search_path=composed.search_path,
+            checkouts=composed.checkouts,
             is_constant=composed.is_constant,
             unused=bound.unused,
             notes=(*composed.notes, *notes_on(bound), *filter(None, [bound.settings.note_on_prefixes])),

@@ -1,4 +1,5 @@
-"""Plugins for other Hydra apps: a sweeper that plans a whole sweep, one that searches, and launchers for steps.
+"""Plugins for other Hydra apps: a sweeper that plans a whole sweep, one that searches, launchers for steps, and the
+scheme ``configs://`` of config stores.
 
 An app with this program's config tree on its search path can sweep and search as the program itself does, by
 ``hydra/sweeper=plan`` or ``hydra/sweeper=optuna``. The program's own command line does so without Hydra's.
@@ -15,10 +16,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from when_ml_pipeline_meets_hydra.composing.config_source import ConfigStoreSource
+
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.runs import Run
 
-__all__ = ["LocalLauncher", "OrchestratorLauncher", "PlanSweeper", "SearchSweeper"]
+__all__ = ["ConfigStoreSource", "LocalLauncher", "OrchestratorLauncher", "PlanSweeper", "SearchSweeper"]
 
 
 class _RunsPipeline:

@@ -60,6 +60,17 @@ def locate_function(
     return found
 
 
+def locate_migration(target: str, allowed: Iterable[str]) -> Callable[..., Any]:
+    """Return the function of an allowed package, not of this one, that ``target`` names. Raises ``BadInput``."""
+    name = _Name(target, tuple(allowed), "function", lambda _: None)
+    if name.is_own:
+        raise name.wrong("it is of this program, and a migration is a function of a package of yours")
+    found = name.load()
+    if not inspect.isfunction(found) or found.__module__ != name.module:
+        raise name.wrong(f"it is no function that is defined in {name.module}")
+    return found
+
+
 def locate_class(
     target: Any, allowed: Iterable[str], *, key: str, origin: Callable[[str], str | None], base: Any = None
 ) -> type:

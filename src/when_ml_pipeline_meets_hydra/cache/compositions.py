@@ -20,16 +20,18 @@ from typing import TYPE_CHECKING, Any
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.cache import fingerprint
 from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
+from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.composing.tree import Stage
+from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.masking import SHORTEST, Redactor, secret_values
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 
-FORMAT = 4
+FORMAT = 5
 MOST_JOBS = 200
 MOST_CACHED = 500
 # The packages whose code affects a composition: this program, and Hydra's plugins.
@@ -83,8 +85,9 @@ def _add(request: Request, composed: Composed, started: float) -> None:
         if content is None or names is None or json.loads(json.dumps(content)) != content:  # not all of it is JSON
             return
         dependencies = {
-            "variables": sorted(names),
-            "options": fingerprint.option_folders(composed.search_path),
+            "variables": sorted({CONFIG_STORE, *names}),
+            "options": fingerprint.option_folders(composed.search_path, composed.checkouts),
+            "checkouts": fingerprint.checkouts_without_password(composed.checkouts),
             "packages": sorted(_PACKAGES),
             "data": [],
         }
@@ -97,8 +100,8 @@ def _add(request: Request, composed: Composed, started: float) -> None:
         cached = {"state": state, "dependencies": dependencies, **content}
         durable_files.write(_file(request, folder), json.dumps(cached).encode())
         _evict(folder)
-    except (OSError, ValueError, TypeError, RuntimeError):  # a full disk, no home, values of a resolver's own type
-        return
+    except (OSError, ValueError, TypeError, RuntimeError, BadInput):
+        return  # a full disk, no home, values of a resolver's own type, a config store that is gone
 
 
 def _folder() -> Path:
@@ -154,6 +157,7 @@ def _content(composed: Composed, secret_keys: Collection[str]) -> dict[str, Any]
         "hydra": composed.hydra,
         "folders": [*composed.folders],
         "search path": [*composed.search_path],
+        "checkouts": dict(composed.checkouts),
         "notes": [*composed.notes],
         "foreign": dict(composed.foreign),
     }
@@ -238,6 +242,7 @@ def _composed(cached: Mapping[str, Any]) -> Composed:
         hydra=cached["hydra"],
         folders=folders,
         search_path=tuple(cached["search path"]),
+        checkouts=cached["checkouts"],
         is_constant=True,
         notes=tuple(cached["notes"]),
         foreign=cached["foreign"],

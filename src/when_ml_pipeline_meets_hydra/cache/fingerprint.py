@@ -66,20 +66,35 @@ def variables(jobs: Iterable[Job], hydra: Mapping[str, Any], search_path: Sequen
     return set(found) if len(found) == sum(text.count("oc.env") for text in texts) else None
 
 
-def option_folders(search_path: Iterable[str]) -> list[str]:
-    """The folders of a search path. Raises ``OSError`` for an entry that is not a folder but read by a plugin."""
-    folders = {entry: folder_of(entry) for entry in search_path}
+def option_folders(search_path: Iterable[str], checkouts: Mapping[str, str]) -> list[str]:
+    """The folders of a search path, without checkouts of config stores, which never change.
+
+    Raises ``OSError`` for an entry that is not a folder but read by a plugin.
+    """
+    unchanging = {f"file://{folder}" for folder in checkouts.values()}
+    folders = {entry: folder_of(entry) for entry in search_path if entry not in unchanging}
     if elsewhere := [entry for entry, folder in folders.items() if folder is None]:
         raise FileNotFoundError(", ".join(elsewhere))
     return [str(folder) for folder in folders.values()]
 
 
-def state(dependencies: Mapping[str, list[str]], folder: Path) -> dict[str, Any] | None:
-    """A digest of all dependencies, and the time (s) of the newest change; None if there are too many files.
+def checkouts_without_password(checkouts: Mapping[str, str]) -> list[list[str]]:
+    """Entries and folders of config stores. Raises ``ValueError`` if an entry has a password, which is never cached."""
+    if any(re.search(r"://[^\s/@]*:[^\s/@]+@", entry.partition("://")[2]) for entry in checkouts):
+        raise ValueError("a URL with a password")
+    return [[entry, folder] for entry, folder in checkouts.items()]
 
-    ``dependencies`` are environment ``variables``, folders of ``options``, ``packages`` of code, and files of ``data``;
-    the digest is keyed with the key of ``folder``. Raises ``OSError`` if one of them does not exist.
+
+def state(dependencies: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """A digest of all dependencies, and the time (s) of the newest change.
+
+    None if there are too many files, or if a config store has other entries than those that were read. ``dependencies``
+    are environment ``variables``, folders of ``options``, ``checkouts`` of config stores (entry and folder),
+    ``packages`` of code, and files of ``data``; the digest is keyed with the key of ``folder``. Raises ``OSError`` if
+    one of them does not exist, ``BadInput`` if a config store cannot be read.
     """
+    if any(str(folder_of(entry)) != read for entry, read in dependencies["checkouts"]):
+        return None
     digest = _hasher(folder)
     newest = 0.0
     for name in dependencies["variables"]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from when_ml_pipeline_meets_hydra.binding.call import DATA, Bound, Call
 from when_ml_pipeline_meets_hydra.binding.settings import Settings
 from when_ml_pipeline_meets_hydra.cache import fingerprint
-from when_ml_pipeline_meets_hydra.composing.environment import HOME, PACKAGES, home
+from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE, HOME, PACKAGES, home
 from when_ml_pipeline_meets_hydra.composing.job import Job, Request
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, local_path
@@ -116,8 +116,9 @@ def cache_run(arguments: Sequence[str], run: Run, started: float) -> None:
         if named is None:
             return
         dependencies = {
-            "variables": sorted({HOME, PACKAGES, *named}),
-            "options": fingerprint.option_folders(prepared.search_path),
+            "variables": sorted({HOME, PACKAGES, CONFIG_STORE, *named}),
+            "options": fingerprint.option_folders(prepared.search_path, prepared.checkouts),
+            "checkouts": fingerprint.checkouts_without_password(prepared.checkouts),
             "packages": sorted(_packages(prepared)),
             "data": sorted({str(file.absolute()) for file in _data_files(prepared) or ()}),
         }
@@ -137,7 +138,7 @@ def cache_run(arguments: Sequence[str], run: Run, started: float) -> None:
             "trackers": dict(prepared.bound.settings.trackers),
         }
         durable_files.write(_file(arguments), json.dumps(cached).encode())
-    except OSError:  # a disk that is full or read-only
+    except (OSError, ValueError, BadInput):  # a disk that is full or read-only; a config store that is gone
         return
 
 
@@ -255,6 +256,7 @@ def _prepared(cached: Mapping[str, Any], home: Path) -> Prepared:
         plan=Plan(steps=tuple(steps.values()), requested=requested),
         hydra={},
         search_path=(),
+        checkouts={},
         is_constant=True,
         unused=tuple(cached["unused"]),
     )

@@ -12,6 +12,7 @@ COMMANDS = {
     "graph": "Show which option file includes which",
     "runs": "List, show, compare and repeat runs",
     "store": "List, verify and clean the stored results",
+    "config": "Keep configs in a store: edit, review, publish, revert",
     "serve": "Serve a model repository over HTTP",
     "cluster": "Manage the users of a model server, and check it for drift",
 }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 if TYPE_CHECKING:
@@ -77,14 +79,23 @@ def flags_of(config_dirs: Sequence[str]) -> list[str]:
 
 
 def search_path(args: argparse.Namespace) -> list[str]:
-    """Return the folders of option files that the command line names."""
+    """Return the folders of option files that the command line names, and the configured config store."""
     given = None
     if any("hydra.searchpath=" in override for override in args.overrides):
         from when_ml_pipeline_meets_hydra.composing import override_grammar
 
         given = override_grammar.search_path(args.overrides)
     if args.config_name is None:
-        return [*args.config_dir, *(given or ())]
+        return with_store([*args.config_dir, *(given or ())])
     from when_ml_pipeline_meets_hydra.composing.job_file import with_own_search_path
 
-    return list(with_own_search_path(args.config_dir, given))
+    return with_store(list(with_own_search_path(args.config_dir, given)))
+
+
+def with_store(entries: list[str]) -> list[str]:
+    """Return the entries of a search path, and that of the configured config store."""
+    if not os.environ.get(CONFIG_STORE):
+        return entries
+    from when_ml_pipeline_meets_hydra.composing.store_entry import configured
+
+    return [*entries, *configured(entries)]

@@ -10,6 +10,7 @@ import typer
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
 from when_ml_pipeline_meets_hydra.cli.commands.compare import compare_runs
+from when_ml_pipeline_meets_hydra.cli.commands.config.config_app import config
 from when_ml_pipeline_meets_hydra.cli.commands.drift import drift
 from when_ml_pipeline_meets_hydra.cli.commands.graph import graph
 from when_ml_pipeline_meets_hydra.cli.commands.plan import plan
@@ -32,6 +33,7 @@ app.command("serve", help=COMMANDS["serve"])(serve)
 app.add_typer(runs, name="runs")
 app.add_typer(store, name="store")
 app.add_typer(cluster, name="cluster")
+app.add_typer(config, name="config", help=COMMANDS["config"])
 cluster.command("drift")(drift)
 cluster.add_typer(users, name="user")
 users.command("add")(add_user)

@@ -35,6 +35,7 @@ from when_ml_pipeline_meets_hydra.composing.legal_overrides import (
 )
 from when_ml_pipeline_meets_hydra.composing.origins import Origins, OverriddenKeys
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, expand
+from when_ml_pipeline_meets_hydra.composing.store_entry import configured
 from when_ml_pipeline_meets_hydra.composing.sweep import SweepComposer
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES
 from when_ml_pipeline_meets_hydra.composing.values import chain_of, first_line
@@ -84,7 +85,8 @@ class ParsedCommand:
         self, overrides: Sequence[str], config_dirs: Sequence[str], *, multirun: bool, searches: bool = False
     ) -> None:
         self.problems: list[Problem] = []
-        self.folders = with_own_search_path(config_dirs, override_grammar.search_path(overrides))
+        requested = with_own_search_path(config_dirs, override_grammar.search_path(overrides))
+        self.folders = (*requested, *configured(requested))
         self.loader = loader = Loader(self.folders)
         if (file := job_file(config_dirs)) and (missing := loader.unavailable()):
             raise BadInput(*(no_folder(path, config_dirs, file) for path in missing))
@@ -141,6 +143,7 @@ class ParsedCommand:
             hydra=hydra,
             folders=self.folders,
             search_path=self.loader.search_path,
+            checkouts=self.loader.checkouts,
             is_constant=self._composer.is_constant and _is_constant(hydra) and not is_shuffled,
             notes=plugins.left_out(),
             foreign=foreign_keys(jobs, self.loader),

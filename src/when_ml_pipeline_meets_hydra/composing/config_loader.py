@@ -27,6 +27,7 @@ from when_ml_pipeline_meets_hydra.composing.hydra_loader import HydraLoader
 from when_ml_pipeline_meets_hydra.composing.job_file import CONFIG_NAME, job_file, ops_of
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override, naming_options, parse_with
 from when_ml_pipeline_meets_hydra.composing.repository import BENEATH, Repository
+from when_ml_pipeline_meets_hydra.composing.store_entry import is_store
 from when_ml_pipeline_meets_hydra.composing.tree import (
     PRIMARY,
     STAGES,
@@ -67,10 +68,12 @@ class Loader:
         self._job_file = job_file(search_path)
         self.config_name = self._job_file.stem if self._job_file else CONFIG_NAME
         own = [path.get_path().pop()] if self._job_file else []  # the user's files come before the program's own
-        self._unreadable = [entry for entry in search_path if folder_of(entry) is None and not _is_readable(entry)]
-        for entry in search_path:
+        folders = {entry: folder_of(entry) for entry in search_path}
+        self._unreadable = [entry for entry, folder in folders.items() if folder is None and not _is_readable(entry)]
+        self.checkouts = {entry: str(folder) for entry, folder in folders.items() if is_store(entry)}
+        for entry, folder in folders.items():
             if entry not in self._unreadable:  # pkg:// becomes a folder, since Hydra would import the package
-                path.append(provider="user", path=f"file://{folder}" if (folder := folder_of(entry)) else entry)
+                path.append(provider="user", path=f"file://{folder}" if folder else entry)
         path.get_path().extend([*own, schema])
         self._groups: dict[str, bool] = {}
         self._options: dict[str, list[str]] = {}

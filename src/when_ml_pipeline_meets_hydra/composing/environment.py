@@ -9,6 +9,7 @@ from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, local_path
 
 HOME = "WMH_HOME"
 PACKAGES = "WMH_PACKAGES"
+CONFIG_STORE = "WMH_CONFIG_STORE"
 SERVE_PW = "WMH_SERVE_PW"
 
 

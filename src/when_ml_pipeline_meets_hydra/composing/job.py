@@ -79,7 +79,8 @@ class Composed:
 
     ``problems`` are those of the overrides; the jobs are composed without the invalid ones, so that problems of their
     values can be reported at the same time. ``invalid_choices`` are the keys for which an invalid option was requested.
-    ``folders`` are the requested additions to the search path, ``search_path`` is the whole of it. ``is_constant`` is
+    ``folders`` are the requested additions to the search path, ``search_path`` is the whole of it; ``checkouts`` are
+    the folders that were read of config stores, by their entries (``configs://``). ``is_constant`` is
     True where the same overrides always give the same configs, unless files or environment variables change. ``notes``
     are sentences for the user. ``foreign`` are the top-level keys that option files of the user's add beside those of
     the program, with the file and line of each.
@@ -91,6 +92,7 @@ class Composed:
     hydra: Mapping[str, Any] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
     search_path: tuple[str, ...] = ()
+    checkouts: Mapping[str, str] = field(default_factory=dict)
     is_constant: bool = False
     notes: tuple[str, ...] = ()
     foreign: Mapping[str, str] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from when_ml_pipeline_meets_hydra.composing.checkouts import shown_entry
 from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.masking import Redactor
@@ -264,7 +265,9 @@ def _word(value: str) -> str | None:
 
 
 def shortened_path(file: Path) -> str:
-    """Shorten a path: relative to the program's config folder or to the current directory."""
+    """Shorten a path: relative to the program's config folder or to the current directory; that of an entry is said."""
+    if entry := shown_entry(file):
+        return entry
     for base, shown in ((PRIMARY.parent, ""), (Path.cwd(), "")):
         if file.is_relative_to(base):
             return shown + str(file.relative_to(base))

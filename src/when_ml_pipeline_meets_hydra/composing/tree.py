@@ -44,12 +44,7 @@ class Option:
     @property
     def description(self) -> str:
         """The file's first comment line that is not a header."""
-        for line in self.text().splitlines():
-            if line.startswith("#") and not _HEADER.match(line):
-                return line.lstrip("# ").rstrip()
-            if line.strip() and not line.startswith("#"):
-                break
-        return ""
+        return described_by(self.text())
 
     @property
     def package(self) -> str:
@@ -71,6 +66,16 @@ class Stage:
         return f"{STAGES}/{self.name}_sub"
 
 
+def described_by(text: str) -> str:
+    """The first comment line of a config file that is not a header."""
+    for line in text.splitlines():
+        if line.startswith("#") and not _HEADER.match(line):
+            return line.lstrip("# ").rstrip()
+        if line.strip() and not line.startswith("#"):
+            break
+    return ""
+
+
 def package_of(text: str) -> str | None:
     """The package in the header of a config file; as in Hydra, the header ends at the first other line."""
     for line in text.splitlines():
@@ -87,15 +92,20 @@ def is_job_file(entry: str) -> bool:
 
 
 def folder_of(entry: str) -> Path | None:
-    """The folder of a search path entry (``DIR``, ``file://DIR``, ``pkg://package.folder``); None for other schemes.
+    """The folder of a search path entry; None for a scheme of a plugin's.
 
-    That of a job file is the folder in which it is.
+    Entries are ``DIR``, ``file://DIR``, ``pkg://package.folder``, ``configs://STORE`` for the checkout of a config
+    store, and a job file, whose folder is meant. Raises ``BadInput`` if a store cannot be read.
     """
     scheme, sep, rest = entry.partition("://")
     if is_job_file(entry):
         return Path(entry).expanduser().parent
     if not sep or scheme == "file":
         return Path(rest if sep else entry).expanduser()
+    if scheme == "configs":
+        from when_ml_pipeline_meets_hydra.composing.checkouts import checkout
+
+        return checkout(entry)
     if scheme != "pkg":
         return None
     top, *below = re.split(r"[./]", rest)

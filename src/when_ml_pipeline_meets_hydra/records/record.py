@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -81,11 +81,17 @@ class Recorder:
 
     @classmethod
     def of(
-        cls, home: Path, request: Request, bound: Bound, requested: Mapping[int, str], search: str | None = None
+        cls,
+        home: Path,
+        request: Request,
+        bound: Bound,
+        requested: Mapping[int, str],
+        search: str | None = None,
+        config_stores: Sequence[Mapping[str, Any]] = (),
     ) -> Recorder:
         """Return the recorder of a new run; ``requested`` maps the number of a job to the key of its own step.
 
-        ``search`` describes the search that proposes its jobs.
+        ``search`` describes the search that proposes its jobs, ``config_stores`` the revisions that were composed.
         """
         from when_ml_pipeline_meets_hydra.binding.objective import directions_of
 
@@ -101,6 +107,7 @@ class Recorder:
             **({"repeats": request.recorded.source} if request.recorded else {}),
             **({"search": search} if search else {}),
             **({"prefix": bound.settings.prefix} if bound.settings.prefix else {}),
+            **({"config_stores": [dict(facts) for facts in config_stores]} if config_stores else {}),
             "versions": versions(),
             "stages": list(dict.fromkeys(job.stage for job, _ in bound.calls)),
             "job_count": len(bound.calls),

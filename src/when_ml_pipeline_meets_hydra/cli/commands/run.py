@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from when_ml_pipeline_meets_hydra.cli.arguments import parse_arguments, search_path
+from when_ml_pipeline_meets_hydra.cli.arguments import parse_arguments, search_path, with_store
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def run_stages(arguments: list[str]) -> int:
     """Run the stages that the arguments name, or handle a flag such as ``--help``; returns the exit code."""
     if arguments in ([], ["--help"], ["-h"]):  # without a parser, to be fast
-        return _overview([]) if not arguments else _general_help([])
+        folders = with_store([])
+        return _overview(folders) if not arguments else _general_help(folders)
     if (code := _replayed(arguments)) is not None:
         return code
     args = parse_arguments(arguments)

@@ -68,7 +68,8 @@ def show(
     head = {k: record.head[k] for k in ("id", "started", "seconds", "folder", "git")}
     requested = " ".join(_arguments(record))
     repeats = {"repeats": record.head["repeats"]} if "repeats" in record.head else {}
-    shown = {**head, "status": record.status.value, "requested": requested, **repeats, **search_facts(record)}
+    stores = {"config_stores": record.head["config_stores"]} if "config_stores" in record.head else {}
+    shown = {**head, "status": record.status.value, "requested": requested, **stores, **repeats, **search_facts(record)}
     out.print(dump_yaml(shown), markup=False, end="")
     print_rows(("step", "status", "seconds", "why", "metrics"), map(_step_row, record.steps))
     for step in record.steps:

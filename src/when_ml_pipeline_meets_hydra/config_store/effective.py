@@ -1,0 +1,110 @@
+"""Effective configs: what an entry comes to with everything that it includes, and what a change of entries reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from when_ml_pipeline_meets_hydra.composing.job import Job
+from when_ml_pipeline_meets_hydra.composing.tree import load_yaml, package_of
+from when_ml_pipeline_meets_hydra.config_store.combinations import composed_jobs, parts_of, users_of
+from when_ml_pipeline_meets_hydra.config_store.entries import leaves
+from when_ml_pipeline_meets_hydra.errors import BadInput
+from when_ml_pipeline_meets_hydra.masking import MASK, is_secret_name
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
+
+_LEFT_OUT = ("hydra", "c", "help")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffectiveValue:
+    """The value of a key, as it is written, and the entry, file or line that it is from."""
+
+    key: str
+    value: Any
+    origin: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A key of an effective config before and after a change; a missing key has no value (``has_before`` is False)."""
+
+    key: str
+    before: Any
+    after: Any
+    has_before: bool
+    has_after: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """What a change comes to for the entries that use it: ``differences`` by entry, and ``unreached`` ones."""
+
+    differences: Mapping[str, tuple[Difference, ...]]
+    unreached: tuple[str, ...]
+
+
+def effective_values(path: str, texts: Mapping[str, str], search: Sequence[str]) -> list[EffectiveValue]:
+    """The effective value and origin of each key that an entry, or one that it includes, sets. Raises ``BadInput``."""
+    jobs, problems = composed_jobs([path], texts, search)
+    if problems or path not in jobs:
+        raise BadInput(*problems)
+    job, values = jobs[path], flat(jobs[path])
+    keys: dict[str, None] = {}
+    for part in parts_of(path, texts):
+        keys |= dict.fromkeys(key for key in _set_by(part, texts[part], values))
+    return [EffectiveValue(key=key, value=values[key], origin=job.origins.of(key)) for key in sorted(keys)]
+
+
+def _set_by(path: str, text: str, values: Mapping[str, Any]) -> Iterator[str]:
+    package = package_of(text) or path.rpartition("/")[0].replace("/", ".")
+    content = load_yaml(text)
+    below = {k: v for k, v in content.items() if k != "defaults"} if isinstance(content, dict) else {}
+    for key, _, _ in leaves(below):
+        full = key if package == "_global_" else f"{package}.{key}"
+        yield from (found for found in values if found == full or found.startswith((f"{full}.", f"{full}[")))
+
+
+def flat(job: Job) -> dict[str, Any]:
+    """The unresolved values of a composed config by their keys; a secret is masked."""
+    content = {key: value for key, value in job.raw.items() if key not in _LEFT_OUT and not key.endswith("_sub")}
+    return {key: MASK if is_secret_name(key) and value else value for key, _, value in leaves(content)}
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """The keys in which two configs differ, with the type of their values: 1 is not true, and not 1.0."""
+    keys = sorted(k for k in {*before, *after} if _typed(before, k) != _typed(after, k))
+    return tuple(
+        Difference(key=k, before=before.get(k), after=after.get(k), has_before=k in before, has_after=k in after)
+        for k in keys
+    )
+
+
+def _typed(values: Mapping[str, Any], key: str) -> tuple[bool, str]:
+    return key in values, repr(values.get(key))
+
+
+def reach(
+    changed: Collection[str],
+    before: tuple[Mapping[str, str], Sequence[str]],
+    after: tuple[Mapping[str, str], Sequence[str]],
+) -> Reach:
+    """What a change comes to for each entry that uses a changed one; texts and search path before and after it."""
+    touched = users_of(changed, before[0]) | users_of(changed, after[0])
+    old, _ = composed_jobs(touched & set(before[0]), *before)
+    new, problems = composed_jobs(touched & set(after[0]), *after)
+    if problems:
+        raise BadInput(*problems)
+    found = {}
+    for path in sorted({*old, *new}):
+        found[path] = differences(flat(old[path]) if path in old else {}, flat(new[path]) if path in new else {})
+    reached = {path: diffs for path, diffs in found.items() if diffs}
+    return Reach(differences=reached, unreached=tuple(path for path, diffs in found.items() if not diffs))
+
+
+def search_path(
+    store: str, config_dirs: Sequence[str], *, draft: int | None = None, revision: int | None = None
+) -> list[str]:
+    """The search path with the entries of a store: the newest ones, those of a revision, or those of a draft."""
+    pin = f"@draft-{draft}" if draft is not None else f"@{revision}" if revision is not None else ""
+    return [*config_dirs, f"configs://{store}{pin}"]

@@ -1,0 +1,119 @@
+"""What people do with a config store: propose, see the evidence, merge, publish, revert. Commands and pages call it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from when_ml_pipeline_meets_hydra.config_store import checks, effective
+from when_ml_pipeline_meets_hydra.config_store.drafts import Draft
+from when_ml_pipeline_meets_hydra.config_store.effective import Reach
+from when_ml_pipeline_meets_hydra.config_store.folders import write_folder
+from when_ml_pipeline_meets_hydra.config_store.merging import merge
+from when_ml_pipeline_meets_hydra.config_store.store import ConfigStore
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedEntry:
+    """An entry of a draft, merged with what was published since; ``conflicts`` are between markers in the text."""
+
+    path: str
+    text: str | None
+    onto: int
+    conflicts: int
+
+
+def propose(
+    store: ConfigStore,
+    texts: Mapping[str, str | None],
+    message: str,
+    *,
+    draft: int | None = None,
+    seen: int | None = None,
+    bases: Mapping[str, int] | None = None,
+    config_dirs: Sequence[str] = (),
+) -> int:
+    """Set texts in a draft, or in a new one, unless a secret is among them; returns the draft's number.
+
+    ``bases`` are the revisions that were edited, if these are not the newest ones.
+    """
+    search = effective.search_path(store.location, config_dirs) if store.exists else [*config_dirs]
+    with tempfile.TemporaryDirectory() as folder:
+        own = {path: text for path, text in texts.items() if text is not None}
+        write_folder(Path(folder), own, delete=False)
+        checks.check_secrets(own, [folder, *search])
+    current = store.bases() if store.exists else {}
+    return store.edit(texts, {**current, **(bases or {})}, message, draft, seen)
+
+
+def texts_after(store: ConfigStore, draft: Draft) -> dict[str, str]:
+    """The texts of all entries as they would be after a publication of a draft."""
+    texts = {path: entry.text for path, entry in store.entries().items()}
+    for change in draft.changes:
+        texts.pop(change.path, None)
+        if change.after is not None:
+            texts[change.path] = change.after
+    return texts
+
+
+def check_draft(store: ConfigStore, draft: Draft, config_dirs: Sequence[str] = ()) -> None:
+    """Compose and bind every combination that uses an entry of a draft. Raises ``BadInput`` with all problems."""
+    search = effective.search_path(store.location, config_dirs, draft=draft.number)
+    checks.check([change.path for change in draft.real_changes], texts_after(store, draft), search)
+
+
+def publish(store: ConfigStore, number: int, message: str | None = None, config_dirs: Sequence[str] = ()) -> int:
+    """Check a draft and publish it; returns the number of the revision."""
+    return store.publish(number, lambda draft: check_draft(store, draft, config_dirs), message)
+
+
+def reach_of(store: ConfigStore, draft: Draft, config_dirs: Sequence[str] = ()) -> Reach:
+    """What a draft changes in the effective configs of all entries that use its own."""
+    before = {path: entry.text for path, entry in store.entries().items()}
+    return effective.reach(
+        [change.path for change in draft.real_changes],
+        (before, effective.search_path(store.location, config_dirs)),
+        (texts_after(store, draft), effective.search_path(store.location, config_dirs, draft=draft.number)),
+    )
+
+
+def merge_draft(store: ConfigStore, draft: Draft) -> list[MergedEntry]:
+    """Merge what was published since with the entries of a draft; entries without conflicts are saved in it."""
+    found = []
+    for change in draft.changes:
+        if change.is_stale:
+            text, conflicts = merge(change.edited or "", change.after or "", change.before or "")
+            is_removed = change.after is None and change.before == change.edited
+            found.append(
+                MergedEntry(
+                    path=change.path, text=None if is_removed else text, onto=change.current, conflicts=conflicts
+                )
+            )
+    if clean := [entry for entry in found if not entry.conflicts]:
+        texts, bases = {e.path: e.text for e in clean}, {e.path: e.onto for e in clean}
+        store.edit(texts, bases, "", draft.number, draft.last_edit)
+    return found
+
+
+def texts_before(store: ConfigStore, revision: int) -> dict[str, str | None]:
+    """The texts of the entries that a revision changed, as they were before it.
+
+    Raises ``BadInput`` if one of them was changed again since, since that would be lost.
+    """
+    history = {r.number: r for r in store.history()}
+    if revision not in history:
+        message = f"there is no such revision; the newest is {max(history, default=0)}"
+        raise BadInput(Problem(key="revision", value=str(revision), message=message))
+    before = store.entries(revision - 1)
+    problems = []
+    for path in history[revision].texts:
+        later = sorted(n for n, other in history.items() if n > revision and path in other.texts)
+        if later:
+            message = f"it was changed again in revision {', '.join(map(str, later))}"
+            problems.append(Problem(key=path, message=message, remedy=f"Revert {later[-1]} first, or edit the entry"))
+    if problems:
+        raise BadInput(*problems)
+    return {path: before[path].text if path in before else None for path in history[revision].texts}
