@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
@@ -66,7 +67,7 @@ def variables(jobs: Iterable[Job], hydra: Mapping[str, Any], search_path: Sequen
     return set(found) if len(found) == sum(text.count("oc.env") for text in texts) else None
 
 
-def option_folders(search_path: Iterable[str], checkouts: Mapping[str, str]) -> list[str]:
+def option_folders(search_path: Iterable[str], checkouts: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """The folders of a search path, without checkouts of config stores, which never change.
 
     Raises ``OSError`` for an entry that is not a folder but read by a plugin.

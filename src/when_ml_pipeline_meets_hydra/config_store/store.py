@@ -17,6 +17,7 @@ from when_ml_pipeline_meets_hydra.config_store.drafts import (
     DISCARDED,
     OPEN,
     PUBLISHED,
+    REJECTED,
     Draft,
     Review,
     draft_from,
@@ -162,8 +163,9 @@ class ConfigStore:
             _require_open(_draft(connection, draft))
             connection.execute(DRAFTS.update().where(DRAFTS.c.number == draft).values(status=DISCARDED))
 
-    def review(self, draft: int, verdict: str, comment: str, edit: int) -> None:
-        """Approve or reject a draft, as it was after its edit numbered ``edit``."""
+    def review(self, draft: int, comment: str, edit: int, *, approves: bool) -> str:
+        """Approve or reject a draft, as it was after its edit numbered ``edit``; returns the verdict."""
+        verdict = APPROVED if approves else REJECTED
         with self.writing() as connection:
             people.require(connection, self.user, Role.APPROVE, "review a draft")
             found = _draft(connection, draft)
@@ -174,6 +176,7 @@ class ConfigStore:
             values = {"draft": draft, "edit": edit, "reviewed": now(), "reviewer": self.user}
             number = next_number(connection, REVIEWS)
             connection.execute(REVIEWS.insert().values(number=number, verdict=verdict, comment=comment, **values))
+            return verdict
 
     def publish(self, draft: int, check: Check, message: str | None = None) -> int:
         """Publish a draft as the next revision, all of it or nothing; returns the revision's number.

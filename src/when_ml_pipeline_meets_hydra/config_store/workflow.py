@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from when_ml_pipeline_meets_hydra.composing.tree import STAGES
 from when_ml_pipeline_meets_hydra.config_store import checks, effective
+from when_ml_pipeline_meets_hydra.config_store.combinations import combinations
 from when_ml_pipeline_meets_hydra.config_store.drafts import Draft
 from when_ml_pipeline_meets_hydra.config_store.effective import Reach
 from when_ml_pipeline_meets_hydra.config_store.folders import write_folder
 from when_ml_pipeline_meets_hydra.config_store.merging import merge
 from when_ml_pipeline_meets_hydra.config_store.store import ConfigStore
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.pipeline import prepare
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
 
@@ -78,6 +82,46 @@ def reach_of(store: ConfigStore, draft: Draft, config_dirs: Sequence[str] = ()) 
         (before, effective.search_path(store.location, config_dirs)),
         (texts_after(store, draft), effective.search_path(store.location, config_dirs, draft=draft.number)),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What a draft comes to.
+
+    ``reach`` is what it changes in effective configs, ``problems`` are why it cannot be published, and ``actions``
+    count the steps of a plan for the entries that it reaches (None: no plan was wanted).
+    """
+
+    reach: Reach
+    problems: tuple[Problem, ...]
+    actions: Mapping[str, int] | None
+
+
+def evidence_of(store: ConfigStore, draft: Draft, config_dirs: Sequence[str] = (), plan: str = "") -> Evidence:
+    """Return the evidence of a draft; ``plan`` are the stages to plan, ``c=preprocessing,modeling``."""
+    try:
+        reach = reach_of(store, draft, config_dirs)
+        check_draft(store, draft, config_dirs)
+    except BadInput as wrong:
+        return Evidence(reach=Reach(differences={}, unreached=()), problems=wrong.problems, actions=None)
+    actions = _planned(store, draft, config_dirs, plan, list(reach.differences)) if plan else None
+    return Evidence(reach=reach, problems=(), actions=actions)
+
+
+def _planned(
+    store: ConfigStore, draft: Draft, config_dirs: Sequence[str], stages: str, paths: Sequence[str]
+) -> dict[str, int]:
+    """Count the actions of the steps that runs of the reached entries would have: ``{"stored": 1, "run": 2}``."""
+    if not stages.startswith(f"{STAGES}="):
+        raise BadInput(Problem(key="--plan", value=stages, message="expected stages, as c=modeling"))
+    search = effective.search_path(store.location, config_dirs, draft=draft.number)
+    wanted = stages.removeprefix(f"{STAGES}=").split(",")
+    counts: Counter[str] = Counter()
+    for combination, members in combinations(paths, texts_after(store, draft), search):
+        names = (path.rpartition("/")[2] for path in members)
+        prepared = prepare(combination.overrides(names, wanted), multirun=True, config_dirs=search)
+        counts.update(str(step.action) for step in prepared.plan.steps)
+    return dict(counts)
 
 
 def merge_draft(store: ConfigStore, draft: Draft) -> list[MergedEntry]:
