@@ -8,34 +8,62 @@ from dataclasses import replace
 from when_ml_pipeline_meets_hydra.binding.bind import bind
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
-from when_ml_pipeline_meets_hydra.composing.job import Composed
+from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, PRIMARY, STAGES
 from when_ml_pipeline_meets_hydra.config_store.combinations import (
     Combination,
     combinations,
     composed_sweep,
+    name_of,
     users_of,
 )
 from when_ml_pipeline_meets_hydra.config_store.entries import included, secrets_in
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, merged
+from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
 _REMEDY = "If the entry is made for another choice, say so in its header: '# @with GROUP=OPTION'"
 
 
-def check(changed: Collection[str], texts: Mapping[str, str], search: Sequence[str]) -> None:
-    """Check changed entries, and those that use them. Raises ``BadInput`` with all problems.
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """The problems of changed entries and of those that use them, and a composed job of each."""
 
-    ``texts`` are all entries as they will be, ``search`` the search path on which they are.
+    problems: tuple[Problem, ...]
+    jobs: Mapping[str, Job]
+
+    def without_problems(self) -> Checked:
+        """Return self. Raises ``BadInput`` with all problems."""
+        if self.problems:
+            raise BadInput(*self.problems)
+        return self
+
+
+def check(changed: Collection[str], texts: Mapping[str, str], search: Sequence[str]) -> Checked:
+    """Check changed entries, and those that use them, in every combination.
+
+    ``texts`` are all entries as they will be, ``search`` the search path on which they are. An entry that others use is
+    checked in these.
     """
     problems = [*_shadowed(changed, texts)]
     tops = users_of(changed, texts) & set(texts)
     inner = {path for path in tops if any(path in included(other, texts[other]) for other in tops if other != path)}
     without = _without_entries(search)
+    jobs: dict[str, Job] = {}
     for combination, paths in combinations(tops - inner, texts, search):
-        found = _problems(combination, paths, changed, texts, search)
-        problems += (p for p in found if (p.key, p.message) not in without)
-    if problems:
-        raise BadInput(*merged(problems))
+        found: list[Problem] = []
+        composed = composed_sweep(combination.overrides(map(name_of, paths)), search, found)
+        jobs |= _by_entry(composed, combination, paths)
+        found += _problems(composed, changed, texts) if composed and not found else ()
+        named = (_named(problem, composed, f"{combination.group.lstrip('+')}=", paths) for problem in found)
+        problems += (p for p in named if (p.key, p.message) not in without)
+    return Checked(problems=merged(problems), jobs=jobs)
+
+
+def _by_entry(composed: Composed | None, combination: Combination, paths: Sequence[str]) -> dict[str, Job]:
+    """A job of each entry: the jobs of a sweep differ in the stage first, then in the entry."""
+    jobs = composed.jobs if composed else ()
+    expected = len(paths) * max(len(combination.stages), 1)
+    return dict(zip(paths, jobs[: len(paths)], strict=True)) if len(jobs) == expected else {}
 
 
 def check_secrets(texts: Mapping[str, str], search: Sequence[str]) -> None:
@@ -47,8 +75,7 @@ def check_secrets(texts: Mapping[str, str], search: Sequence[str]) -> None:
     if found:
         raise BadInput(*found)
     for combination, paths in combinations(texts, texts, search):
-        names = [path.rpartition("/")[2] for path in paths]
-        composed = composed_sweep(combination.overrides(names, (HELP,)), search, [])
+        composed = composed_sweep(combination.overrides(map(name_of, paths), (HELP,)), search, [])
         typed = find_secrets(composed)[0] if composed else frozenset()
         found += [problem for path in paths for problem in secrets_in(path, texts[path], typed)]
     if found:
@@ -74,29 +101,16 @@ def _without_entries(search: Sequence[str]) -> set[tuple[str, str]]:
     return set()
 
 
-def _problems(
-    combination: Combination,
-    paths: Sequence[str],
-    changed: Collection[str],
-    texts: Mapping[str, str],
-    search: Sequence[str],
-) -> Iterator[Problem]:
-    """The problems of all entries of a combination, in all stages."""
-    found: list[Problem] = []
-    names = [path.rpartition("/")[2] for path in paths]
-    composed = composed_sweep(combination.overrides(names), search, found)
-    if composed and not found:
-        typed = find_secrets(composed)[0]
-        secret = [p for path in changed if path in texts for p in secrets_in(path, texts[path], typed)]
-        if secret:
-            yield from secret
-            return
-        try:
-            bind(composed)
-        except BadInput as wrong:
-            found += wrong.problems
-    for problem in found:
-        yield _named(problem, composed, f"{combination.group.lstrip('+')}=", paths)
+def _problems(composed: Composed, changed: Collection[str], texts: Mapping[str, str]) -> Sequence[Problem]:
+    """The problems of composed jobs when they are bound, or the secrets in changed entries."""
+    typed = find_secrets(composed)[0]
+    if secret := [p for path in changed if path in texts for p in secrets_in(path, texts[path], typed)]:
+        return secret
+    try:
+        bind(composed)
+    except BadInput as wrong:
+        return wrong.problems
+    return ()
 
 
 def _named(problem: Problem, composed: Composed | None, group: str, paths: Sequence[str]) -> Problem:

@@ -110,7 +110,7 @@ def composed_jobs(
     jobs: dict[str, Job] = {}
     problems: list[Problem] = []
     for combination, members in combinations(paths, texts, search):
-        composed = composed_sweep(combination.overrides(map(_name, members), (HELP,)), search, problems)
+        composed = composed_sweep(combination.overrides(map(name_of, members), (HELP,)), search, problems)
         for path, job in zip(members, composed.jobs if composed else (), strict=False):
             jobs[path] = job
     return jobs, problems
@@ -127,5 +127,6 @@ def composed_sweep(overrides: Sequence[str], search: Sequence[str], problems: li
     return composed
 
 
-def _name(path: str) -> str:
+def name_of(path: str) -> str:
+    """The name of an entry in its group."""
     return path.rpartition("/")[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing.job import Job
@@ -88,13 +89,18 @@ def reach(
     changed: Collection[str],
     before: tuple[Mapping[str, str], Sequence[str]],
     after: tuple[Mapping[str, str], Sequence[str]],
+    composed: Mapping[str, Job] = MappingProxyType({}),
 ) -> Reach:
-    """What a change comes to for each entry that uses a changed one; texts and search path before and after it."""
+    """What a change comes to for each entry that uses a changed one; texts and search path before and after it.
+
+    ``composed`` are jobs of entries after it that are composed already. Raises ``BadInput`` if one cannot be.
+    """
     touched = users_of(changed, before[0]) | users_of(changed, after[0])
     old, _ = composed_jobs(touched & set(before[0]), *before)
-    new, problems = composed_jobs(touched & set(after[0]), *after)
+    new, problems = composed_jobs((touched & set(after[0])) - composed.keys(), *after)
     if problems:
         raise BadInput(*problems)
+    new |= {path: job for path, job in composed.items() if path in touched}
     found = {}
     for path in sorted({*old, *new}):
         found[path] = differences(flat(old[path]) if path in old else {}, flat(new[path]) if path in new else {})

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES
 from when_ml_pipeline_meets_hydra.config_store import checks, effective
-from when_ml_pipeline_meets_hydra.config_store.combinations import combinations
+from when_ml_pipeline_meets_hydra.config_store.checks import Checked
+from when_ml_pipeline_meets_hydra.config_store.combinations import combinations, name_of
 from when_ml_pipeline_meets_hydra.config_store.drafts import Draft
 from when_ml_pipeline_meets_hydra.config_store.effective import Reach
 from when_ml_pipeline_meets_hydra.config_store.folders import write_folder
@@ -63,25 +64,19 @@ def texts_after(store: ConfigStore, draft: Draft) -> dict[str, str]:
     return texts
 
 
-def check_draft(store: ConfigStore, draft: Draft, config_dirs: Sequence[str] = ()) -> None:
-    """Compose and bind every combination that uses an entry of a draft. Raises ``BadInput`` with all problems."""
+def check_draft(store: ConfigStore, draft: Draft, config_dirs: Sequence[str] = ()) -> Checked:
+    """Compose and bind every combination that uses an entry of a draft."""
     search = effective.search_path(store.location, config_dirs, draft=draft.number)
-    checks.check([change.path for change in draft.real_changes], texts_after(store, draft), search)
+    return checks.check([change.path for change in draft.real_changes], texts_after(store, draft), search)
 
 
 def publish(store: ConfigStore, number: int, message: str | None = None, config_dirs: Sequence[str] = ()) -> int:
     """Check a draft and publish it; returns the number of the revision."""
-    return store.publish(number, lambda draft: check_draft(store, draft, config_dirs), message)
 
+    def check(draft: Draft) -> None:
+        check_draft(store, draft, config_dirs).without_problems()
 
-def reach_of(store: ConfigStore, draft: Draft, config_dirs: Sequence[str] = ()) -> Reach:
-    """What a draft changes in the effective configs of all entries that use its own."""
-    before = {path: entry.text for path, entry in store.entries().items()}
-    return effective.reach(
-        [change.path for change in draft.real_changes],
-        (before, effective.search_path(store.location, config_dirs)),
-        (texts_after(store, draft), effective.search_path(store.location, config_dirs, draft=draft.number)),
-    )
+    return store.publish(number, check, message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +94,16 @@ class Evidence:
 
 def evidence_of(store: ConfigStore, draft: Draft, config_dirs: Sequence[str] = (), plan: str = "") -> Evidence:
     """Return the evidence of a draft; ``plan`` are the stages to plan, ``c=preprocessing,modeling``."""
-    try:
-        reach = reach_of(store, draft, config_dirs)
-        check_draft(store, draft, config_dirs)
-    except BadInput as wrong:
-        return Evidence(reach=Reach(differences={}, unreached=()), problems=wrong.problems, actions=None)
+    checked = check_draft(store, draft, config_dirs)
+    if checked.problems:
+        return Evidence(reach=Reach(differences={}, unreached=()), problems=checked.problems, actions=None)
+    before = {path: entry.text for path, entry in store.entries().items()}
+    reach = effective.reach(
+        [change.path for change in draft.real_changes],
+        (before, effective.search_path(store.location, config_dirs)),
+        (texts_after(store, draft), effective.search_path(store.location, config_dirs, draft=draft.number)),
+        checked.jobs,
+    )
     actions = _planned(store, draft, config_dirs, plan, list(reach.differences)) if plan else None
     return Evidence(reach=reach, problems=(), actions=actions)
 
@@ -118,7 +118,7 @@ def _planned(
     wanted = stages.removeprefix(f"{STAGES}=").split(",")
     counts: Counter[str] = Counter()
     for combination, members in combinations(paths, texts_after(store, draft), search):
-        names = (path.rpartition("/")[2] for path in members)
+        names = map(name_of, members)
         prepared = prepare(combination.overrides(names, wanted), multirun=True, config_dirs=search)
         counts.update(str(step.action) for step in prepared.plan.steps)
     return dict(counts)

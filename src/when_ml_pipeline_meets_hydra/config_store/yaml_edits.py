@@ -161,7 +161,7 @@ def _delete(text: str, key: Sequence[str]) -> str:
     while len(key) > 1 and len(_pair(text, key[:-1])[1].value) == 1:
         key = key[:-1]
     name, value = _pair(text, key)
-    parent = _pair(text, key[:-1])[1] if len(key) > 1 else yaml.compose(text, Loader=_SAFE)
+    parent: Any = _pair(text, key[:-1])[1] if len(key) > 1 else yaml.compose(text, Loader=_SAFE)
     start, end = name.start_mark.index, _end(text, value, name)
     if not parent.flow_style:
         return _replaced(text, _line_start(text, start), _line_end(text, end), "")

@@ -33,10 +33,11 @@ def list_entries(
         if path in wanted and fnmatchcase(path, pattern):
             by = authors[entry.revision]
             includes = sorted(p for p in included(path, entry.text) if p in texts)
-            row = {"entry": path, "revision": entry.revision, "author": by.author, "published": by.published}
+            row: dict[str, object] = {"entry": path, "revision": entry.revision, "author": by.author, "published": by.published}
             rows.append({**row, "includes": includes, "description": described_by(entry.text)})
     if as_json:
         print_json(rows)
         return
-    shown = ((r["entry"], r["revision"], r["author"], ", ".join(r["includes"]), r["description"]) for r in rows)
-    print_rows(("entry", "revision", "by", "includes", "description"), [tuple(map(str, row)) for row in shown])
+    names = ("entry", "revision", "author", "includes", "description")
+    shown = [[", ".join(v) if isinstance(v := row[n], list) else str(v) for n in names] for row in rows]
+    print_rows(("entry", "revision", "by", "includes", "description"), shown)
