@@ -101,7 +101,7 @@ class StoreEntry:
             remedy = "Make one: wmh config import DIR --publish, or wmh config edit GROUP/NAME"
             raise BadInput(Problem(key=CONFIG_STORE, value=self.shown, message=message, remedy=remedy))
         path = self.file.absolute().as_uri()
-        return sqlite3.connect(f"{path}?mode=ro", uri=True, timeout=PATIENCE, isolation_level=None)
+        return sqlite3.connect(f"{path}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None)
 
 
 def _errors() -> tuple[type[Exception], ...]:

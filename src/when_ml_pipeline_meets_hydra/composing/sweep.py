@@ -22,7 +22,7 @@ from when_ml_pipeline_meets_hydra.composing.job import override_dirname
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.composing.override_grammar import Override
 from when_ml_pipeline_meets_hydra.composing.resolvers import describe_job, hydra_config
-from when_ml_pipeline_meets_hydra.composing.swaps import Swappable, can_swap, node_at, swappable
+from when_ml_pipeline_meets_hydra.composing.swaps import Swappable, can_swap, node_at, option_files, swappable
 from when_ml_pipeline_meets_hydra.composing.values import as_written, plain, references, set_value, texts
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import Redactor
@@ -226,9 +226,9 @@ class _BaseConfig:
 
     def _swap(self, key: str, option: Swappable, name: str) -> None:
         if (key, name) not in self._nodes:
-            read = self._loader.read(f"{option.group}/{name}")
-            assert read is not None
-            self._nodes[key, name] = read.config
+            files = option_files(self._loader, f"{option.group}/{name}")
+            assert files is not None
+            self._nodes[key, name] = files.config
         node = self._nodes[key, name]
         parent = node_at(self._cfg, option.package[:-1])
         parent._content[option.package[-1]] = node

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES
 from when_ml_pipeline_meets_hydra.config_store import checks, effective
 from when_ml_pipeline_meets_hydra.config_store.checks import Checked
@@ -52,6 +53,13 @@ def propose(
         checks.check_secrets(own, [folder, *search])
     current = store.bases() if store.exists else {}
     return store.edit(texts, {**current, **(bases or {})}, message, draft, seen)
+
+
+def first_text(store: ConfigStore, path: str, config_dirs: Sequence[str] = ()) -> str:
+    """The text that a new entry begins with: the package in which the options of its group are."""
+    group = path.rpartition("/")[0]
+    search = effective.search_path(store.location, config_dirs) if store.exists else config_dirs
+    return f"# @package {Loader(search).package(group)}\n" if group else ""
 
 
 def texts_after(store: ConfigStore, draft: Draft) -> dict[str, str]:

@@ -52,7 +52,7 @@ def edit(
     if sum((bool(set_ or unset), file is not None, remove)) > 1:
         message_, remedy = "choose one of --set and --unset, --file, --remove", "Leave the others out"
         raise BadInput(Problem(key="config edit", message=message_, remedy=remedy))
-    opened, path = store_at(store), checked_path(entry)
+    opened, path, dirs = store_at(store), checked_path(entry), config_dir or []
     before, seen, base = _before(opened, path, draft)
     text: str | None
     if remove:
@@ -62,13 +62,12 @@ def edit(
     elif file is not None:
         text = _read(file)
     elif set_ or unset:
-        text = _with_keys(path, before or "", set_ or [], unset or [])
+        text = _with_keys(path, workflow.first_text(opened, path, dirs) if before is None else before, set_, unset)
     else:
-        text = _edited(path, before)
+        text = _edited(path, workflow.first_text(opened, path, dirs) if before is None else before)
     if text == before and onto is None:
         raise BadInput(Problem(key="entry", value=path, message="nothing was changed"))
     bases = {path: onto if onto is not None else base}
-    dirs = config_dir or []
     number = workflow.propose(
         opened, {path: text}, message or f"edit of {path}", draft=draft, seen=seen, bases=bases, config_dirs=dirs
     )
@@ -95,16 +94,16 @@ def _read(file: Path) -> str:
         raise BadInput(Problem(key="--file", value=str(file), message=f"cannot be read ({error})")) from error
 
 
-def _with_keys(path: str, text: str, values: list[str], unset: list[str]) -> str:
+def _with_keys(path: str, text: str, values: list[str] | None, unset: list[str] | None) -> str:
     from when_ml_pipeline_meets_hydra.config_store import migrating, yaml_edits
 
     try:
-        for line in values:
+        for line in values or ():
             key, equals, value = line.partition("=")
             if not equals or not key:
                 raise BadInput(Problem(key="--set", value=key, message="expected KEY=VALUE"))
             text = migrating.setting(key, value, add=True)(path, text) or text
-        for key in unset:
+        for key in unset or ():
             after = migrating.deleting(key)(path, text)
             if after is None:
                 raise BadInput(Problem(key=key, message=f"{path} does not set it"))
@@ -114,15 +113,14 @@ def _with_keys(path: str, text: str, values: list[str], unset: list[str]) -> str
     return text
 
 
-def _edited(path: str, before: str | None) -> str:
+def _edited(path: str, before: str) -> str:
     if not sys.stdin.isatty():
         message, remedy = "there is no terminal for an editor", "Give --set KEY=VALUE, or --file FILE"
         raise BadInput(Problem(key="config edit", message=message, remedy=remedy))
-    new = f"# @package {path.rpartition('/')[0].replace('/', '.')}\n"
     editor = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{path.rpartition('/')[2]}.yaml"
-        file.write_bytes((before if before is not None else new).encode())
+        file.write_bytes(before.encode())
         try:
             subprocess.run([*editor, str(file)], check=True)
         except (OSError, subprocess.CalledProcessError) as error:

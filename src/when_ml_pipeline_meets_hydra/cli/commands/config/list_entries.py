@@ -33,8 +33,8 @@ def list_entries(
         if path in wanted and fnmatchcase(path, pattern):
             by = authors[entry.revision]
             includes = sorted(p for p in included(path, entry.text) if p in texts)
-            row: dict[str, object] = {"entry": path, "revision": entry.revision, "author": by.author, "published": by.published}
-            rows.append({**row, "includes": includes, "description": described_by(entry.text)})
+            head = {"entry": path, "revision": entry.revision, "author": by.author, "published": by.published}
+            rows.append({**head, "includes": includes, "description": described_by(entry.text)})
     if as_json:
         print_json(rows)
         return

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from when_ml_pipeline_meets_hydra.cli.commands.config.options import AsJson, ConfigDir, StoreOption, shown, store_at
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 
 
 def show(
@@ -29,7 +30,8 @@ def show(
     entries = opened.entries(revision)
     path = checked_path(entry)
     if path not in entries:
-        raise _missing(path, entries)
+        remedy = did_you_mean(path, entries)
+        raise BadInput(Problem(key="entry", value=path, message="the config store has no such entry", remedy=remedy))
     if not effective:
         found = entries[path]
         if as_json:
@@ -43,12 +45,3 @@ def show(
         print_json([{"key": v.key, "value": v.value, "origin": v.origin} for v in values])
     else:
         print_rows(("key", "value", "origin"), [(v.key, shown(v.value), v.origin or "") for v in values])
-
-
-def _missing(path: str, entries: object) -> Exception:
-    from collections.abc import Iterable
-
-    from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-
-    remedy = did_you_mean(path, entries) if isinstance(entries, Iterable) else None
-    return BadInput(Problem(key="entry", value=path, message="the config store has no such entry", remedy=remedy))
