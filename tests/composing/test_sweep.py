@@ -28,7 +28,7 @@ TREE = {
     "modeling/param/follows.yaml": "# @package m_param\nname: ${model_name}_x\nsize: ${.a}\na: ${dataset.name}\n",
     "modeling/param/inherits.yaml": "# @package m_param\ndefaults: [plain]\nsize: 4\n",
     "modeling/param/extends.yaml": "# @package m_param\ndefaults: [small]\nsize: 5\n",
-    "modeling/param/third.yaml": "# @package m_param\ndefaults: [_self_, inherits, follows]\nsize: 7\ndeep: {er: {y: 2}}\n",
+    "modeling/param/third.yaml": "# @package m_param\ndefaults: [_self_, inherits, follows]\ndeep: {er: {y: 2}}\n",
     "modeling/param/two/small.yaml": "# @package m_param\nsize: 6\nfrom: ${model.name}\n",
     "modeling/model/three.yaml": "# @package model\ndefaults: [two]\nname: three\n",
     "modeling/param/empty.yaml": "# @package m_param\n",

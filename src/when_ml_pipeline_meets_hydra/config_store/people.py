@@ -65,7 +65,7 @@ def current_user() -> str:
 def roles_of(connection: sa.Connection) -> dict[str, Role]:
     """The role of each member; a store without members is open to everybody who can reach it."""
     rows = connection.execute(sa.select(ROLES.c.member, ROLES.c.role).order_by(ROLES.c.number))
-    return {member: Role.named(role) for member, role in dict(r._tuple() for r in rows).items() if role}
+    return {member: Role.named(role) for member, role in {r.member: r.role for r in rows}.items() if role}
 
 
 def require(connection: sa.Connection, user: str, needed: Role, to_do: str) -> None:
@@ -99,7 +99,7 @@ def set_role(connection: sa.Connection, member: str, role: Role | None, author: 
 def rules_of(connection: sa.Connection) -> Rules:
     """The rules of a store."""
     rows = connection.execute(sa.select(RULES.c.name, RULES.c.value).order_by(RULES.c.number))
-    found = dict(row._tuple() for row in rows)
+    found = {row.name: row.value for row in rows}
     return Rules(two_people=found.get(TWO_PEOPLE) == "true", protected=tuple(found.get(PROTECTED, "").split()))
 
 

@@ -14,6 +14,7 @@ from when_ml_pipeline_meets_hydra.config_store.checks import Checked
 from when_ml_pipeline_meets_hydra.config_store.combinations import combinations, name_of
 from when_ml_pipeline_meets_hydra.config_store.drafts import Draft
 from when_ml_pipeline_meets_hydra.config_store.effective import Reach
+from when_ml_pipeline_meets_hydra.config_store.entries import checked_path, checked_text
 from when_ml_pipeline_meets_hydra.config_store.folders import write_folder
 from when_ml_pipeline_meets_hydra.config_store.merging import merge
 from when_ml_pipeline_meets_hydra.config_store.store import ConfigStore
@@ -47,6 +48,7 @@ def propose(
     ``bases`` are the revisions that were edited, if these are not the newest ones.
     """
     search = effective.search_path(store.location, config_dirs) if store.exists else [*config_dirs]
+    texts = {checked_path(p): text if text is None else checked_text(p, text) for p, text in texts.items()}
     with tempfile.TemporaryDirectory() as folder:
         own = {path: text for path, text in texts.items() if text is not None}
         write_folder(Path(folder), own, delete=False)
