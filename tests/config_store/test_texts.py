@@ -1,0 +1,84 @@
+"""Texts of entries: edits of single keys change nothing else, merges keep both sides, folders keep every byte."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml, load_yaml
+from when_ml_pipeline_meets_hydra.config_store import yaml_edits
+from when_ml_pipeline_meets_hydra.config_store.entries import checked_text, normalized
+from when_ml_pipeline_meets_hydra.config_store.folders import read_folder, write_folder
+from when_ml_pipeline_meets_hydra.config_store.merging import merge
+
+NAMES = st.sampled_from(["a", "b", "rate", "deep", "x_1"])
+VALUES = st.one_of(st.integers(-9, 9), st.booleans(), st.none(), st.sampled_from(["ü", "no", "1e3", "a: b", "#", " "]))
+CONTENTS = st.recursive(VALUES, lambda inner: st.dictionaries(NAMES, inner, max_size=3) | st.lists(inner, max_size=2))
+CONFIGS = st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=4)
+LINES = st.lists(st.sampled_from(["a: 1", "b: 2", "c: 3", "# d"]), max_size=6).map(
+    lambda lines: "".join(f"{line}\n" for line in lines)
+)
+
+
+def commented(content: Any) -> str:
+    """The YAML of a config with a comment behind and above each line."""
+    lines = dump_yaml(content).splitlines()
+    return "# @package a\n" + "".join(f"# on line {n}\n{line}  # {n}\n" for n, line in enumerate(lines))
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=CONFIGS, value=VALUES, data=st.data())
+def test_an_edit_of_a_key_changes_nothing_else(content: dict[str, Any], value: Any, data: st.DataObject) -> None:
+    text = commented(content)
+    key = [data.draw(st.sampled_from(sorted(content)))]
+    if isinstance(inner := content[key[0]], dict) and inner:
+        key.append(data.draw(st.sampled_from(sorted(inner))))
+    edited = yaml_edits.set_key(text, key, dump_yaml([value])[2:].strip())
+    assert yaml_edits.value_at(load_yaml(edited), key) == value
+    comments = [line for line in text.splitlines() if line.startswith("#")]
+    assert [line for line in comments if line not in edited] == []  # those above other keys
+    without = yaml_edits.delete_key(text, key)
+    assert not yaml_edits.has_key(without, key)
+    assert {*without.splitlines()} <= {*text.splitlines()}
+    renamed = yaml_edits.rename_key(text, key, "renamed")
+    assert yaml_edits.rename_key(renamed, [*key[:-1], "renamed"], key[-1]) == text
+
+
+@given(base=LINES, ours=LINES, theirs=LINES)
+def test_a_merge_keeps_both_sides(base: str, ours: str, theirs: str) -> None:
+    assert merge(base, ours, base) == (ours, 0)
+    assert merge(base, base, theirs) == (theirs, 0)
+    assert merge(base, ours, ours) == (ours, 0)
+    text, conflicts = merge(base, ours, theirs)
+    assert conflicts == text.count("<<<<<<< ")
+    assert all(line in text.splitlines() for line in {*ours.splitlines()} - {*base.splitlines()})
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    contents=st.dictionaries(st.from_regex(r"(group/)?[a-z]{1,4}", fullmatch=True), CONFIGS, max_size=4),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_an_export_is_imported_as_it_was(contents: dict[str, Any], end: str) -> None:
+    texts = {path: commented(content).replace("\n", end) for path, content in contents.items()}
+    kept = {path: checked_text(path, text) for path, text in texts.items()}
+    assert kept == {path: normalized(text) for path, text in kept.items()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        assert write_folder(folder, kept, delete=True) == ([*kept], [])
+        assert read_folder(folder) == kept
+        assert write_folder(folder, kept, delete=True) == ([], [])
+
+
+@pytest.mark.parametrize("text", ["a: &b 1\nc: *b\n", "? a\n: 1\n", "{a: 1, b}\n"])
+def test_an_unusual_text_is_refused_or_edited_rightly(text: str) -> None:
+    try:
+        edited = yaml_edits.set_key(text, ["a"], "2")
+    except yaml_edits.NotEditable:
+        return
+    assert load_yaml(edited) == {**load_yaml(text), "a": 2}
