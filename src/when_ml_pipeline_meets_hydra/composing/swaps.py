@@ -54,7 +54,7 @@ def _read_files(loader: Loader, path: str, above: tuple[str, ...]) -> list[_File
     found = loader.read(path) if loader.source_file(path) and path not in above else None
     if found is None or not isinstance(found.config, DictConfig):
         return None
-    listed = list(found.defaults_list or ())
+    listed: list[Any] = list(found.defaults_list or ())
     if any(type(d) is not ConfigDefault or d.package or d.optional or "/" in str(d.path) for d in listed):
         return None
     files: list[_File] = []
