@@ -39,7 +39,7 @@ class Database:
         if not self.entry.is_postgres and not self.entry.file.is_file():
             return False
         with self._reported(), self._engine.connect() as connection:
-            return sa.inspect(connection).has_table("revisions")
+            return bool(sa.inspect(connection).has_table("revisions"))
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
