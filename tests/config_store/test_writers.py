@@ -83,7 +83,7 @@ def test_twenty_writers_of_a_server_lose_nothing(postgres: str) -> None:
 def _publish_all(location: str) -> None:
     store = ConfigStore(location, "ann")
     for count in range(100):
-        texts = {f"group/part_{n}": f"count: {count}\n{'# ' + 'x' * 2000}\n" for n in range(10)}
+        texts = {f"group/part_{n}": f"count: {os.getpid()}_{count}\n{'# ' + 'x' * 2000}\n" for n in range(10)}
         store.publish(store.edit(texts, store.bases(), "all"), lambda _: None)
 
 
