@@ -10,7 +10,6 @@ import typer
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
 from when_ml_pipeline_meets_hydra.cli.commands.compare import compare_runs
-from when_ml_pipeline_meets_hydra.cli.commands.config.config_app import config
 from when_ml_pipeline_meets_hydra.cli.commands.drift import drift
 from when_ml_pipeline_meets_hydra.cli.commands.graph import graph
 from when_ml_pipeline_meets_hydra.cli.commands.plan import plan
@@ -33,7 +32,6 @@ app.command("serve", help=COMMANDS["serve"])(serve)
 app.add_typer(runs, name="runs")
 app.add_typer(store, name="store")
 app.add_typer(cluster, name="cluster")
-app.add_typer(config, name="config", help=COMMANDS["config"])
 cluster.command("drift")(drift)
 cluster.add_typer(users, name="user")
 users.command("add")(add_user)
@@ -53,12 +51,17 @@ store.command("gc")(gc)
 def run_command(arguments: list[str]) -> int:
     """Run one of our own commands; returns its exit code."""
     try:
-        _command().main(arguments, prog_name=PROGRAM)
+        _command(has_config=arguments[:1] == ["config"]).main(arguments, prog_name=PROGRAM)
     except SystemExit as stopped:  # Typer always exits
         return int(stopped.code or 0)
     return 0
 
 
 @cache
-def _command() -> Any:
+def _command(*, has_config: bool) -> Any:
+    """The commands; the many below ``config`` would slow down each of the others."""
+    if has_config:
+        from when_ml_pipeline_meets_hydra.cli.commands.config.config_app import config
+
+        app.add_typer(config, name="config", help=COMMANDS["config"])
     return typer.main.get_command(app)
