@@ -206,6 +206,8 @@ COMPLETIONS = {
     "store ": ["list", "verify", "gc"],
     "store gc --": ["--unused-for", "--dry-run"],
     "serve --po": ["--port"],
+    "config ": ["list", "show", "migrate"],
+    "config migrate ": ["rename", "set"],
     "--mul": ["--multirun"],
     "--": ["--help", "--cfg", "--info", "--config-dir", "--version"],
     f"--config-dir {CONF} c=ga": ["c=gather"],

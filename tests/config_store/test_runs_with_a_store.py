@@ -37,6 +37,9 @@ def test_options_of_a_store_are_options_of_their_group(own_home: Path, monkeypat
     monkeypatch.setenv("COMP_LINE", "wmh c=fit fit/knobs=mine knobs.ro")
     assert "knobs.rounds=" in inside("-sc", "query=bash").out.split()
 
+    monkeypatch.setenv("COMP_LINE", "wmh config show fit/")
+    assert inside("-sc", "query=bash").out.split() == ["fit/knobs/mine"]
+
     first = inside("c=fit", "fit/knobs=mine", *DIR)
     assert first.code == 0, first.err
     record = find_record(own_home, "last")

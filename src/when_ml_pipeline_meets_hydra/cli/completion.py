@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
@@ -84,12 +85,10 @@ def candidates(line: str) -> list[str]:
 
 
 def _command_candidates(words: list[str]) -> Iterator[str]:
-    """Subcommands, run ids and flags of one of our own commands."""
-    import typer
+    """Subcommands, run ids, entries and flags of one of our own commands."""
+    from when_ml_pipeline_meets_hydra.cli.typer_app import command
 
-    from when_ml_pipeline_meets_hydra.cli.typer_app import app
-
-    node: Any = typer.main.get_command(app)
+    node: Any = command(has_config=words[:1] == ["config"])
     for word in words:
         node = getattr(node, "commands", {}).get(word, node)
     yield from getattr(node, "commands", ())
@@ -97,6 +96,13 @@ def _command_candidates(words: list[str]) -> Iterator[str]:
     if words[:1] == ["runs"] and len(words) > 1 and words[1] != "list":
         yield "last"
         yield from (folder.name for folder in (home() / "runs").glob("*"))
+    if words[:1] == ["config"] and words[1:2] in (["show"], ["edit"], ["history"]):
+        from when_ml_pipeline_meets_hydra.composing.checkouts import checkout
+        from when_ml_pipeline_meets_hydra.composing.store_entry import CONFIGURED
+
+        with suppress(BadInput):
+            folder = checkout(CONFIGURED)
+            yield from (file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
 
 
 def _override_candidates(word: str, words: list[str]) -> Iterator[str]:

@@ -51,14 +51,14 @@ store.command("gc")(gc)
 def run_command(arguments: list[str]) -> int:
     """Run one of our own commands; returns its exit code."""
     try:
-        _command(has_config=arguments[:1] == ["config"]).main(arguments, prog_name=PROGRAM)
+        command(has_config=arguments[:1] == ["config"]).main(arguments, prog_name=PROGRAM)
     except SystemExit as stopped:  # Typer always exits
         return int(stopped.code or 0)
     return 0
 
 
 @cache
-def _command(*, has_config: bool) -> Any:
+def command(*, has_config: bool) -> Any:
     """The commands; the many below ``config`` would slow down each of the others."""
     if has_config:
         from when_ml_pipeline_meets_hydra.cli.commands.config.config_app import config
