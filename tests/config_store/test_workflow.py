@@ -134,8 +134,8 @@ def test_what_would_not_compose_is_not_published() -> None:
     assert "Did you mean 'knobs.rate'?" in shown
     assert published() == 1
     # Also where a default that others use is wrong, or gone.
-    wrong = ("--set", "knobs.rate=7", "--set", "knobs.strict='no way'")  # False is a truth value, or refused
-    shown = config("edit", f"{KNOBS}/default", *wrong, "--publish", *DIR, code=2)
+    values = ("--set", "knobs.rate=7", "--set", "knobs.strict='no way'")  # False is a truth value, or refused
+    shown = config("edit", f"{KNOBS}/default", *values, "--publish", *DIR, code=2)
     assert "knobs.rate=7" in shown
     assert "knobs.strict" in shown
     config("edit", f"{KNOBS}/default", "--remove", *DIR)
