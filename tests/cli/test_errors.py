@@ -338,7 +338,8 @@ def test_what_follows_from_a_mistake_is_not_reported_again() -> None:
     assert [*wrong("c=gather", "gather/source=file", "source.path={")] == ["source.path"]
     # Values that are taken from a wrong one.
     assert [*wrong("c=deployment", "dataset=null")] == ["dataset"]
-    assert [*wrong("c=modeling", "objective.metric=[r2]")] == ["objective.metric"]
+    assert [*wrong("c=modeling", "objective.metric={a: r2}")] == ["objective.metric"]
+    assert [*wrong("c=modeling", "objective.metric=[]")] == ["objective.metric"]
     found = wrong("c=deployment", "dataset.name=5x5,[1]", "model_name='${dataset.name}é'", multirun=True)
     assert {*found} == {"model_name", "dataset.name"}, "of different jobs"
 

@@ -85,11 +85,11 @@ def test_an_unknown_metric_is_a_note_that_names_those_there_are() -> None:
 
 
 def test_an_objective_that_is_none_is_bad_input() -> None:
-    words = ("objective.direction=up", "objective.metric=[r2]")
+    words = ("objective.direction=up", "objective.metric={a: r2}")
     code, _, err = inside(*DIR, "c=fit", *words)
     assert code == ExitCode.BAD_INPUT
-    assert "objective.direction=up: expected one of maximize, minimize or null" in err
-    assert "objective.metric=[r2]" in err
+    assert "objective.direction=up: expected one of maximize, minimize or a list or null" in err
+    assert "objective.metric: expected a text or a list or null" in err
 
 
 def test_skipped_steps_and_what_they_wait_for_are_in_the_row(own_home: Path) -> None:

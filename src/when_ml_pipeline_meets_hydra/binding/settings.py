@@ -191,8 +191,10 @@ def _home(given: Path | None, composed: Composed, problems: list[Problem]) -> Pa
 
 def _objective(given: GivenObjective, composed: Composed, problems: list[Problem]) -> Objective:
     """Return the objective with the first metric, by which the best is chosen, apart from the further ones."""
-    given_metrics = given.metric if isinstance(given.metric, list) else [given.metric]
-    metrics: list[str | None] = list(dict.fromkeys(given_metrics)) or [None]
+    if given.metric == []:
+        problems.append(Problem(key="objective.metric", value="[]", message="expected a metric, several, or null"))
+        return Objective()
+    metrics: list[str | None] = [*dict.fromkeys(given.metric)] if isinstance(given.metric, list) else [given.metric]
     ways: Sequence[Direction | None] = given.direction if isinstance(given.direction, list) else [given.direction]
     ways = ways or [None]
     if len(ways) not in (1, len(metrics)) or (len(ways) == 1 < len(metrics) and ways[0] is not None):
