@@ -15,6 +15,7 @@ import pytest
 from small_pipeline import inside, write
 from when_ml_pipeline_meets_hydra import Run, prepare, run
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
+from when_ml_pipeline_meets_hydra.records.record import read_records
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "job_file"
 FOLDER, NAME = "configs/jobs/job_train/job_train_cls", "job_train_cls_binary"
@@ -120,6 +121,33 @@ def test_a_second_time_everything_is_stored(done: Run) -> None:
     assert (part.code, part.err.count("stored (nothing changed)")) == (0, 2)
     logged = inside("runs", "rerun", str(done.record.folder / ".hydra" / "config.yaml"))
     assert (logged.code, logged.err.count("stored (nothing changed)")) == (0, 5)
+
+
+@pytest.mark.integration("dagster")
+def test_its_stages_are_ops_of_a_job_of_dagster(done: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dagster as dg
+
+    home = project / "home of dagster"
+    monkeypatch.setenv("WMH_HOME", str(home))
+    monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
+    ran = inside(*FLAGS, "hydra/launcher=dagster")
+    assert ran.code == 0, ran.err
+    *_, record = read_records(home)
+    assert record.head["digests"] == done.record.head["digests"]
+    refused = inside(*FLAGS, "hydra/launcher=dagster", "ops.exptests.config.tests.accuracy.limit=1.1")
+    assert refused.code == ExitCode.REFUSED
+    assert "ops.exptests.config.tests: 1 of 3 tests failed (accuracy: test_accuracy is 1.000, below 1.1)" in refused.err
+
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        runs = [found.dagster_run.run_id for found in instance.get_run_records()]
+        after, before = ([e.dagster_event for e in instance.all_logs(run) if e.dagster_event] for run in runs)
+    assert before[-1].event_type_value == "RUN_SUCCESS"
+    ended = [event.step_key for event in before if event.event_type_value == "STEP_SUCCESS"]
+    assert [key.partition("_")[0] for key in ended] == STAGES
+    assert after[-1].event_type_value == "RUN_FAILURE"
+    (failed,) = (event for event in after if event.event_type_value == "STEP_FAILURE")
+    assert "1 of 3 tests failed" in str(failed.step_failure_data)
+    assert not [file for file in home.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()]
 
 
 def test_no_file_of_a_run_has_a_secret_of_its_globals(done: Run, project: Path) -> None:
