@@ -29,7 +29,7 @@ start)
     # A port that is free now may be taken a moment later: then another one.
     for _ in 1 2 3 4 5; do
         port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-        options="-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=20"
+        options="-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=60"
         if as_somebody "$bin/pg_ctl" -D "$folder/data" -w -t 30 -l "$folder/log" -o "$options" start >/dev/null; then
             echo "$port"
             exit
