@@ -15,7 +15,7 @@ import pytest
 from small_pipeline import inside, write
 from when_ml_pipeline_meets_hydra import Run, prepare, run
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
-from when_ml_pipeline_meets_hydra.records.record import read_records
+from when_ml_pipeline_meets_hydra.records.record import Record, read_records
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "job_file"
 FOLDER, NAME = "configs/jobs/job_train/job_train_cls", "job_train_cls_binary"
@@ -123,6 +123,13 @@ def test_a_second_time_everything_is_stored(done: Run) -> None:
     assert (logged.code, logged.err.count("stored (nothing changed)")) == (0, 5)
 
 
+def _artifacts(home: Path, record: Record) -> dict[str, bytes]:
+    """The files of all steps of a run."""
+    folders = {step["stage"]: home / "store" / step["key"][:2] / step["key"] / "files" for step in record.steps}
+    found = ((stage, file) for stage, folder in folders.items() for file in sorted(folder.rglob("*")))
+    return {f"{stage}/{file.relative_to(folders[stage])}": file.read_bytes() for stage, file in found if file.is_file()}
+
+
 @pytest.mark.integration("dagster")
 def test_its_stages_are_ops_of_a_job_of_dagster(done: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import dagster as dg
@@ -133,7 +140,8 @@ def test_its_stages_are_ops_of_a_job_of_dagster(done: Run, project: Path, monkey
     ran = inside(*FLAGS, "hydra/launcher=dagster")
     assert ran.code == 0, ran.err
     *_, record = read_records(home)
-    assert record.head["digests"] == done.record.head["digests"]
+    assert "train/history.csv" in _artifacts(home, record)
+    assert _artifacts(home, record) == _artifacts(project / "home", done.record)
     refused = inside(*FLAGS, "hydra/launcher=dagster", "ops.exptests.config.tests.accuracy.limit=1.1")
     assert refused.code == ExitCode.REFUSED
     assert "ops.exptests.config.tests: 1 of 3 tests failed (accuracy: test_accuracy is 1.000, below 1.1)" in refused.err
@@ -141,10 +149,10 @@ def test_its_stages_are_ops_of_a_job_of_dagster(done: Run, project: Path, monkey
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         runs = [found.dagster_run.run_id for found in instance.get_run_records()]
         after, before = ([e.dagster_event for e in instance.all_logs(run) if e.dagster_event] for run in runs)
-    assert before[-1].event_type_value == "RUN_SUCCESS"
+    assert before[-1].event_type.name == "RUN_SUCCESS"
     ended = [event.step_key for event in before if event.event_type_value == "STEP_SUCCESS"]
     assert [key.partition("_")[0] for key in ended] == STAGES
-    assert after[-1].event_type_value == "RUN_FAILURE"
+    assert after[-1].event_type.name == "RUN_FAILURE"
     (failed,) = (event for event in after if event.event_type_value == "STEP_FAILURE")
     assert "1 of 3 tests failed" in str(failed.step_failure_data)
     assert not [file for file in home.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()]
