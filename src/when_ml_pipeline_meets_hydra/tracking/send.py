@@ -68,7 +68,7 @@ class _Sending:
         while not self._record.has_ended:
             began = time.monotonic()
             pause = _PAUSE if self._is_sent() else _RETRY
-            time.sleep(max(pause, _SHARE * (time.monotonic() - began)))
+            self._wait(max(pause, _SHARE * (time.monotonic() - began)))
         timer = threading.Timer(self._options.timeout, self._give_up)
         timer.daemon = True
         if self._has_deadline:
@@ -77,6 +77,12 @@ class _Sending:
         connection.close()
         timer.cancel()
         return connection.url
+
+    def _wait(self, seconds: float) -> None:
+        """Wait that long, or until the run has ended."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._record.has_ended:
+            time.sleep(min(_PAUSE, seconds))
 
     def _is_sent(self) -> bool:
         """Send what is new while the run goes on; a failure is the end of nothing yet."""
