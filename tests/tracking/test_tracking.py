@@ -181,11 +181,11 @@ def test_a_record_is_followed_while_it_grows(notebook: type[Notebook], monkeypat
     notebook.refusals = 1
     looks = iter([(file, file.read_bytes()), (done.record.folder / "steps.jsonl", steps)])
 
-    def sleep(_: float) -> None:
+    def wait(*_: object) -> None:
         place, content = next(looks, (file, ended))
         place.write_bytes(content)
 
-    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(send._Sending, "_wait", wait)
     assert sent_to(done.record) == 0
     assert [run.status for run in notebook.sent] == ["running", "done"]
     assert [bool(run.metrics) for run in notebook.sent] == [False, True]
