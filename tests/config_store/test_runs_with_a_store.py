@@ -115,3 +115,18 @@ def test_what_is_cached_follows_the_store(monkeypatch: pytest.MonkeyPatch) -> No
     assert "0.25 → 0.75" in inside(*command).err
     monkeypatch.delenv(STORE)
     assert not loaded("--help") & {*heavy, "sqlite3"}
+
+
+def test_without_a_cache_folder_nobody_else_can_prepare_the_option_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored("configs.db", {"fit/knobs/mine": MINE})
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    code = "from when_ml_pipeline_meets_hydra.composing import checkouts\n"
+    code += "folder = checkouts.checkout('configs://configs.db')\n"
+    code += "print(*[oct(part.stat().st_mode)[-3:] for part in folder.parents[:2]], folder.parents[1].parent)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["700", "700", str(tmp_path)]
+    assert not [*tmp_path.glob("tmp*")], "it is gone with the process"

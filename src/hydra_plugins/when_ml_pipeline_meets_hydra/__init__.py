@@ -25,7 +25,7 @@ __all__ = ["ConfigStoreSource", "LocalLauncher", "OrchestratorLauncher", "PlanSw
 
 
 class _RunsPipeline:
-    """Base of both plugins: runs the pipeline with the overrides and option files of a Hydra app."""
+    """Base of the sweepers and launchers: runs the pipeline with the overrides and option files of a Hydra app."""
 
     config: DictConfig | None = None
 
@@ -115,7 +115,7 @@ class LocalLauncher(_RunsJobs):
 
 
 class OrchestratorLauncher(_RunsJobs):
-    """Runs steps as nodes of another system: ``dagster`` or ``metaflow``, with its options."""
+    """Runs steps as nodes of another system: ``dagster``, ``flyte`` or ``metaflow``, with its options."""
 
     def __init__(self, system: str, **options: object) -> None:
         super().__init__()

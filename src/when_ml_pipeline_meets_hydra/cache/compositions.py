@@ -9,7 +9,6 @@ again, and a composition with any other secret is not cached.
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.cache import fingerprint
 from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
-from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE
+from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE, cache_folder
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job, Request
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
 from when_ml_pipeline_meets_hydra.composing.tree import Stage
@@ -60,7 +59,7 @@ def compose(request: Request) -> Composed:
 def find(request: Request) -> Composed | None:
     """The cached composition of a command; None if there is none, or if anything that it depends on has changed."""
     try:
-        folder = _folder()
+        folder = cache_folder("compositions")
         cached = json.loads(_file(request, folder).read_bytes())
         if cached["state"] != fingerprint.state(cached["dependencies"], folder):
             return None
@@ -91,7 +90,7 @@ def _add(request: Request, composed: Composed, started: float) -> None:
             "packages": sorted(_PACKAGES),
             "data": [],
         }
-        folder = _folder()
+        folder = cache_folder("compositions")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fingerprint.make_key(folder)
         state = fingerprint.state(dependencies, folder)
@@ -102,13 +101,6 @@ def _add(request: Request, composed: Composed, started: float) -> None:
         _evict(folder)
     except (OSError, ValueError, TypeError, RuntimeError, BadInput):
         return  # a full disk, no home, values of a resolver's own type, a config store that is gone
-
-
-def _folder() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    if not base.is_absolute():
-        raise RuntimeError("there is no cache folder")
-    return base / __name__.partition(".")[0] / "compositions"
 
 
 def _file(request: Request, folder: Path) -> Path:

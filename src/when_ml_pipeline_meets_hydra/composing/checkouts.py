@@ -6,6 +6,7 @@ named by a token that no other publication or edit has, also not one of another 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE
+from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE, cache_folder
 from when_ml_pipeline_meets_hydra.composing.store_entry import StoreEntry
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
@@ -47,14 +48,25 @@ def checkout(entry: str) -> Path:
 
 
 def checkouts_folder() -> Path:
-    """The folder of all checkouts, in the user's cache folder; below /tmp if there is none."""
+    """The folder of all checkouts, in the user's cache folder; one of this process alone if there is none."""
     try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        return cache_folder(_FOLDER)
     except RuntimeError:
-        base = Path("relative")
-    if not base.is_absolute():
-        base = Path(tempfile.gettempdir()) / f"cache-{os.getuid()}"
-    return base / __name__.partition(".")[0] / _FOLDER
+        return _own_folder() / _FOLDER
+
+
+@lru_cache(maxsize=1)
+def _own_folder() -> Path:
+    """A temporary folder with a name that nobody can know before, since its option files are trusted."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(_remove, folder, os.getpid())
+    return folder
+
+
+def _remove(folder: Path, process: int) -> None:
+    """Remove a folder, unless this is a process that the one which uses it has forked."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def facts_of(folder: Path) -> Mapping[str, Any]:

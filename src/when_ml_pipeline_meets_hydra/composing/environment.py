@@ -22,6 +22,14 @@ def home() -> Path:
         raise BadInput(Problem(key=f"${HOME}", value=text, message=str(error))) from error
 
 
+def cache_folder(name: str) -> Path:
+    """A folder of the program in the user's cache folder. Raises ``RuntimeError`` if the user has none."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    if not base.is_absolute():
+        raise RuntimeError("there is no cache folder")
+    return base / __name__.partition(".")[0] / name
+
+
 def packages() -> list[str]:
     """The packages besides this one whose code a ``_target_`` may name."""
     return os.environ.get(PACKAGES, "").replace(",", " ").split()
