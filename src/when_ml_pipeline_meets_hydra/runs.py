@@ -60,7 +60,12 @@ class Prepared:
             checkouts=composed.checkouts,
             is_constant=composed.is_constant,
             unused=bound.unused,
-            notes=(*composed.notes, *notes_on(bound), *filter(None, [bound.settings.note_on_prefixes])),
+            notes=(
+                *composed.notes,
+                *request.repeated(),
+                *notes_on(bound),
+                *filter(None, [bound.settings.note_on_prefixes]),
+            ),
         )
 
     def joined(self, others: Sequence[Prepared]) -> Prepared:

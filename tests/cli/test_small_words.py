@@ -347,3 +347,27 @@ def test_why_compares_with_the_nearest_earlier_result() -> None:
     for rate in ("0.1", "0.2"):
         inside(*DIR, "c=fit", f"knobs.rate={rate}", "knobs.rounds=10" if rate == "0.1" else "knobs.rounds=7")
     assert "(knobs.rate 0.1 → 0.3)" in inside(*DIR, "c=fit", "knobs.rate=0.3", "knobs.rounds=10").err
+
+
+def test_an_override_that_is_given_twice_is_noted() -> None:
+    twice = inside("plan", *DIR, "c=fit", "fit/knobs=gentle", "knobs.rate=0.1", "knobs.rate=0.2")
+    assert twice.err == "Note: knobs.rate is given 2 times; the last one counts\n"
+    once = inside("plan", *DIR, "c=fit", "knobs.rate=0.2", "knobs.rate=0.2")
+    assert once.err == ""
+
+
+def test_a_value_that_a_file_takes_from_an_override_names_the_override() -> None:
+    message = refused("c=preprocessing", "seed=-1")
+    assert "split.seed=-1: expected a whole number, 0 ≤ x <" in message
+    assert "from the override seed=-1, which config/preprocessing/split/random.yaml, line 5 takes" in message
+
+
+def test_another_case_is_suggested_before_what_merely_resembles() -> None:
+    Path("d.csv").write_text("aa,AAA,Aa\n" + "1,2,3\n" * 40)
+    assert "Did you mean 'AAA'?" in refused(*CSV, "dataset.target=aaA")
+
+
+def test_a_long_flag_with_one_dash() -> None:
+    code, _, err = inside("-multirun", "c=fit")
+    assert code == ExitCode.BAD_INPUT
+    assert "Did you mean --multirun?" in err

@@ -159,3 +159,13 @@ def test_how_times_with_a_zone_are_read_is_said() -> None:
     table = ("preprocessing/dataset=table", "preprocessing/connection=sqlite", "connection.path=rows.sqlite")
     done = inside("c=preprocessing", *table, *schema, "preprocessing/schema=cars", "schema.task=auto")
     assert "time zones: two (as written, without their offsets +01:00, +02)" in done.out, done.err
+
+
+def test_the_unit_of_a_target_that_is_a_date_is_named() -> None:
+    days = [date(2024, 1, 1) + timedelta(days=k % 30) for k in range(60)]
+    rows = pl.DataFrame({"x": [k % 30 for k in range(60)], "y": days, "at": [f"{d}T10:00:00" for d in days]})
+    rows.write_csv("rows.csv")
+    words = ("preprocessing/dataset=csv", "dataset.path=rows.csv")
+    assert "rows: the target y is a date: predictions are days since 1970-01-01\n" in prepared(*words)
+    of_moments = inside("c=preprocessing", *words, "dataset.target=at").out
+    assert "the target at is a datetime: predictions are seconds since 1970-01-01" in of_moments

@@ -28,6 +28,8 @@ FLAGS = (
     ("--version", "Show the version"),
 )
 
+LONG_FLAGS = {word.strip(",") for flag, _ in FLAGS for word in flag.split() if word.startswith("--")}
+
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Parse the arguments into flags and ``overrides``; a job file is one of ``config_dir``.
@@ -39,7 +41,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
             message = re.sub(r"(--?[\w-]+)=\S+", r"\1", message)  # the value may be a secret
-            raise BadInput(Problem(key="", message=message, remedy=f"See {PROGRAM} --help"))
+            single = next((word for word in arguments if f"-{word}" in LONG_FLAGS), None)
+            remedy = f"Did you mean -{single}?" if single else f"See {PROGRAM} --help"
+            raise BadInput(Problem(key="", message=message, remedy=remedy))
 
     parser = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     parser.add_argument("overrides", nargs="*")

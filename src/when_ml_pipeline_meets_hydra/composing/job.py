@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.composing.origins import Origins
@@ -45,6 +45,15 @@ class Request:
     multirun: bool = False
     config_dirs: tuple[str, ...] = ()
     recorded: Recorded | None = None
+
+    def repeated(self) -> Iterator[str]:
+        """Yield a note for each key to which several overrides give different values: the last one counts."""
+        values: dict[str, list[str]] = {}
+        for key, _, value in (line.partition("=") for line in self.overrides):
+            values.setdefault(key.lstrip("+"), []).append(value)
+        for key, given in values.items():
+            if len({*given}) > 1 and not key.startswith("~"):
+                yield f"Note: {key} is given {len(given)} times; the last one counts"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,8 +117,16 @@ class Origins:
             if package and rest == key:
                 continue
             if file and (line := line_of(Path(file), rest)):
-                return f"{shortened_path(Path(file))}, line {line}"
+                place = f"{shortened_path(Path(file))}, line {line}"
+                return self._by_override(Path(file), rest, place) or place
         return None
+
+    def _by_override(self, file: Path, key: str, place: str) -> str | None:
+        """The origin of a key that a file takes from another one (``seed: ${seed}``), which an override sets."""
+        node = _node_of(file, key)
+        taken = _INTERPOLATION.fullmatch(str(node[0].value)) if node else None
+        override = self._override(taken[1]) if taken else None
+        return f"{override}, which {place} takes" if override else None
 
     @cached_property
     def _option_files(self) -> list[tuple[str, str, str | None]]:
@@ -256,6 +264,7 @@ def _nodes(text: str) -> Any:
 
 _LIST = re.compile(r"\s*\[[^\[\]{}()'\"\\]*\]\s*")
 _ITEM = re.compile(r"\.(\d+)")
+_INTERPOLATION = re.compile(r"\$\{([\w.]+)\}")
 _KEYWORDS = re.compile(r"^(?:(?:override|optional) +)*")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
+from when_ml_pipeline_meets_hydra.ml.artifacts import DType, Task
 from when_ml_pipeline_meets_hydra.ml.datasets.table import TARGET, Table, column
 from when_ml_pipeline_meets_hydra.ml.preparation.fit import Fitted
 
@@ -36,8 +37,18 @@ def left_out(table: Table, fitted: Fitted) -> str:
         _listed("read as numbers", numbers),
         _listed("read as dates", formats),
         _listed("time zones", zones),
+        _of_target(table),
     ]
     return "; ".join(filter(None, parts))
+
+
+def _of_target(table: Table) -> str:
+    """Return what a number means that is predicted for a point in time; "" for other targets, and for classes."""
+    dtype = table.target.dtype
+    if not dtype.is_time or table.task is not Task.REGRESSION:
+        return ""
+    unit = "days" if dtype is DType.DATE else "seconds"
+    return f"the target {table.target.name} is a {dtype}: predictions are {unit} since 1970-01-01"
 
 
 def _listed(what: str, names: Sequence[str]) -> str:
