@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, SecretStr
@@ -17,11 +18,12 @@ from when_ml_pipeline_meets_hydra.binding.bind import bind, describe
 from when_ml_pipeline_meets_hydra.binding.call import Call
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
-from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate_class
+from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, inside, locate_class, locate_function
 from when_ml_pipeline_meets_hydra.binding.validation import allowed, schema, secret_keys, validate
 from when_ml_pipeline_meets_hydra.cli.help.stage import show_stage_help
 from when_ml_pipeline_meets_hydra.composing.compose import compose
 from when_ml_pipeline_meets_hydra.composing.environment import PACKAGES
+from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import BadInput
 
@@ -104,6 +106,14 @@ def test_secrets_are_found_by_type_and_by_name_also_unused_ones() -> None:
     found, masks = find_secrets(small_jobs(*words))
     assert {"target.login.phrase", "target.hush"} <= found
     assert masks.text(" ".join([*secrets, "rest"])) == " ".join(["**********"] * 4 + ["rest"])
+
+
+def test_of_the_programs_own_stages_only_options_with_a_target_have_secrets() -> None:
+    """Therefore its stages need not be imported for secrets."""
+    for file in sorted((PRIMARY / "c").glob("*_sub/*.yaml")):
+        target = yaml.safe_load(file.read_text())["_target_"]
+        found = signature_of(locate_function(target, allowed_packages(), key="", origin=lambda _: None))
+        assert not [key for name, hint in found.parameters.items() for key in secret_keys(hint, name)], target
 
 
 OWN = """

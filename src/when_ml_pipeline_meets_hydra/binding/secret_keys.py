@@ -7,7 +7,7 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.derived_keys import derived_keys
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
-from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, locate_class, locate_function
+from when_ml_pipeline_meets_hydra.binding.targets import STAGES, allowed_packages, locate_class, locate_function
 from when_ml_pipeline_meets_hydra.binding.validation import secret_keys
 from when_ml_pipeline_meets_hydra.composing.job import OPS, Composed, Job
 from when_ml_pipeline_meets_hydra.composing.job_file import ops_of, place_of
@@ -116,9 +116,14 @@ def _try(locate: Callable[..., Any], node: Any, allowed: tuple[str, ...]) -> Any
 
 
 def _hints(subcommands: list[Any], allowed: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return the annotations of the parameters of some subcommands' functions."""
+    """Return the annotations of the parameters of some subcommands' functions.
+
+    Those of this package are left out, and not imported: only classes that a ``_target_`` names have secrets here.
+    """
     hints: dict[str, Any] = {}
     for node in subcommands:
+        if isinstance(node, dict) and str(node.get("_target_")).startswith(f"{STAGES}."):
+            continue
         try:
             found = _try(locate_function, node, allowed)
             hints = {**(signature_of(found).parameters if found else {}), **hints}

@@ -22,9 +22,9 @@ from when_ml_pipeline_meets_hydra.contracts import Artifact
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 OWN = __name__.partition(".")[0]
-_STAGES = f"{OWN}.stages"
+STAGES = f"{OWN}.stages"
 _PARTS = tuple(f"{OWN}.{room}" for room in ("analyses", "deploy", "ml"))
-_NO_SUBCOMMAND = f"of this program, only the functions of {_STAGES} are subcommands"
+_NO_SUBCOMMAND = f"of this program, only the functions of {STAGES} are subcommands"
 _NO_OPTION = "of this program, only classes of options may be named here"
 
 
@@ -41,7 +41,7 @@ def locate_function(
     Raises ``BadInput`` if it is outside the allowed packages, cannot be imported, or cannot be a subcommand.
     """
     name = _Name(target, tuple(allowed), key, origin)
-    if name.is_own and not inside(name.module, [_STAGES]):
+    if name.is_own and not inside(name.module, [STAGES]):
         raise name.wrong(_NO_SUBCOMMAND)
     found = name.load()
     if inspect.isclass(found):

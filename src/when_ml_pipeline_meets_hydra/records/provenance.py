@@ -17,7 +17,9 @@ def versions() -> dict[str, str]:
     import platform
     from importlib import metadata
 
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    # ``platform.platform()`` starts a process for the name of the processor.
+    machine = "-".join((platform.system(), platform.release(), platform.machine()))
+    found = {"python": platform.python_version(), "platform": machine}
     for name in (__name__.partition(".")[0], *_LIBRARIES):
         with suppress(metadata.PackageNotFoundError):
             # The version is in the first lines; ``metadata.version`` would parse the whole text, with the README.
