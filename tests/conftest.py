@@ -7,12 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from mlflow_server import MlflowServer, mlflow_server
 from needed import need
+
+if TYPE_CHECKING:
+    from web_app import WebApp
 
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # people have not set them
     os.environ.pop(name, None)
@@ -72,6 +75,16 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     """The MLflow server of all tests of the ``xdist_group`` "mlflow"."""
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as started:
         yield started
+
+
+@pytest.fixture
+def web(tmp_path: Path, own_home: Path) -> Iterator[WebApp]:
+    """A web app in this process, with two people who are signed in."""
+    from web_app import WebApp
+
+    app = WebApp(tmp_path, own_home)
+    yield app
+    app.close()
 
 
 @pytest.fixture

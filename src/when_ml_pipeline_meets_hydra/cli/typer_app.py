@@ -19,6 +19,7 @@ from when_ml_pipeline_meets_hydra.cli.commands.serve import serve
 from when_ml_pipeline_meets_hydra.cli.commands.store import gc, list_results, verify
 from when_ml_pipeline_meets_hydra.cli.commands.sync import sync
 from when_ml_pipeline_meets_hydra.cli.commands.users import add_user, list_users, remove_user
+from when_ml_pipeline_meets_hydra.cli.commands.web import web
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False)
 runs = typer.Typer(no_args_is_help=True, help=COMMANDS["runs"])
@@ -29,6 +30,7 @@ users = typer.Typer(no_args_is_help=True, help="Manage the users of a repository
 app.command("plan", help=COMMANDS["plan"], context_settings={"allow_extra_args": True})(plan)
 app.command("graph", help=COMMANDS["graph"])(graph)
 app.command("serve", help=COMMANDS["serve"])(serve)
+app.command("web", help=COMMANDS["web"])(web)
 app.add_typer(runs, name="runs")
 app.add_typer(store, name="store")
 app.add_typer(cluster, name="cluster")

@@ -7,11 +7,8 @@ import os
 import re
 import shlex
 import shutil
-import socket
-import ssl
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.errors import BadInput, PipelineError, Problem
 from when_ml_pipeline_meets_hydra.serving import workers
 from when_ml_pipeline_meets_hydra.serving.formats.examples import read_smoke
+from when_ml_pipeline_meets_hydra.serving.http.listening import listening
 from when_ml_pipeline_meets_hydra.serving.http.settings import METRICS_DIRECTORY, Settings
 from when_ml_pipeline_meets_hydra.serving.http.users import Users
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
@@ -26,7 +24,6 @@ from when_ml_pipeline_meets_hydra.serving.worker import log_to_stderr
 from when_ml_pipeline_meets_hydra.storage.durable_files import is_running
 
 SHARED_MEMORY, METRICS = "/dev/shm", "model_server_metrics"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -43,14 +40,9 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     if settings.root.exists() and not settings.root.is_dir():
         raise BadInput(Problem(key="--repository", value=str(settings.root), message="is not a directory"))
     users = Users(settings.root, settings.sole).all()
-    _check_certificate(settings.certificate, settings.key)
-    scheme = "https" if settings.certificate else "http"
-    with _listening(settings.host, settings.port) as listener, _metrics_folder() as folder:
-        url = _url(settings.host, listener.getsockname()[1], scheme)
-        for line in _welcome(repository, url, next(iter(users), "ID")):
+    with listening(settings) as (listener, url), _metrics_folder() as folder:
+        for line in (*_welcome(repository, url, next(iter(users), "ID")), *settings.warnings()):
             announce(line)
-        if not settings.certificate and settings.host not in LOOPBACK:
-            announce("Warning: passwords travel unencrypted; give the server a --certificate and a --key.")
         os.environ[METRICS_DIRECTORY] = folder
         log_to_stderr()
         workers.run(replace(settings, checks=_checks_folder(folder)), listener)
@@ -71,45 +63,6 @@ def _checks_folder(folder: str) -> Path:
     checks = Path(folder) / "checks"
     checks.mkdir()
     return checks
-
-
-def _check_certificate(certificate: Path | None, key: Path | None) -> None:
-    if certificate is None and key is None:
-        return
-    if certificate is None or key is None:
-        missing = "--certificate" if certificate is None else "--key"
-        raise BadInput(Problem(key=missing, message="TLS needs a certificate and its key"))
-    try:
-        # With an encrypted key, each worker would prompt for its password.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
-    except (OSError, ValueError) as problem:
-        message = f"with {key} it cannot be used: {getattr(problem, 'reason', None) or problem}"
-        remedy = "Both need to be in PEM, and the key without a password"
-        raise BadInput(Problem(key="--certificate", value=str(certificate), message=message, remedy=remedy)) from None
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        # asyncio sets TCP_NODELAY only where the protocol is named; without it a response takes 40 ms.
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    except OSError as problem:
-        raise BadInput(Problem(key="--host", value=host, message=problem.strerror or "unknown address")) from None
-    with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-            listener.listen(1024)
-        except OSError as problem:
-            remedy = "Stop the process that listens there, or use another port; --port 0 takes a free one"
-            message = f"cannot listen on {host}: {(problem.strerror or str(problem)).lower()}"
-            raise BadInput(Problem(key="--port", value=str(port), message=message, remedy=remedy)) from None
-        yield listener
-
-
-def _url(host: str, port: int, scheme: str) -> str:
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _welcome(repository: Repository, url: str, user: str) -> Iterator[str]:

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import sys
-from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from when_ml_pipeline_meets_hydra.cli.commands.registry import mirrored
-from when_ml_pipeline_meets_hydra.cli.commands.users import RepositoryOption, repository_root
-from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
+from when_ml_pipeline_meets_hydra.cli.commands.users import (
+    Certificate,
+    FailedLogins,
+    Host,
+    Key,
+    Proxy,
+    RepositoryOption,
+    print_line,
+    repository_root,
+    single_user,
+)
 from when_ml_pipeline_meets_hydra.composing.environment import SERVE_PW, home
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.storage.home import make_home
-
-if TYPE_CHECKING:
-    from when_ml_pipeline_meets_hydra.serving.http.users import User
 
 
 def serve(
     repository: RepositoryOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: a free one")] = 8080,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Worker processes")] = 1,
     user: Annotated[
         str,
         typer.Option("--id", help=f"The only user of a repository without users; the password is in ${SERVE_PW}"),
     ] = "pipeline",
-    certificate: Annotated[Path | None, typer.Option(help="Serve over TLS: certificate and its chain (PEM)")] = None,
-    key: Annotated[Path | None, typer.Option(help="The certificate's private key (PEM)")] = None,
-    proxy: Annotated[str, typer.Option(help="Address of a proxy whose X-Forwarded-For names the client")] = "",
+    certificate: Certificate = None,
+    key: Key = None,
+    proxy: Proxy = "",
     request_limit: Annotated[int, typer.Option(min=1, help="Largest body of a request, in MB")] = 32,
     row_limit: Annotated[int, typer.Option(min=1, help="Most rows of a request")] = 100_000,
     header_limit: Annotated[int, typer.Option(min=1, help="Largest head of a request, in KB")] = 64,
@@ -44,7 +44,7 @@ def serve(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a prediction")] = 5,
     receive_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to receive a request")] = 30,
     load_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to load a version or check an upload")] = 30,
-    failed_logins: Annotated[int, typer.Option(min=1, help="Failed logins allowed per address and minute")] = 10,
+    failed_logins: FailedLogins = 10,
     registry: Annotated[str, typer.Option(help="URL of an MLflow server: serve its active versions")] = "",
     model: Annotated[list[str] | None, typer.Option(help="Model of the registry (may be repeated)")] = None,
     alias: Annotated[str, typer.Option(help="Alias of the active version in the registry")] = "champion",
@@ -65,7 +65,7 @@ def serve(
     root = repository or home() / "registry" if registry else repository_root(repository)
     settings = Settings(
         root=root,
-        sole=_single_user(user, root, may_deploy=not registry),
+        sole=single_user(user, root, SERVE_PW, may_deploy=not registry),
         host=host,
         port=port,
         workers=workers,
@@ -86,33 +86,5 @@ def serve(
     if repository is None:
         with suppress(OSError):  # a server only has to read
             make_home(home())
-    with mirrored(registry, model or [], alias, every, root, _print_line):
-        server.serve(settings, _print_line)
-
-
-def _single_user(name: str, root: Path, *, may_deploy: bool) -> Mapping[str, User]:
-    from when_ml_pipeline_meets_hydra.serving.formats.versions import USERS
-    from when_ml_pipeline_meets_hydra.serving.http.users import Role, new_user, user_name
-
-    # Removed from the environment, which every child process inherits.
-    password = os.environ.pop(SERVE_PW, None) or variable(SERVE_PW) or ""
-    if (root / USERS).exists():
-        return {}
-    try:
-        user_name(name)
-    except ValueError as wrong:
-        raise BadInput(Problem(key="--id", value=name, message=str(wrong))) from None
-    return {name: new_user(Role.DEPLOY if may_deploy else Role.PREDICT, password or _new_password())}
-
-
-def _new_password() -> str:
-    if not sys.stderr.isatty():
-        remedy = f"Set it, for example: {SERVE_PW}=$(openssl rand -base64 18) wmh serve"
-        raise BadInput(Problem(key=f"${SERVE_PW}", message="the server needs a password, or users", remedy=remedy))
-    password = secrets.token_urlsafe(18)
-    _print_line(f"The password, shown only this once: {password}")
-    return password
-
-
-def _print_line(line: str) -> None:
-    typer.echo(line, err=True)
+    with mirrored(registry, model or [], alias, every, root, print_line):
+        server.serve(settings, print_line)

@@ -7,7 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from when_ml_pipeline_meets_hydra.serving.http.settings import Settings
+from when_ml_pipeline_meets_hydra.serving.http.listening import Listening
 
 TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
@@ -23,7 +23,7 @@ class Connection(HttpToolsProtocol):
     is neither head nor body (the frames of chunks, trailers) is limited as well.
     """
 
-    def __init__(self, settings: Settings, **protocol: Any) -> None:
+    def __init__(self, settings: Listening, **protocol: Any) -> None:
         super().__init__(**protocol)
         self._seconds, self._limit = settings.receive_timeout, settings.header_limit
         self._head_due: asyncio.TimerHandle | None = None
