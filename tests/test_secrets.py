@@ -21,7 +21,7 @@ from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.masking import MASK, Redactor, Unmasked, is_secret_name
 from when_ml_pipeline_meets_hydra.pipeline import prepare
-from when_ml_pipeline_meets_hydra.records.record import find_record
+from when_ml_pipeline_meets_hydra.records.lookup import find_record
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:small.steps")  # where pytest catches them before us
 

@@ -30,7 +30,7 @@ from when_ml_pipeline_meets_hydra.cache import compositions, fingerprint
 from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.composing.tree import MOST_ENTRIES
 from when_ml_pipeline_meets_hydra.pipeline import prepare
-from when_ml_pipeline_meets_hydra.records.record import read_records
+from when_ml_pipeline_meets_hydra.records.lookup import read_records
 
 PHRASE = "open-sesame-123"
 HYDRA = {"hydra", "omegaconf"}

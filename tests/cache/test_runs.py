@@ -28,7 +28,7 @@ from old_pipeline import (
 )
 from small_pipeline import steps_run
 from terminal import Terminal
-from when_ml_pipeline_meets_hydra.records.record import read_records
+from when_ml_pipeline_meets_hydra.records.lookup import read_records
 
 LONG = pytest.mark.integration  # three processes each
 

@@ -15,7 +15,8 @@ import pytest
 from small_pipeline import inside, write
 from when_ml_pipeline_meets_hydra import Run, prepare, run
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
-from when_ml_pipeline_meets_hydra.records.record import Record, read_records
+from when_ml_pipeline_meets_hydra.records.lookup import read_records
+from when_ml_pipeline_meets_hydra.records.record import Record
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "job_file"
 FOLDER, NAME = "configs/jobs/job_train/job_train_cls", "job_train_cls_binary"

@@ -12,7 +12,7 @@ import pytest
 
 from config_stores import stored
 from small_pipeline import DIR, inside, install, small, steps_run
-from when_ml_pipeline_meets_hydra.records.record import find_record
+from when_ml_pipeline_meets_hydra.records.lookup import find_record
 
 STORE = "WMH_CONFIG_STORE"
 MINE = "# @package knobs\n# For hard pieces\nrate: 0.25\nrounds: 10\nshape: line\nstrict: false\n"

@@ -26,7 +26,7 @@ from when_ml_pipeline_meets_hydra.errors import StepFailed
 from when_ml_pipeline_meets_hydra.ml.artifacts import PreparedData, TrainedModel
 from when_ml_pipeline_meets_hydra.ml.evaluation import Predicted, Verdict
 from when_ml_pipeline_meets_hydra.ml.training.partial_scores import NoProgress
-from when_ml_pipeline_meets_hydra.records.record import find_record
+from when_ml_pipeline_meets_hydra.records.lookup import find_record
 from when_ml_pipeline_meets_hydra.stages.exptests import check
 
 CHAIN = "c=preprocessing,modeling,prediction,analysis,exptests,deployment"

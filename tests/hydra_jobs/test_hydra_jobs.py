@@ -17,7 +17,8 @@ from conftest import HOME, Cli
 from needed import need
 from small_pipeline import inside, write
 from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY
-from when_ml_pipeline_meets_hydra.records.record import Record, read_records
+from when_ml_pipeline_meets_hydra.records.lookup import read_records
+from when_ml_pipeline_meets_hydra.records.record import Record
 
 HERE = """
 import json, logging, os

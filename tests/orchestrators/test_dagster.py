@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from small_pipeline import CONF, DIR, inside, install, killing, steps_run
-from when_ml_pipeline_meets_hydra.records.record import Record, read_records
+from when_ml_pipeline_meets_hydra.records.lookup import read_records
+from when_ml_pipeline_meets_hydra.records.record import Record
 
 pytestmark = [pytest.mark.integration("dagster"), pytest.mark.xdist_group("dagster")]
 SECRET = "a phrase nobody knows"

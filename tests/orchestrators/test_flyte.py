@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from small_pipeline import DIR, inside, install, killing, steps_run
-from when_ml_pipeline_meets_hydra.records.record import read_records
+from when_ml_pipeline_meets_hydra.records.lookup import read_records
 
 pytestmark = [pytest.mark.integration("flyte"), pytest.mark.xdist_group("flyte")]
 SECRET = "a phrase nobody knows"

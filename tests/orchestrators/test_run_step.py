@@ -10,7 +10,8 @@ import pytest
 from small_pipeline import CONF, inside, install, small_plan, steps_run, write
 from when_ml_pipeline_meets_hydra import BadInput, prepare, promise_of, run_step
 from when_ml_pipeline_meets_hydra.orchestrators.run_step import StepFacts
-from when_ml_pipeline_meets_hydra.records.record import Record, read_records
+from when_ml_pipeline_meets_hydra.records.lookup import read_records
+from when_ml_pipeline_meets_hydra.records.record import Record
 
 SECRET = "a phrase nobody knows"
 WORDS = ("c=gather,fit,ship", f"target.login.phrase={SECRET}")

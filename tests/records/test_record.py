@@ -17,7 +17,8 @@ from conftest import PROGRAM
 from small_pipeline import DIR, as_killed, inside, install, small, steps_run
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
-from when_ml_pipeline_meets_hydra.records.record import Record, find_record, read_records
+from when_ml_pipeline_meets_hydra.records.lookup import find_record, read_records
+from when_ml_pipeline_meets_hydra.records.record import Record
 from when_ml_pipeline_meets_hydra.records.record_files import new_folder
 
 

@@ -13,7 +13,8 @@ from old_pipeline import copy_of_small
 from small_pipeline import DIR, inside, install, small, steps_run
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.pipeline import run
-from when_ml_pipeline_meets_hydra.records.record import Record, find_record
+from when_ml_pipeline_meets_hydra.records.lookup import find_record
+from when_ml_pipeline_meets_hydra.records.record import Record
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 from small_pipeline import inside
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
 from when_ml_pipeline_meets_hydra.pipeline import run
-from when_ml_pipeline_meets_hydra.records.record import find_record
+from when_ml_pipeline_meets_hydra.records.lookup import find_record
 
 MODEL = ("preprocessing/dataset=csv", "dataset.target=y", "modeling/model=linear")
 

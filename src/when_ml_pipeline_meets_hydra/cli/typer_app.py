@@ -9,6 +9,7 @@ import typer
 
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
+from when_ml_pipeline_meets_hydra.cli.commands.annotate import note, tag
 from when_ml_pipeline_meets_hydra.cli.commands.compare import compare_runs
 from when_ml_pipeline_meets_hydra.cli.commands.drift import drift
 from when_ml_pipeline_meets_hydra.cli.commands.graph import graph
@@ -43,6 +44,8 @@ runs.command("list")(list_runs)
 runs.command("show")(show)
 runs.command("diff")(diff)
 runs.command("compare")(compare_runs)
+runs.command("tag")(tag)
+runs.command("note")(note)
 runs.command("rerun")(rerun)
 runs.command("sync")(sync)
 store.command("list")(list_results)

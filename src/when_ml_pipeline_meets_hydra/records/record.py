@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.binding.call import DATA
 from when_ml_pipeline_meets_hydra.composing.job import Request
-from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, did_you_mean
+from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.records import record_files
+from when_ml_pipeline_meets_hydra.records.annotations import Annotations, change_annotations, read_annotations
 from when_ml_pipeline_meets_hydra.records.job_lines import CONFIG, JobLines, encode
 from when_ml_pipeline_meets_hydra.records.partial_scores import as_json
 from when_ml_pipeline_meets_hydra.records.provenance import git_state, versions
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.binding.call import Bound
     from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome
     from when_ml_pipeline_meets_hydra.masking import Redactor
-
-_MOST_NAMED = 10  # runs in a message
 
 
 class RunStatus(StrEnum):
@@ -222,8 +221,9 @@ class Record:
 
     @property
     def content(self) -> dict[str, Any]:
-        """The head with ``jobs`` and ``steps``, but without the configs."""
-        return {**self.head, "jobs": list(self.jobs()), "steps": self.steps}
+        """The head with ``tags``, ``note``, ``jobs`` and ``steps``, but without the configs."""
+        notes = {"tags": list(self.tags), "note": self.note}
+        return {**self.head, **notes, "jobs": list(self.jobs()), "steps": self.steps}
 
     @property
     def id(self) -> str:
@@ -233,12 +233,28 @@ class Record:
     @property
     def status(self) -> RunStatus:
         """The status of the run."""
-        status = RunStatus(self.head["status"])
-        process = self.head["process"]
-        is_here = process["host"] == os.uname().nodename
-        if status is RunStatus.RUNNING and is_here and not durable_files.is_running(process["pid"]):
-            return RunStatus.KILLED
-        return status
+        return live_status(self.head["status"], self.head["process"])
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        """The tags and the note. Raises ``BadInput`` if they are damaged."""
+        return read_annotations(self.folder)
+
+    def annotate(self, change: Callable[[Annotations], Annotations]) -> Annotations:
+        """Change the tags and the note, while no other process does, and return them. Raises ``BadInput``."""
+        after = change_annotations(self.folder, change)
+        self.__dict__["annotations"] = after
+        return after
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of the run, sorted."""
+        return self.annotations.tags
+
+    @property
+    def note(self) -> str:
+        """The note on the run; empty if there is none."""
+        return self.annotations.note
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -306,30 +322,12 @@ class Record:
         return Request(overrides=tuple(c["overrides"]), multirun=c["multirun"], config_dirs=tuple(c["config_dirs"]))
 
 
-def read_records(home: Path) -> Iterator[Record]:
-    """Yield all records, the newest last."""
-    for folder in sorted((home / "runs").glob("*")):
-        if (folder / HEAD).is_file():
-            yield Record(folder)
-
-
-def find_record(home: Path, name: str) -> Record:
-    """Return the record with the id ``name`` (or a unique part of it), or the ``last`` one.
-
-    Raises ``BadInput`` if there is none, or if it is damaged.
-    """
-    records = list(read_records(home))
-    found = records[-1:] if name == "last" else [r for r in records if r.id == name]
-    found = found or [r for r in records if r.id.startswith(name) or r.id.endswith(name)]
-    if len(found) == 1:
-        found[0].head  # noqa: B018 - read before anything else of a record that may be damaged
-        return found[0]
-    if found:
-        more = f" and {len(found) - _MOST_NAMED} earlier ones" if len(found) > _MOST_NAMED else ""
-        message = f"several runs match: {', '.join(r.id for r in found[-_MOST_NAMED:])}{more}"
-        raise BadInput(Problem(key=name, message=message, remedy="Give more of the id"))
-    remedy = did_you_mean(name, [r.id for r in records[-_MOST_NAMED:]])
-    raise BadInput(Problem(key=name, message=f"there is no such run in {home}", remedy=remedy))
+def live_status(status: str, process: Mapping[str, Any]) -> RunStatus:
+    """Return the status of a run, of which ``status`` was recorded, by whether its process still runs."""
+    is_here = process["host"] == os.uname().nodename
+    if status == RunStatus.RUNNING and is_here and not durable_files.is_running(process["pid"]):
+        return RunStatus.KILLED
+    return RunStatus(status)
 
 
 def _objective(bound: Bound) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import yaml
 from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.errors import BadInput
 from when_ml_pipeline_meets_hydra.records.compare import look_up
-from when_ml_pipeline_meets_hydra.records.record import Record, read_records
+from when_ml_pipeline_meets_hydra.records.lookup import read_records
+from when_ml_pipeline_meets_hydra.records.record import Record
 from when_ml_pipeline_meets_hydra.searching.session import Session, limited_numbers, scoring_call
 from when_ml_pipeline_meets_hydra.searching.space import Dimension, Space, Value
 from when_ml_pipeline_meets_hydra.searching.study import Trial

@@ -16,7 +16,8 @@ from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.records.compare import Comparison, compare, objective_of
 from when_ml_pipeline_meets_hydra.records.frames import csv_of, parquet_of
-from when_ml_pipeline_meets_hydra.records.record import Record, find_record
+from when_ml_pipeline_meets_hydra.records.lookup import find_record
+from when_ml_pipeline_meets_hydra.records.record import Record
 from when_ml_pipeline_meets_hydra.storage import durable_files
 
 

@@ -14,7 +14,8 @@ from when_ml_pipeline_meets_hydra.composing.job import Request
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.masking import MASK
-from when_ml_pipeline_meets_hydra.records.record import Record, find_record
+from when_ml_pipeline_meets_hydra.records.lookup import find_record
+from when_ml_pipeline_meets_hydra.records.record import Record
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.cli.output.plain_lines import OutputObserver

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby, islice
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,8 +18,13 @@ from when_ml_pipeline_meets_hydra.cli.output.trials import search_facts, trial_t
 from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.records.lookup import find_record, record_of
 from when_ml_pipeline_meets_hydra.records.partial_scores import as_text
-from when_ml_pipeline_meets_hydra.records.record import Record, find_record, read_records
+from when_ml_pipeline_meets_hydra.records.record import Record
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.records.summaries import RunSummary
+    from when_ml_pipeline_meets_hydra.records.where import Where
 
 RunId = Annotated[str, typer.Argument(help="The run's id, a part of it that is unique, or 'last'")]
 _MANY = 10  # jobs whose configs are shown one by one
@@ -26,28 +32,48 @@ AsJson = Annotated[bool, typer.Option("--json", help="For machines")]
 
 
 def list_runs(
-    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many")] = 20, as_json: AsJson = False
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many")] = 20,
+    where: Annotated[
+        str | None, typer.Option("--where", help="Which: 'm_param.learning_rate > 0.1 and modeling.r2 > 0.8'")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="Only those with this tag (may be repeated)")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the runs, the newest last."""
-    newest_first = reversed(list(read_records(home())))
-    shown: Callable[[Record], Any] = _content if as_json else _row
-    rows = list(islice(_readable(newest_first, shown), last))[::-1]
+    from when_ml_pipeline_meets_hydra.records.find_runs import find_runs
+
+    found = find_runs(home(), _filters(where, tag or ()), last=last, left_out=_left_out)[::-1]
     if as_json:
-        print_json(rows)
-    else:
-        print_rows(("id", "status", "seconds", "stages", "metrics"), rows)
+        print_json(list(_contents(summary.id for summary in found)))
+        return
+    headings: tuple[str, ...] = ("id", "status", "seconds", "stages", "metrics")
+    rows = [_row(summary) for summary in found]
+    if any(summary.tags for summary in found):
+        headings = (*headings, "tags")
+        rows = [(*row, " ".join(summary.tags)) for row, summary in zip(rows, found, strict=True)]
+    print_rows(headings, rows)
 
 
-def _readable(records: Iterable[Record], shown: Callable[[Record], Any]) -> Iterator[Any]:
-    for record in records:
+def _filters(where: str | None, tags: Sequence[str]) -> list[Where]:
+    if where is None and not tags:
+        return []
+    from when_ml_pipeline_meets_hydra.records.where import Where
+
+    tagged = [Where(f"{json.dumps(tag)} in tags", "--tag") for tag in tags]
+    return tagged if where is None else [Where(where), *tagged]
+
+
+def _left_out(error: BadInput) -> None:
+    print(f"Left out: {error}", file=sys.stderr)
+
+
+def _contents(runs: Iterable[str]) -> Iterator[dict[str, Any]]:
+    for run in runs:
+        record = record_of(home(), run)
         try:
-            yield shown(record)
+            yield {**record.content, "status": record.status}
         except BadInput as error:
-            print(f"Left out: {error}", file=sys.stderr)
-
-
-def _content(record: Record) -> dict[str, Any]:
-    return {**record.content, "status": record.status}
+            _left_out(error)
 
 
 def show(
@@ -69,6 +95,8 @@ def show(
     requested = " ".join(_arguments(record))
     repeats = {"repeats": record.head["repeats"]} if "repeats" in record.head else {}
     stores = {"config_stores": record.head["config_stores"]} if "config_stores" in record.head else {}
+    annotated = {"tags": list(record.tags), "note": record.note}
+    head |= {name: value for name, value in annotated.items() if value}
     shown = {**head, "status": record.status.value, "requested": requested, **stores, **repeats, **search_facts(record)}
     out.print(dump_yaml(shown), markup=False, end="")
     print_rows(("step", "status", "seconds", "why", "metrics"), map(_step_row, record.steps))
@@ -152,32 +180,17 @@ def _title(step: Mapping[str, Any]) -> str:
     return title_of(step["stage"], step["subcommand"], step.get("element"))
 
 
-def _row(record: Record) -> tuple[str, ...]:
+def _row(run: RunSummary) -> tuple[str, ...]:
     from when_ml_pipeline_meets_hydra.execution.outcomes import counted
 
-    head = record.head
-    seconds = "" if head["seconds"] is None else f"{head['seconds']:.1f}"
-    best, study = _of_best(record), head.get("study")
-    stages = groupby((best or record.metrics).items(), key=lambda metric: metric[0].partition(".")[0])
-    first = dict(metric for _, metrics in stages for metric in islice(metrics, 3))
-    name = f"best of {counted(study['trials'], 'trial')}" if study else "best"
-    metrics = f"{name}: {metrics_text(first)}" if best or study else metrics_text(first)
+    seconds = "" if run.seconds is None else f"{run.seconds:.1f}"
+    metrics, study = metrics_text(run.metrics), run.study
     if study and study["best"] is None:
         metrics = f"{counted(study['trials'], 'trial')}, none has a score"
-    return record.id, record.status, seconds, ", ".join(head["stages"]), metrics
-
-
-def _of_best(record: Record) -> dict[str, float]:
-    """The metrics of the best combination of a sweep by its objective; empty if there is none."""
-    objective = record.head["objective"]
-    stage, _, name = (objective["metric"] or "").partition(".")
-    measured = [s for s in record.steps if s["stage"] == stage and name in (s["metrics"] or {})] if name else []
-    if len(measured) < 2:
-        return {}
-    sign = -1 if objective["direction"] == "minimize" else 1
-    best = max(measured, key=lambda step: sign * step["metrics"][name])
-    own = (s for s in record.steps if s is best or (s["stage"] != stage and set(s["jobs"]) & set(best["jobs"])))
-    return {f"{s['stage']}.{metric}": value for s in own for metric, value in (s["metrics"] or {}).items()}
+    elif study or run.is_best:
+        name = f"best of {counted(study['trials'], 'trial')}" if study else "best"
+        metrics = f"{name}: {metrics}"
+    return run.id, run.status, seconds, ", ".join(run.stages), metrics
 
 
 def _step_row(step: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,7 +12,9 @@ from when_ml_pipeline_meets_hydra.cli.output.consoles import console, print_json
 from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.storage.shared_files import unreferenced
-from when_ml_pipeline_meets_hydra.storage.store import Store, Stored
+
+if TYPE_CHECKING:
+    from when_ml_pipeline_meets_hydra.storage.store import Store, Stored
 
 
 def list_results(as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False) -> None:
@@ -71,6 +73,8 @@ def _row(result: Stored) -> tuple[str, ...]:
 
 
 def _store() -> Store:
+    from when_ml_pipeline_meets_hydra.storage.store import Store
+
     return Store(home() / "store")
 
 

@@ -24,7 +24,8 @@ def sync(
     to: Annotated[str, typer.Option("--to", help=f"The tracker: {', '.join(SWITCHES)}")] = "",
 ) -> None:
     """Send a recorded run to a tracker, with the settings of the run; what is there already is not sent twice."""
-    from when_ml_pipeline_meets_hydra.records.record import RunStatus, find_record
+    from when_ml_pipeline_meets_hydra.records.lookup import find_record
+    from when_ml_pipeline_meets_hydra.records.record import RunStatus
     from when_ml_pipeline_meets_hydra.tracking.processes import has_failed, result, start
 
     if to not in SWITCHES:
