@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +30,7 @@ FILTER = "knobs.rate > 0.5 and fit.height > 3"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with forty runs, of which an index was made."""
     home = tmp_path_factory.mktemp("indexed")
     with pytest.MonkeyPatch.context() as patch:
@@ -41,9 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         install(patch)
         record = small("c=fit").record
 
-        def change(
-            number: int, rng: random.Random, content: dict[str, list[dict[str, dict[str, dict[str, float]]]]]
-        ) -> None:
+        def change(number: int, rng: random.Random, content: dict[str, Any]) -> None:
             content["jobs"][0]["config"]["knobs"]["rate"] = number / 40
             for step in content["steps"]:
                 step["metrics"] = {name: rng.random() * 10 for name in step["metrics"] or {}}
@@ -120,7 +117,7 @@ def test_a_run_that_goes_on_is_never_shown_as_it_was(own_home: Path, monkeypatch
     steps.write_bytes(lines.splitlines(keepends=True)[0])
     time.sleep(SETTLED)
     for _ in range(2):
-        assert [run.metrics for run in find_runs(own_home, [Where("status == 'killed'")])] == [{}]
+        assert [run.metrics for run in find_runs(own_home, [Where("status == 'running'")])] == [{}]
     steps.write_bytes(lines)
     assert find_runs(own_home, [Where("fit.height > 0")])
     assert inside("runs", "list").out.splitlines()[1].endswith("fit.height=3 fit.rest=0")
@@ -281,8 +278,9 @@ def test_completion_knows_the_runs(run: str) -> None:
     assert "--where" in candidates("wmh runs list --")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_what_cannot_be_written_is_said(run: str, own_home: Path) -> None:
-    (own_home / "runs" / run).chmod(0o555)
+    shutil.rmtree(own_home / "cache", ignore_errors=True)
+    (own_home / "cache").write_text("no folder, so that not even root may write there")
     refused = inside("runs", "tag", run, "x")
     assert (refused.code, "nothing can be written there" in refused.err) == (ExitCode.BAD_INPUT, True)
+    assert inside("runs", "list").out.splitlines()[1].startswith(run)

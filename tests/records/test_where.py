@@ -206,7 +206,7 @@ def holds(tree: Any, values: Mapping[str, Any]) -> bool:
         return same is (sign == "==")
     if kind(one) != kind(other) or kind(one) not in ("number", "str"):
         return False
-    return {"<": one < other, "<=": one <= other, ">": one > other, ">=": one >= other}[sign]
+    return bool({"<": one < other, "<=": one <= other, ">": one > other, ">=": one >= other}[sign])
 
 
 def kind(value: Any) -> str:
