@@ -27,10 +27,16 @@ RUN_NAMES = {
     "tags": "its tags",
     "note": "its note",
 }
+STARTED = "started"
 KEY = ":"  # begins the name of a config key, group or metric in the encoded lines
 MISSING = object()
 _PROCESS, _SEVERAL = "process", "*"
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
+def fact_name(name: str) -> str:
+    """Return what a name is called in ``Facts``: one of ``RUN_NAMES``, or that of a key, a group or a metric."""
+    return name if name in RUN_NAMES or name.startswith(KEY) else f"{KEY}{name}"
 
 
 class Facts:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.records.comparing_values import Moment, compare_values
-from when_ml_pipeline_meets_hydra.records.facts import KEY, MISSING, RUN_NAMES, Facts
+from when_ml_pipeline_meets_hydra.records.facts import KEY, MISSING, STARTED, Facts, fact_name
 
 LONGEST, _DEEPEST = 4_000, 50  # characters of a filter, and parentheses within parentheses
 _EXAMPLE = 'For example: m_param.learning_rate > 0.1 and modeling.r2 > 0.8 and status == "done"'
@@ -23,7 +23,6 @@ _SIGNS: dict[type[ast.AST], str] = {
 }
 _JOINS: dict[type[ast.AST], str] = {ast.Div: "/", ast.MatMult: "@"}
 _CONSTANTS = {"true": True, "false": False, "null": None}
-_DATES = "started"
 
 Values = Sequence[Any]  # of one combination, in the order of the names of the filter
 Test = Callable[[Values], bool]
@@ -130,13 +129,13 @@ class Where:
         return tests[0] if len(tests) == 1 else lambda values: all(test(values) for test in tests)
 
     def _sides(self, left: ast.expr, sign: str, right: ast.expr) -> tuple[Operand, Operand]:
-        if self._name(right) == _DATES and self._name(left) is None and sign not in ("in", "not in"):
-            raise self._refused(left, "the date stands on the right", f'Write: {_DATES} >= "2026-11-30"')
-        if self._name(left) != _DATES:
+        if self._name(right) == STARTED and self._name(left) is None and sign not in ("in", "not in"):
+            raise self._refused(left, "the date stands on the right", f'Write: {STARTED} >= "2026-11-30"')
+        if self._name(left) != STARTED:
             return self._operand(left), self._operand(right)
         remedy = 'Write a day or a time in quotes: "2026-11-30", "2026-11-30T14:00"'
         if not (isinstance(right, ast.Constant) and isinstance(right.value, str)) or sign in ("in", "not in"):
-            raise self._refused(right, f"'{_DATES}' is compared with a date", remedy)
+            raise self._refused(right, f"'{STARTED}' is compared with a date", remedy)
         try:
             moment = Moment.of(right.value)
         except (ValueError, OverflowError):
@@ -172,7 +171,7 @@ class Where:
         raise self._refused(node, "expected a name, a number, a text in quotes, or a list of these")
 
     def _value_of(self, name: str, node: ast.expr) -> Operand:
-        fact = name if name.startswith(KEY) or name in RUN_NAMES else f"{KEY}{name}"
+        fact = fact_name(name)
         if fact not in self._names:
             self._names[fact] = Name(fact, self._place(node))
         number = list(self._names).index(fact)
