@@ -72,7 +72,7 @@ def set_up(monkeypatch: pytest.MonkeyPatch) -> None:
         "PGHOST",
         "PGPASSWORD",
     ):
-        monkeypatch.setenv(name, "somebody")
+        monkeypatch.setenv(name, "hidden-words" if name.endswith("PASSWORD") else "somebody")
     Path("rows.csv").write_text("x,y\n1,2\n")
     Path("rows.parquet").touch()
     for image in ("pets/cat/1.jpg", "pets/dog/2.jpg", "faces/img_align_celeba/1.jpg", "faces/img_align_celeba/2.jpg"):

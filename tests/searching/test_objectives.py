@@ -156,12 +156,13 @@ LEARNING = [
 @pytest.mark.parametrize("options", LEARNING)
 def test_samplers_are_told_of_objectives_and_constraints(options: dict[str, object]) -> None:
     need(str(options["library"]))
-    settings = settings_of({**options, "n_trials": 12, "n_jobs": 1})
+    n_trials = 7 if options["library"] == "ax" else 12  # 5 of Ax are drawn at random; each further one takes seconds
+    settings = settings_of({**options, "n_trials": n_trials, "n_jobs": 1})
     told = []
     for _ in range(2):
         sampler = make_sampler(settings, space_of("interval"), 3, objectives=2, constraints=1)
         drawn = []
-        for number in range(12):
+        for number in range(n_trials):
             proposal = sampler.ask(number)
             assert proposal is not None
             x = float(proposal.values["x"])
@@ -169,7 +170,7 @@ def test_samplers_are_told_of_objectives_and_constraints(options: dict[str, obje
             sampler.tell(number, None if number == 4 else Scores(values=(x, -x), violations=(1.0 - x,)))
         told.append(drawn)
     assert told[0] == told[1]
-    assert len(set(told[0])) > 6
+    assert len(set(told[0])) > n_trials / 2
 
 
 def test_the_default_combination_is_the_first_trial_and_what_the_best_is_compared_with(own_home: Path) -> None:
