@@ -413,6 +413,9 @@ def test_without_a_metric_a_validation_score_decides(own_home: Path) -> None:
     (run,) = (own_home / "runs").iterdir()
     command = " ".join((*words[:3], "m_param.alpha="))
     assert f"wmh {command}" in (run / "search.html").read_text()
+    tested = re.search(r"^modeling train: done .*(accuracy=\S+)", done.err, re.MULTILINE)
+    assert tested
+    assert f" modeling.{tested[1]} " in inside("runs", "list").out, "not the score of a fold"
     noted = inside(*words, "hydra/sweeper=random", "hydra.sweeper.n_trials=1", "modeling/validation=none")
     assert "Note: objective.metric=modeling.r2 chooses by the test rows" in noted.err
 

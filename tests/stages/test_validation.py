@@ -76,6 +76,8 @@ def test_a_sweep_is_decided_in_folds_and_the_best_is_tested_and_deployed_alone()
     best = max(validated.values(), key=lambda found: found.metrics["r2"])  # type: ignore[union-attr]
     assert f"r2={best.metrics['r2']:.4g}" in whole["done"].reason  # type: ignore[union-attr]
     _check_table(done)
+    tested = whole["done"].artifact.metrics  # type: ignore[union-attr]
+    assert f" modeling.r2={tested['r2']:.4g} " in inside("runs", "list").out, "not the score of a fold"
     again = run(words, multirun=True)
     computed = {o.step.call.stage for o in again.outcomes if o.status == "done"}
     assert computed == {"deployment"}, "nothing is computed again; that the version is active already is asked for"

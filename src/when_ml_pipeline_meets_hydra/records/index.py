@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.records.record import Record
 
 INDEX = "runs.sqlite"
-_VERSION = 1  # of the tables, and of the entries
+_VERSION = 2  # of the tables, and of the entries
 _TABLES = ("summaries", "facts")
 _CHUNK = 500  # runs that are looked up, and written, at once
 _PATIENCE = 2.0  # seconds to wait for another process that writes

@@ -77,10 +77,11 @@ def _of_best(record: Record) -> dict[str, float]:
     """The metrics of the best combination of a sweep by its objective; empty if there is none."""
     objective = record.head["objective"]
     stage, _, name = (objective["metric"] or "").partition(".")
-    measured = [s for s in record.steps if s["stage"] == stage and name in (s["metrics"] or {})] if name else []
+    whole = [step for step in record.steps if not step.get("element")] if name else []
+    measured = [s for s in whole if s["stage"] == stage and name in (s["metrics"] or {})]
     if len(measured) < 2:
         return {}
     sign = -1 if objective["direction"] == "minimize" else 1
-    best = max(measured, key=lambda step: sign * step["metrics"][name])
-    own = (s for s in record.steps if s is best or (s["stage"] != stage and set(s["jobs"]) & set(best["jobs"])))
+    best = max(reversed(measured), key=lambda step: sign * step["metrics"][name])
+    own = (s for s in whole if s is best or (s["stage"] != stage and set(s["jobs"]) & set(best["jobs"])))
     return {f"{s['stage']}.{metric}": value for s in own for metric, value in (s["metrics"] or {}).items()}
