@@ -25,8 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     gc.set_threshold(50_000, 20, 20)  # collecting garbage during imports is a tenth of a short run
     from when_ml_pipeline_meets_hydra.cli.exit import exit_code
+    from when_ml_pipeline_meets_hydra.cli.project import left_as_they_were
 
-    return exit_code(lambda: _dispatch(arguments), arguments)
+    with left_as_they_were():
+        return exit_code(lambda: _dispatch(arguments), arguments)
 
 
 def _open_closed_streams() -> None:
@@ -40,6 +42,9 @@ def _open_closed_streams() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    from when_ml_pipeline_meets_hydra.cli.project import enter_project
+
+    arguments[:] = enter_project(arguments)  # in place, since errors are shown as the arguments of an alias say
     if "-sc" in arguments or "--shell-completion" in arguments:
         from when_ml_pipeline_meets_hydra.cli.completion import complete
 

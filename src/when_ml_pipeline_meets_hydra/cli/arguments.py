@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from when_ml_pipeline_meets_hydra.cli.project import with_project_folders
 from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
@@ -22,7 +23,10 @@ FLAGS = (
     ("--config-name, -cn NAME", "Run a job file of yours in that folder, in place of the program's config"),
     ("--json", "Print a line of JSON for each event of the run, for machines"),
     ("--cfg, -c job|hydra|all", "Print the composed config and run nothing (--resolve, --package, -p PACKAGE)"),
-    ("--info, -i [WHAT]", "Print Hydra's information: all, config, defaults, defaults-tree, plugins, searchpath"),
+    (
+        "--info, -i [WHAT]",
+        "Print Hydra's information (all, config, defaults, defaults-tree, plugins, searchpath), or that of the project",
+    ),
     ("-sc install=SHELL", "Print the completion script for bash, zsh or fish (uninstall=SHELL removes it)"),
     ("--help, -h", "Show this help; after c=STAGE: the parameters of that stage"),
     ("--version", "Show the version"),
@@ -54,12 +58,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
     parser.add_argument("--resolve", action="store_true")
     parser.add_argument("--package", "-p")
-    what = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+    what = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath", "project")
     parser.add_argument("--info", "-i", nargs="?", const="all", choices=what)
     parser.add_argument("--help", "-h", action="store_true")
     parser.add_argument("--version", action="store_true")
     args = parser.parse_intermixed_args(arguments)
-    args.config_dir = with_job_file(args.config_dir, args.config_name)
+    args.config_dir = with_job_file(with_project_folders(args.config_dir), args.config_name)
     return args
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, LONG_NAME, PROGRAM, parse_arguments, search_path
 from when_ml_pipeline_meets_hydra.cli.help.overview import choices_of
+from when_ml_pipeline_meets_hydra.cli.project import current_project, with_project_folders, without_alias
 from when_ml_pipeline_meets_hydra.composing.environment import home
 from when_ml_pipeline_meets_hydra.composing.tree import (
     PRIMARY,
@@ -65,20 +66,31 @@ def complete(arguments: list[str], environment: Mapping[str, str]) -> int:
         remedy = "Use install=, uninstall= or query= with bash, zsh or fish"
         raise BadInput(Problem(key="-sc", value=arguments[-1], message="not understood", remedy=remedy))
     if verb == "query":
-        print("\n".join(candidates(environment.get("COMP_LINE", ""))))
+        found = candidates(environment.get("COMP_LINE", ""))
+        print("\n".join(map(_with_file, found) if shell == "fish" else found))
     else:
         sys.stdout.write(scripts[verb][shell].format(names=f"{PROGRAM} {LONG_NAME}"))
     return 0
+
+
+def _with_file(candidate: str) -> str:
+    """A candidate with the file of the project behind an alias, which fish shows beside it."""
+    project = current_project()
+    is_alias = project is not None and candidate.rstrip() in project.aliases
+    return f"{candidate}\t{project.file}" if project and is_alias else candidate
 
 
 def candidates(line: str) -> list[str]:
     """Return the completions of the last word of a command line, as whole words."""
     words = line.split()[1:]
     word = "" if not words or line.endswith(" ") else words.pop()
+    project = current_project()
+    names = [f"{name} " for name in project.aliases if name.startswith(word)] if project and not words else ()
+    words = without_alias(words)
     first = words[0] if words else None
     if first in COMMANDS and first != "plan":
         return sorted(w for w in _command_candidates(words) if w.startswith(word))
-    completions = set(_override_candidates(word, words))
+    completions = {*_override_candidates(word, words), *names}
     if not words:
         completions |= {f"{c} " for c in COMMANDS if c.startswith(word)}
     return sorted(completions)
@@ -125,7 +137,7 @@ def _search_path(words: list[str]) -> list[str]:
     try:
         return search_path(parse_arguments(words))
     except BadInput:
-        return []
+        return with_project_folders(())
 
 
 def _keys(groups: Mapping[str, Mapping[str, Option]], words: list[str]) -> Iterator[str]:

@@ -1,4 +1,7 @@
-"""The file ``.env`` of the working folder: variables for ``${oc.env:…}`` and passwords that the environment lacks."""
+"""The file ``.env`` of the working folder, or of the project: variables that the environment lacks.
+
+They are for ``${oc.env:…}`` and passwords.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ import stat
 from collections.abc import Mapping
 from functools import lru_cache
 
+from when_ml_pipeline_meets_hydra.composing.environment import PROJECT
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 FILE = ".env"
 MOST_BYTES = 1_000_000
 # What decides which code runs, and where results are, comes from the real environment alone.
-_NEVER = re.compile(r"WMH_(PACKAGES|HOME|CONFIG_STORE)|PATH|PYTHON\w*|LD_\w*|DYLD_\w*")
+_NEVER = re.compile(r"WMH_(PACKAGES|HOME|CONFIG_STORE|PROJECT)|PATH|PYTHON\w*|LD_\w*|DYLD_\w*")
 
 _used: dict[str, None] = {}
 
@@ -37,11 +41,15 @@ def used() -> list[str]:
 
 
 def _content() -> Mapping[str, str]:
-    try:
-        found = os.stat(FILE)  # noqa: PTH116 - once for each variable, as fast as possible
-    except OSError:
-        return {}
-    return _read(os.getcwd(), found.st_ino, found.st_mtime_ns, found.st_size, stat.S_ISREG(found.st_mode))  # noqa: PTH109
+    for folder in (os.getcwd(), os.environ.get(PROJECT)):  # noqa: PTH109 - for each variable, as fast as possible
+        if folder is None:
+            continue
+        try:
+            found = os.stat(f"{folder}/{FILE}")  # noqa: PTH116
+        except OSError:
+            continue
+        return _read(folder, found.st_ino, found.st_mtime_ns, found.st_size, stat.S_ISREG(found.st_mode))
+    return {}
 
 
 @lru_cache(maxsize=8)

@@ -12,6 +12,7 @@ PACKAGES = "WMH_PACKAGES"
 CONFIG_STORE = "WMH_CONFIG_STORE"
 SERVE_PW = "WMH_SERVE_PW"
 WEB_PW = "WMH_WEB_PW"
+PROJECT = "WMH_PROJECT"  # the folder of the project; set by the program itself
 
 
 def home() -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from when_ml_pipeline_meets_hydra.cli.commands.config_dir import ConfigDir
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem, Refused
 
 STATUS_OVERRIDES = ("c=deployment", "c/deployment_sub=status")
@@ -24,7 +25,7 @@ def drift(
     days: Annotated[int, typer.Option(min=1, max=90, help="How many days, today included")] = 7,
     picture: Annotated[Path | None, typer.Option("--picture", help="Plot it: .png or .svg")] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit code 3 where something has drifted")] = False,
-    config_dir: Annotated[list[str] | None, typer.Option("--config-dir", help="A folder of your option files")] = None,
+    config_dir: ConfigDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
 ) -> None:
     """Compare the requests and predictions of a version with its training data: the stability index per feature."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from when_ml_pipeline_meets_hydra.cli.arguments import with_job_file
+from when_ml_pipeline_meets_hydra.cli.commands.config_dir import ConfigDir
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -28,7 +29,7 @@ class Format(StrEnum):
 def graph(
     overrides: Annotated[list[str] | None, typer.Argument(help="c=… group=option …, as for a run")] = None,
     form: Annotated[Format, typer.Option("--format", help="For people, for a page, for machines")] = Format.TREE,
-    config_dir: Annotated[list[str] | None, typer.Option("--config-dir", help="A folder of your option files")] = None,
+    config_dir: ConfigDir = None,
     config_name: Annotated[str | None, typer.Option("--config-name", help="A job file of yours in it")] = None,
 ) -> None:
     """Show the defaults lists of a config: which option file includes which, and where its keys land."""

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from when_ml_pipeline_meets_hydra.cli.arguments import with_job_file
+from when_ml_pipeline_meets_hydra.cli.commands.config_dir import ConfigDir
+from when_ml_pipeline_meets_hydra.cli.project import current_project
 
 
 def plan(
     overrides: Annotated[list[str] | None, typer.Argument(help="c=… key=value …, as for a run")] = None,
     multirun: Annotated[bool, typer.Option("--multirun", "-m", help="A job for each listed value")] = False,
-    config_dir: Annotated[list[str] | None, typer.Option("--config-dir", help="A folder of your option files")] = None,
+    config_dir: ConfigDir = None,
     config_name: Annotated[str | None, typer.Option("--config-name", help="A job file of yours in it")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines")] = False,
 ) -> None:
@@ -25,6 +27,8 @@ def plan(
     from when_ml_pipeline_meets_hydra.pipeline import prepare
 
     prepared = prepare(overrides or [], multirun=multirun, config_dirs=with_job_file(config_dir or [], config_name))
+    if project := current_project():
+        print(f"Project: {project.file}", file=sys.stderr)
     sys.stderr.writelines(f"{note}\n" for note in notes(prepared))
     if as_json:
         print_json(plan_json(prepared.plan))

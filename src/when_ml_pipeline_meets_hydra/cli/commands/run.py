@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from when_ml_pipeline_meets_hydra.cli.arguments import parse_arguments, search_path, with_store
+from when_ml_pipeline_meets_hydra.cli.arguments import flags_of, parse_arguments, search_path, with_store
+from when_ml_pipeline_meets_hydra.cli.project import show_project, with_project_folders
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 
 if TYPE_CHECKING:
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 def run_stages(arguments: list[str]) -> int:
     """Run the stages that the arguments name, or handle a flag such as ``--help``; returns the exit code."""
     if arguments in ([], ["--help"], ["-h"]):  # without a parser, to be fast
-        folders = with_store([])
+        folders = with_store(with_project_folders(()))
         return _overview(folders) if not arguments else _general_help(folders)
-    if (code := _replayed(arguments)) is not None:
+    words = [*arguments, *flags_of(with_project_folders(()))]  # what a cached run depends on
+    if (code := _replayed(words)) is not None:
         return code
     args = parse_arguments(arguments)
     overrides = {o.partition("=")[0]: o.partition("=")[2] for o in args.overrides}
@@ -33,6 +35,8 @@ def run_stages(arguments: list[str]) -> int:
 
         print(__version__)
         return 0
+    if args.info == "project":
+        return show_project()
     if args.info or args.cfg:
         from when_ml_pipeline_meets_hydra.cli.commands import inspect
 
@@ -52,7 +56,7 @@ def run_stages(arguments: list[str]) -> int:
         return _general_help(search_path(args))
     if stage == "help" and set(overrides) <= {"c", "hydra.searchpath"}:
         return _overview(search_path(args))
-    return _run(args, arguments)
+    return _run(args, words)
 
 
 def _no_such_command(word: str, folders: Sequence[str]) -> Problem:

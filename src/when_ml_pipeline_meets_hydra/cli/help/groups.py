@@ -10,6 +10,7 @@ from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
 from when_ml_pipeline_meets_hydra.cli.help.overview import Groups, choices_of, stages_of
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console
+from when_ml_pipeline_meets_hydra.cli.project import current_project
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, read_options, shown_groups
 
 EXAMPLES = (
@@ -35,6 +36,9 @@ def _lines(groups: Groups, width: int) -> Iterator[Text]:
     yield Text()
     yield Text.assemble(("Usage: ", "bold"), f"{PROGRAM} [c=STAGE] [GROUP=OPTION] [KEY=VALUE] [FLAGS]")
     yield Text(f"       {PROGRAM} COMMAND …")
+    project = current_project()
+    if project:
+        yield Text.assemble(("Project: ", "bold"), str(project.file))
     stages = stages_of(groups)
     yield from _title("Stages and their subcommands", "(c=STAGE also runs what it needs; * is the default)")
     yield from _command_tree(groups, stages, width)
@@ -43,6 +47,12 @@ def _lines(groups: Groups, width: int) -> Iterator[Text]:
     yield from _title("Commands")
     for name, text in COMMANDS.items():
         yield from _row("  ", name, text, 26, width)
+    if project and project.aliases:
+        import shlex
+
+        yield from _title("Aliases", f"({PROGRAM} ALIAS …)")
+        for name, given in project.aliases.items():
+            yield from _row("  ", name, shlex.join(given), 26, width)
     yield from _title("Flags")
     for name, text in FLAGS:
         yield from _row("  ", name, text, 26, width)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from when_ml_pipeline_meets_hydra.cli.project import with_project_folders
+
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.config_store.drafts import Draft
     from when_ml_pipeline_meets_hydra.config_store.effective import Difference
@@ -19,7 +21,10 @@ StoreOption = Annotated[
 Message = Annotated[str, typer.Option("--message", "-m", help="What the change is for")]
 Publish = Annotated[bool, typer.Option("--publish", help="Publish the draft at once")]
 ConfigDir = Annotated[
-    list[str] | None, typer.Option("--config-dir", help="A folder of your option files, which entries name")
+    list[str] | None,
+    typer.Option(
+        "--config-dir", callback=with_project_folders, help="A folder of your option files, which entries name"
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines")]
 
