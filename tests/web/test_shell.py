@@ -146,7 +146,7 @@ def test_an_unexpected_error_is_a_page_without_a_traceback(web: WebApp, monkeypa
     def broken(*_: object) -> None:
         raise RuntimeError("something of ours")
 
-    monkeypatch.setattr("when_ml_pipeline_meets_hydra.web.configs.render", broken)
+    monkeypatch.setattr("when_ml_pipeline_meets_hydra.web.configs.entries.render", broken)
     page = ann.page("/configs", 500)
     assert "something of ours" not in page
     assert "The server's log says what" in words_of(page)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -19,11 +20,15 @@ _LEFT_OUT = ("hydra", "c", "help")
 
 @dataclass(frozen=True, kw_only=True)
 class EffectiveValue:
-    """The value of a key, as it is written, and the entry, file or line that it is from."""
+    """The value of a key, as it is written, and the entry, file or line that it is from.
+
+    ``is_own`` is True if the entry itself sets it, not one that it includes.
+    """
 
     key: str
     value: Any
     origin: str | None
+    is_own: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +55,17 @@ def effective_values(path: str, texts: Mapping[str, str], search: Sequence[str])
     jobs, problems = composed_jobs([path], texts, search)
     if problems or path not in jobs:
         raise BadInput(*problems)
-    job, values = jobs[path], flat(jobs[path])
-    keys: dict[str, None] = {}
-    for part in parts_of(path, texts):
-        keys |= dict.fromkeys(key for key in _set_by(part, texts[part], values))
-    return [EffectiveValue(key=key, value=values[key], origin=job.origins.of(key)) for key in sorted(keys)]
+    return values_in(jobs[path], path, texts)
+
+
+def values_in(job: Job, path: str, texts: Mapping[str, str]) -> list[EffectiveValue]:
+    """The effective value and origin of each key that an entry, or one that it includes, sets in its composed job."""
+    values = flat(job)
+    keys = {key: part == path for part in reversed(parts_of(path, texts)) for key in _set_by(part, texts[part], values)}
+    return [
+        EffectiveValue(key=key, value=values[key], origin=job.origins.of(key), is_own=is_own)
+        for key, is_own in sorted(keys.items())
+    ]
 
 
 def _set_by(path: str, text: str, values: Mapping[str, Any]) -> Iterator[str]:
@@ -70,6 +81,19 @@ def flat(job: Job) -> dict[str, Any]:
     """The unresolved values of a composed config by their keys; a secret is masked."""
     content = {key: value for key, value in job.raw.items() if key not in _LEFT_OUT and not key.endswith("_sub")}
     return {key: MASK if is_secret_name(key) and value else value for key, _, value in leaves(content)}
+
+
+def shown(value: Any) -> str:
+    """A value as YAML would have it: ``null``, ``true``, ``[1, 2]``."""
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def alike(reached: Mapping[str, tuple[Difference, ...]]) -> list[tuple[tuple[Difference, ...], list[str]]]:
+    """The differences of effective configs, each with the entries that have the same ones."""
+    found: dict[str, tuple[tuple[Difference, ...], list[str]]] = {}
+    for path, diffs in reached.items():
+        found.setdefault(repr(diffs), (diffs, []))[1].append(path)
+    return [*found.values()]
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Difference, ...]:

@@ -91,6 +91,21 @@ def setting(name: str, value: str, *, add: bool) -> Change:
     return change
 
 
+def with_keys(path: str, text: str, values: Sequence[tuple[str, str]], unset: Sequence[str]) -> str:
+    """Return the text of an entry with some keys set to values in YAML, and others deleted. Raises ``BadInput``."""
+    try:
+        for key, value in values:
+            text = setting(key, value, add=True)(path, text) or text
+        for key in unset:
+            after = deleting(key)(path, text)
+            if after is None:
+                raise BadInput(Problem(key=key, message=f"{path} does not set it"))
+            text = after
+    except NotEditable as error:
+        raise BadInput(Problem(key=path, message=str(error), remedy="Edit its text: --file FILE")) from error
+    return text
+
+
 def calling(function: Function) -> Change:
     """A change by a function: (path, content) → the new content, or None to leave the entry as it is."""
 

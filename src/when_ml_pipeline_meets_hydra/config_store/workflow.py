@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
@@ -78,6 +80,33 @@ def check_draft(store: ConfigStore, draft: Draft, config_dirs: Sequence[str] = (
     """Compose and bind every combination that uses an entry of a draft."""
     search = effective.search_path(store.location, config_dirs, draft=draft.number)
     return checks.check([change.path for change in draft.real_changes], texts_after(store, draft), search)
+
+
+def check_text(
+    store: ConfigStore, path: str, text: str, *, draft: int | None = None, config_dirs: Sequence[str] = ()
+) -> None:
+    """Compose and bind an entry with another text, alone or in one of those that include it, before it is proposed.
+
+    Raises ``BadInput``. All entries that use it are checked before a publication.
+    """
+    text = checked_text(path, text)
+    others = texts_after(store, store.draft(draft)) if draft is not None else _published(store)
+    search = effective.search_path(store.location, config_dirs, draft=draft) if store.exists else [*config_dirs]
+    with tempfile.TemporaryDirectory() as folder:
+        write_folder(Path(folder), {path: text}, delete=False)
+        checked = checks.check([path], {**others, path: text}, [folder, *search], most=1)
+    problems = (_placed(problem, path) for problem in checked.problems)
+    replace(checked, problems=tuple(problems)).without_problems()
+
+
+def _published(store: ConfigStore) -> dict[str, str]:
+    return {path: entry.text for path, entry in store.entries().items()} if store.exists else {}
+
+
+def _placed(problem: Problem, path: str) -> Problem:
+    """The problem with the entry as its origin, in place of the file in which it was checked."""
+    line = re.search(rf"{re.escape(path)}\.yaml(, line \d+)", problem.origin or "")
+    return replace(problem, origin=f"config store: {path}{line[1]}") if line else problem
 
 
 def publish(store: ConfigStore, number: int, message: str | None = None, config_dirs: Sequence[str] = ()) -> int:

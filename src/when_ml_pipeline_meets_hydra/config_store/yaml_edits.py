@@ -69,11 +69,11 @@ def move_key(text: str, key: Sequence[str], new: Sequence[str]) -> str:
     if key[:-1] == new[:-1]:
         return rename_key(text, key, new[-1])
     value = value_at(load_yaml(text), key)
-    return set_key(delete_key(text, key), new, _flow(value))
+    return set_key(delete_key(text, key), new, one_line(value))
 
 
-def _flow(value: Any) -> str:
-    """A value in one line of YAML."""
+def one_line(value: Any) -> str:
+    """Return a value in one line of YAML."""
     dumped = yaml.dump(
         value, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), default_flow_style=True, width=10**6
     )
@@ -84,7 +84,7 @@ def changed(text: str, after: Mapping[str, Any]) -> str:
     """Return the text with the content ``after``: only the keys that differ are edited."""
     before = load_yaml(text) or {}
     for key, value in _differing(before, after, ()):
-        text = delete_key(text, key) if value is _MISSING else set_key(text, key, _flow(value))
+        text = delete_key(text, key) if value is _MISSING else set_key(text, key, one_line(value))
     return text
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -16,7 +18,8 @@ from when_ml_pipeline_meets_hydra.errors import PipelineError
 from when_ml_pipeline_meets_hydra.serving.http.authentication import Logins
 from when_ml_pipeline_meets_hydra.serving.http.middleware import AccessLog
 from when_ml_pipeline_meets_hydra.serving.http.users import Users
-from when_ml_pipeline_meets_hydra.web import configs
+from when_ml_pipeline_meets_hydra.web.apart import Apart
+from when_ml_pipeline_meets_hydra.web.configs import section as configs
 from when_ml_pipeline_meets_hydra.web.failures import refused, unexpected
 from when_ml_pipeline_meets_hydra.web.guard import STATIC, Guard, SafeHeaders
 from when_ml_pipeline_meets_hydra.web.sessions import Sessions
@@ -35,10 +38,18 @@ def create_app(settings: Settings) -> ASGIApp:
     app = Starlette(
         routes=[Route("/", _first_page), *ROUTES, *pages, static],
         exception_handlers={PipelineError: refused, HTTPException: refused, Exception: unexpected},
+        lifespan=_running,
     )
     app.state.settings, app.state.sections = settings, SECTIONS
     app.state.sessions, app.state.logins = sessions, Logins(users, settings.failed_logins)
+    app.state.apart = Apart()
     return AccessLog(SafeHeaders(Guard(app, sessions, app)))
+
+
+@asynccontextmanager
+async def _running(app: Starlette) -> AsyncIterator[None]:
+    yield
+    app.state.apart.close()
 
 
 async def _first_page(_: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from when_ml_pipeline_meets_hydra.config_store.effective import shown
 from when_ml_pipeline_meets_hydra.web.sessions import Session
 from when_ml_pipeline_meets_hydra.web.settings import Settings
 
@@ -68,10 +70,18 @@ def is_partial(request: Request) -> bool:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"shown": shown, "brief": _brief}
+    return environment
+
+
+def _brief(origin: str | None) -> str:
+    """Where a value is from, in a few words: an entry and its line, or the program's own file."""
+    stored = re.fullmatch(r"config store: ([^,]+)(?:, (?:revision|draft) \d+)?(, line \d+)?", origin or "")
+    return f"{stored[1]}{stored[2] or ''}" if stored else origin or "the default of its type"

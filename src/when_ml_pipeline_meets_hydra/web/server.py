@@ -44,7 +44,7 @@ def config(settings: Settings) -> uvicorn.Config:
         http=partial(Connection, settings),  # type: ignore[arg-type]  # uvicorn only calls it
         loop="uvloop",
         ws="none",
-        lifespan="off",
+        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,

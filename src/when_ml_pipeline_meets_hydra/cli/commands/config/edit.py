@@ -95,22 +95,12 @@ def _read(file: Path) -> str:
 
 
 def _with_keys(path: str, text: str, values: list[str] | None, unset: list[str] | None) -> str:
-    from when_ml_pipeline_meets_hydra.config_store import migrating, yaml_edits
+    from when_ml_pipeline_meets_hydra.config_store.migrating import with_keys
 
-    try:
-        for line in values or ():
-            key, equals, value = line.partition("=")
-            if not equals or not key:
-                raise BadInput(Problem(key="--set", value=key, message="expected KEY=VALUE"))
-            text = migrating.setting(key, value, add=True)(path, text) or text
-        for key in unset or ():
-            after = migrating.deleting(key)(path, text)
-            if after is None:
-                raise BadInput(Problem(key=key, message=f"{path} does not set it"))
-            text = after
-    except yaml_edits.NotEditable as error:
-        raise BadInput(Problem(key=path, message=str(error), remedy="Edit its text: --file FILE")) from error
-    return text
+    pairs = [line.partition("=") for line in values or ()]
+    if wrong := [key for key, equals, _ in pairs if not equals or not key]:
+        raise BadInput(Problem(key="--set", value=wrong[0], message="expected KEY=VALUE"))
+    return with_keys(path, text, [(key, value) for key, _, value in pairs], unset or ())
 
 
 def _edited(path: str, before: str) -> str:

@@ -75,6 +75,8 @@ def print_lines(lines: Iterable[str]) -> None:
 
 def difference_line(difference: Difference) -> str:
     """``m_param.n_estimators 5 → 9``."""
+    from when_ml_pipeline_meets_hydra.config_store.effective import shown
+
     before = shown(difference.before) if difference.has_before else "(not set)"
     after = shown(difference.after) if difference.has_after else "(not set)"
     return f"{difference.key} {before} → {after}"
@@ -85,13 +87,6 @@ def difference_json(difference: Difference) -> dict[str, Any]:
     before = {"before": difference.before} if difference.has_before else {}
     after = {"after": difference.after} if difference.has_after else {}
     return {"key": difference.key, **before, **after}
-
-
-def shown(value: Any) -> str:
-    """A value as YAML would have it: ``null``, ``true``, ``[1, 2]``."""
-    import json
-
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
 def draft_json(draft: Draft) -> dict[str, Any]:

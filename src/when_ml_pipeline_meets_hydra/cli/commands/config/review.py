@@ -97,12 +97,11 @@ def _lines(draft: Draft, evidence: Evidence) -> Iterator[str]:
 
 def _reached(reached: Mapping[str, Any]) -> Iterator[str]:
     """Equal differences of several entries are one line."""
-    same: dict[tuple[str, ...], list[str]] = {}
-    for path, diffs in reached.items():
-        same.setdefault(tuple(map(difference_line, diffs)), []).append(path)
-    for lines, paths in same.items():
+    from when_ml_pipeline_meets_hydra.config_store.effective import alike
+
+    for diffs, paths in alike(reached):
         yield f"{_some(paths)}:"
-        yield from (f"  {line}" for line in lines)
+        yield from (f"  {difference_line(diff)}" for diff in diffs)
 
 
 def _some(paths: list[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from when_ml_pipeline_meets_hydra.cli.commands.config.options import AsJson, ConfigDir, StoreOption, shown, store_at
+from when_ml_pipeline_meets_hydra.cli.commands.config.options import AsJson, ConfigDir, StoreOption, store_at
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 
 
@@ -23,7 +23,7 @@ def show(
 ) -> None:
     """Show the text of an entry, or its effective values with their origins."""
     from when_ml_pipeline_meets_hydra.cli.output.consoles import print_json, print_rows
-    from when_ml_pipeline_meets_hydra.config_store.effective import effective_values, search_path
+    from when_ml_pipeline_meets_hydra.config_store.effective import effective_values, search_path, shown
     from when_ml_pipeline_meets_hydra.config_store.entries import checked_path
 
     opened = store_at(store)
