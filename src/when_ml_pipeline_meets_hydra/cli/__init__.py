@@ -14,7 +14,7 @@ COMMANDS = {
     "store": "List, verify and clean the stored results",
     "config": "Keep configs in a store: edit, review, publish, revert",
     "serve": "Serve a model repository over HTTP",
-    "web": "Serve the web app, which shows configs",
+    "web": "Edit, review and publish configs in a browser",
     "cluster": "Manage the users of a model server, and check it for drift",
 }
 

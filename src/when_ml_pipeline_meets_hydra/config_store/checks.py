@@ -38,20 +38,18 @@ class Checked:
         return self
 
 
-def check(
-    changed: Collection[str], texts: Mapping[str, str], search: Sequence[str], *, most: int | None = None
-) -> Checked:
+def check(changed: Collection[str], texts: Mapping[str, str], search: Sequence[str], *, alone: bool = False) -> Checked:
     """Check changed entries, and those that use them, in every combination.
 
     ``texts`` are all entries as they will be, ``search`` the search path on which they are. An entry that others use is
-    checked in these; with ``most``, in so many of them.
+    checked in these; ``alone``, only the changed ones are checked.
     """
     problems = [*_shadowed(changed, texts)]
-    tops = users_of(changed, texts) & set(texts)
+    tops = (set(changed) if alone else users_of(changed, texts)) & set(texts)
     inner = {path for path in tops if any(path in included(other, texts[other]) for other in tops if other != path)}
     without = _without_entries(search)
     jobs: dict[str, Job] = {}
-    for combination, paths in combinations(sorted(tops - inner)[:most], texts, search):
+    for combination, paths in combinations(tops - inner, texts, search):
         found: list[Problem] = []
         composed = composed_sweep(combination.overrides(map(name_of, paths)), search, found)
         jobs |= _by_entry(composed, combination, paths)

@@ -86,7 +86,7 @@ def _form(composed: Composed, job: Job, path: str, texts: Mapping[str, str]) -> 
     about = {key.partition(".")[0] for key in own}
     fields: list[Field] = []
     others: list[Field] = []
-    for key in sorted({*found, *own}):
+    for key in sorted({*found, *own}, key=lambda key: (key not in own, key)):
         schema, value = found.get(key, ({}, own[key].value if key in own else None))
         origin = own[key].origin if key in own else job.origins.of(key)
         is_own = key in own and own[key].is_own

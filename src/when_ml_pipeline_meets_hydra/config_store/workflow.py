@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 from when_ml_pipeline_meets_hydra.composing.tree import STAGES
 from when_ml_pipeline_meets_hydra.config_store import checks, effective
 from when_ml_pipeline_meets_hydra.config_store.checks import Checked
-from when_ml_pipeline_meets_hydra.config_store.combinations import combinations, name_of
+from when_ml_pipeline_meets_hydra.config_store.combinations import combinations, name_of, users_of
 from when_ml_pipeline_meets_hydra.config_store.drafts import Draft
 from when_ml_pipeline_meets_hydra.config_store.effective import Reach
 from when_ml_pipeline_meets_hydra.config_store.entries import checked_path, checked_text
@@ -85,28 +85,31 @@ def check_draft(store: ConfigStore, draft: Draft, config_dirs: Sequence[str] = (
 def check_text(
     store: ConfigStore, path: str, text: str, *, draft: int | None = None, config_dirs: Sequence[str] = ()
 ) -> None:
-    """Compose and bind an entry with another text, alone or in one of those that include it, before it is proposed.
+    """Compose and bind an entry with another text, before it is proposed. Raises ``BadInput``.
 
-    Raises ``BadInput``. All entries that use it are checked before a publication.
+    Of an entry that others include, only what it sets itself has to be right; these are checked before a publication.
     """
     text = checked_text(path, text)
     others = texts_after(store, store.draft(draft)) if draft is not None else _published(store)
+    texts = {**others, path: text}
     search = effective.search_path(store.location, config_dirs, draft=draft) if store.exists else [*config_dirs]
     with tempfile.TemporaryDirectory() as folder:
         write_folder(Path(folder), {path: text}, delete=False)
-        checked = checks.check([path], {**others, path: text}, [folder, *search], most=1)
-    problems = (_placed(problem, path) for problem in checked.problems)
-    replace(checked, problems=tuple(problems)).without_problems()
+        found = checks.check([path], texts, [folder, *search], alone=True).problems
+    place = re.compile(rf"{re.escape(path)}\.yaml(, line \d+)")
+    is_part = users_of([path], texts) != {path}
+    problems = []
+    for problem in found:
+        if line := place.search(problem.origin or ""):
+            problems.append(replace(problem, origin=f"config store: {path}{line[1]}"))
+        elif not is_part:
+            problems.append(problem)
+    if problems:
+        raise BadInput(*problems)
 
 
 def _published(store: ConfigStore) -> dict[str, str]:
     return {path: entry.text for path, entry in store.entries().items()} if store.exists else {}
-
-
-def _placed(problem: Problem, path: str) -> Problem:
-    """The problem with the entry as its origin, in place of the file in which it was checked."""
-    line = re.search(rf"{re.escape(path)}\.yaml(, line \d+)", problem.origin or "")
-    return replace(problem, origin=f"config store: {path}{line[1]}") if line else problem
 
 
 def publish(store: ConfigStore, number: int, message: str | None = None, config_dirs: Sequence[str] = ()) -> int:

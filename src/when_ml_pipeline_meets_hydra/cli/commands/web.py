@@ -35,7 +35,7 @@ def web(
     proxy: Proxy = "",
     failed_logins: FailedLogins = 10,
 ) -> None:
-    """Serve the web app, which shows the entries of a config store.
+    """Serve the web app, in which the entries of a config store are edited, reviewed and published.
 
     The users of the model repository sign in ('cluster user add' adds them); in the config store they have the roles of
     their names. A repository without users has a single one, whose password is in the environment variable WMH_WEB_PW.

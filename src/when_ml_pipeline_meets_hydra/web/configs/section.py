@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from when_ml_pipeline_meets_hydra.web.configs import entries, history
+from when_ml_pipeline_meets_hydra.web.configs import drafts, editing, entries, history
 from when_ml_pipeline_meets_hydra.web.section import Section
+
+POST = ["POST"]
 
 SECTION = Section(
     title="Configs",
@@ -15,9 +17,21 @@ SECTION = Section(
         Route("/configs/entries/{path:path}", entries.entry_page),
         Route("/configs/matrix-table/{group:path}", entries.matrix_table),
         Route("/configs/matrix/{group:path}", entries.matrix_page),
+        Route("/configs/new", editing.new_page),
+        Route("/configs/edit/{path:path}", editing.edit_page),
+        Route("/configs/edit/{path:path}", editing.save, methods=POST),
+        Route("/configs/preview/{path:path}", editing.preview, methods=POST),
+        Route("/configs/remove/{path:path}", editing.remove, methods=POST),
+        Route("/configs/drafts", drafts.drafts_page),
+        Route("/configs/drafts/{number:int}", drafts.draft_page),
+        Route("/configs/drafts/{number:int}/evidence", drafts.draft_evidence),
+        Route("/configs/drafts/{number:int}/review", drafts.review, methods=POST),
+        Route("/configs/drafts/{number:int}/publish", drafts.publish, methods=POST),
+        Route("/configs/drafts/{number:int}/discard", drafts.discard, methods=POST),
+        Route("/configs/drafts/{number:int}/merge", drafts.merge, methods=POST),
         Route("/configs/history", history.history_page),
         Route("/configs/history/{number:int}", history.revision_page),
         Route("/configs/history/{number:int}/reach", history.revision_reach),
-        Route("/configs/history/{number:int}/revert", history.revert, methods=["POST"]),
+        Route("/configs/history/{number:int}/revert", history.revert, methods=POST),
     ),
 )
