@@ -18,6 +18,7 @@ from when_ml_pipeline_meets_hydra.errors import PipelineError
 from when_ml_pipeline_meets_hydra.serving.http.authentication import Logins
 from when_ml_pipeline_meets_hydra.serving.http.middleware import AccessLog
 from when_ml_pipeline_meets_hydra.serving.http.users import Users
+from when_ml_pipeline_meets_hydra.web import deployments
 from when_ml_pipeline_meets_hydra.web.apart import Apart
 from when_ml_pipeline_meets_hydra.web.configs import section as configs
 from when_ml_pipeline_meets_hydra.web.failures import refused, unexpected
@@ -26,7 +27,7 @@ from when_ml_pipeline_meets_hydra.web.sessions import Sessions
 from when_ml_pipeline_meets_hydra.web.settings import Settings
 from when_ml_pipeline_meets_hydra.web.signing_in import ROUTES
 
-SECTIONS = (configs.SECTION,)
+SECTIONS = (configs.SECTION, deployments.SECTION)
 
 
 def create_app(settings: Settings) -> ASGIApp:
