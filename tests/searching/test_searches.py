@@ -405,7 +405,8 @@ def test_optuna_proposes_the_same_trials_in_one_run_and_in_several(own_home: Pat
 
 
 def test_without_a_metric_a_validation_score_decides(own_home: Path) -> None:
-    words = ("c=modeling", "preprocessing/dataset=breast_cancer", "modeling/model=linear", "m_param.alpha=interval(0.1,10)")
+    words = ["c=modeling", "preprocessing/dataset=breast_cancer", "modeling/model=linear"]
+    words += ["m_param.alpha=interval(0.1,10)"]
     done = inside(*words, "hydra/sweeper=random", "hydra.sweeper.n_trials=2")
     assert (done.code, "Note" in done.err) == (0, False), done.err
     assert "trial 1: validation.accuracy=0." in done.err
