@@ -31,7 +31,7 @@ LIBRARIES = (
     *("onnx", "onnxruntime", "skl2onnx", "fastapi", "starlette", "uvicorn", "uvloop", "httpx"),
     *("argon2", "limits", "prometheus_client", "sqlalchemy", "alembic"),
     *("torch", "onnxscript"),
-    *("mlflow", "kubernetes", "dagster", "metaflow", "wandb", "aim", "flyte"),
+    *("mlflow", "kubernetes", "dagster", "metaflow", "wandb", "aim", "flyte", "flytekit"),
 )
 
 

@@ -139,10 +139,15 @@ def check_orchestrated(prepared: Prepared, orchestrator: Orchestrator) -> None:
     """Raise ``BadInput`` if the steps cannot be composed again by overrides and key in another process."""
     from when_ml_pipeline_meets_hydra.execution.graph import unfit_steps
 
-    problems = list(unfit_steps(prepared.plan.to_run, {s.key: s for s in prepared.plan.steps}, orchestrator.title))
+    title, bound = orchestrator.title, prepared.bound
+    problems = list(unfit_steps(prepared.plan.to_run, {s.key: s for s in prepared.plan.steps}, title))
     if prepared.request.recorded is not None:
-        message = f"a rerun repeats recorded configs, which no process of {orchestrator.title} can compose"
+        message = f"a rerun repeats recorded configs, which no process of {title} can compose"
         problems.append(Problem(key="hydra/launcher", message=message, remedy="Use hydra/launcher=local"))
+    for line in prepared.request.overrides if not orchestrator.takes_secrets else ():
+        if bound.redactor.override(line, bound.secret_keys) != line:
+            message, remedy = f"{title} would keep this secret", "Give it as ${oc.env:NAME}, which its tasks have"
+            problems.append(Problem(key=line.partition("=")[0], message=message, remedy=remedy))
     if problems:
         raise BadInput(*problems)
 

@@ -163,9 +163,6 @@ class RunObserver(Observer):
     def search_continues(self, state: SearchState) -> None:
         """A search has begun, or trials have ended."""
 
-    def note(self, text: str) -> None:
-        """A sentence on the course of the run, such as the score of a trial."""
-
     def run_ended(self, run: Run) -> None:
         """All steps have ended and the record is closed."""
 

@@ -22,6 +22,10 @@ class Orchestrator(Protocol):
         """The name of the system: ``Dagster``."""
 
     @property
+    def takes_secrets(self) -> bool:
+        """Whether secrets of the command line reach its nodes, in the environment of their processes."""
+
+    @property
     def options(self) -> Mapping[str, Any]:
         """The keys of its launcher that its process needs, as JSON values."""
 

@@ -147,6 +147,11 @@ def stop_file(record: Path) -> Path:
     return nodes_folder(record) / "stop"
 
 
+def notes_file(graph: Path) -> Path:
+    """The file into which an orchestrator writes lines for the user, beside that of its graph."""
+    return graph.with_suffix(".notes")
+
+
 def nodes_folder(record: Path) -> Path:
     """The folder in a record for what an orchestrator and its nodes write."""
     return record / "orchestrator"

@@ -30,3 +30,6 @@ class Observer:
 
     def step_ended(self, outcome: Outcome) -> None:
         """A step has ended, with any status."""
+
+    def note(self, text: str) -> None:
+        """A sentence on the course of the run, such as the score of a trial."""

@@ -59,3 +59,7 @@ class PartialScores(Observer):
     def step_ended(self, outcome: Outcome) -> None:
         """Pass it on."""
         self._observer.step_ended(outcome)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self._observer.note(text)

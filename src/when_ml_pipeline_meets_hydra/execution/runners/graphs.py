@@ -16,7 +16,7 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.binding.launchers import Orchestrator
 from when_ml_pipeline_meets_hydra.errors import ExitCode
-from when_ml_pipeline_meets_hydra.execution.graph import Command, Graph, Node, nodes_folder, stop_file
+from when_ml_pipeline_meets_hydra.execution.graph import Command, Graph, Node, nodes_folder, notes_file, stop_file
 from when_ml_pipeline_meets_hydra.execution.observers import Observer
 from when_ml_pipeline_meets_hydra.execution.outcomes import Outcome, Status
 from when_ml_pipeline_meets_hydra.execution.step import Locked, Task, log_failure, log_interruption
@@ -135,7 +135,7 @@ class Graphs:
                 env={**os.environ, **self.environment, **self.orchestrator.environment(file)},
                 start_new_session=True,
             )
-        self._output = output
+        self._output, self._notes, self._noted = output, notes_file(file), 0
 
     def _is_over(self, step: Step) -> bool:
         return self._ended.get(step.key, step.action in (Action.STORED, Action.NOT_NEEDED))
@@ -189,6 +189,11 @@ class Graphs:
         return any(node.key in self._ended for node in self._graph.nodes)
 
     def _pass_output_on(self, observer: Observer) -> None:
+        with contextlib.suppress(OSError):
+            notes = self._notes.read_text(encoding="utf-8").split("\n")[:-1]
+            for note in notes[self._noted :]:
+                observer.note(note)
+            self._noted = len(notes)
         for key, (task, _) in self._waiting.items():
             with contextlib.suppress(OSError), task.log.open(encoding="utf-8", errors="replace") as stream:
                 stream.seek(self._read.get(key, 0))

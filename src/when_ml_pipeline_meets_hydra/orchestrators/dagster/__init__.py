@@ -38,6 +38,11 @@ class Launcher:
         return "Dagster"
 
     @property
+    def takes_secrets(self) -> bool:
+        """Yes: its processes are children of this one."""
+        return True
+
+    @property
     def options(self) -> Mapping[str, Any]:
         """What the process that runs the job needs to know."""
         return {"job_name": self.job_name, "max_concurrent": self.max_concurrent, "tags": dict(self.tags)}

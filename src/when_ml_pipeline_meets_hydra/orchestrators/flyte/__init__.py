@@ -31,6 +31,11 @@ class Launcher:
         return "Flyte"
 
     @property
+    def takes_secrets(self) -> bool:
+        """Yes: its processes are children of this one."""
+        return True
+
+    @property
     def options(self) -> Mapping[str, Any]:
         """What the process that runs the graph needs to know."""
         return {"max_concurrent": self.max_concurrent or os.cpu_count() or 1}

@@ -37,6 +37,11 @@ class Launcher:
         return "Metaflow"
 
     @property
+    def takes_secrets(self) -> bool:
+        """Yes: its processes are children of this one."""
+        return True
+
+    @property
     def options(self) -> Mapping[str, Any]:
         """Nothing: all of them are in the command."""
         return {}
