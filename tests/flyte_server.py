@@ -337,7 +337,7 @@ def _fits(literal: Any, kind: Any) -> bool:
     if kind.simple == SimpleType.STRUCT:
         return literal.scalar.WhichOneof("value") in ("binary", "generic")
     if kind.simple == SimpleType.NONE:
-        return literal.scalar.HasField("none_type")
+        return bool(literal.scalar.HasField("none_type"))
     return bool(literal.scalar.primitive.WhichOneof("value") == expected[kind.simple])
 
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
+from orchestrators.stories import interrupted, mapped, newest, stopped
 from small_pipeline import CONF, DIR, inside, install, killing, steps_run
-from when_ml_pipeline_meets_hydra.records.lookup import read_records
-from when_ml_pipeline_meets_hydra.records.record import Record
 
 pytestmark = [pytest.mark.integration("dagster"), pytest.mark.xdist_group("dagster")]
 SECRET = "a phrase nobody knows"
@@ -36,11 +35,6 @@ def events(home: Path, run: int = 0) -> list[Any]:
 
 def computed_by(found: list[Any], kind: str) -> list[str]:
     return [event.step_key for event in found if event.event_type_value == kind]
-
-
-def newest(home: Path) -> Record:
-    """The record of the last run."""
-    return max(read_records(home), key=lambda record: record.id)
 
 
 def test_a_run_is_a_job_of_dagsters_instance_and_after_a_killed_worker_goes_on(own_home: Path) -> None:
@@ -134,3 +128,12 @@ def test_definitions_of_a_code_location(own_home: Path, tmp_path: Path, monkeypa
         assert text in failure.step_failure_data.error.message + str(failure.step_failure_data.user_failure_data)
     with pytest.raises(BadInput, match="Dagster would keep this secret"):
         definitions([*words, f"target.login.phrase={SECRET}"], multirun=True, config_dirs=[CONF])
+
+
+def test_an_interrupt_a_stop_and_mapped_steps(own_home: Path) -> None:
+    interrupted(own_home, "hydra/launcher=dagster")
+    assert events(own_home / "dagster", run=1)[-1].event_type.name == "RUN_FAILURE"
+    stopped(own_home, "hydra/launcher=dagster", "hydra.launcher.max_concurrent=1")
+    steps = mapped(own_home, "hydra/launcher=dagster").steps
+    named = {f"practise_run_{s['element']}_{s['key'][:12]}" for s in steps if s["stage"] == "practise"}
+    assert named <= {*computed_by(events(own_home / "dagster"), "STEP_SUCCESS")}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrators.stories import interrupted, mapped, stopped
 from small_pipeline import DIR, inside, install, killing, steps_run
 from when_ml_pipeline_meets_hydra.records.lookup import read_records
 
@@ -91,3 +92,9 @@ def test_after_a_killed_worker_and_a_failed_step_the_rest_goes_on(own_home: Path
         ("fit", "failed"): 2,
         ("ship", "skipped"): 2,
     }
+
+
+def test_an_interrupt_a_stop_and_mapped_steps(own_home: Path) -> None:
+    interrupted(own_home, "hydra/launcher=metaflow")
+    stopped(own_home, "hydra/launcher=metaflow", "hydra.launcher.max_workers=1")
+    mapped(own_home, "hydra/launcher=metaflow")

@@ -99,7 +99,8 @@ class Graph:
     """The nodes of one submission, in dependency order.
 
     ``combinations`` are the numbers of the jobs of each combination, ``record`` is the folder of the record of the run,
-    ``promise`` what the steps' inputs are where they were planned, ``options`` are those of the orchestrator.
+    ``promise`` what the steps' inputs are where they were planned, ``options`` are those of the orchestrator. If it
+    ``stops``, no further node starts after a failure.
     """
 
     command: Command
@@ -108,6 +109,7 @@ class Graph:
     combinations: tuple[tuple[int, ...], ...]
     promise: Mapping[str, Any]
     options: Mapping[str, Any]
+    stops: bool
 
     @property
     def home(self) -> Path:
@@ -135,6 +137,7 @@ class Graph:
             combinations=tuple(map(tuple, content["combinations"])),
             promise=content["promise"],
             options=content["options"],
+            stops=content["stops"],
         )
 
     def facts_file(self, node: Node) -> Path:

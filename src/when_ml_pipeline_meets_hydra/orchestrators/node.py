@@ -23,7 +23,7 @@ def run_node(graph: Graph, key: str, observer: RunObserver | None = None) -> Ste
     if Path.cwd() != Path(command.folder):
         os.chdir(command.folder)
     if stop_file(graph.record).exists():
-        facts = _without_result(graph, node, Status.SKIPPED, STOPS)
+        facts = read_facts(graph, key) or _without_result(graph, node, Status.SKIPPED, STOPS)
     else:
         try:
             facts = run_step(
@@ -37,6 +37,8 @@ def run_node(graph: Graph, key: str, observer: RunObserver | None = None) -> Ste
             )
         except BadInput as error:
             facts = _without_result(graph, node, Status.FAILED, node.reason, str(error))
+    if graph.stops and facts["status"] == Status.FAILED:
+        stop_file(graph.record).touch()
     _write(graph.facts_file(node), facts)
     return facts
 

@@ -122,6 +122,7 @@ class Graphs:
             combinations=tuple(combination.jobs for combination in self.plan.combinations),
             promise=self.promise,
             options=self.options,
+            stops=self.stops,
         )
         folder, number = nodes_folder(self.record), self._submissions if self._submissions > 1 else ""
         file, output = folder / f"graph{number}.json", folder / f"output{number}.log"

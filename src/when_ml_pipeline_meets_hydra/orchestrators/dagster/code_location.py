@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.orchestrators.dagster.job import StepLog, events_of, executor_of
+from when_ml_pipeline_meets_hydra.orchestrators.dagster.job import StepLog, events_of, executor_of, interruptible
 from when_ml_pipeline_meets_hydra.orchestrators.run_step import run_step
 from when_ml_pipeline_meets_hydra.pipeline import prepare
 from when_ml_pipeline_meets_hydra.planning.plan import Step
@@ -156,14 +156,15 @@ def _op(number: int, name: str, place: _Place, step: Step, multirun: bool, folde
     @dg.op(name=name, ins={"planned": dg.In(), **before}, out=dg.Out(dg.Nothing), description=step.call.title)
     def compute(context: dg.OpExecutionContext, planned: Any) -> Iterator[Any]:
         try:
-            facts = run_step(
-                planned["overrides"],
-                planned["keys"][number],
-                multirun=multirun,
-                config_dirs=folders,
-                promise=planned["promise"],
-                observer=StepLog(context),
-            )
+            with interruptible():
+                facts = run_step(
+                    planned["overrides"],
+                    planned["keys"][number],
+                    multirun=multirun,
+                    config_dirs=folders,
+                    promise=planned["promise"],
+                    observer=StepLog(context),
+                )
         except BadInput as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         yield from events_of(facts, stage, subcommand)

@@ -1,8 +1,11 @@
 """A graph as a job of Dagster: ``python -m …dagster.job GRAPH`` runs it in the instance at ``$DAGSTER_HOME``."""
 # Dagster reads the annotation of an op's context as a class: no ``from __future__ import annotations`` here.
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +57,26 @@ def _op(graph: Graph, node: Node) -> dg.OpDefinition:
         description=f"{node.name}: {node.reason}",
     )
     def compute(context: dg.OpExecutionContext) -> Iterator[Any]:
-        facts = run_node(graph, node.key, StepLog(context))
+        with interruptible():
+            facts = run_node(graph, node.key, StepLog(context))
         yield from events_of(facts, node.stage, node.subcommand)
 
     found: dg.OpDefinition = compute
     return found
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a signal interrupt a step as it does elsewhere, where Dagster raises an error of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def events_of(facts: StepFacts, stage: str, subcommand: str) -> Iterator[Any]:

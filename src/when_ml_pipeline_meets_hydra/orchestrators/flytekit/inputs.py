@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
 
 from when_ml_pipeline_meets_hydra.binding.call import DATA
-from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, field_hints, has_fields, is_secret
+from when_ml_pipeline_meets_hydra.binding.keys import chosen_fields, field_hints, has_fields, keyed_fields
 
 OPTION = "option"  # the kind of an input that is an option, with the schema of its class
 _PLAIN = {bool: "bool", int: "int", float: "float", str: "str"}
@@ -53,7 +53,7 @@ def _inputs(name: str, value: Any, hint: Any) -> Iterator[tuple[str, Input]]:
         return
     own = chosen_fields(cls)
     plain = {key: _without_types(part) for key, part in value.items() if key not in own and not _is_type(key, cls)}
-    yield name, Input(value=plain, kind=OPTION, schema=_schema(cls))
+    yield name, Input(value=plain, kind=OPTION, schema=_schema(cls, plain, dict(_keyed(value))))
     for key in own:
         if key in value:
             yield from _inputs(key, value[key], field_hints(cls)[key])
@@ -82,16 +82,42 @@ def _is_type(key: str, cls: type) -> bool:
     return key == "type" and key not in field_hints(cls)
 
 
-def _schema(cls: Any) -> dict[str, Any]:
-    """The JSON schema of an option class, without its secrets and the options that are inputs of their own."""
-    left_out = {*chosen_fields(cls), *(name for name, hint in field_hints(cls).items() if is_secret(hint))}
+def _keyed(value: Any) -> Iterator[tuple[str, Collection[str]]]:
+    """Yield the names of the option classes in a keyed value, each with the fields that a value of it has."""
+    if isinstance(value, Mapping):
+        if cls := _class_of(value):
+            yield cls.__name__, keyed_fields(cls)
+        for part in value.values():
+            yield from _keyed(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _keyed(part)
+
+
+def _schema(cls: Any, fields: Collection[str], keyed: Mapping[str, Collection[str]]) -> dict[str, Any]:
+    """The JSON schema of an option class with these fields alone; ``keyed`` are those of the classes in it."""
     try:
         schema = TypeAdapter(cls).json_schema()
     except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError):
-        schema = {"title": cls.__name__, "type": "object"}  # it has a field of a type that JSON does not know
-    properties = {name: rule for name, rule in schema.get("properties", {}).items() if name not in left_out}
-    required = [name for name in schema.get("required", ()) if name not in left_out]
-    return {**schema, "properties": properties, "required": required}
+        return {"title": cls.__name__, "type": "object"}  # it has a field of a type that JSON does not know
+    parts = {name: _with(part, keyed.get(name)) for name, part in schema.pop("$defs", {}).items()}
+    return {**_with(schema, fields), **({"$defs": parts} if parts else {})}
+
+
+def _with(schema: Mapping[str, Any], fields: Collection[str] | None) -> dict[str, Any]:
+    """A JSON schema with these properties alone, if they are known, and without secrets."""
+    if "properties" not in schema:
+        return {**schema}
+    kept = {
+        name: rule
+        for name, rule in schema["properties"].items()
+        if not _is_secret(rule) and (fields is None or name in fields)
+    }
+    return {**schema, "properties": kept, "required": [name for name in schema.get("required", ()) if name in kept]}
+
+
+def _is_secret(rule: Mapping[str, Any]) -> bool:
+    return any(part.get("format") == "password" for part in (rule, *rule.get("anyOf", ())))
 
 
 def _kind(hint: Any) -> str:

@@ -21,7 +21,7 @@ from flytekit.remote import FlyteRemote
 from when_ml_pipeline_meets_hydra.composing.environment import HOME
 from when_ml_pipeline_meets_hydra.errors import first_line
 from when_ml_pipeline_meets_hydra.execution.graph import Graph, Node, notes_file
-from when_ml_pipeline_meets_hydra.orchestrators.flytekit.workflows import execution_of, parts_of
+from when_ml_pipeline_meets_hydra.orchestrators.flytekit.workflows import Part, execution_of, parts_of
 from when_ml_pipeline_meets_hydra.orchestrators.node import has_succeeded, read_facts
 
 _POLL, _PATIENCE = 1.0, 120.0  # s: between two looks at the executions; without an answer of the service
@@ -55,12 +55,13 @@ class Service:
             env={HOME: str(graph.home), **self._options["env"]},
         )
         self._running: dict[str, Any] = {}
+        self.failures: list[str] = []
 
-    def submit(self, nodes: Sequence[Node]) -> None:
-        """Register the workflow of some nodes unless it has been, and execute it; notes the URL for the user."""
-        found = execution_of(self._graph, self._file, nodes)
+    def submit(self, part: Part) -> None:
+        """Register the workflow of a part unless it has been, and execute it; notes the URL for the user."""
+        found = execution_of(self._graph, self._file, part.nodes)
         settings = replace(self._settings, version=found.version)
-        jobs = ",".join(map(str, found.jobs))
+        jobs = ",".join(map(str, part.jobs))
         execution = self._remote.execute(
             found.workflow,
             inputs=found.inputs,
@@ -90,7 +91,10 @@ class Service:
                 if closure.phase not in _RUNNING:
                     del self._running[name]
                     phase = WorkflowExecutionPhase.enum_to_string(closure.phase).lower()
-                    print(f"execution {name} {phase}{_reason(closure)}", flush=True)
+                    text = f"execution {name} {phase}{_reason(closure)}"
+                    print(text, flush=True)
+                    if closure.phase != WorkflowExecutionPhase.SUCCEEDED:
+                        self.failures.append(text)
 
     def abort(self, cause: str) -> None:
         """End all executions that run."""
@@ -118,27 +122,28 @@ def run_graph(file: Path) -> None:
     """Execute the parts of a graph: the combinations together, and effects after them."""
     graph = Graph.read(file)
     service, (*parts, last) = Service(graph, file), parts_of(graph)
+    if all(node.is_stored for node in last.nodes):  # the combinations alone
+        parts, last = [*parts, last], replace(last, nodes=())
     with _aborting(service):
         for part in parts:
             service.submit(part)
-        if all(node.is_stored for node in last):
-            service.submit(last)
-            last = []
         service.wait()
-        if ready := _ready(graph, last):
-            service.submit(ready)
+        if ready := _ready(graph, last.nodes):
+            service.submit(replace(last, nodes=tuple(ready)))
             service.wait()
+    if service.failures:
+        print("; ".join(service.failures), flush=True)  # the last line is part of a message
 
 
 def _ready(graph: Graph, nodes: Sequence[Node]) -> list[Node]:
-    """The nodes before which everything has succeeded, also the other ones of these."""
+    """The nodes whose dependencies among the others have succeeded, and so have those of their dependencies."""
     own = {node.key for node in nodes}
     found: dict[str, Node] = {}
     for node in nodes:
-        facts = [read_facts(graph, key) for key in node.after if key not in own]
-        if all(f and has_succeeded(f) for f in facts) and all(key in found for key in node.after if key in own):
+        others = [read_facts(graph, key) for key in node.after if key not in own]
+        if all(facts and has_succeeded(facts) for facts in others) and all(k in found for k in own & {*node.after}):
             found[node.key] = node
-    return list(found.values())
+    return [*found.values()]
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from flytekit.core.tracker import TrackedInstance
 from flytekit.extend import TypeEngine, TypeTransformer
 from flytekit.models.literals import Binary, Literal, Scalar
 from flytekit.models.types import LiteralType, SimpleType
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 
 from when_ml_pipeline_meets_hydra.execution.graph import Graph
 from when_ml_pipeline_meets_hydra.orchestrators.flytekit.inputs import OPTION, Input, inputs_of

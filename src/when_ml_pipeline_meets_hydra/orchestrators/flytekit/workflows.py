@@ -22,15 +22,22 @@ _DIGITS = 12  # of a digest in a version
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """An execution to submit: its workflow, the version, the values of the inputs, and the jobs that it is for."""
+    """An execution to submit: its workflow, the version, and the values of the inputs."""
 
     workflow: Any
     version: str
     inputs: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Nodes that one execution runs, and the numbers of the jobs that it is for."""
+
+    nodes: tuple[Node, ...]
     jobs: tuple[int, ...]
 
 
-def parts_of(graph: Graph) -> list[list[Node]]:
+def parts_of(graph: Graph) -> list[Part]:
     """Return the nodes of each combination, those that several share in each of them.
 
     Effects, and what comes after them, have an order across combinations: they are a last part of their own, unless
@@ -41,12 +48,15 @@ def parts_of(graph: Graph) -> list[list[Node]]:
         if not node.is_stored or any(key in late for key in node.before):
             late.add(node.key)
     early = [node for node in graph.nodes if node.key not in late]
-    parts = [[n for n in early if {*jobs} & {*n.jobs}] for jobs in graph.combinations]
-    found = [part for number, part in enumerate(parts) if part and part not in parts[:number]]
-    last = [node for node in graph.nodes if node.key in late]
-    if len(found) <= 1:
-        return [[*(found[0] if found else ()), *last]]
-    return [*found, *([last] if last else [])]
+    parts = {jobs: tuple(n for n in early if {*jobs} & {*n.jobs}) for jobs in graph.combinations}
+    found = [Part(nodes=nodes, jobs=jobs) for jobs, nodes in parts.items() if nodes]
+    last = Part(
+        nodes=tuple(node for node in graph.nodes if node.key in late),
+        jobs=tuple(sorted({job for node in graph.nodes if node.key in late for job in node.jobs})),
+    )
+    if len(found) == 1 and {*last.jobs} <= {*found[0].jobs}:
+        return [Part(nodes=(*found[0].nodes, *last.nodes), jobs=found[0].jobs)]
+    return [*found, *([last] if last.nodes else [])]
 
 
 def execution_of(graph: Graph, file: Path, nodes: Sequence[Node]) -> Execution:
@@ -84,7 +94,6 @@ def execution_of(graph: Graph, file: Path, nodes: Sequence[Node]) -> Execution:
         workflow=workflow,
         version=_version(options["version"], [shape, {**options, "env": sorted(options["env"].items())}]),
         inputs={name: value_of(own, types[name]) for name, own in known.items()},
-        jobs=tuple(sorted({job for node in nodes for job in node.jobs})),
     )
 
 
