@@ -17,6 +17,7 @@ import pytest
 
 NOTHING_IS_SKIPPED = "WMH_TESTS_REQUIRE_ALL"  # set by .ci/run
 PROGRAMS = {
+    "chromium": "apt-get install chromium",
     "curl": "apt-get install curl",
     "fish": "apt-get install fish",
     "h2load": "apt-get install nghttp2-client",

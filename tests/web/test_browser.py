@@ -1,0 +1,129 @@
+"""The web app in Chromium: a change of production from the form to the revert, by keyboard, and what axe finds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conftest import Cli
+from web_app import ACME, CUSTOMERS, PASSWORDS, SHARED, WebApp
+from when_ml_pipeline_meets_hydra.config_store import people
+from when_ml_pipeline_meets_hydra.config_store.people import Rules
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = [
+    pytest.mark.integration("playwright", "axe_playwright_python", "chromium"),
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.slow,
+]
+EVIL = "<img src=x onerror=alert(1)><script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def signed_in(chromium: Browser, web: WebApp, name: str, *, width: int = 1280, scheme: str = "light") -> Iterator[Page]:
+    """A page in which somebody has signed in, by the keyboard alone; nothing may be said on its console."""
+    said: list[str] = []
+    context = chromium.new_context(
+        base_url=web.url, viewport={"width": width, "height": 800}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.goto("/")
+    for words, key in ((name, "Tab"), (PASSWORDS[name], "Enter")):
+        page.keyboard.type(words)
+        page.keyboard.press(key)
+    page.wait_for_url("**/configs")
+    yield page
+    assert not [line for line in said if "the server responded with a status of 4" not in line]
+    context.close()
+
+
+def test_production_is_changed_reviewed_published_and_reverted(chromium: Browser, web: WebApp, cli: Cli) -> None:
+    with web.store.writing() as connection:
+        people.set_rules(connection, Rules(two_people=True), "ann")
+    store = ["--store", web.store.location]
+    with signed_in(chromium, web, "ann") as ann, signed_in(chromium, web, "bob", width=390) as bob:
+        ann.get_by_role("link", name="default", exact=True).click()
+        ann.get_by_role("link", name="Edit", exact=True).click()
+        ann.get_by_label("m_param.learning_rate").fill("2")
+        ann.get_by_label("What the change is for").fill("Learn faster")
+        ann.get_by_role("button", name="Save the draft").click()
+        assert "expected a number, 0 < x < 1" in ann.get_by_role("alert").inner_text()
+        assert ann.get_by_label("m_param.learning_rate").input_value() == "2"
+        assert ann.get_by_label("What the change is for").input_value() == "Learn faster"
+        ann.get_by_label("m_param.learning_rate").fill("0.2")
+        ann.locator("#preview").get_by_text("learning_rate: 0.2").wait_for()
+        ann.get_by_role("button", name="Save the draft").click()
+        ann.get_by_text("It reaches 2 of 3 entries that use what it changes.").wait_for()
+        ann.get_by_role("button", name="Plan", exact=True).click()
+        ann.get_by_text("Plan of modeling").wait_for()
+        plan = json.loads(cli("config", "review", "2", "--plan", "c=modeling", "--json", *store).out)
+        shown = ann.locator("#evidence").inner_text()
+        assert all(f"{count} {action}" in shown for action, count in plan["plan"].items())
+        assert all(name in shown for name in plan["reached"])
+        ann.get_by_role("button", name="Publish").click()
+        assert "may only be published after somebody who has not edited it approved" in ann.inner_text("main")
+        bob.goto("/configs/drafts/2")
+        bob.get_by_label("Comment").fill("Tried it")
+        bob.get_by_role("button", name="Approve").click()
+        bob.get_by_text("approved by bob: Tried it").wait_for()
+        ann.goto("/configs/drafts/2")
+        ann.get_by_role("button", name="Publish").click()
+        ann.get_by_text("Revision 2 is published.").wait_for()
+        values = json.loads(cli("config", "show", "customer/bolt", "--effective", "--json", *store).out)
+        assert {value["key"]: value["value"] for value in values}["m_param.learning_rate"] == 0.2
+        ann.get_by_text("2 of 3 entries that use what it changes have other values.").wait_for()
+        ann.get_by_role("button", name="Propose to revert it").click()
+        bob.goto("/configs/drafts/3")
+        bob.get_by_role("button", name="Approve").click()
+        bob.get_by_text("Draft 3 is approved.").wait_for()
+        bob.get_by_role("button", name="Publish").click()
+        bob.get_by_text("Revision 3 is published.").wait_for()
+        assert web.store.entries()["customer/default"].text == SHARED
+        bob.goto("/configs/history")
+        assert "Learn faster" in bob.inner_text("main")
+        assert "reviewed by bob" in bob.inner_text("main")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_every_page_is_accessible_fits_and_runs_no_code_of_people(
+    chromium: Browser, web: WebApp, width: int, scheme: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    evil = f"{ACME}# {EVIL}\nmodel_name: '{EVIL}'\n"
+    web.store.publish(web.store.edit({"customer/acme": evil}, {"customer/acme": 1}, EVIL), lambda _: None)
+    web.store.edit({"customer/bolt": f"{CUSTOMERS['customer/bolt']}# {EVIL}\n"}, {"customer/bolt": 1}, EVIL)
+    entry = ("/entries/customer/acme", "/edit/customer/acme", "/edit/customer/acme?as=text", "/new")
+    paths = ("", *entry, "/matrix/customer", "/drafts", "/drafts/3", "/history", "/history/2", "/nothing")
+    with signed_in(chromium, web, "ann", width=width, scheme=scheme) as page:
+        for path in (*(f"/configs{path}" for path in paths), "/deployments"):
+            page.goto(path)
+            page.wait_for_selector("[aria-busy=true]", state="detached")
+            found = Axe().run(page).response["violations"]
+            serious = [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
+            assert not serious, path
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
