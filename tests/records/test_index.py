@@ -132,7 +132,7 @@ def test_without_a_whole_index_the_records_are_read(damage: str, home: Path) -> 
         file.mkdir()
     elif damage == "no tables":
         with sqlite3.connect(file) as database:
-            database.execute("PRAGMA user_version = 1")
+            database.execute("PRAGMA user_version = 2")
     elif damage != "missing":
         other = whole[:60] + b"\0\0\0\7" + whole[64:]  # PRAGMA user_version
         contents = {"empty": b"", "text": b"no database" * 500, "cut": whole[:9000], "another version": other}

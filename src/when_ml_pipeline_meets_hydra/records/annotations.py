@@ -27,8 +27,11 @@ class Annotations:
         """Return a copy with some tags added and others removed."""
         return Annotations(tags=tuple(sorted({*self.tags, *added} - {*removed})), note=self.note)
 
-    def with_note(self, note: str) -> Annotations:
-        """Return a copy with another note."""
+    def with_note(self, note: str, *, instead_of: str | None = None) -> Annotations:
+        """Return a copy with another note. Raises ``BadInput`` if it is not the one that ``instead_of`` says."""
+        if instead_of not in (None, self.note):
+            message, remedy = f"it was changed meanwhile; it is now: {self.note}", "Write both into one"
+            raise BadInput(Problem(key="note", message=message, remedy=remedy))
         return Annotations(tags=self.tags, note=note)
 
 

@@ -7,7 +7,9 @@ differs between combinations, the line has the distinct values and the place of 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from when_ml_pipeline_meets_hydra.records.record import live_status
@@ -31,12 +33,19 @@ STARTED = "started"
 KEY = ":"  # begins the name of a config key, group or metric in the encoded lines
 MISSING = object()
 _PROCESS, _SEVERAL = "process", "*"
+_NAME = re.compile(rb"\n:([^\t\n]+)\t")
 _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+_decode = json.JSONDecoder().decode
 
 
 def fact_name(name: str) -> str:
     """Return what a name is called in ``Facts``: one of ``RUN_NAMES``, or that of a key, a group or a metric."""
     return name if name in RUN_NAMES or name.startswith(KEY) else f"{KEY}{name}"
+
+
+def decoded_name(name: bytes) -> str:
+    """Return a name as a person writes it."""
+    return str(json.loads(b'"%s"' % name))
 
 
 class Facts:
@@ -45,11 +54,9 @@ class Facts:
     def __init__(self, text: bytes) -> None:
         self._text = b"\n" + text
 
-    def names(self) -> Iterator[str]:
-        """Yield all names of config keys, groups and metrics."""
-        for line in self._text.split(b"\n"):
-            if line.startswith(KEY.encode()):
-                yield json.loads(b'"%s"' % line[1:].partition(b"\t")[0])
+    def encoded_names(self) -> list[bytes]:
+        """Return all names of config keys, groups and metrics, for ``decoded_name``."""
+        return _NAME.findall(self._text)
 
     def has(self, name: str) -> bool:
         """Whether any of the combinations has a value of this name."""
@@ -62,23 +69,27 @@ class Facts:
         found = self._line(name)
         if found is None:
             return None
-        if not found.startswith(_SEVERAL.encode()):
-            return [json.loads(found)]
-        distinct, places = json.loads(found[1:])
+        if not found.startswith(_SEVERAL):
+            return [_decode(found)]
+        distinct, places = _decode(found[1:])
         distinct.append(MISSING)
         return [distinct[place] for place in places]
 
     def _value(self, name: str) -> Any:
         found = self._line(name)
-        return None if found is None else json.loads(found)
+        return None if found is None else _decode(found)
 
-    def _line(self, name: str) -> bytes | None:
-        begins = b"\n%s\t" % _encode(name)[1:-1].encode()
-        place = self._text.find(begins)
-        if place < 0:
+    def _line(self, name: str) -> str | None:
+        begins = _beginning(name)
+        if (place := self._text.find(begins)) < 0:
             return None
         start = place + len(begins)
-        return self._text[start : self._text.index(b"\n", start)]
+        return self._text[start : self._text.index(b"\n", start)].decode()
+
+
+@lru_cache(maxsize=1000)
+def _beginning(name: str) -> bytes:
+    return f"\n{_encode(name)[1:-1]}\t".encode()
 
 
 def facts_of(record: Record) -> bytes:
@@ -140,9 +151,10 @@ def _combinations(record: Record) -> list[dict[str, Any]]:
 
 
 def _leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys that filters know: the code behind an option is named by the option, and columns are data."""
     for name, value in config.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{key}.")
-        else:
+        elif name != "_target_" and not (isinstance(value, list) and any(isinstance(part, dict) for part in value)):
             yield key, value

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
-from when_ml_pipeline_meets_hydra.records.facts import KEY, MISSING, RUN_NAMES, STARTED, Facts, fact_name, facts_of
+from when_ml_pipeline_meets_hydra.records.facts import (
+    KEY,
+    MISSING,
+    RUN_NAMES,
+    STARTED,
+    Facts,
+    decoded_name,
+    fact_name,
+    facts_of,
+)
 from when_ml_pipeline_meets_hydra.records.index import Kind, RunIndex
 from when_ml_pipeline_meets_hydra.records.lookup import run_ids
 from when_ml_pipeline_meets_hydra.records.summaries import RunSummary, summary_of
@@ -118,7 +127,10 @@ def _matching(index: RunIndex, filters: Sequence[Where], runs: Sequence[str]) ->
 
 
 def _unknown(where: Where, name: Name, index: RunIndex, runs: Sequence[str]) -> Problem:
-    known = {known: None for _, content in index.read(_FACTS, runs) for known in Facts(content).names()}
+    encoded: set[bytes] = set()
+    for _, content in index.read(_FACTS, runs):
+        encoded.update(Facts(content).encoded_names())
+    known = [decoded_name(found) for found in sorted(encoded)]
     remedy = None
     if name.shown in _MEANT and name.fact.startswith(KEY):
         remedy = f"Did you mean '{_MEANT[name.shown]}'?"

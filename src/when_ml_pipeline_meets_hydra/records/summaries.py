@@ -44,6 +44,11 @@ class RunSummary:
         """The status of the run."""
         return live_status(self.recorded_status, self.process)
 
+    @property
+    def stages_measured(self) -> int:
+        """The number of stages that have metrics."""
+        return len({name.partition(".")[0] for name in self.metrics})
+
     @classmethod
     def decoded(cls, content: bytes) -> RunSummary:
         """Return a summary from its bytes."""

@@ -53,6 +53,14 @@ class Where:
         except RecursionError:
             raise self._too_deep() from None
 
+    @classmethod
+    def is_name(cls, text: str) -> bool:
+        """Whether a text can stand in a filter as a name, without ``key["…"]``."""
+        try:
+            return [name.shown for name in cls(f"exists({text})").names] == [text]
+        except BadInput:
+            return False
+
     @property
     def names(self) -> tuple[Name, ...]:
         """The names that the filter uses."""
@@ -83,7 +91,7 @@ class Where:
                 warnings.simplefilter("ignore")  # such as of backslashes in texts
                 return ast.parse(" ".join(text.split("\n")).strip(), mode="eval").body
         except SyntaxError as error:
-            at = lead + min(max(error.offset or 1, 1), len(text))
+            at = lead + min(error.offset or len(text), len(text))  # none where the text ends too early
             raise BadInput(self.problem(at, _plain(error.msg), _remedy(error.msg, text))) from None
         except (ValueError, MemoryError):
             raise self._too_deep() from None

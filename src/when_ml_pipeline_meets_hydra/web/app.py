@@ -23,11 +23,12 @@ from when_ml_pipeline_meets_hydra.web.apart import Apart
 from when_ml_pipeline_meets_hydra.web.configs import section as configs
 from when_ml_pipeline_meets_hydra.web.failures import refused, unexpected
 from when_ml_pipeline_meets_hydra.web.guard import STATIC, Guard, SafeHeaders
+from when_ml_pipeline_meets_hydra.web.runs import section as runs
 from when_ml_pipeline_meets_hydra.web.sessions import Sessions
 from when_ml_pipeline_meets_hydra.web.settings import Settings
 from when_ml_pipeline_meets_hydra.web.signing_in import ROUTES
 
-SECTIONS = (configs.SECTION, deployments.SECTION)
+SECTIONS = (configs.SECTION, runs.SECTION, deployments.SECTION)
 
 
 def create_app(settings: Settings) -> ASGIApp:
