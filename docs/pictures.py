@@ -1,7 +1,7 @@
 """Make the pictures of the docs from real runs: ``python docs/pictures.py [NAME …]``, all of them without a name.
 
-Needs the extra "testing"; those of pages also need Chromium on the path, that of a search Optuna. Each run has an
-empty folder.
+Needs the extra "testing"; those of pages also need Chromium on the path, that of a search Optuna, that of the web app
+Playwright. Each run has an empty folder.
 """
 
 from __future__ import annotations
@@ -51,6 +51,10 @@ SEARCH = (
 )
 REPORT = "c=analysis preprocessing/dataset=breast_cancer modeling/model=linear"
 PASSWORD, PORT = "only-we-know", 8087
+ENTRIES = {
+    "default": "# What all customers share\nm_param:\n  learning_rate: 0.1\n  n_estimators: 50\n",
+    "acme": "# Acme\ndefaults: [default, _self_]\nm_param:\n  learning_rate: 0.05\n",
+}
 
 
 def run(folder: Path) -> None:
@@ -124,7 +128,40 @@ def compare(folder: Path) -> None:
     output(folder, f"runs compare last --metric r2 --picture {STATIC / 'compare.svg'}")
 
 
-PICTURES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (run, sweep, report, search, drift, compare)}
+def web(folder: Path) -> None:
+    """The form of an entry in the web app, while a value is changed."""
+    from playwright.sync_api import sync_playwright
+
+    group = folder / "configs" / "customer"
+    group.mkdir(parents=True)
+    for name, text in ENTRIES.items():
+        (group / f"{name}.yaml").write_text(f"# @package _global_\n{text}", encoding="utf-8")
+    output(folder, "config import configs --publish")
+    server = subprocess.Popen(
+        command(f"web --id ann --port {PORT}"), cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True
+    )
+    assert server.stderr
+    try:
+        next(line for line in server.stderr if line.startswith("The web app"))
+        with sync_playwright() as started:
+            browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1100, "height": 800})
+            page.goto(f"http://127.0.0.1:{PORT}/")
+            page.fill("#name", "ann")
+            page.fill("#password", PASSWORD)
+            page.click("button[type=submit]")
+            page.goto(f"http://127.0.0.1:{PORT}/configs/edit/customer/acme")
+            page.get_by_label("m_param.learning_rate").fill("0.08")
+            page.locator("#preview").get_by_text("learning_rate: 0.08").wait_for()
+            page.screenshot(path=folder / "web.png")
+            browser.close()
+        shrink(folder / "web.png")
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+PICTURES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (run, sweep, report, search, drift, compare, web)}
 
 
 def shrink(picture: Path) -> None:
@@ -150,7 +187,7 @@ def command(words: str) -> list[str]:
 def environment(folder: Path) -> dict[str, str]:
     """Colours, a narrow terminal, an empty home, and the password of the server."""
     kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS") and not k.startswith(PREFIX)}
-    settings = {"HOME": str(folder / ".pipeline"), "SERVE_PW": PASSWORD, "CLUSTER_PW": PASSWORD}
+    settings = {"HOME": str(folder / ".pipeline"), "SERVE_PW": PASSWORD, "CLUSTER_PW": PASSWORD, "WEB_PW": PASSWORD}
     return {**kept, "TERM": "xterm-256color", **{PREFIX + name: value for name, value in settings.items()}}
 
 
