@@ -51,6 +51,14 @@ def executions(server: FlyteServer, shown: str) -> list[Any]:
     return [remote.sync(remote.fetch_execution(name=name)) for name in names]
 
 
+def again(server: FlyteServer, execution: Any, **other: Any) -> Any:
+    """A further execution with the inputs of another one, as its page starts it; waits for its end."""
+    remote = server.remote()
+    plan = remote.fetch_launch_plan(name="wmh.pipeline", version=execution.spec.launch_plan.version)
+    started = remote.execute(plan, inputs={**execution.inputs.literals, **other})
+    return remote.wait(started, poll_interval=1, sync_nodes=False)
+
+
 def test_a_combination_is_an_execution_and_effects_come_last(
     server: FlyteServer, launcher: tuple[str, ...], own_home: Path
 ) -> None:
@@ -95,9 +103,13 @@ def test_a_combination_is_an_execution_and_effects_come_last(
         assert b"registry.example.org/wmh:7" in request.read_bytes()
         assert b"with-home" in request.read_bytes()
 
+    repeated = again(server, effects)
+    assert "ship run: it was started before, and an effect is not repeated" in repeated.error.message
+    assert steps_run()["ship"] == 2
+
     sent = len(list((server.folder / "requests").iterdir()))
-    again = inside(*words[:2], "c=fit", *words[3:])
-    assert (again.code, again.err.count("stored (nothing changed)")) == (0, 4)
+    stored = inside(*words[:2], "c=fit", *words[3:])
+    assert (stored.code, stored.err.count("stored (nothing changed)")) == (0, 4)
     for wrong, text in {
         "knobs.rate=1.5": "expected a number, 0 < x < 1",
         f"target.login.phrase={SECRET}": "target.login.phrase: Flyte would keep this secret",
@@ -116,17 +128,12 @@ def test_other_inputs_than_planned_are_refused(server: FlyteServer, launcher: tu
     done = inside(*DIR, "c=fit", "source.numbers=[1,2,3,4]", *launcher)
     assert done.code == 0, done.err
     (one,) = executions(server, done.err)
-    remote = server.remote()
-    plan = remote.fetch_launch_plan(name="wmh.pipeline", version=one.spec.launch_plan.version)
-    literals = {**one.inputs.literals}
-    remote.wait(remote.execute(plan, inputs=literals), poll_interval=1, sync_nodes=False)
+    assert again(server, one).is_successful
     assert steps_run() == {"gather": 1, "fit": 1}, "what is stored is not computed again"
-    literals["graph"] = Literal(Scalar(Primitive(string_value="/nowhere/graph.json")))
-    failed = remote.wait(remote.execute(plan, inputs=literals), poll_interval=1, sync_nodes=False)
-    assert "the record of the run is not here" in failed.error.message
-    literals = {**one.inputs.literals, "source": literals["knobs"]}
-    failed = remote.wait(remote.execute(plan, inputs=literals), poll_interval=1, sync_nodes=False)
-    assert "gather run: source: other values than in the plan. Give them as overrides" in failed.error.message
+    elsewhere = Literal(Scalar(Primitive(string_value="/nowhere/graph.json")))
+    assert "the record of the run is not here" in again(server, one, graph=elsewhere).error.message
+    error = again(server, one, source=one.inputs.literals["knobs"]).error.message
+    assert "gather run: source: other values than in the plan. Give them as overrides" in error
 
 
 def test_after_a_killed_worker_and_a_failed_step_the_rest_goes_on(

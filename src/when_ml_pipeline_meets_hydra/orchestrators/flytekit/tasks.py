@@ -88,12 +88,23 @@ class StepTask(PythonAutoContainerTask[None]):
         if changed := [name for name in planned if not _equal(planned[name], given.get(name))]:
             text = f"{', '.join(changed)}: other values than in the plan. Give them as overrides on the command line"
             raise RuntimeError(f"{self.title}: {text}")
+        _start_effect_once(graph, key)
         facts = run_node(graph, key, PrintedOutput())
         if not has_succeeded(facts):
             raise RuntimeError(f"{facts['name']}: {facts['error'] or facts['reason']}")
         metrics = {name: float(value) for name, value in (facts["metrics"] or {}).items()}
         shown = {**facts, "metrics": metrics, "log": facts["log"] or "", "artifact": facts["artifact"] or ""}
         return tuple(shown[name] for name in OUTPUTS)
+
+
+def _start_effect_once(graph: Graph, key: str) -> None:
+    """Note that an effect starts. Raises ``RuntimeError`` if it has before: Flyte repeats tasks whose pods it lost."""
+    node = next(node for node in graph.nodes if node.key == key)
+    if not node.is_stored:
+        try:
+            graph.facts_file(node).with_suffix(".started").touch(exist_ok=False)
+        except FileExistsError:
+            raise RuntimeError(f"{node.title}: it was started before, and an effect is not repeated") from None
 
 
 class Steps(TrackedInstance, TaskResolverMixin):
