@@ -129,13 +129,13 @@ class WebApp:
 
 
 @contextmanager
-def serving(web: WebApp, log: Path) -> Iterator[str]:
-    """A server of the same store, home and people in a process of its own."""
+def serving(web: WebApp, log: Path, *more: str) -> Iterator[str]:
+    """A server of the same store, home and people in a process of its own; ``more`` are further words."""
     users = Users(web.repository)
     for name, password in PASSWORDS.items():
         users.add(name, ROLES[name], password)
     program = Path(sys.executable).parent / "wmh"
-    words = ["web", "--port", "0", "--store", web.store.location, "--repository", str(web.repository)]
+    words = ["web", "--port", "0", "--store", web.store.location, "--repository", str(web.repository), *more]
     with log.open("w") as stderr:
         process = subprocess.Popen([program, *words], stderr=stderr)
     try:

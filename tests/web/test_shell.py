@@ -168,3 +168,57 @@ def test_the_command_serves_the_app_and_stops(web: WebApp, tmp_path: Path) -> No
         assert "What all customers share" in page.text
     assert "Stopped." in log.read_text()
     assert "password-of-ann" not in log.read_text()
+
+
+@pytest.mark.integration
+def test_over_tls_the_cookie_is_for_this_host_and_for_tls_alone(web: WebApp, tmp_path: Path) -> None:
+    import ssl
+
+    import httpx
+    import trustme
+
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    words = ("--certificate", str(tmp_path / "cert.pem"), "--key", str(tmp_path / "key.pem"))
+    with serving(web, tmp_path / "log.txt", *words) as url, httpx.Client(base_url=url, verify=trusting) as client:
+        assert url.startswith("https://")
+        page = client.get("/sign-in")
+        fields = {"csrf": token_in(page.text), "name": "ann", "password": "password-of-ann", "next": "/configs"}
+        answer = client.post("/sign-in", data=fields)
+        assert answer.status_code == 303
+        name, _, attributes = answer.headers["set-cookie"].partition("=")
+        assert name.startswith("__Host-wmh-session-")
+        assert {"Secure", "HttpOnly", "SameSite=strict", "Path=/"} <= set(attributes.split("; "))
+        assert answer.headers["strict-transport-security"]
+        assert "customer" in client.get("/configs").text
+
+
+@pytest.mark.integration
+def test_thousands_of_wrong_passwords_are_refused_and_sessions_go_on(web: WebApp) -> None:
+    ann = web.ann
+    token = token_in(web.visitor.page("/sign-in"))
+    answers = [
+        web.visitor.post("/sign-in", data={"csrf": token, "name": "ann", "password": f"wrong-{n}", "next": "/"})
+        for n in range(2_000)
+    ]
+    assert {answer.status_code for answer in answers} == {401, 429}
+    assert sum(answer.status_code == 401 for answer in answers) <= 3 * FAILED_LOGINS
+    assert "customer" in ann.page("/configs")
+
+
+def test_a_process_that_is_killed_is_one_failed_page(web: WebApp) -> None:
+    import os
+    import signal
+
+    from when_ml_pipeline_meets_hydra.errors import StepFailed
+    from when_ml_pipeline_meets_hydra.web.apart import Apart
+
+    apart = Apart()
+    with pytest.raises(StepFailed, match="Load the page again"):
+        apart.run(os.kill, apart.run(os.getpid), signal.SIGKILL)
+    assert apart.run(max, 1, 2) == 2
+    apart.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from threading import Lock
 from typing import ParamSpec, TypeVar
 
@@ -21,6 +23,7 @@ class Apart:
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
+        self._process = 0  # its id
         self._lock = Lock()
 
     def run(self, function: Callable[P, T], /, *arguments: P.args, **named: P.kwargs) -> T:
@@ -29,23 +32,33 @@ class Apart:
         Raises:
             StepFailed: the process was killed, for example for its memory.
         """
-        with self._lock:
-            if self._pool is None:
-                context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_ignore_interrupts)
-            future = self._pool.submit(function, *arguments, **named)
+        pool = None
         try:
+            with self._lock:
+                pool = self._started()
+                future = pool.submit(function, *arguments, **named)
             return future.result()
-        except BrokenProcessPool:
-            self.close()
-            raise StepFailed("The process that computes this was killed. Load the page again.") from None
+        except (BrokenProcessPool, CancelledError):
+            with self._lock:
+                if pool in (None, self._pool):
+                    self._pool = None
+            raise StepFailed("The process that computes this was ended. Load the page again.") from None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process at once; what it computes is only read, or is published as a whole or not at all."""
         with self._lock:
             pool, self._pool = self._pool, None
-        if pool:
-            pool.shutdown(cancel_futures=True)
+            if pool:
+                with suppress(ProcessLookupError):
+                    os.kill(self._process, signal.SIGKILL)
+                pool.shutdown(cancel_futures=True)
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_ignore_interrupts)
+            self._process = self._pool.submit(os.getpid).result()
+        return self._pool
 
 
 def _ignore_interrupts() -> None:

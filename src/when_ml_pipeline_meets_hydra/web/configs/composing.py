@@ -11,10 +11,11 @@ from starlette.requests import Request
 
 from when_ml_pipeline_meets_hydra.config_store import workflow
 from when_ml_pipeline_meets_hydra.config_store.combinations import composed_jobs, parts_of
+from when_ml_pipeline_meets_hydra.config_store.drafts import Draft
 from when_ml_pipeline_meets_hydra.config_store.effective import EffectiveValue, Reach, reach, search_path, values_in
 from when_ml_pipeline_meets_hydra.config_store.store import ConfigStore
 from when_ml_pipeline_meets_hydra.config_store.workflow import Evidence
-from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.web.apart import Apart
 from when_ml_pipeline_meets_hydra.web.pages import session_of, settings_of
 
@@ -68,8 +69,16 @@ def _evidence(location: str, draft: int, last_edit: int, newest: int) -> Evidenc
 
 
 def publish(place: Place, draft: int) -> int:
-    """Check a draft and publish it; returns the number of the revision."""
-    return workflow.publish(place.store(), draft, None, place.config_dirs)
+    """Check a draft and publish it; returns the number of the revision. Evidence that was computed is not once more."""
+    store = place.store()
+    if place.config_dirs:
+        return workflow.publish(store, draft, None, place.config_dirs)
+
+    def check(found: Draft) -> None:
+        if problems := _evidence(place.location, draft, found.last_edit, store.newest()).problems:
+            raise BadInput(*problems)
+
+    return store.publish(draft, check)
 
 
 def reach_of(place: Place, revision: int) -> Reach:
