@@ -1,7 +1,7 @@
 """Make the pictures of the docs from real runs: ``python docs/pictures.py [NAME …]``, all of them without a name.
 
-Needs the extra "testing"; those of pages also need Chromium on the path, that of a search Optuna, that of the web app
-Playwright. Each run has an empty folder.
+Needs the extra "testing"; those of pages also need Chromium on the path, that of a search Optuna, those of the web
+app and of Dagster Playwright. Each run has an empty folder.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ SEARCH = (
     " objective.metric=r2 hydra/sweeper=optuna hydra.sweeper.n_trials=40 hydra.sweeper.study_name=cars"
 )
 REPORT = "c=analysis preprocessing/dataset=breast_cancer modeling/model=linear"
+DAGSTER = "c=modeling modeling/param=small,medium modeling/model=linear hydra/launcher=dagster --multirun"
 PASSWORD, PORT = "only-we-know", 8087
 ENTRIES = {
     "default": "# What all customers share\nm_param:\n  learning_rate: 0.1\n  n_estimators: 50\n",
@@ -161,7 +162,41 @@ def web(folder: Path) -> None:
         server.communicate()
 
 
-PICTURES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (run, sweep, report, search, drift, compare, web)}
+def dagster(folder: Path) -> None:
+    """The page of a run in Dagster, with the steps over time and the metadata of a model."""
+    from playwright.sync_api import Error, sync_playwright
+
+    output(folder, DAGSTER)
+    home = folder / ".pipeline" / "dagster"
+    (home / "dagster.yaml").write_text("nux:\n  enabled: false\n", encoding="utf-8")  # no dialogue about a newsletter
+    words = ["-m", "dagster_webserver", "--empty-workspace", "-h", "127.0.0.1", "-p", str(PORT)]
+    variables = {"DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "1"}
+    server = subprocess.Popen([sys.executable, *words], env=environment(folder) | variables, stderr=subprocess.DEVNULL)
+    try:
+        with sync_playwright() as started:
+            browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1400, "height": 820})
+            while True:
+                try:
+                    page.goto(f"http://127.0.0.1:{PORT}/runs")
+                    break
+                except Error:  # it does not answer yet
+                    time.sleep(0.5)
+            page.locator("a[href*='/runs/']").first.click()
+            page.get_by_text("RUN_SUCCESS").first.wait_for()
+            page.locator("input[placeholder^='Filter']").fill("type:STEP_OUTPUT")
+            page.wait_for_timeout(2000)
+            page.screenshot(path=folder / "dagster.png")
+            browser.close()
+        shrink(folder / "dagster.png")
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+PICTURES: dict[str, Callable[[Path], None]] = {
+    f.__name__: f for f in (run, sweep, report, search, drift, compare, web, dagster)
+}
 
 
 def shrink(picture: Path) -> None:
