@@ -20,9 +20,10 @@ from when_ml_pipeline_meets_hydra.binding.settings import Objective, hints
 from when_ml_pipeline_meets_hydra.errors import ExitCode
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.pipeline import run
-from when_ml_pipeline_meets_hydra.records.compare import RUN_KEYS, Combination, Comparison, compare, short_names
+from when_ml_pipeline_meets_hydra.records.compare import RUN_KEYS, Combination, Comparison, compare
 from when_ml_pipeline_meets_hydra.records.frames import frame
 from when_ml_pipeline_meets_hydra.records.plot import _is_logarithmic, _lie_apart, draw
+from when_ml_pipeline_meets_hydra.records.short_names import short_names
 
 SECRET = "s3cret-Xy.z+9"
 

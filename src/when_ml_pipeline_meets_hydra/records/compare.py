@@ -13,6 +13,7 @@ from when_ml_pipeline_meets_hydra.binding.call import title_of
 from when_ml_pipeline_meets_hydra.binding.settings import NAMES, Objective
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status, format_metric
+from when_ml_pipeline_meets_hydra.records.short_names import short_names
 from when_ml_pipeline_meets_hydra.records.trials import INFEASIBLE, numbers_by_job, standing_of
 
 if TYPE_CHECKING:
@@ -191,10 +192,13 @@ def _width(cells: Cells) -> int:
 def compare(records: Iterable[Record]) -> Comparison:
     """Return the combinations of some runs, in the order of their jobs."""
     records = list(records)
-    drafts = [draft for record in records for draft in _drafts(record)]
+    of_records = [(record, _drafts(record)) for record in records]
+    drafts = [draft for _, found in of_records for draft in found]
     overridden = dict.fromkeys(key for draft in drafts for key in draft.overrides)
     keys = [key for key in overridden if len({draft.overrides.get(key) for draft in drafts}) > 1]
-    rows = tuple(draft.combination(keys) for draft in drafts)
+    for record, found in of_records:
+        _read_values(record, found, keys)
+    rows = tuple(draft.combination() for draft in drafts)
     # Overrides that are written differently (1e-3 and 0.001) may have the same value.
     keys = [key for key in keys if len({json.dumps(row.values.get(key), default=str) for row in rows}) > 1]
     return Comparison(
@@ -235,7 +239,7 @@ class _Draft:
         self.deviations: dict[str, float] = {}
         self.elements: set[Status] = set()
         self.failures: list[Failure] = []
-        self.config: Mapping[str, Any] = {}
+        self.values: Mapping[str, Any] = {}
         self.trials: tuple[int, ...] = ()
         self.standing = ""
 
@@ -253,13 +257,17 @@ class _Draft:
             name = title_of(step["stage"], step["subcommand"], step.get("element"))
             self.failures.append(Failure(step=name, status=status, error=step["error"], log=log))
 
-    def combination(self, keys: Iterable[str]) -> Combination:
+    def read(self, config: Mapping[str, Any], keys: Iterable[str]) -> None:
+        """Take the values of some keys; a config is much larger than these."""
+        self.values = {key: value for key in keys if (value := self._value(config, key)) is not _MISSING}
+
+    def combination(self) -> Combination:
         not_run = {Status.NOT_RUN} if set(self.jobs.values()) - self.ended else set()
         found = {*self.stages.values(), *self.elements, *not_run}
         return Combination(
             run=self.record.id,
             jobs=tuple(self.jobs),
-            values={key: value for key in keys if (value := self._value(key)) is not _MISSING},
+            values=self.values,
             stages=self.stages,
             metrics=self.metrics,
             deviations=self.deviations,
@@ -268,9 +276,9 @@ class _Draft:
             status=next((s for s in _STATUSES if s in found), Status.NOT_RUN),
         )
 
-    def _value(self, key: str) -> Any:
+    def _value(self, config: Mapping[str, Any], key: str) -> Any:
         found = self.choices.get(key, self.choices.get(key.partition("@")[0]))
-        return look_up(self.config, key, _MISSING) if found is None else found
+        return look_up(config, key, _MISSING) if found is None else found
 
 
 def _drafts(record: Record) -> list[_Draft]:
@@ -285,15 +293,18 @@ def _drafts(record: Record) -> list[_Draft]:
     for step in record.steps:
         for draft in dict.fromkeys(of_job[number] for number in step["jobs"]):
             draft.add(step)
-    first = {next(iter(draft.jobs)): draft for draft in drafts.values()}
-    for number, config in record.configs(first):
-        first[number].config = config
     of_jobs = numbers_by_job(record.trials)
     standings = {t.number: standing_of(t) for t in record.trials}
     for draft in drafts.values():
         draft.trials = of_jobs(record.id, draft.jobs) or _of_the_best(record, draft.jobs)
         draft.standing = next((found for n in draft.trials if (found := standings.get(n))), "")
     return list(drafts.values())
+
+
+def _read_values(record: Record, drafts: Iterable[_Draft], keys: Sequence[str]) -> None:
+    first = {next(iter(draft.jobs)): draft for draft in drafts}
+    for number, config in record.configs(first) if keys else ():
+        first[number].read(config, keys)
 
 
 def _of_the_best(record: Record, jobs: Iterable[int]) -> tuple[int, ...]:
@@ -321,21 +332,6 @@ def look_up(config: Any, key: str, default: Any = None) -> Any:
         else:
             return default
     return node
-
-
-def short_names(names: Iterable[str], taken: Sequence[str] = ()) -> dict[str, str]:
-    """Return the shortest unique suffix of each name: ``model``, ``learning_rate``, ``preprocessing/param``."""
-    names = list(names)
-    return {name: next(e for e in _ends(name) if e == name or _is_only(e, name, names, taken)) for name in names}
-
-
-def _ends(name: str) -> Iterator[str]:
-    starts = [found.end() for found in re.finditer(r"[./]", name)]
-    yield from (name[start:] for start in reversed([0, *starts]))
-
-
-def _is_only(end: str, name: str, names: Iterable[str], taken: Sequence[str]) -> bool:
-    return end not in taken and not any(end in _ends(other) for other in names if other != name)
 
 
 def _span(jobs: Sequence[int]) -> str:

@@ -13,7 +13,7 @@ from when_ml_pipeline_meets_hydra.binding.settings import Direction
 from when_ml_pipeline_meets_hydra.execution.outcomes import format_metric
 from when_ml_pipeline_meets_hydra.masking import MASK
 from when_ml_pipeline_meets_hydra.pages.layout import page
-from when_ml_pipeline_meets_hydra.records.compare import short_names
+from when_ml_pipeline_meets_hydra.records.short_names import short_names
 from when_ml_pipeline_meets_hydra.records.trials import RecordedTrial
 from when_ml_pipeline_meets_hydra.searching.charts import Axis, Chart, Dot, Frame, Parallel, parallel, shortened
 from when_ml_pipeline_meets_hydra.searching.importance import FEWEST, importance_of, share_of_best

@@ -51,7 +51,7 @@ def _front(record: Record) -> str:
 
 def trial_table(record: Record) -> Cells:
     """Return the trials as a table, the best one first; columns that are empty for all are left out."""
-    from when_ml_pipeline_meets_hydra.records.compare import short_names
+    from when_ml_pipeline_meets_hydra.records.short_names import short_names
     from when_ml_pipeline_meets_hydra.records.trials import drawn_keys
 
     trials, objective = record.trials, record.head["objective"]
