@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,8 @@ from mlflow_server import MlflowServer, mlflow_server
 from needed import need
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from web_app import WebApp
 
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # people have not set them
@@ -85,6 +88,17 @@ def web(tmp_path: Path, own_home: Path) -> Iterator[WebApp]:
     app = WebApp(tmp_path, own_home)
     yield app
     app.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The system's Chromium, without a window."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
 import httpx
 import uvicorn
@@ -32,6 +33,10 @@ from when_ml_pipeline_meets_hydra.serving.http.listening import listening
 from when_ml_pipeline_meets_hydra.serving.http.users import Role, User, Users, new_user
 from when_ml_pipeline_meets_hydra.web.server import config
 from when_ml_pipeline_meets_hydra.web.settings import Settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser as Chromium
+    from playwright.sync_api import Page
 
 FAILED_LOGINS = 3
 PASSWORDS = {"ann": "password-of-ann", "bob": "password-of-bob"}
@@ -152,6 +157,30 @@ def _url(process: subprocess.Popen[bytes], log: Path) -> str:
         assert process.poll() is None, log.read_text()
         time.sleep(0.05)
     raise AssertionError(log.read_text())
+
+
+@contextmanager
+def signed_in(
+    chromium: Chromium, web: WebApp, name: str, *, width: int = 1280, scheme: str = "light"
+) -> Iterator[Page]:
+    """A page in which somebody has signed in, by the keyboard alone; nothing may be said on its console."""
+    said: list[str] = []
+    context = chromium.new_context(
+        base_url=web.url, viewport={"width": width, "height": 800}, color_scheme="dark" if scheme == "dark" else "light"
+    )
+    context.set_default_timeout(60_000)
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.goto("/")
+    for words, key in ((name, "Tab"), (PASSWORDS[name], "Enter")):
+        page.keyboard.type(words)
+        page.keyboard.press(key)
+    page.wait_for_url("**/configs")
+    yield page
+    assert not [line for line in said if "the server responded with a status of 4" not in line]
+    context.close()
 
 
 def token_in(page: str) -> str:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from conftest import Cli
-from web_app import ACME, CUSTOMERS, PASSWORDS, SHARED, WebApp
+from web_app import ACME, CUSTOMERS, SHARED, WebApp, signed_in
 from when_ml_pipeline_meets_hydra.config_store import people
 from when_ml_pipeline_meets_hydra.config_store.people import Rules
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 pytestmark = [
     pytest.mark.integration("playwright", "axe_playwright_python", "chromium"),
@@ -24,39 +21,6 @@ pytestmark = [
     pytest.mark.slow,
 ]
 EVIL = "<img src=x onerror=alert(1)><script>alert(1)</script>"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """The system's Chromium, without a window."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def signed_in(chromium: Browser, web: WebApp, name: str, *, width: int = 1280, scheme: str = "light") -> Iterator[Page]:
-    """A page in which somebody has signed in, by the keyboard alone; nothing may be said on its console."""
-    said: list[str] = []
-    context = chromium.new_context(
-        base_url=web.url, viewport={"width": width, "height": 800}, color_scheme="dark" if scheme == "dark" else "light"
-    )
-    context.set_default_timeout(60_000)
-    page = context.new_page()
-    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: said.append(dialog.message))
-    page.goto("/")
-    for words, key in ((name, "Tab"), (PASSWORDS[name], "Enter")):
-        page.keyboard.type(words)
-        page.keyboard.press(key)
-    page.wait_for_url("**/configs")
-    yield page
-    assert not [line for line in said if "the server responded with a status of 4" not in line]
-    context.close()
 
 
 def test_production_is_changed_reviewed_published_and_reverted(chromium: Browser, web: WebApp, cli: Cli) -> None:

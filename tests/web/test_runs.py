@@ -5,17 +5,22 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 import pytest
 
 from conftest import HOME
 from small_pipeline import inside, install, small
-from web_app import WebApp, token_in, words_of
+from web_app import WebApp, signed_in, token_in, words_of
 from when_ml_pipeline_meets_hydra.records.lookup import find_record, run_ids
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 EVIL = "<script>alert(1)</script>"
 
@@ -81,8 +86,6 @@ def test_the_list_is_that_of_a_command(web: WebApp, runs: list[str]) -> None:
     page = web.ann.page(f"/runs?{urlencode({'stage': 'fit', 'metric': 'fit.height', 'least': '2', 'tag': ''})}")
     found = re.search(r"<code>(wmh runs list .*?)</code>", page)
     assert found
-    import shlex
-
     words = shlex.split(html.unescape(found[1]))[1:]
     assert [run["id"] for run in json.loads(inside(*words, "--json").out)] == [runs[0], runs[1]]
 
@@ -243,3 +246,48 @@ def test_texts_of_runs_are_text_on_all_pages(web: WebApp, runs: list[str]) -> No
         assert EVIL not in page
         assert "<i>x" not in page
         assert not re.search(r"<script(?! src=)|<style| on\w+=| style=|javascript:", page)
+
+
+@pytest.mark.integration("playwright", "axe_playwright_python", "chromium")
+@pytest.mark.xdist_group("browser")
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_pages_of_runs_are_accessible_and_work_by_keyboard(
+    chromium: Browser, web: WebApp, runs: list[str], width: int, scheme: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    sweep = f"/runs/{runs[1]}"
+    log = next((web.home / sweep.strip("/") / "logs").glob("ship*.log"))
+    with signed_in(chromium, web, "ann", width=width, scheme=scheme) as page:
+        for path in (
+            *("/runs", "/runs?tag=none", "/runs?where=nothing+>+1", "/runs?status=done&sort=seconds", sweep),
+            *(
+                f"/runs/{runs[2]}",
+                f"/runs/{runs[3]}",
+                f"{sweep}/jobs",
+                f"{sweep}/jobs/1",
+                f"{sweep}/text/logs/{log.name}",
+            ),
+            f"/runs/compare?run={runs[0]}&run={runs[1]}",
+        ):
+            page.goto(path)
+            found = Axe().run(page).response["violations"]
+            serious = [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
+            assert not serious, path
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        page.goto("/runs")
+        for run in runs[:2]:
+            page.get_by_label(f"Compare {run}").focus()
+            page.keyboard.press("Space")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/runs/compare?*")
+        assert "4 combinations of 2 runs" in page.inner_text("main")
+        page.goto(sweep)
+        page.get_by_label("Add tags").focus()
+        page.keyboard.type("by-keyboard")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=The tags are changed.")
+        page.get_by_label("Remove the tag by-keyboard").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=No tags yet")
