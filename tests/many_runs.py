@@ -30,6 +30,22 @@ def copies(record: Record, count: int, change: Change, seed: int = 0) -> list[st
     return names
 
 
+def sweep(record: Record, count: int) -> str:
+    """Write the record of a sweep of ``count`` jobs beside a record of one job; returns its id."""
+    (job,), step = list(record.jobs()), record.steps[-1]
+    config = record.config(0)
+    jobs, steps = [], []
+    for number in range(count):
+        values = {**config["knobs"], "rate": number / count, "rounds": number % 7}
+        place = {"number": number, "combination": number, "key": f"{number:064x}"}
+        overrides = ["c=fit", f"knobs.rate={number / count}", f"knobs.rounds={number % 7}"]
+        jobs.append({**job, **place, "overrides": overrides, "config": {**config, "knobs": values}})
+        metrics = {name: float(number % 1009) for name in step["metrics"]}
+        steps.append({**step, "key": place["key"], "jobs": [number], "metrics": metrics})
+    head = {**record.head, "multirun": True}
+    return _write(record.folder.parent / "20300101-000000-0000", {"jobs": jobs, "steps": steps, "head": head})
+
+
 def _write(folder: Path, content: Mapping[str, Any]) -> str:
     folder.mkdir()
     for name in ("jobs", "steps"):

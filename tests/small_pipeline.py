@@ -11,12 +11,12 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from conftest import Finished
+from conftest import HOME, Finished
 from when_ml_pipeline_meets_hydra.binding.bind import bind
 from when_ml_pipeline_meets_hydra.binding.call import Bound
 from when_ml_pipeline_meets_hydra.cli import main
@@ -41,6 +41,17 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(SMALL))
     monkeypatch.setenv(PACKAGES, "small")
     monkeypatch.setenv(TRACE, str(Path.cwd() / "trace.txt"))
+
+
+@contextlib.contextmanager
+def living_in(home: Path) -> Iterator[None]:
+    """Run the small pipeline with this home, for fixtures of modules."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setenv(HOME, str(home))
+        patch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
+        install(patch)
+        yield
 
 
 def steps_run() -> Counter[str]:

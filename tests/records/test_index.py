@@ -17,7 +17,7 @@ import pytest
 
 from conftest import PROGRAM
 from many_runs import copies
-from small_pipeline import as_killed, inside, install, small
+from small_pipeline import as_killed, inside, install, living_in, small
 from when_ml_pipeline_meets_hydra.cli.completion import candidates
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
 from when_ml_pipeline_meets_hydra.records.find_runs import find_runs
@@ -33,11 +33,7 @@ FILTER = "knobs.rate > 0.5 and fit.height > 3"
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with forty runs, of which an index was made."""
     home = tmp_path_factory.mktemp("indexed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        patch.setenv("WMH_HOME", str(home))
-        patch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
-        install(patch)
+    with living_in(home):
         record = small("c=fit").record
 
         def change(number: int, rng: random.Random, content: dict[str, Any]) -> None:

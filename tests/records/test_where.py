@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budget import costly
-from small_pipeline import inside, install, small
+from small_pipeline import inside, living_in, small
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
 from when_ml_pipeline_meets_hydra.records.compare import look_up
 from when_ml_pipeline_meets_hydra.records.find_runs import find_runs
@@ -31,11 +31,7 @@ WORDS = "+words={word: '10', text: abc, no: 0, yes: true, list: [1, a], lambda: 
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The home of a few runs, among them a sweep, a failed one, and one with keys that no other has."""
     home = tmp_path_factory.mktemp("filtered")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        patch.setenv("WMH_HOME", str(home))
-        patch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
-        install(patch)
+    with living_in(home):
         small("c=gather")
         small("c=fit", "knobs.rounds=3", WORDS)
         small("c=fit", "knobs.rate=0.1,0.2,0.7", "knobs.rounds=1,9", multirun=True)

@@ -14,8 +14,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from conftest import HOME
-from small_pipeline import inside, install, small
+from small_pipeline import inside, living_in, small
 from web_app import WebApp, signed_in, token_in, words_of
 from when_ml_pipeline_meets_hydra.records.lookup import find_record, run_ids
 
@@ -29,16 +28,12 @@ EVIL = "<script>alert(1)</script>"
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home with a run, a sweep, a failed run and one with an evil override."""
     folder = tmp_path_factory.mktemp("shown")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv(HOME, str(folder / "home"))
-        patch.setenv("XDG_CACHE_HOME", str(folder / "xdg"))
-        install(patch)
+    with living_in(folder):
         small("c=fit", "knobs.rounds=3")
         small("c=fit,ship", "knobs.rate=0.1,0.2,0.7", "target.login.phrase=sesame-of-ours", multirun=True)
         small("c=fit", "knobs.strict=true")
         small("c=gather", f'+words="{EVIL}"')
-        yield folder / "home"
+        yield folder
 
 
 @pytest.fixture
