@@ -39,9 +39,10 @@ def test_production_is_changed_reviewed_published_and_reverted(chromium: Browser
         ann.get_by_label("m_param.learning_rate").fill("0.2")
         ann.locator("#preview").get_by_text("learning_rate: 0.2").wait_for()
         ann.get_by_role("button", name="Save the draft").click()
+        ann.get_by_role("button", name="Plan", exact=True).click()  # before the evidence is there
         ann.get_by_text("It reaches 2 of 3 entries that use what it changes.").wait_for()
-        ann.get_by_role("button", name="Plan", exact=True).click()
         ann.get_by_text("Plan of modeling").wait_for()
+        assert ann.get_by_role("button", name="Plan", exact=True).is_enabled()
         plan = json.loads(cli("config", "review", "2", "--plan", "c=modeling", "--json", *store).out)
         shown = ann.locator("#evidence").inner_text()
         assert all(f"{count} {action}" in shown for action, count in plan["plan"].items())

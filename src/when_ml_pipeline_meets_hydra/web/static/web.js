@@ -1,6 +1,7 @@
 // What htmx does not do by itself: buttons that wait, and texts that are copied.
 "use strict";
 document.addEventListener("submit", (event) => {
+  if (event.defaultPrevented) return; // htmx sends it, and the page stays
   // A second press does not send a form twice.
   for (const button of event.target.querySelectorAll("button[type=submit]")) {
     setTimeout(() => { button.setAttribute("aria-busy", "true"); button.disabled = true; }, 0);
