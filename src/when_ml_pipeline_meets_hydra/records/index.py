@@ -108,9 +108,11 @@ class RunIndex:
             for run in runs:
                 entry = known.get(run)
                 if entry is None or not _is_fresh(f"{self._runs}/{run}", entry.state):
+                    now = time.time_ns()
                     if (entry := self._made(kind, run)) is None:
                         continue
-                    new.append(entry)
+                    if _changed(entry.state) < now - int(_RACY * 1e9):
+                        new.append(entry)
                 yield run, entry.content
         finally:  # also where the caller needs no more
             self._write(kind, new)
@@ -144,8 +146,7 @@ class RunIndex:
         return found
 
     def _write(self, kind: Kind, entries: Iterable[_Entry]) -> None:
-        settled = time.time_ns() - int(_RACY * 1e9)
-        rows = [(*entry, entry.checksum) for entry in entries if _changed(entry.state) < settled]
+        rows = [(*entry, entry.checksum) for entry in entries]
         if not rows or (database := self._opened(create=True)) is None:
             return
         with self._guarded():

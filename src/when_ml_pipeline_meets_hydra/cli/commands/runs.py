@@ -50,7 +50,7 @@ def list_runs(
     rows = [_row(summary) for summary in found]
     if any(summary.tags for summary in found):
         headings = (*headings, "tags")
-        rows = [(*row, " ".join(summary.tags)) for row, summary in zip(rows, found, strict=True)]
+        rows = [(*row, "\n".join(summary.tags)) for row, summary in zip(rows, found, strict=True)]
     print_rows(headings, rows)
 
 

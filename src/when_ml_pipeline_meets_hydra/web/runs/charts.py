@@ -98,7 +98,7 @@ def scale_of(name: str, values: Sequence[Any]) -> Scale:
         return Scale(name=name, places=places, ticks=tuple((place, text) for text, place in places.items()))
     marks = [part / 4 for part in range(5)] if span else [0.5]
     values_at = [math.exp(begin + mark * span) if is_log else begin + mark * span for mark in marks]
-    ticks = tuple((mark, f"{value:.3g}") for mark, value in zip(marks, values_at, strict=True))
+    ticks = tuple((mark, f"{value:.4g}") for mark, value in zip(marks, values_at, strict=True))
     return Scale(name=name, places=places, ticks=ticks)
 
 
