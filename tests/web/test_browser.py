@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,6 +48,13 @@ def test_production_is_changed_reviewed_published_and_reverted(chromium: Browser
         shown = ann.locator("#evidence").inner_text()
         assert all(f"{count} {action}" in shown for action, count in plan["plan"].items())
         assert all(name in shown for name in plan["reached"])
+        differing = json.loads(cli("config", "diff", "1", "draft-2", "--effective", "--json", *store).out)
+        assert differing == plan["reached"]
+        rows = [row.inner_text() for row in ann.locator("#evidence tbody tr").all()]
+        assert rows == [f"{d['key']}\t{d['before']}\t{d['after']}" for d in differing["customer/bolt"]]
+        pinned = f"hydra.searchpath=[configs://{web.store.location}@draft-2]"
+        steps = json.loads(cli("plan", "c=modeling", "+customer=bolt,default", "--multirun", pinned, "--json").out)
+        assert plan["plan"] == Counter(step["action"] for step in steps["steps"])
         ann.get_by_role("button", name="Publish").click()
         assert "may only be published after somebody who has not edited it approved" in ann.inner_text("main")
         bob.goto("/configs/drafts/2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -261,3 +262,47 @@ def test_a_preview_shows_the_text_that_the_form_comes_to(web: WebApp) -> None:
     fields = {**WAS, RATE: "0.2", TREES: "50"}
     assert "learning_rate: 0.2" in web.ann.submit(f"/configs/preview/{DEFAULT}", **fields).text
     assert not web.store.drafts()
+
+
+@pytest.mark.integration
+def test_a_store_that_is_not_there_yet_begins_with_its_first_entry(tmp_path: Path, own_home: Path) -> None:
+    app = WebApp(tmp_path, own_home, {})
+    try:
+        assert "No entries yet" in app.ann.page("/configs")
+        for path in ("/configs/drafts", "/configs/history", "/configs/new", "/configs/edit/customer/core?as=text"):
+            app.ann.page(path)
+        app.ann.done("/configs/edit/customer/core", text="# @package _global_\nm_param:\n  learning_rate: 0.2\n")
+        app.ann.done("/configs/drafts/1/publish")
+        assert "customer 1" in words_of(app.ann.page("/configs"))
+    finally:
+        app.close()
+
+
+@pytest.mark.integration
+def test_forms_of_other_groups_have_their_types_and_no_secret(web: WebApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_PW", "value-of-the-secret")
+    server = "# @package cluster\n_target_: when_ml_pipeline_meets_hydra.deploy.clusters.http.Http\nname: shop\n"
+    server += "url: https://models.acme.com\nid: ann\npw: ${oc.env:SHOP_PW}\ntimeout: 9\n"
+    depth = "# @package m_param\nmax_depth: 3\n"
+    texts = {"deployment/cluster/shop": server, "modeling/param/linear/shop": "# @package m_param\nalpha: 2\n"}
+    stored(web.store.location, {**texts, "modeling/param/hist_gradient_boosting/shop": depth})
+    page = web.ann.page("/configs/edit/deployment/cluster/shop")
+    assert "cluster.url" in page
+    assert "value:cluster.pw" not in page
+    assert "a secret, which is never shown nor kept here" in page
+    fields = {"base": "2", "value:cluster.timeout": "12", "was:cluster.timeout": "9"}
+    web.ann.done("/configs/edit/deployment/cluster/shop", **fields)
+    assert web.store.drafts()[-1].changes[0].after == server.replace("9", "12")
+    draft = f"drafts/{web.store.drafts()[-1].number}"
+    for path in ("entries/deployment/cluster/shop", "edit/deployment/cluster/shop", draft, f"{draft}/evidence"):
+        assert "value-of-the-secret" not in web.ann.page(f"/configs/{path}")
+    assert "cluster.timeout 9 12" in words_of(web.ann.page(f"/configs/{draft}/evidence"))
+    refused = web.ann.submit("/configs/edit/deployment/cluster/shop", **{**fields, "value:cluster.timeout": "soon"})
+    assert "cluster.timeout=soon : expected" in words_of(refused.text)
+    leaked = {"base": "2", "added": "cluster.pw", "added-value": "s3cret-of-shop"}
+    refused = web.ann.submit("/configs/edit/deployment/cluster/shop", **leaked)
+    assert "a secret is never kept in a config store" in words_of(refused.text)
+    assert "m_param.alpha" in web.ann.page("/configs/edit/modeling/param/linear/shop")
+    fields = {"base": "2", "value:m_param.max_depth": "0", "was:m_param.max_depth": "3"}
+    refused = web.ann.submit("/configs/edit/modeling/param/hist_gradient_boosting/shop", **fields)
+    assert "m_param.max_depth=0 : expected a whole number" in words_of(refused.text)

@@ -99,8 +99,9 @@ def new_page(request: Request) -> Response:
 
 def remove(request: Request) -> Response:
     """Propose to remove an entry."""
-    store, path = store_of(request), request.path_params["path"]
-    draft = workflow.propose(store, {path: None}, f"removal of {path}", config_dirs=settings_of(request).config_dirs)
+    store, path, dirs = store_of(request), request.path_params["path"], settings_of(request).config_dirs
+    with COMPOSING:
+        draft = workflow.propose(store, {path: None}, f"removal of {path}", config_dirs=dirs)
     return redirect(request, f"/configs/drafts/{draft}", f"Draft {draft} removes {path}. Review it next.")
 
 
