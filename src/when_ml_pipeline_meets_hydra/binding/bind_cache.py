@@ -19,7 +19,8 @@ class BindCache:
 
     ``calls``: stage, the stages requested in its combination and the element → the config keys that were read → their
     values → the call and its problems. ``settings`` are valid ones, by the identity of their values. ``secrets`` are
-    the keys and the redactor of all jobs that may come (None: those of the jobs that are bound).
+    the keys and the redactor of all jobs that may come (None: those of the jobs that are bound). Without
+    ``reads_data``, no fingerprint of data is taken, so that an option binds where its data are not.
     """
 
     calls: dict[tuple[Any, ...], dict[tuple[str, ...], dict[tuple[Any, ...], _BindResult]]] = field(
@@ -28,6 +29,7 @@ class BindCache:
     elements: dict[str, Any] = field(default_factory=dict)
     settings: dict[tuple[int, ...], Any] = field(default_factory=dict)
     secrets: tuple[frozenset[str], Redactor] | None = None
+    reads_data: bool = True
 
 
 class TrackedConfig(Mapping[str, Any]):

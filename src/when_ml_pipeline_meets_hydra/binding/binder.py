@@ -288,7 +288,7 @@ class Binder:
                         needs[name] = upstream
                 elif name in self.job.config:
                     arguments[name] = value_of(name, hint, self.job, self.allowed)
-                    if implements(arguments[name], Fingerprinted):
+                    if self.cache.reads_data and implements(arguments[name], Fingerprinted):
                         prints[content_of(name)] = arguments[name].fingerprint()
                 elif name not in signature.defaults and self.job.origins.of(name):
                     self._wrong(name, f"a value is needed: {stage} reads it")

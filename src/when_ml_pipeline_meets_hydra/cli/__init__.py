@@ -10,6 +10,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "plan": "Show what would run and why, and run nothing",
     "graph": "Show which option file includes which",
+    "check": "Check all option files of a project, and run nothing",
     "runs": "List, show, compare and repeat runs",
     "store": "List, verify and clean the stored results",
     "config": "Keep configs in a store: edit, review, publish, revert",

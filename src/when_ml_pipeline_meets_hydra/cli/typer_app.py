@@ -10,6 +10,7 @@ import typer
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import PROGRAM
 from when_ml_pipeline_meets_hydra.cli.commands.annotate import note, tag
+from when_ml_pipeline_meets_hydra.cli.commands.check import check
 from when_ml_pipeline_meets_hydra.cli.commands.compare import compare_runs
 from when_ml_pipeline_meets_hydra.cli.commands.drift import drift
 from when_ml_pipeline_meets_hydra.cli.commands.graph import graph
@@ -30,6 +31,7 @@ users = typer.Typer(no_args_is_help=True, help="Manage the users of a repository
 
 app.command("plan", help=COMMANDS["plan"], context_settings={"allow_extra_args": True})(plan)
 app.command("graph", help=COMMANDS["graph"])(graph)
+app.command("check", short_help=COMMANDS["check"])(check)
 app.command("serve", help=COMMANDS["serve"])(serve)
 app.command("web", help=COMMANDS["web"])(web)
 app.add_typer(runs, name="runs")

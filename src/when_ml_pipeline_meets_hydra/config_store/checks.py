@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from when_ml_pipeline_meets_hydra.binding.bind import bind
+from when_ml_pipeline_meets_hydra.binding.bind_cache import BindCache
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.composing.config_loader import Loader
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
@@ -47,7 +48,7 @@ def check(changed: Collection[str], texts: Mapping[str, str], search: Sequence[s
     problems = [*_shadowed(changed, texts)]
     tops = (set(changed) if alone else users_of(changed, texts)) & set(texts)
     inner = {path for path in tops if any(path in included(other, texts[other]) for other in tops if other != path)}
-    without = _without_entries(search)
+    without = problems_of_defaults(search)
     jobs: dict[str, Job] = {}
     for combination, paths in combinations(tops - inner, texts, search):
         found: list[Problem] = []
@@ -89,16 +90,19 @@ def _shadowed(changed: Collection[str], texts: Mapping[str, str]) -> Iterator[Pr
             yield Problem(key=path, message=message, remedy="Give the entry another name")
 
 
-def _without_entries(search: Sequence[str]) -> set[tuple[str, str]]:
-    """The problems of the program's own defaults: values that a stage asks for on the command line."""
-    stages = (stage.name for stage in Loader(search).stages)
+def problems_of_defaults(search: Sequence[str], cache: BindCache | None = None) -> dict[tuple[str, str], set[str]]:
+    """Return key and message of the problems of the defaults, each with its stages: values that these ask for."""
+    stages = [stage.name for stage in Loader(search).stages]
     composed = composed_sweep([f"{STAGES}={','.join(stages)}"], search, [])
+    found: dict[tuple[str, str], set[str]] = {}
     try:
         if composed:
-            bind(composed)
+            bind(composed, cache)
     except BadInput as wrong:
-        return {(problem.key, problem.message) for problem in wrong.problems}
-    return set()
+        for problem in wrong.problems:
+            named = {job.stage for job in composed.jobs if job.number in problem.jobs} if composed else set()
+            found.setdefault((problem.key, problem.message), set()).update(named or stages)
+    return found
 
 
 def _problems(composed: Composed, changed: Collection[str], texts: Mapping[str, str]) -> Sequence[Problem]:

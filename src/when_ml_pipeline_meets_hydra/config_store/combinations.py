@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from when_ml_pipeline_meets_hydra.composing.compose import compose_with_problems
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
-from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, groups_in
+from when_ml_pipeline_meets_hydra.composing.tree import ANY_OPTION, HELP, STAGES, groups_in
 from when_ml_pipeline_meets_hydra.config_store.entries import included
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
@@ -91,7 +92,11 @@ def _combination(path: str, text: str, loader: Loader, chosen: Collection[str]) 
         return Combination(group=group, stages=(stage,), others=others)
     parent, _, choice = group.rpartition("/")
     if parent in chosen and (chooser := _chooser(f"{parent}/{name}", loader)):
-        return Combination(group=parent, stages=stages, others=(f"{chooser}={choice}", *others))
+        if choice == ANY_OPTION:
+            choice = next((o for o in loader.options(chooser) if not loader.is_group(f"{parent}/{o}")), choice)
+        chosen_file = loader.source_file(f"{chooser}/{choice}")
+        inherited = _WITH.findall(Path(chosen_file).read_text(encoding="utf-8-sig")) if chosen_file else ()
+        return Combination(group=parent, stages=stages, others=(f"{chooser}={choice}", *inherited, *others))
     sign = "" if group in chosen else "+"
     return Combination(group=f"{sign}{group}", stages=stages, others=others)
 

@@ -58,12 +58,13 @@ def normalized(text: str) -> str:
 def checked_text(path: str, text: str) -> str:
     """Return the normalized text of an entry. Raises ``BadInput`` if it is no option file, or has a secret."""
     text = normalized(text)
-    if wrong := [*_malformed(path, text)] or [*secrets_in(path, text)]:
+    if wrong := [*malformed(path, text)] or [*secrets_in(path, text)]:
         raise BadInput(*wrong)
     return text
 
 
-def _malformed(path: str, text: str) -> Iterator[Problem]:
+def malformed(path: str, text: str) -> Iterator[Problem]:
+    """Yield the problem of a text that is no option file."""
     try:
         if len(text.encode()) > limits.MOST_BYTES:
             raise ValueError(f"it has more than {limits.MOST_BYTES} bytes")

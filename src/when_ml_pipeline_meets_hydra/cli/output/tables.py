@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Problems:
-    """The problems of bad input."""
+    """The problems of bad input, below a title that says what came of it."""
 
     problems: Sequence[Problem]
+    title: str = "Nothing ran"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """One paragraph per problem: key and value, message, origin, jobs, remedy."""
         many = len(self.problems)
-        yield Text("Nothing ran: " + (f"{many} problems" if many > 1 else "1 problem"), "bold red")
+        yield Text(f"{self.title}: " + (f"{many} problems" if many > 1 else "1 problem"), "bold red")
         for problem in self.problems:
             head = problem.key if problem.value is None else f"{problem.key}={problem.value}"
             yield Text.assemble("  ", (head, "bold"), ": " if head else "", problem.message)
