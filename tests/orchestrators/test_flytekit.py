@@ -12,7 +12,7 @@ import pytest
 
 from flyte_server import FlyteServer, flyte_server
 from orchestrators.stories import interrupted, mapped, newest, statuses, stopped
-from small_pipeline import DIR, SMALL, inside, install, killing, steps_run
+from small_pipeline import DIR, EXAMPLES, SMALL, inside, install, killing, steps_run
 
 pytestmark = [pytest.mark.integration("flytekit"), pytest.mark.xdist_group("flytekit")]
 SECRET = "a phrase nobody knows"
@@ -157,6 +157,21 @@ def test_after_a_killed_worker_and_a_failed_step_the_rest_goes_on(
     assert sorted(e.is_successful for e in found) == [False, False, True, True]
     errors = [e.error.message for e in found if not e.is_successful]
     assert any("RuntimeError: fit run: RuntimeError: total 3 is doubtful" in error for error in errors)
+
+
+def test_effects_of_the_best_combination_are_a_further_execution(
+    server: FlyteServer, launcher: tuple[str, ...], own_home: Path
+) -> None:
+    drill = ("--config-dir", str(EXAMPLES / "drill"), "c=perform", "+turns=[1]", "+hall=great", "+manner=goes on")
+    done = inside(*drill, "+talent=0.5,1", "objective.metric=audition.score", *launcher, "--multirun")
+    assert done.code == 0, done.err
+    assert steps_run()["perform"] == 1
+    assert statuses(newest(own_home))["perform", "not chosen"] == 1
+    assert [e.is_successful for e in executions(server, done.err)] == [True] * 4, "two and the steps of the best"
+    done = inside(*DIR, "c=ship", "knobs.rate=0.5", *launcher)
+    assert done.code == 0, done.err
+    (one,) = executions(server, done.err)
+    assert {"fit_run_key", "ship_run_key", "target", "knobs"} <= {*one.inputs.literals}
 
 
 def test_an_interrupt_a_stop_and_mapped_steps(server: FlyteServer, launcher: tuple[str, ...], own_home: Path) -> None:
