@@ -181,9 +181,9 @@ def test_an_interrupt_a_stop_and_mapped_steps(server: FlyteServer, launcher: tup
     mapped(own_home, *launcher)
 
 
-def test_options_are_validated(own_home: Path) -> None:
+def test_options_are_validated(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*options: str) -> str:
-        words = (f"hydra.launcher.{option}" for option in options)
+        words = (f"{'+' * option.startswith('env.')}hydra.launcher.{option}" for option in options)
         done = inside("c=preprocessing", "hydra/launcher=flytekit", *words)
         assert (done.code, own_home.exists()) == (2, False)
         return done.err
@@ -192,3 +192,7 @@ def test_options_are_validated(own_home: Path) -> None:
     assert "hydra.launcher.endpoint=null: expected a text, not empty" in refused("image=wmh:1")
     text = "hydra.launcher.endpoint=127.0.0.1:1: no Flyte service answers there"
     assert text in refused("image=wmh:1", "endpoint=127.0.0.1:1")
+    monkeypatch.setenv("PGPASSWORD", SECRET)
+    said = refused("image=wmh:1", "endpoint=127.0.0.1:1", "env.PGPASSWORD=${oc.env:PGPASSWORD}")
+    assert "hydra.launcher.env.PGPASSWORD: Flyte would keep this secret" in said
+    assert SECRET not in said

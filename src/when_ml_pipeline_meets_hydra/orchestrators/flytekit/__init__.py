@@ -15,7 +15,9 @@ from pydantic import Field
 from when_ml_pipeline_meets_hydra.composing.environment import PACKAGES
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
+from when_ml_pipeline_meets_hydra.masking import is_secret_name
 
+_SECRETS = ("password", "secret", "token")  # ends of names of variables, such as PGPASSWORD
 _PATIENCE = 5.0  # s that the service has to accept a connection
 
 
@@ -54,11 +56,15 @@ class Launcher:
         return {**{name: getattr(self, name) for name in names}, "env": {**packages, **self.env}}
 
     def check(self) -> Iterator[Problem]:
-        """Yield a problem if flytekit is not installed, or nothing answers at the endpoint."""
+        """Yield a problem if flytekit is not installed, a variable is a secret, or nothing answers at the endpoint."""
         if find_spec("flytekit") is None:
             message, remedy = "flytekit is not installed", "pip install 'when_ml_pipeline_meets_hydra[flytekit]'"
             yield Problem(key="hydra/launcher", value="flytekit", message=message, remedy=remedy)
             return
+        for name in self.env:
+            if is_secret_name(name) or name.lower().endswith(_SECRETS):
+                message, remedy = "Flyte would keep this secret", "Set it by pod_template, from a secret of the cluster"
+                yield Problem(key=f"hydra.launcher.env.{name}", message=message, remedy=remedy)
         host, _, port = self.endpoint.removeprefix("dns:///").partition(":")
         try:
             socket.create_connection((host, int(port or (80 if self.insecure else 443))), timeout=_PATIENCE).close()
