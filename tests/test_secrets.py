@@ -282,6 +282,7 @@ def test_secrets_inside_of_containers_are_found() -> None:
         ('a=[{api_key: "q\\"r"}]', f"a=[{{api_key: {MASK}}}]"),
         ("m.b={c: {d: e, f: g}}", f"m.b={{c: {{d: {MASK}, f: g}}}}"),
         ("url=http://host:80/path", "url=http://host:80/path"),
+        ("url=postgres://host/x?user=a&Password=b:c#d", f"url=postgres://host/x?user=a&Password={MASK}#d"),
         ("~a", "~a"),
     ],
 )

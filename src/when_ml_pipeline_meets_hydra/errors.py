@@ -138,7 +138,7 @@ def did_you_mean(word: str, allowed: Iterable[str], *, most: int = 3) -> str | N
     import difflib  # here, so that commands without errors do not load it
 
     words = sorted(set(allowed))
-    place = word[: word.rfind(".") + 1]
+    place = word[: max(word.rfind("."), word.rfind("/")) + 1]
     place = place if all(w.startswith(place) for w in words) else ""  # a common prefix is no similarity
     below = [w[len(place) :] for w in words]
     same = [w for w in below if w.casefold() == word[len(place) :].casefold()]

@@ -16,7 +16,12 @@ _NAME = re.compile(
     r"(.*[_-])?(pw|pwd|pass|passwd|password|passphrase|secret|token|api_?key|access_?key|secret_?key|private_?key)",
     re.IGNORECASE,
 )
-_IN_URL = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")  # id and password before the host
+_PARAMETERS = ("password", "sslpassword", "passwd", "pwd", "token", "access_token", "api_key", "apikey", "sig")
+# In a URL: id and password before the host, and what follows "?password=".
+_IN_URL = re.compile(
+    rf"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)|(?:{'|'.join(f'(?<=[?&]{name}=)' for name in _PARAMETERS)})[^\s&#'\"]+",
+    re.IGNORECASE,
+)
 # ``pw: value`` in the value of an override; possessive, so that a name is matched once, from its beginning.
 _INSIDE = re.compile(
     r"""(?<![\w.-])([\w.-]++)(\s*+:\s*)((?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\$\{[^{}]*\}|[^,{}\[\]'"])+)"""
@@ -40,6 +45,16 @@ _WIDTHS = (64, 76)  # of PEM, and of base64, MIME and Python's encodebytes
 def is_secret_name(key: str) -> bool:
     """Return whether a config key is secret by its name, whatever its type (``cluster.pw``, ``api_key``)."""
     return _NAME.fullmatch(key.rpartition(".")[2]) is not None
+
+
+def is_url_with_password(text: str) -> bool:
+    """Return whether a password is written in a URL; one that is interpolated is not."""
+    return any("${" not in found for found in _IN_URL.findall(text))
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with the ids and passwords in its URLs masked."""
+    return _IN_URL.sub(MASK, text)
 
 
 @lru_cache(maxsize=1024)
@@ -157,7 +172,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return free ``text`` with secrets, and ids and passwords in URLs, masked."""
-        text = _IN_URL.sub(MASK, text)
+        text = without_passwords(text)
         text = self._free.sub(MASK, text) if self._free else text
         return self._behind_names.sub(rf"\1{MASK}", text) if self._behind_names else text
 
@@ -227,7 +242,7 @@ class Redactor:
         if node is not None and node != "???" and (is_secret_name(key) or any(_overlaps(key, s) for s in secret)):
             return MASK
         if isinstance(node, str):
-            return self.at(key, node) if free else self._masked(key, _IN_URL.sub(MASK, node))
+            return self.at(key, node) if free else self._masked(key, without_passwords(node))
         is_taken_over = node is not None and self._derived and str(node) in self._values and self._is_derived(key)
         return MASK if is_taken_over else node
 
@@ -244,7 +259,7 @@ class Redactor:
             inner = any(s.startswith(f"{name}.") and s.endswith(f".{inside[1]}") for s in secret)
             return f"{inside[1]}{inside[2]}{MASK}" if inner or is_secret_name(inside[1]) else inside[0]
 
-        return _IN_URL.sub(MASK, f"{key}{equals}{_INSIDE.sub(masked, value)}")
+        return without_passwords(f"{key}{equals}{_INSIDE.sub(masked, value)}")
 
 
 class Unmasked(Redactor):

@@ -69,6 +69,12 @@ def test_problems_say_the_entry_its_revision_and_line(monkeypatch: pytest.Monkey
     assert "from config store: fit/knobs/mine, revision 2, line 4" in err
     assert "from config store: fit/knobs/mine, revision 2, line 5" in err
     assert "Did you mean 'knobs.rounds'?" in err
+    stored("configs.db", {"fit/knobs/broken": MINE.replace("0.25", "${"), "fit/knobs/bare": "rate: 0.25\n"})
+    for name in ("broken", "bare"):
+        code, _, err = inside("c=fit", f"fit/knobs={name}", *DIR)
+        assert code == 2
+        assert f"from config store: fit/knobs/{name}, revision 3" in err
+        assert ".cache" not in err
     # A file of the user's own comes before the store.
     code, _, err = inside("c=fit", "fit/knobs=mine", *DIR, "knobs.rounds=3", "~knobs.round")
     assert code == 0, err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml, load_yaml
 from when_ml_pipeline_meets_hydra.config_store import yaml_edits
 from when_ml_pipeline_meets_hydra.config_store.entries import checked_text, normalized
 from when_ml_pipeline_meets_hydra.config_store.folders import read_folder, write_folder
 from when_ml_pipeline_meets_hydra.config_store.merging import merge
+from when_ml_pipeline_meets_hydra.errors import BadInput
 
 NAMES = st.sampled_from(["a", "b", "rate", "deep", "x_1"])
 VALUES = st.one_of(st.integers(-9, 9), st.booleans(), st.none(), st.sampled_from(["ü", "no", "1e3", "a: b", "#", " "]))
@@ -82,3 +85,45 @@ def test_an_unusual_text_is_refused_or_edited_rightly(text: str) -> None:
     except yaml_edits.NotEditable:
         return
     assert load_yaml(edited) == {**load_yaml(text), "a": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "it sets a twice (from line 3)"),
+        ("a:\n- b: {c: 1, d: 2, c: 3}\n", "it sets a.b.c twice (from line 2)"),
+        ("a: 1\n---\nb: 2\n", "but found another document"),
+    ],
+)
+def test_a_text_that_hydra_would_not_read_is_refused(text: str, message: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        checked_text("group/name", text)
+    assert message in str(refused.value)
+
+
+def test_numbers_and_dates_are_what_hydra_takes_them_for() -> None:
+    text = "small: 1e-3  # number\nday: 2024-05-01\nname: '1e3'\n"
+    content = yaml_edits.content_of(text)
+    assert content == {"small": 1e-3, "day": "2024-05-01", "name": "1e3"}
+    after = yaml_edits.changed(text, {**content, "small": content["small"] * 2, "other": "2e-4"})
+    assert after == text.replace("1e-3", "0.002") + "other: '2e-4'\n"
+    for name in content:
+        moved = yaml_edits.move_key(text, [name], ["deep", name])
+        rest = {other: value for other, value in content.items() if other != name}
+        assert yaml_edits.content_of(moved) == {**rest, "deep": {name: content[name]}}
+
+
+@given(value=st.from_regex(r"[-+]?[0-9._]{0,3}(e|E)?[-+]?[0-9_:]{0,2}", fullmatch=True))
+def test_hydra_reads_a_text_as_the_text_that_it_is(value: str) -> None:
+    assert OmegaConf.create(dump_yaml({"a": value})).a == value
+
+
+def test_what_is_no_entry_is_not_left_out_unseen(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("a: 1\n")
+    (tmp_path / ".hidden.yaml").symlink_to("nowhere")
+    assert read_folder(tmp_path) == {"mine": "a: 1\n"}
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "link.yaml").symlink_to("nowhere")
+    with pytest.raises(BadInput) as refused:
+        read_folder(tmp_path)
+    assert [problem.key for problem in refused.value.problems] == ["link", "pipe"]

@@ -178,6 +178,7 @@ def test_secrets_are_refused_and_reach_no_file(tmp_path: Path) -> None:
         "deployment/cluster/mine": "# @package cluster\n_target_: x\npw: hunter22-by-name\n",
         "ship/target/mine": "# @package target\nlogin: {user: ada, phrase: hunter22-by-type}\n",
         "preprocessing/dataset/mine": "# @package dataset\nurl: postgres://me:hunter22-in-url@host/x\n",
+        "preprocessing/dataset/other": "# @package dataset\nurl: postgres://host/x?user=me&password=hunter22-in-it\n",
     }
     for path, text in secrets.items():
         Path("text.yaml").write_text(text)
@@ -325,3 +326,51 @@ def test_the_configs_of_a_store_and_of_its_export_are_the_same() -> None:
         theirs = inside("c=fit", choice, *DIR, "--config-dir", "out", "--cfg", "job")
         assert mine.code == 0, mine.err
         assert mine.out == theirs.out
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["knobs.rate=[1, 2"], "the value of rate is no YAML"),
+        (['knobs.rate="0.2'], "the value of rate is no YAML"),
+        (["knobs.rate=0.2\nevil: 3"], "the value of rate is no YAML"),
+        (["knobs.rate=!!python/object/apply:os.system [x]"], "the value of rate is no YAML"),
+        (["knobs.rate=*a"], "the value of rate is no YAML"),
+        (["=3"], "expected KEY=VALUE"),
+        (["~knobs.rate"], "expected KEY=VALUE"),
+        (["+knobs.rate=3"], "expected a key, such as"),
+        (["++knobs.rate=3"], "expected a key, such as"),
+        (["knobs.rate[0]=3"], "expected a key, such as"),
+        (["knobs..rate=3"], "expected a key, such as"),
+        (["knobs.=3"], "expected a key, such as"),
+        (["knobs.rate.deep=3"], "rate is no mapping there"),
+    ],
+)
+def test_a_value_or_key_that_is_none_is_refused(values: list[str], message: str) -> None:
+    stored("configs.db", customers(1))
+    before = Path("configs.db").read_bytes()
+    assert message in config("edit", f"{KNOBS}/default", "--set", *values, code=2)
+    assert Path("configs.db").read_bytes() == before
+    if "=" in values[0][1:] and "deep" not in values[0]:
+        assert message in config("migrate", "set", *values[0].split("=", 1), code=2)
+
+
+def test_an_entry_outside_of_groups_has_its_keys_at_the_top() -> None:
+    config("edit", "mine", "--set", "knobs.rate=0.2")
+    assert ConfigStore("configs.db", "ann").draft(1).changes[0].after == "knobs:\n  rate: 0.2\n"
+
+
+def test_what_does_not_exist_or_contradicts_itself_is_said() -> None:
+    stored("configs.db", customers(1))
+    Path("empty").mkdir()
+    assert "there is no option file in it" in config("import", "empty", "--delete", code=2)
+    assert "had no such entry" in config("history", f"{KNOBS}/nobody", code=2)
+    assert "Did you mean 'fit/knobs/customer_000'?" in config("show", f"{KNOBS}/customer_00", code=2)
+    config("edit", f"{KNOBS}/default", "--set", "knobs.rounds=11", *DIR)
+    assert "See wmh config draft" in config("draft", "7", code=2)
+    assert "choose --merge or --discard" in config("draft", "2", "--merge", "--discard", code=2)
+    assert as_json("migrate", "set", "knobs.nobody", "3", "--apply") == {"draft": None, "revision": None}
+    assert "nothing was changed\n" in config("migrate", "set", "knobs.nobody", "3", "--apply")
+    approved = {"draft": 2, "reviewer": "ann", "verdict": "approved", "comment": "fine"}
+    assert as_json("review", "2", "--approve", "-m", "fine") == approved
+    assert as_json("draft", "2", "--discard") == {"draft": 2, "status": "discarded"}

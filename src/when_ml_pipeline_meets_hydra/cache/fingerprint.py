@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from when_ml_pipeline_meets_hydra.composing.dotenv_file import variable
 from when_ml_pipeline_meets_hydra.composing.limits import MOST_BYTES
 from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, TooManyFiles, files_below, folder_of
+from when_ml_pipeline_meets_hydra.masking import is_url_with_password
 
 if TYPE_CHECKING:
     from when_ml_pipeline_meets_hydra.composing.job import Job
@@ -81,7 +82,7 @@ def option_folders(search_path: Iterable[str], checkouts: Mapping[str, str] = Ma
 
 def checkouts_without_password(checkouts: Mapping[str, str]) -> list[list[str]]:
     """Entries and folders of config stores. Raises ``ValueError`` if an entry has a password, which is never cached."""
-    if any(re.search(r"://[^\s/@]*:[^\s/@]+@", entry.partition("://")[2]) for entry in checkouts):
+    if any(map(is_url_with_password, checkouts)):
         raise ValueError("a URL with a password")
     return [[entry, folder] for entry, folder in checkouts.items()]
 

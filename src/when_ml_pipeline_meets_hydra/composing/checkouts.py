@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE, cache_folder
-from when_ml_pipeline_meets_hydra.composing.store_entry import StoreEntry
+from when_ml_pipeline_meets_hydra.composing.store_entry import VERSIONS, StoreEntry
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 _MOST, _KEPT = 20, 86_400  # checkouts; those that were used within a day (s) are kept besides
@@ -48,11 +48,13 @@ def checkout(entry: str) -> Path:
 
 
 def checkouts_folder() -> Path:
-    """The folder of all checkouts, in the user's cache folder; one of this process alone if there is none."""
+    """The folder of all checkouts, in the user's cache folder; one of this process alone if that cannot be used."""
     try:
-        return cache_folder(_FOLDER)
-    except RuntimeError:
+        folder = cache_folder(_FOLDER)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (RuntimeError, OSError):
         return _own_folder() / _FOLDER
+    return folder if os.access(folder, os.W_OK) else _own_folder() / _FOLDER
 
 
 @lru_cache(maxsize=1)
@@ -84,6 +86,11 @@ def shown_entry(file: Path) -> str | None:
     return f"config store: {path}, {_index(str(root))['entries'].get(path, 'removed')}"
 
 
+def place_of(file: Path) -> str:
+    """Where an option file is, for people: its entry in a config store, or its path."""
+    return shown_entry(file) or str(file)
+
+
 @lru_cache(maxsize=64)
 def _index(folder: str) -> Any:
     return json.loads((Path(folder) / _INDEX).read_text(encoding="utf-8"))
@@ -91,6 +98,7 @@ def _index(folder: str) -> Any:
 
 def _state(store: StoreEntry, rows: Any) -> dict[str, Any]:
     """The revision that an entry names, with its token, and the token of the last edit of a draft."""
+    _check_tables(store, rows)
     if store.revision == 0:
         return {"revision": 0, "token": _NONE, "draft": None, "edit": None}
     pinned = "" if store.revision is None else f" WHERE number = {store.revision}"
@@ -108,6 +116,17 @@ def _state(store: StoreEntry, rows: Any) -> dict[str, Any]:
     if not all(_TOKEN.fullmatch(str(t)) for t in (token, edit or token)):
         raise BadInput(_missing(store, "it is damaged: a token is none"))
     return {"revision": int(revision), "token": token, "draft": store.draft, "edit": edit}
+
+
+def _check_tables(store: StoreEntry, rows: Any) -> None:
+    """Raise ``BadInput`` if the tables are not those of a config store that this program knows."""
+    named = f"SELECT to_regclass('{VERSIONS}')"
+    if not store.is_postgres:
+        named = f"SELECT name FROM sqlite_master WHERE name = '{VERSIONS}'"
+    if not any(name for (name,) in rows(named)):
+        raise store.missing()
+    version = rows(f"SELECT version_num FROM {VERSIONS}")
+    store.check_version(version[0][0] if version else None)
 
 
 def _missing(store: StoreEntry, message: str) -> Problem:

@@ -7,10 +7,13 @@ from typing import Any
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from when_ml_pipeline_meets_hydra.composing.interpolations import limited_interpolations
 from when_ml_pipeline_meets_hydra.composing.resolvers import hydra_config, register
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.composing.tree import load_yaml
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, first_line
 
 
 def whole_config(config: Mapping[str, Any], hydra: Mapping[str, Any]) -> DictConfig:
@@ -32,3 +35,13 @@ def resolve(config: Mapping[str, Any], hydra: Mapping[str, Any], key: str) -> st
     except Exception as error:
         message = f"cannot be resolved: {str(error).splitlines()[0]}"
         raise BadInput(Problem(key=f"hydra.{key}", message=message)) from error
+
+
+def read_text(text: str) -> dict[str, Any]:
+    """The content of an option file as Hydra reads it, unresolved. Raises ``ValueError``."""
+    try:
+        load_yaml(text)  # which limits it
+        found: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(first_line(error)) from error
+    return dict(found) if isinstance(found, dict) else {}

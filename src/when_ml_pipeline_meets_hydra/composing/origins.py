@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from when_ml_pipeline_meets_hydra.composing.checkouts import shown_entry
+from when_ml_pipeline_meets_hydra.composing.checkouts import place_of, shown_entry
 from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.masking import Redactor
@@ -64,7 +64,7 @@ class Origins:
             yield Problem(
                 key=f"{group}={name}",
                 message="its file is empty" if is_empty else header,
-                origin=file,
+                origin=place_of(Path(file)) if file else None,
                 remedy=f"Make '# @package {wanted}' the first line of the file" + ", followed by keys" * is_empty,
             )
 
@@ -88,7 +88,7 @@ class Origins:
         for path, package, file in self._option_files:
             group = path.rpartition("/")[0]
             if package != key and package.endswith(group.replace("/", ".")) and group.endswith(f"/{key}"):
-                return f"Make '# @package {key}' the first line of {file}"
+                return f"Make '# @package {key}' the first line of {place_of(Path(file)) if file else path}"
         return None
 
     def _siblings_package(self, group: str) -> str | None:

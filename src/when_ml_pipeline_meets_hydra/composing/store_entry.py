@@ -14,6 +14,7 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, first_line
+from when_ml_pipeline_meets_hydra.masking import MASK, without_passwords
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
 SCHEME = "configs"
@@ -21,11 +22,18 @@ CONFIGURED = f"{SCHEME}://"
 #: The store of a project, in the folder in which its commands are run.
 DEFAULT = "configs.db"
 PATIENCE = 60  # s, for the lock of another writer
+#: The newest version of the tables, in ``config_store/migrations/versions``.
+VERSION = "1"
+#: The table that says the version.
+VERSIONS = "alembic_version"
 
 _PIN = re.compile(r"@(?:(draft)-)?(\d{1,18})$")
 _POSTGRES = re.compile(r"postgres(?:ql)?(?:\+psycopg)?://")
 _SQLITE = re.compile(r"sqlite(?:\+\w+)?:///")
-_PASSWORD = re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]+(?=@)")
+_HOST = r"(?:\[[\da-fA-F:.]+\]|[^\s/@:?#,\[\]]*)(?::\d+)?"
+_NAMES = r"[^\s/@:?#]*"  # a user, password or database; other characters are written as %40
+_ADDRESS = re.compile(rf"(?:{_NAMES}(?::{_NAMES})?@)?{_HOST}(?:,{_HOST})*(?:/{_NAMES})?(?:\?[^\s#]*)?")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +52,38 @@ class StoreEntry:
         location = (text[: pin.start()] if pin else text) or os.environ.get(CONFIG_STORE) or DEFAULT
         number = int(pin[2]) if pin else None
         is_draft = bool(pin and pin[1])
-        return cls(location=location, revision=None if is_draft else number, draft=number if is_draft else None)
+        found = cls(location=location, revision=None if is_draft else number, draft=number if is_draft else None)
+        return found._checked()
+
+    def _checked(self) -> StoreEntry:
+        """Return self. Raises ``BadInput`` if the location is the URL of no database that can be used."""
+        scheme = _SCHEME.match(self.location)
+        if self.is_postgres and not _ADDRESS.fullmatch(_POSTGRES.sub("", self.location)):
+            message = "it is no URL of a database"
+            remedy = "Write postgresql://USER@HOST:PORT/DATABASE, with other characters such as @ and / as %40 and %2F"
+        elif scheme and not self.is_postgres and not _SQLITE.match(self.location):
+            message = f"{scheme[1]}:// is not supported here"
+            remedy = "Give a file, or postgresql://USER@HOST/DATABASE"
+        else:
+            return self
+        shown = f"{scheme[1]}://{MASK}" if scheme else MASK  # whatever it is, a password may be in it
+        raise BadInput(Problem(key=CONFIG_STORE, value=shown, message=message, remedy=remedy))
+
+    def missing(self) -> BadInput:
+        """The error that there is no store, only another place or nothing."""
+        remedy = "Make one: wmh config import DIR --publish, or wmh config edit GROUP/NAME"
+        return BadInput(
+            Problem(key=CONFIG_STORE, value=self.shown, message="there is no such config store", remedy=remedy)
+        )
+
+    def check_version(self, version: str | None) -> None:
+        """Raise ``BadInput`` if tables are of a version that this program does not know, or of another program."""
+        if version is not None and version.isdigit() and int(version) <= int(VERSION):
+            return
+        message, remedy = f"its tables have version {version}, which is newer than this program", "Update the program"
+        if version is None or not version.isdigit():
+            message, remedy = "the database is that of another program", "Give a database of its own"
+        raise BadInput(Problem(key=CONFIG_STORE, value=self.shown, message=message, remedy=remedy))
 
     @property
     def is_postgres(self) -> bool:
@@ -53,18 +92,22 @@ class StoreEntry:
 
     @property
     def file(self) -> Path:
-        """The file of a SQLite store."""
-        return Path(_SQLITE.sub("", self.location)).expanduser()
+        """The file of a SQLite store. Raises ``BadInput`` for a home folder that does not exist."""
+        file = Path(_SQLITE.sub("", self.location))
+        try:
+            return file.expanduser()
+        except RuntimeError as error:  # of a user that is unknown: ~nobody/configs.db
+            raise BadInput(Problem(key=CONFIG_STORE, value=str(file), message=str(error))) from error
 
     @property
     def shown(self) -> str:
         """The location without a password."""
-        return _PASSWORD.sub(r"\1:**********", self.location) if self.is_postgres else str(self.file)
+        return without_passwords(self.location) if self.is_postgres else str(self.file)
 
     @property
-    def url(self) -> str:
-        """The URL of the database for SQLAlchemy."""
-        return _POSTGRES.sub("postgresql+psycopg://", self.location) if self.is_postgres else f"sqlite:///{self.file}"
+    def postgres_url(self) -> str:
+        """The URL of a PostgreSQL database, as its driver reads it."""
+        return _POSTGRES.sub("postgresql://", self.location)
 
     @contextmanager
     def connected(self) -> Iterator[Any]:
@@ -93,13 +136,11 @@ class StoreEntry:
                     "Install the extra postgres",
                 )
                 raise BadInput(Problem(key=CONFIG_STORE, value=self.shown, message=message, remedy=remedy)) from error
-            return psycopg.connect(_POSTGRES.sub("postgresql://", self.location), connect_timeout=10)
+            return psycopg.connect(self.postgres_url, connect_timeout=10)
         import sqlite3
 
         if not self.file.is_file():
-            message = "there is no such config store"
-            remedy = "Make one: wmh config import DIR --publish, or wmh config edit GROUP/NAME"
-            raise BadInput(Problem(key=CONFIG_STORE, value=self.shown, message=message, remedy=remedy))
+            raise self.missing()
         path = self.file.absolute().as_uri()
         return sqlite3.connect(f"{path}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None)
 

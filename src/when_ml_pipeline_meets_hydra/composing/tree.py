@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -284,8 +285,10 @@ def misplaced(stage: Stage, stages: Mapping[str, Stage]) -> Iterator[Problem]:
 
 def broken_file(key: str, file: Path, error: Exception) -> Problem:
     """The problem of a config file that cannot be read."""
+    from when_ml_pipeline_meets_hydra.composing.checkouts import place_of  # here, as most commands need no config store
+
     mark, reason = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
-    place = f"{file}, line {mark.line + 1}" if mark else str(file)
+    place = f"{place_of(file)}, line {mark.line + 1}" if mark else place_of(file)
     return Problem(key=key, message=f"its file cannot be read: {reason.splitlines()[0]}", origin=place)
 
 
@@ -314,13 +317,25 @@ def load_yaml(text: str) -> Any:
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def dump_yaml(content: Any, width: int = 80) -> str:
-    """Format plain values as YAML, without sorting keys."""
+def dump_yaml(content: Any, width: int = 80, *, flow: bool = False) -> str:
+    """Format plain values as YAML that Hydra reads as they are, without sorting keys; with ``flow`` in one line."""
     import yaml
 
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": False, "width": width}
-    return str(yaml.dump(content, Dumper=dumper, **style))
+    style: dict[str, Any] = {"sort_keys": False, "allow_unicode": True, "default_flow_style": flow, "width": width}
+    return str(yaml.dump(content, Dumper=_dumper(), **style))
+
+
+@lru_cache(maxsize=1)
+def _dumper() -> Any:
+    """A dumper that quotes texts such as ``1e3``, which are numbers to Hydra and texts to YAML 1.1."""
+    import yaml
+
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        pass
+
+    number = re.compile(r"[-+]?(?:\d[\d_]*\.?[\d_]*|\.[\d_]+)[eE][-+]?\d+$", re.ASCII)
+    Dumper.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    return Dumper
 
 
 def _choices(defaults: Any) -> dict[str, str]:

@@ -13,12 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE
-from when_ml_pipeline_meets_hydra.composing.store_entry import PATIENCE, StoreEntry
+from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE, home
+from when_ml_pipeline_meets_hydra.composing.store_entry import DEFAULT, PATIENCE, VERSION, VERSIONS, StoreEntry
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, first_line
 
-#: The newest version of the tables, in ``migrations/versions``.
-VERSION = "1"
 _LOCK = int.from_bytes(b"wmhconfi", "big", signed=True)  # of PostgreSQL's advisory locks
 
 
@@ -29,7 +27,7 @@ class Database:
         self.entry = entry
         arguments = {"connect_timeout": 10} if entry.is_postgres else {"timeout": PATIENCE}
         with self._reported():
-            self._engine = sa.create_engine(entry.url, poolclass=NullPool, connect_args=arguments)
+            self._engine = sa.create_engine(_url(entry), poolclass=NullPool, connect_args=arguments)
         if not entry.is_postgres:
             sa.event.listen(self._engine, "connect", _leave_transactions_to_us)
 
@@ -39,50 +37,41 @@ class Database:
         if not self.entry.is_postgres and not self.entry.file.is_file():
             return False
         with self._reported(), self._engine.connect() as connection:
-            return bool(sa.inspect(connection).has_table("revisions"))
+            return bool(sa.inspect(connection).has_table(VERSIONS))
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A transaction that reads one state of the store."""
         if not self.exists:
-            message, remedy = (
-                "there is no such config store",
-                "Make one: wmh config import DIR, or wmh config edit NAME",
-            )
-            raise BadInput(Problem(key=CONFIG_STORE, value=self.entry.shown, message=message, remedy=remedy))
+            raise self.entry.missing()
         with self._reported(), self._engine.connect() as connection:
             if self.entry.is_postgres:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
-                yield connection
             else:
                 connection.exec_driver_sql("BEGIN")
-                yield connection
+            self.entry.check_version(_version(connection))
+            yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction that writes, alone: all of it is kept, or nothing. Makes the store, or updates its tables."""
-        with self._reported(), self._engine.connect() as connection:
-            if self.entry.is_postgres:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-            else:
-                self._make_file_private()
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            self._upgrade(connection)
-            yield connection
-            connection.commit()
+        with self._reported():
+            self._make_file()
+            with self._engine.connect() as connection:
+                if self.entry.is_postgres:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+                else:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                self._upgrade(connection)
+                yield connection
+                connection.commit()
 
     def _upgrade(self, connection: sa.Connection) -> None:
-        version = None
-        if sa.inspect(connection).has_table("alembic_version"):
-            version = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-        if version == VERSION:
-            return
-        if version is not None and not (version.isdigit() and int(version) < int(VERSION)):
-            message, remedy = (
-                f"its tables have version {version}, which is newer than this program",
-                "Update the program",
-            )
-            raise BadInput(Problem(key=CONFIG_STORE, value=self.entry.shown, message=message, remedy=remedy))
+        if sa.inspect(connection).has_table(VERSIONS):
+            version = _version(connection)
+            self.entry.check_version(version)
+            if version == VERSION:
+                return
         from alembic import command
         from alembic.config import Config
 
@@ -91,11 +80,17 @@ class Database:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
-    def _make_file_private(self) -> None:
-        """Create the file, readable by its owner alone."""
-        self.entry.file.parent.mkdir(parents=True, exist_ok=True)
-        if not self.entry.file.exists():
-            os.close(os.open(self.entry.file, os.O_CREAT | os.O_RDWR, 0o600))
+    def _make_file(self) -> None:
+        """Create the file of a store, readable by its owner alone. Raises ``BadInput`` if it would not be kept."""
+        if self.entry.is_postgres or self.entry.file.exists():
+            return
+        file = self.entry.file.absolute()
+        if file.resolve().is_relative_to(home().resolve()):
+            message = "it would be among the results of runs, which are a cache that people delete"
+            remedy = f"Give a file elsewhere, such as {DEFAULT}"
+            raise BadInput(Problem(key=CONFIG_STORE, value=self.entry.shown, message=message, remedy=remedy))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
@@ -108,6 +103,18 @@ class Database:
         except ModuleNotFoundError as error:
             message, remedy = f"{error.name} is not installed", "Install the extra postgres"
             raise BadInput(Problem(key=CONFIG_STORE, value=self.entry.shown, message=message, remedy=remedy)) from error
+
+
+def _url(entry: StoreEntry) -> sa.URL:
+    if entry.is_postgres:
+        return sa.make_url(entry.postgres_url).set(drivername="postgresql+psycopg")
+    return sa.URL.create("sqlite", database=str(entry.file.absolute()))
+
+
+def _version(connection: sa.Connection) -> str | None:
+    """The version of the tables."""
+    found = connection.execute(sa.text(f"SELECT version_num FROM {VERSIONS}")).scalar()
+    return None if found is None else str(found)
 
 
 def _leave_transactions_to_us(connection: Any, _: object) -> None:

@@ -12,11 +12,10 @@ from when_ml_pipeline_meets_hydra.composing import limits
 from when_ml_pipeline_meets_hydra.composing.checkouts import ENTRY_NAME
 from when_ml_pipeline_meets_hydra.composing.tree import load_yaml, package_of
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
-from when_ml_pipeline_meets_hydra.masking import is_secret_name
+from when_ml_pipeline_meets_hydra.masking import is_secret_name, is_url_with_password
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
 _LONGEST_NAME = 400
-_PASSWORD = re.compile(r"://[^\s/@:]*:[^\s/@$]+@")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +73,8 @@ def malformed(path: str, text: str) -> Iterator[Problem]:
         place = f"line {mark.line + 1}" if mark else None
         yield Problem(key=path, message=f"it cannot be read: {(reason.splitlines() or [''])[0]}", origin=place)
         return
+    for key, line in _repeated(_root(text)):
+        yield Problem(key=path, message=f"it sets {key} twice", origin=f"line {line}", remedy="Leave one of them out")
     if content is not None and not isinstance(content, dict):
         yield Problem(key=path, message="expected keys with their values", remedy="Write key: value in each line")
 
@@ -88,7 +89,7 @@ def secrets_in(path: str, text: str, typed: frozenset[str] = frozenset()) -> Ite
         is_secret = is_secret_name(full) or any(full == t or full.startswith(f"{t}.") for t in typed)
         if value in (None, "", "???") or (is_secret and isinstance(value, str) and value.startswith("${")):
             continue
-        if is_secret or (isinstance(value, str) and _PASSWORD.search(value)):
+        if is_secret or (isinstance(value, str) and is_url_with_password(value)):
             name = re.sub(r"\W", "_", full).upper()
             remedy = f"Write ${{oc.env:{name}}} in its place, and set ${name} where the pipeline runs"
             place = f"config store: {path}, line {line}"
@@ -127,8 +128,26 @@ def _lines(text: str) -> dict[str, int]:
             for number, item in enumerate(node.value):
                 walk(item, f"{key}[{number}]")
 
-    walk(yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), "")
+    walk(_root(text), "")
     return found
+
+
+def _root(text: str) -> Any:
+    """The YAML nodes of a text."""
+    return yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _repeated(node: Any, key: str = "") -> Iterator[tuple[str, int]]:
+    """Yield each key that a mapping has twice, which Hydra does not read, with its line."""
+    seen = set()
+    for name, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        full = f"{key}.{name.value}" if key else str(name.value)
+        if name.value in seen:
+            yield full, name.start_mark.line + 1
+        seen.add(name.value)
+        yield from _repeated(value, full)
+    for item in node.value if isinstance(node, yaml.SequenceNode) else ():
+        yield from _repeated(item, key)
 
 
 def included(path: str, text: str) -> set[str]:

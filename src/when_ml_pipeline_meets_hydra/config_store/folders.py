@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.composing import limits
-from when_ml_pipeline_meets_hydra.composing.tree import is_option_file
 from when_ml_pipeline_meets_hydra.config_store.entries import checked_path, checked_text
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 from when_ml_pipeline_meets_hydra.storage import durable_files
@@ -54,4 +53,4 @@ def write_folder(folder: Path, texts: Mapping[str, str], *, delete: bool) -> tup
 def _option_files(folder: Path) -> list[Path]:
     files = sorted(folder.rglob("*.yaml")) if folder.is_dir() else []
     hidden = [file for file in files if any(part.startswith(".") for part in file.relative_to(folder).parts)]
-    return [file for file in files if file not in hidden and is_option_file(file)]
+    return [file for file in files if file not in hidden and not file.is_dir()]

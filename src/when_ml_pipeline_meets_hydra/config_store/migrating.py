@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.composing.tree import load_yaml, package_of
+from when_ml_pipeline_meets_hydra.composing.tree import package_of
 from when_ml_pipeline_meets_hydra.config_store import yaml_edits
 from when_ml_pipeline_meets_hydra.config_store.yaml_edits import NotEditable
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, briefly
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
+_KEY = re.compile(r"\w[\w/$@-]*(?:\.\w[\w/$@-]*)*")
 Function = Callable[[str, dict[str, Any]], dict[str, Any] | None]
 # (path, text) → the new text, or None where nothing is to be changed. Raises ``NotEditable``.
 Change = Callable[[str, str], str | None]
@@ -49,8 +50,17 @@ def migrate(texts: Mapping[str, str], change: Change, only: str = "*") -> Migrat
     return Migration(texts=found, conflicts=tuple(conflicts))
 
 
+def checked_key(key: str) -> None:
+    """Check a key. Raises ``BadInput`` if it is none, such as ``+a.b`` of an override, ``a[0]``, or ``a..b``."""
+    if not _KEY.fullmatch(key):
+        remedy = "Write it without +, ++ and ~; a list is set as a whole"
+        raise BadInput(Problem(key=key, message="expected a key, such as m_param.learning_rate", remedy=remedy))
+
+
 def renaming(old: str, new: str) -> Change:
     """A change that gives a key another name, or moves it: ``m_param.depth`` → ``m_param.max_depth``."""
+    for key in (old, new):
+        checked_key(key)
 
     def change(path: str, text: str) -> str | None:
         _check_references(text, old)
@@ -68,6 +78,7 @@ def renaming(old: str, new: str) -> Change:
 
 def deleting(old: str) -> Change:
     """A change that deletes a key."""
+    checked_key(old)
 
     def change(path: str, text: str) -> str | None:
         _check_references(text, old)
@@ -79,6 +90,7 @@ def deleting(old: str) -> Change:
 
 def setting(name: str, value: str, *, add: bool) -> Change:
     """A change that sets a key to a value in YAML; with ``add`` also where an entry does not have it."""
+    checked_key(name)
 
     def change(path: str, text: str) -> str | None:
         key = _inside(path, text, name)
@@ -110,7 +122,7 @@ def calling(function: Function) -> Change:
     """A change by a function: (path, content) → the new content, or None to leave the entry as it is."""
 
     def change(path: str, text: str) -> str | None:
-        content = load_yaml(text) or {}
+        content = yaml_edits.content_of(text)
         try:
             after = function(path, copy.deepcopy(content))
         except Exception as error:
@@ -131,7 +143,7 @@ def _check_references(text: str, key: str) -> None:
 
 
 def _package(path: str, text: str) -> str:
-    package = package_of(text) or path.rpartition("/")[0].replace("/", ".")
+    package = package_of(text) or path.rpartition("/")[0].replace("/", ".") or "_global_"
     return package.replace("_group_", path.rpartition("/")[0].replace("/", "."))
 
 

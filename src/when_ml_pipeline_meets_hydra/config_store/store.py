@@ -25,7 +25,7 @@ from when_ml_pipeline_meets_hydra.config_store.drafts import (
 from when_ml_pipeline_meets_hydra.config_store.entries import Entry, checked_path, checked_text
 from when_ml_pipeline_meets_hydra.config_store.people import Role
 from when_ml_pipeline_meets_hydra.config_store.schema import DRAFTS, EDITS, ENTRIES, REVIEWS, REVISIONS
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, Refused, did_you_mean
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, Refused
 from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 
 Check = Callable[[Draft], None]
@@ -254,10 +254,7 @@ def _revision(row: Any, texts: Mapping[str, str | None]) -> Revision:
 def _draft(connection: sa.Connection, number: int) -> Draft:
     head = connection.execute(sa.select(DRAFTS).where(DRAFTS.c.number == number)).first()
     if head is None:
-        known = [
-            str(n) for n in connection.execute(sa.select(DRAFTS.c.number).where(DRAFTS.c.status == OPEN)).scalars()
-        ]
-        remedy = did_you_mean(str(number), known)
+        remedy = "See wmh config draft"
         raise BadInput(Problem(key="draft", value=str(number), message="there is no such draft", remedy=remedy))
     edits = connection.execute(sa.select(EDITS).where(EDITS.c.draft == number).order_by(EDITS.c.number)).all()
     entries: dict[str, Entry] = _entries(connection, _newest(connection))

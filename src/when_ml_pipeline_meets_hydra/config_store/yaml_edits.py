@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml, load_yaml
+from when_ml_pipeline_meets_hydra.errors import first_line
 
 _MISSING = object()
 _SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -17,6 +18,16 @@ _SAFE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 class NotEditable(ValueError):
     """A text cannot be edited key by key; the message says why."""
+
+
+def content_of(text: str) -> dict[str, Any]:
+    """The content of a text as Hydra reads it: ``1e-3`` is a number, ``2024-05-01`` a text. Raises ``NotEditable``."""
+    from when_ml_pipeline_meets_hydra.composing.hydra_config import read_text
+
+    try:
+        return read_text(text)
+    except ValueError as error:
+        raise NotEditable(f"it cannot be read: {first_line(error)}") from error
 
 
 def value_at(content: Any, key: Sequence[str]) -> Any:
@@ -39,6 +50,11 @@ def has_key(text: str, key: Sequence[str]) -> bool:
 
 def set_key(text: str, key: Sequence[str], value: str) -> str:
     """Return the text with a key set to a value in YAML; a new key is the last one of its mapping."""
+    try:
+        load_yaml(value)
+    except (yaml.YAMLError, ValueError) as error:
+        reason = getattr(error, "problem", None) or first_line(error)
+        raise NotEditable(f"the value of {'.'.join(key)} is no YAML: {reason}") from error
     return _checked(text, lambda: _set(text, key, value), lambda c: _with(c, key, load_yaml(value)))
 
 
@@ -68,21 +84,18 @@ def move_key(text: str, key: Sequence[str], new: Sequence[str]) -> str:
     """Return the text with the value of a key under another one."""
     if key[:-1] == new[:-1]:
         return rename_key(text, key, new[-1])
-    value = value_at(load_yaml(text), key)
+    value = value_at(content_of(text), key)
     return set_key(delete_key(text, key), new, one_line(value))
 
 
 def one_line(value: Any) -> str:
     """Return a value in one line of YAML."""
-    dumped = yaml.dump(
-        value, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), default_flow_style=True, width=10**6
-    )
-    return str(dumped).removesuffix("...\n").strip()
+    return dump_yaml(value, 10**6, flow=True).removesuffix("...\n").strip()
 
 
 def changed(text: str, after: Mapping[str, Any]) -> str:
     """Return the text with the content ``after``: only the keys that differ are edited."""
-    before = load_yaml(text) or {}
+    before = content_of(text)
     for key, value in _differing(before, after, ()):
         text = delete_key(text, key) if value is _MISSING else set_key(text, key, one_line(value))
     return text

@@ -11,6 +11,7 @@ from when_ml_pipeline_meets_hydra.cli.commands.config.options import (
     AsJson,
     StoreOption,
     draft_json,
+    print_done,
     print_lines,
     store_at,
 )
@@ -30,6 +31,8 @@ def draft(
     """List the open drafts; show, merge or discard one."""
     from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
+    if merge and discard:
+        raise BadInput(Problem(key="config draft", message="choose --merge or --discard"))
     opened = store_at(store)
     if number is None:
         if merge or discard:
@@ -37,7 +40,7 @@ def draft(
         _list(opened.drafts(), as_json=as_json)
     elif discard:
         opened.discard(number)
-        print(f"draft {number} is discarded", file=sys.stderr)
+        print_done(f"draft {number} is discarded", {"draft": number, "status": "discarded"}, as_json=as_json)
     elif merge:
         _merge(opened, number, as_json=as_json)
     else:
@@ -76,6 +79,7 @@ def _merge(store: ConfigStore, number: int, *, as_json: bool) -> None:
     from when_ml_pipeline_meets_hydra.cli.output.consoles import print_json
     from when_ml_pipeline_meets_hydra.config_store import workflow
     from when_ml_pipeline_meets_hydra.errors import ExitCode
+    from when_ml_pipeline_meets_hydra.execution.outcomes import counted
 
     merged = workflow.merge_draft(store, store.draft(number))
     if as_json:
@@ -87,7 +91,7 @@ def _merge(store: ConfigStore, number: int, *, as_json: bool) -> None:
         print(f"draft {number} needs no merge")
     for entry in () if as_json else merged:
         if entry.conflicts:
-            print(f"{entry.path}: {entry.conflicts} conflicts. Write what is right between the marks into a file, and:")
+            print(f"{entry.path}: {counted(entry.conflicts, 'conflict')}. Write what is right into a file, and:")
             print(f"  wmh config edit {entry.path} --draft {number} --onto {entry.onto} --file FILE")
             sys.stdout.write(entry.text or "")
         else:

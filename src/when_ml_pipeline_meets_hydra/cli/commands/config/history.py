@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from when_ml_pipeline_meets_hydra.cli.commands.config.options import AsJson, StoreOption, store_at
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 
 def history(
@@ -20,6 +21,9 @@ def history(
     from when_ml_pipeline_meets_hydra.config_store.entries import checked_path
 
     revisions = store_at(store).history(checked_path(entry) if entry else None)[:last]
+    if entry and not revisions:
+        message = "the config store has had no such entry"
+        raise BadInput(Problem(key="entry", value=entry, message=message, remedy="See wmh config list"))
     if as_json:
         names = ("number", "published", "author", "publisher", "reviewers", "message", "draft")
         print_json([{**{n: getattr(r, n) for n in names}, "texts": dict(r.texts)} for r in revisions])

@@ -16,6 +16,7 @@ from when_ml_pipeline_meets_hydra.cli.commands.config.options import (
     finish_draft,
     store_at,
 )
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 
 def import_folder(
@@ -33,7 +34,9 @@ def import_folder(
     from when_ml_pipeline_meets_hydra.config_store.folders import read_folder
 
     opened = store_at(store)
-    found = read_folder(folder)
+    if not (found := read_folder(folder)):
+        message, remedy = "there is no option file in it", "Their names end in .yaml"
+        raise BadInput(Problem(key="folder", value=str(folder), message=message, remedy=remedy))
     known = {path: entry.text for path, entry in opened.entries().items()} if opened.exists else {}
     texts: dict[str, str | None] = {path: text for path, text in found.items() if known.get(path) != text}
     texts |= dict.fromkeys(known.keys() - found.keys()) if delete else {}

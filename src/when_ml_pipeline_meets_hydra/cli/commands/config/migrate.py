@@ -124,9 +124,13 @@ def _run(
         number = workflow.propose(store, found.texts, message, config_dirs=config_dir or ())
         finish_draft(store, number, publish=publish, as_json=as_json, config_dirs=config_dir)
         return
+    if as_json and (apply or publish):
+        print_json({"draft": None, "revision": None})
+        return
     if as_json:
         print_json([{"entry": path, "before": texts[path], "after": text} for path, text in found.texts.items()])
         return
     for path, text in found.texts.items():
         print_lines(migrating.lines_of_change(texts[path], text, path))
-    print(f"{len(found.texts)} of {len(texts)} entries would change; nothing was changed (--apply makes a draft)")
+    hint = "" if apply or publish else " (--apply makes a draft)"
+    print(f"{len(found.texts)} of {len(texts)} entries would change; nothing was changed{hint}")

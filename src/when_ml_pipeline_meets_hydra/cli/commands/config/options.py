@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,6 +61,16 @@ def finish_draft(
         print_json({"draft": number, "revision": revision})
     else:
         print(f"revision {revision} is published")
+
+
+def print_done(text: str, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print what was done, for people or for machines."""
+    from when_ml_pipeline_meets_hydra.cli.output.consoles import print_json
+
+    if as_json:
+        print_json(facts)
+    else:
+        print(text, file=sys.stderr)
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ from when_ml_pipeline_meets_hydra.cli.commands.config.options import (
     difference_json,
     difference_line,
     draft_json,
+    print_done,
     print_lines,
     store_at,
 )
@@ -50,7 +50,8 @@ def review(
         raise BadInput(Problem(key="config review", message="choose --approve or --reject"))
     if approve or reject:
         verdict = opened.review(draft, comment, found.last_edit, approves=approve)
-        print(f"draft {draft} is {verdict} by {opened.user}", file=sys.stderr)
+        done = {"draft": draft, "reviewer": opened.user, "verdict": verdict, "comment": comment}
+        print_done(f"draft {draft} is {verdict} by {opened.user}", done, as_json=as_json)
         return
     evidence = workflow.evidence_of(opened, found, config_dir or (), plan)
     if as_json:
