@@ -16,6 +16,7 @@ from when_ml_pipeline_meets_hydra.composing.tree import dump_yaml, load_yaml
 from when_ml_pipeline_meets_hydra.config_store import yaml_edits
 from when_ml_pipeline_meets_hydra.config_store.entries import checked_text, normalized
 from when_ml_pipeline_meets_hydra.config_store.folders import read_folder, write_folder
+from when_ml_pipeline_meets_hydra.config_store.forms import Field
 from when_ml_pipeline_meets_hydra.config_store.merging import merge
 from when_ml_pipeline_meets_hydra.errors import BadInput
 
@@ -127,3 +128,19 @@ def test_what_is_no_entry_is_not_left_out_unseen(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as refused:
         read_folder(tmp_path)
     assert [problem.key for problem in refused.value.problems] == ["link", "pipe"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("text", "1e3", "1e3"),
+        ("number", "1e3", 1000.0),
+        ("yaml", "[1e-3, 2]", [1e-3, 2]),
+        ("yaml", "a: 1\nb: 2024-05-01", {"a": 1, "b": "2024-05-01"}),
+        ("yaml", "[1", "[1"),
+    ],
+)
+def test_a_field_of_a_form_is_read_as_it_was_written(kind: str, text: str, value: Any) -> None:
+    facts = {"origin": None, "is_own": False, "is_optional": False, "choices": (), "allowed": "", "description": ""}
+    field = Field(key="a", kind=kind, text="", **facts)  # type: ignore[arg-type]
+    assert OmegaConf.create(f"a: {field.written(text)}").a == value

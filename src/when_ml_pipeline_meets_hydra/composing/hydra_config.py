@@ -37,11 +37,10 @@ def resolve(config: Mapping[str, Any], hydra: Mapping[str, Any], key: str) -> st
         raise BadInput(Problem(key=f"hydra.{key}", message=message)) from error
 
 
-def read_text(text: str) -> dict[str, Any]:
-    """The content of an option file as Hydra reads it, unresolved. Raises ``ValueError``."""
+def read_text(text: str) -> Any:
+    """The keys or the list that a text in YAML is to Hydra, unresolved. Raises ``ValueError``."""
     try:
         load_yaml(text)  # which limits it
-        found: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except (YAMLError, OmegaConfBaseException) as error:
         raise ValueError(first_line(error)) from error
-    return dict(found) if isinstance(found, dict) else {}

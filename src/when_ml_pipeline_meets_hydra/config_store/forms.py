@@ -10,6 +10,7 @@ import yaml
 from when_ml_pipeline_meets_hydra.binding.bind import describe
 from when_ml_pipeline_meets_hydra.binding.secret_keys import find_secrets
 from when_ml_pipeline_meets_hydra.binding.validation import allowed, field_schema
+from when_ml_pipeline_meets_hydra.composing.hydra_config import read_text
 from when_ml_pipeline_meets_hydra.composing.job import Composed, Job
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, load_yaml
 from when_ml_pipeline_meets_hydra.config_store.combinations import combinations, composed_sweep, name_of
@@ -51,7 +52,17 @@ class Field:
             content = load_yaml(text)
         except (yaml.YAMLError, ValueError, RecursionError):
             return one_line(text)
-        return one_line(content) if self.kind == "yaml" or isinstance(content, dict | list) else text
+        if isinstance(content, dict | list):
+            return one_line(_as_hydra_reads(text, content))
+        return one_line(content) if self.kind == "yaml" and "\n" in text else text
+
+
+def _as_hydra_reads(text: str, content: Any) -> Any:
+    """The value of a text that is a list or keys; ``content`` where Hydra cannot read it, which its check reports."""
+    try:
+        return read_text(text)
+    except ValueError:
+        return content
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,9 +25,10 @@ def content_of(text: str) -> dict[str, Any]:
     from when_ml_pipeline_meets_hydra.composing.hydra_config import read_text
 
     try:
-        return read_text(text)
+        found = read_text(text)
     except ValueError as error:
         raise NotEditable(f"it cannot be read: {first_line(error)}") from error
+    return found if isinstance(found, dict) else {}
 
 
 def value_at(content: Any, key: Sequence[str]) -> Any:
