@@ -39,6 +39,8 @@ def test_versions_canary_and_history_are_shown_with_the_commands(web: WebApp, re
     page = words_of(web.bob.page("/deployments/cars"))
     assert "Version 1 is active; version 2 is a canary and gets 20.0 % of the requests" in page
     assert "40 in at least 5 minutes" in page
+    assert "Version 1 received no requests in these days" in page
+    assert cli(*shlex.split(f"cluster drift cars cluster.path={web.repository}")).code == 0
     assert "canary of version 2 ann" in page
     command = f"wmh c=deployment c/deployment_sub=promote model_name=cars cluster.path={web.repository}"
     assert command in page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,10 +13,12 @@ from starlette.routing import Route
 from when_ml_pipeline_meets_hydra.errors import Refused
 from when_ml_pipeline_meets_hydra.serving.formats.versions import Status
 from when_ml_pipeline_meets_hydra.serving.http.users import Role
+from when_ml_pipeline_meets_hydra.serving.monitoring import drift
 from when_ml_pipeline_meets_hydra.serving.repository.repository import Repository
 from when_ml_pipeline_meets_hydra.web.pages import field, redirect, render, session_of, settings_of
 from when_ml_pipeline_meets_hydra.web.section import Section
 
+DAYS = 7  # of requests, as in the command
 PROMOTE, ROLLBACK, UNDEPLOY = "promote", "rollback", "undeploy"
 
 
@@ -31,7 +34,8 @@ def model_page(request: Request) -> Response:
     status = _status(request)
     may_deploy = session_of(request).role.may(Role.DEPLOY)
     actions = [(action, text, _command(request, action, status)) for action, text in _actions(status)]
-    return render(request, "deployments/model.html", state=status, actions=actions, may_deploy=may_deploy)
+    content: dict[str, Any] = {"actions": actions, "may_deploy": may_deploy, "drift": _drift(request, status)}
+    return render(request, "deployments/model.html", state=status, **content)
 
 
 def change(request: Request) -> Response:
@@ -64,6 +68,19 @@ def _status(request: Request) -> Status:
     return repository.status(model)
 
 
+def _drift(request: Request, status: Status) -> dict[str, Any] | None:
+    """How the requests to the active version differ from its training data."""
+    if status.active is None:
+        return None
+    try:
+        found = drift.compare(_repository(request).observation(status.model, status.active, DAYS))
+    except Refused:  # its files are damaged, as the table of versions says
+        return None
+    rows = [*drift.table(found)] if found.first else []
+    words = ["wmh", "cluster", "drift", status.model, *_place(request)]
+    return {"text": drift.summary(found, f"Version {found.version}"), "rows": rows, "command": shlex.join(words)}
+
+
 def _actions(status: Status) -> list[tuple[str, str]]:
     """What can be done with a model now."""
     found = []
@@ -79,11 +96,15 @@ def _actions(status: Status) -> list[tuple[str, str]]:
 
 def _command(request: Request, action: str, status: Status) -> str:
     """The command line that does the same."""
-    settings = settings_of(request)
-    words = ["wmh", "c=deployment", f"c/deployment_sub={action}", f"model_name={status.model}"]
-    if settings.repository.absolute() != (settings.home / "models").absolute():
-        words.append(f"cluster.path={settings.repository}")
+    words = ["wmh", "c=deployment", f"c/deployment_sub={action}", f"model_name={status.model}", *_place(request)]
     return shlex.join(words)
+
+
+def _place(request: Request) -> list[str]:
+    """The override that names the repository, unless it is the default one."""
+    settings = settings_of(request)
+    is_default = settings.repository.absolute() == (settings.home / "models").absolute()
+    return [] if is_default else [f"cluster.path={settings.repository}"]
 
 
 SECTION = Section(

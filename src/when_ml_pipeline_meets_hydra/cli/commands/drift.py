@@ -31,7 +31,7 @@ def drift(
     """Compare the requests and predictions of a version with its training data: the stability index per feature."""
     from when_ml_pipeline_meets_hydra.cli.commands.compare import check_suffixes, write_file
     from when_ml_pipeline_meets_hydra.cli.output.consoles import print_rows
-    from when_ml_pipeline_meets_hydra.serving.monitoring.drift import compare, table
+    from when_ml_pipeline_meets_hydra.serving.monitoring.drift import compare, summary, table
 
     check_suffixes({"--picture": picture})
     cluster, model = _cluster_and_model(words or [], config_dir or [])
@@ -46,7 +46,7 @@ def drift(
         sys.stdout.write(TypeAdapter(Any).dump_json(found, indent=2).decode() + "\n")
     else:
         print_rows(("feature", "PSI", "", "changed most"), table(found))
-        print(_summary(found, cluster.name))
+        print(summary(found, f"{found.model} version {found.version} on {cluster.name}"))
         if picture:
             print(f"written: {picture}")
     if check and found.drifted:
@@ -67,14 +67,3 @@ def _cluster_and_model(words: list[str], config_dirs: list[str]) -> tuple[Any, s
     if not isinstance(cluster, Watched):
         raise Refused("cluster", f"{cluster.name} does not record the requests to its models")
     return cluster, arguments["model_name"]
-
-
-def _summary(found: Any, name: str) -> str:
-    version = f"{found.model} version {found.version} on {name}"
-    if found.first is None:
-        return f"{version} received no requests in these days: there is nothing to compare"
-    days = f"{found.first:%Y-%m-%d} to {found.last:%Y-%m-%d}"
-    counts = f"{version}: {found.rows} rows of {found.requests} requests, {days}"
-    if found.has_too_little_data:
-        return f"{counts}: too little to tell drift from chance"
-    return f"{counts}: {', '.join(found.drifted) or 'nothing'} drifted"

@@ -148,3 +148,14 @@ def table(drift: Drift) -> Iterator[tuple[str, ...]]:
     """Yield a row per feature, and the prediction last: name, index, level, bin that changed most."""
     for one in (*drift.features, drift.prediction):
         yield one.name, "" if one.psi is None else f"{one.psi:.3f}", one.level.value, one.change
+
+
+def summary(drift: Drift, version: str) -> str:
+    """Return what a version received, and what has drifted, in a line; ``version`` names it."""
+    if drift.first is None:
+        return f"{version} received no requests in these days: there is nothing to compare"
+    days = f"{drift.first:%Y-%m-%d} to {drift.last:%Y-%m-%d}"
+    counts = f"{version}: {drift.rows} rows of {drift.requests} requests, {days}"
+    if drift.has_too_little_data:
+        return f"{counts}: too little to tell drift from chance"
+    return f"{counts}: {', '.join(drift.drifted) or 'nothing'} drifted"
