@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from starlette.exceptions import HTTPException
@@ -14,14 +15,17 @@ from when_ml_pipeline_meets_hydra.web.pages import settings_of
 
 def record_in(request: Request) -> Record:
     """Return the record that an address names. Raises ``HTTPException`` if there is no such run."""
-    return record_named(settings_of(request).home, request.path_params["run"])
+    (record,) = records_named(settings_of(request).home, [request.path_params["run"]])
+    return record
 
 
-def record_named(home: Path, run: str) -> Record:
-    """Return the record with this id, which is one of the folders of runs. Raises ``HTTPException`` otherwise."""
-    if run not in run_ids(home) or not is_run(home, run):
-        raise HTTPException(404, f"There is no run {run}.")
-    return record_of(home, run)
+def records_named(home: Path, runs: Iterable[str]) -> list[Record]:
+    """Return the records with these ids, which are folders of runs. Raises ``HTTPException`` for any other."""
+    known, named = set(run_ids(home)), list(dict.fromkeys(runs))
+    for run in named:
+        if run not in known or not is_run(home, run):
+            raise HTTPException(404, f"There is no run {run}.")
+    return [record_of(home, run) for run in named]
 
 
 def page_number(request: Request, name: str = "page") -> int:

@@ -21,7 +21,7 @@ from when_ml_pipeline_meets_hydra.records.compare import (
 from when_ml_pipeline_meets_hydra.records.record import Record
 from when_ml_pipeline_meets_hydra.web.pages import render, settings_of
 from when_ml_pipeline_meets_hydra.web.runs import charts
-from when_ml_pipeline_meets_hydra.web.runs.addresses import page_number, record_named
+from when_ml_pipeline_meets_hydra.web.runs.addresses import page_number, records_named
 
 SIZE = 100  # rows of a page of the table
 MOST_RUNS, MOST_JOBS = 500, 20_000
@@ -31,7 +31,7 @@ MOST_POINTS, MOST_LINES, MOST_AXES = 2_000, 500, 7
 def compare_page(request: Request) -> Response:
     """Compare runs, which the address names."""
     query, home = request.query_params, settings_of(request).home
-    records = [record_named(home, run) for run in dict.fromkeys(query.getlist("run"))]
+    records = records_named(home, query.getlist("run"))
     if not records:
         raise BadInput(Problem(key="runs", message="choose the runs to compare", remedy="Mark them in the list"))
     jobs = sum(record.head["job_count"] for record in records)
