@@ -1,9 +1,14 @@
-"""Compute a node of a graph: its step, with the facts in the record of the run for the process that planned it."""
+"""Compute a node of a graph: its step, with the facts in the record of the run for the process that planned it.
+
+``python -m …orchestrators.node GRAPH KEY`` does it in a process of its own, which imports no orchestrator.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
@@ -90,3 +95,14 @@ def _without_result(graph: Graph, node: Node, status: Status, reason: str, error
         artifact=None,
         run=graph.record.name,
     )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compute the node with a key in the graph in a file; returns the exit status."""
+    file, key = arguments
+    run_node(Graph.read(Path(file)), key, PrintedOutput())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""A graph as a run of Flyte 2: ``python -m …flyte.actions GRAPH`` runs it, and one of its nodes if a key is given."""
+"""A graph as a run of Flyte 2 on this machine: ``python -m …flyte.actions GRAPH``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 import flyte
 
 from when_ml_pipeline_meets_hydra.execution.graph import Graph, Node
-from when_ml_pipeline_meets_hydra.orchestrators.node import PrintedOutput, has_succeeded, read_facts, run_node
+from when_ml_pipeline_meets_hydra.orchestrators.node import has_succeeded, read_facts
 from when_ml_pipeline_meets_hydra.orchestrators.run_step import StepFacts
 
+_NODE = f"{Graph.__module__.partition('.')[0]}.orchestrators.node"
 pipeline_environment = flyte.TaskEnvironment(name="wmh")
 
 
@@ -33,7 +34,7 @@ class Facts:
 @pipeline_environment.task
 async def step(stage: str, subcommand: str, key: str, reason: str, graph: str) -> Facts:
     """Compute a step in a process of its own. Raises ``RuntimeError`` if it fails."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", _module(), graph, key)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", _NODE, graph, key)
     try:
         code = await process.wait()
     except asyncio.CancelledError:
@@ -86,10 +87,6 @@ def _shown(facts: StepFacts) -> Facts:
     )
 
 
-def _module() -> str:
-    return f"{Graph.__module__.partition('.')[0]}.orchestrators.flyte.actions"
-
-
 def run_graph(file: Path) -> None:
     """Run the nodes of a graph as actions of one run, which Flyte's local database keeps."""
     graph = Graph.read(file)
@@ -106,12 +103,9 @@ def _run_name(graph: Graph, file: Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the graph in the file that the first argument names, or one of its nodes; returns the exit status."""
-    file, *keys = arguments
-    for key in keys:
-        run_node(Graph.read(Path(file)), key, PrintedOutput())
-    if not keys:
-        run_graph(Path(file))
+    """Run the graph in the file that the argument names; returns the exit status."""
+    (file,) = arguments
+    run_graph(Path(file))
     return 0
 
 
