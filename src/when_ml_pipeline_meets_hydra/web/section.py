@@ -1,10 +1,14 @@
-"""A section of the web app: an entry of the navigation, with its pages."""
+"""A section of the web app: an entry of the navigation, with its pages.
+
+Numbers in paths are ``{number:small}``, since a database takes none of twenty digits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.routing import BaseRoute
 
 
@@ -15,3 +19,16 @@ class Section:
     title: str
     path: str
     routes: Sequence[BaseRoute]
+
+
+class _Small(Convertor[int]):
+    regex = "[0-9]{1,9}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("small", _Small())
