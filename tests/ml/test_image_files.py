@@ -87,6 +87,22 @@ def test_a_file_is_decoded_as_pixels_of_the_wanted_shape(tmp_path: Path) -> None
     assert upright[:, [0, 29], 5].T.tolist() == [[0, 0, 0], [255, 128, 0]]
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits_are_read_as_the_shades_that_they_are(channels: int, tmp_path: Path) -> None:
+    shades = np.linspace(0, 65535, 64).reshape(8, 8).astype(np.uint16)
+    Pillow.fromarray(shades).save(tmp_path / "scan.png")
+    pixels = decode(tmp_path / "scan.png", Image(channels=channels, height=8, width=8))
+    assert (pixels == shades >> 8).all()
+
+
+def test_files_that_are_not_read_are_named(pets: Path) -> None:
+    for name in ("cat/scan.tiff", "dog/deep/notes.txt", "over.png", ".git/HEAD", "cat/.DS_Store", "cat/Thumbs.db"):
+        (pets / name).parent.mkdir(exist_ok=True)
+        (pets / name).write_bytes(b"x")
+    done = inside("c=preprocessing", "preprocessing/dataset=image_folder", f"dataset.path={pets}", *SIZE)
+    assert "pets: not read: cat/scan.tiff, dog/deep/notes.txt, over.png\n" in done.out, done.out
+
+
 def test_what_is_no_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = Image(channels=3, height=8, width=8)
     written = io.BytesIO()
@@ -204,6 +220,8 @@ def test_a_table_lists_images_and_their_classes(pets: Path, tmp_path: Path) -> N
     assert f"1 of its files are not there: {pets}/cat/gone.png (line 3)" in planned("image_folder", *words)[2]
     table.write_text("file,label\ncat/01.png,a\ndog/02.webp,\n")
     assert "line 3 has no class" in planned("image_folder", *words)[2]
+    table.write_text("file,label\ncat/01.png,a\n,b\n")
+    assert "line 3 names no file" in planned("image_folder", *words)[2]
     table.write_text("file,label\ncat/01.png,a\n")
     assert "all images are of one class (a): two or more are needed" in planned("image_folder", *words)[2]
 

@@ -50,7 +50,7 @@ def decode(source: Path | bytes, image: Image) -> Array:
             if opened.width * opened.height > MOST_PIXELS:
                 raise BadImage(f"it has {opened.width} × {opened.height} pixels, more than {MOST_PIXELS:,}")
             opened.draft(None, (2 * image.width, 2 * image.height))  # a large photograph is decoded in less detail
-            turned = ImageOps.exif_transpose(opened).convert(_MODES[image.channels])
+            turned = _eight_bits(ImageOps.exif_transpose(opened)).convert(_MODES[image.channels])
             fitted = ImageOps.fit(turned, (image.width, image.height), PIL.Image.Resampling.BILINEAR)
     except BadImage:
         raise
@@ -62,6 +62,16 @@ def decode(source: Path | bytes, image: Image) -> Array:
         raise BadImage(f"it is damaged ({str(error) or type(error).__name__})") from None
     pixels = np.asarray(fitted, dtype=np.uint8).reshape(image.height, image.width, image.channels)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _eight_bits(picture: Any) -> Any:
+    """A picture of 16 bits with the upper 8 of each; Pillow would make white of all that is brighter than 255."""
+    if not picture.mode.startswith("I"):
+        return picture
+    import numpy as np
+    import PIL.Image
+
+    return PIL.Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
 
 
 def _opened(source: Path | bytes) -> Any:

@@ -27,11 +27,12 @@ _BATCH_BYTES = 64 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The files of images, with the class of each, and columns by which rows may be split."""
+    """The files of images, with the class of each, columns by which rows may be split, and files that are not read."""
 
     files: Sequence[Path]
     labels: Sequence[str | bool]
     further: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    unread: Sequence[Path] = ()
 
 
 @frozen
@@ -72,17 +73,18 @@ class ImageFiles(ABC):
                     return
 
         schema = next(_batches(_first(listing, 0), self.image, self.label)).schema
-        return self._raw(register_io_source(batches, schema=schema, is_pure=True))
+        return self._raw(register_io_source(batches, schema=schema, is_pure=True), listing)
 
     def read(self, folder: Path) -> RawRows:
         """Decode the images into Parquet files in ``folder``. Raises ``BadInput`` with those that are damaged."""
         import polars as pl
 
-        for number, batch in enumerate(_batches(self.listing(), self.image, self.label)):
+        listing = self.listing()
+        for number, batch in enumerate(_batches(listing, self.image, self.label)):
             batch.write_parquet(folder / f"{number:06}.parquet", compression="lz4")
-        return self._raw(pl.scan_parquet(folder / "*.parquet"))
+        return self._raw(pl.scan_parquet(folder / "*.parquet"), listing)
 
-    def _raw(self, frame: pl.LazyFrame) -> RawRows:
+    def _raw(self, frame: pl.LazyFrame, listing: Listing) -> RawRows:
         columns = [Column(name=name, dtype=DType.INT) for name in pixel_names(self.image)]
         return RawRows(
             frame=frame,
@@ -90,6 +92,7 @@ class ImageFiles(ABC):
             columns=(*columns, self.label),
             task=TaskChoice.CLASSIFICATION,
             image=self.image,
+            unread=tuple(map(str, listing.unread)),
         )
 
     def files(self) -> Iterable[Path]:

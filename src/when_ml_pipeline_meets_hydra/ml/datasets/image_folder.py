@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,8 @@ from when_ml_pipeline_meets_hydra.ml.datasets.contents import is_there
 from when_ml_pipeline_meets_hydra.ml.datasets.image_files import MOST_NAMED, ImageFiles, Listing
 from when_ml_pipeline_meets_hydra.ml.datasets.interface import no_column
 from when_ml_pipeline_meets_hydra.ml.images import ENDINGS
+
+_OF_SYSTEMS = ("Thumbs.db", "desktop.ini")
 
 
 @frozen
@@ -63,7 +65,13 @@ class ImageFolder(ImageFiles):
             remedy = "Remove the empty folders, or fill them"
             raise BadInput(Problem(key="path", value=str(self.path), message=message, remedy=remedy))
         pairs = [(file, name) for name, files in found.items() for file in files]
-        return Listing(files=[file for file, _ in pairs], labels=[name for _, name in pairs])
+        read = [file for file, _ in pairs]
+        return Listing(files=read, labels=[name for _, name in pairs], unread=self._others({*read}))
+
+    def _others(self, read: Collection[Path]) -> list[Path]:
+        """The files below ``path`` that are not read; not those of systems, which nobody takes for an image."""
+        found = (p.relative_to(self.path) for p in sorted(self.path.rglob("*")) if p not in read and p.is_file())
+        return [p for p in found if p.name not in _OF_SYSTEMS and not any(part.startswith(".") for part in p.parts)]
 
     def _by_table(self, table: Path) -> Listing:
         rows = _read_table(table)
@@ -71,15 +79,15 @@ class ImageFolder(ImageFiles):
         wanted = {"file_column": self.file_column, "target": self.target}
         if problems := [no_column(key, name, names) for key, name in wanted.items() if name not in names]:
             raise BadInput(*problems)
+        for key, what in ((self.file_column, "names no file"), (self.target, "has no class")):
+            if without := [number for number, row in enumerate(rows, 2) if not row[key]]:
+                raise BadInput(Problem(key="table", value=str(table), message=f"line {without[0]} {what}"))
         files = [self.path / row[self.file_column] for row in rows]
         places = [(number, file) for number, file in enumerate(files, 2) if not is_there(file) or not file.is_file()]
         if places:
             shown = ", ".join(f"{file} (line {number})" for number, file in places[:MOST_NAMED])
             more = f" and {len(places) - MOST_NAMED:,} more" if len(places) > MOST_NAMED else ""
             message = f"{len(places):,} of its files are not there: {shown}{more}"
-            raise BadInput(Problem(key="table", value=str(table), message=message))
-        if unlabelled := [number for number, row in enumerate(rows, 2) if not row[self.target]]:
-            message = f"line {unlabelled[0]} has no class"
             raise BadInput(Problem(key="table", value=str(table), message=message))
         others = [name for name in names if name not in wanted.values()]
         further: Mapping[str, Sequence[str]] = {name: [row[name] or "" for row in rows] for name in others}

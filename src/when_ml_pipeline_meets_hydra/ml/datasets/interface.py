@@ -58,7 +58,8 @@ class RawRows:
     ``image``: the columns are the pixels of this image; ``weight``: the column with the weights of the rows, which is
     no feature; ``features``: columns to compute, each by an expression in SQL's notation (columns that it reads may be
     among those to exclude: then they give no feature of their own); ``zones``: by column, how times with a time zone
-    were read, if ``frame`` has no zones any more. Values are read by ``reading``. Rows to predict are read as the
+    were read, if ``frame`` has no zones any more; ``unread``: files beside those that are read, of kinds that are not
+    read. Values are read by ``reading``. Rows to predict are read as the
     training data were, except for ``own``: the fields of ``reading`` that the config gives for these rows.
     """
 
@@ -75,6 +76,7 @@ class RawRows:
     features: Mapping[str, str] = field(default_factory=dict)
     zones: Mapping[str, str] = field(default_factory=dict)
     weight: str | None = None
+    unread: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -23,7 +23,8 @@ class Remarks:
 
     ``left_out``: columns that are not in the table, each with the reason; ``merged``: columns whose different texts are
     the same value; ``looks``: what columns of texts, by name, look like; ``formats``: those of dates that were found;
-    ``like_dates``: those of dates that whole numbers look like; ``zones``: how times with a time zone are read.
+    ``like_dates``: those of dates that whole numbers look like; ``zones``: how times with a time zone are read;
+    ``unread``: files that are not read.
     """
 
     left_out: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ class Remarks:
     formats: Mapping[str, str] = field(default_factory=dict)
     like_dates: Mapping[str, str] = field(default_factory=dict)
     zones: Mapping[str, str] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 def remarks_of(
@@ -50,6 +52,7 @@ def remarks_of(
         formats={c.name: c.format for c in own.values() if c.format},
         like_dates=time_remarks.like_dates(rows, columns),
         zones={**rows.zones, **time_remarks.zones(rows.frame, places, rows.reading)},
+        unread=rows.unread,
     )
 
 

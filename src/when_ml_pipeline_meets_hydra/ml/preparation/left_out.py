@@ -37,6 +37,7 @@ def left_out(table: Table, fitted: Fitted) -> str:
         _listed("read as numbers", numbers),
         _listed("read as dates", formats),
         _listed("time zones", zones),
+        _listed("not read", remarks.unread),
         _of_target(table),
     ]
     return "; ".join(filter(None, parts))
