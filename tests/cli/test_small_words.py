@@ -371,3 +371,14 @@ def test_a_long_flag_with_one_dash() -> None:
     code, _, err = inside("-multirun", "c=fit")
     assert code == ExitCode.BAD_INPUT
     assert "Did you mean --multirun?" in err
+
+
+def test_a_misspelt_flag_or_a_word_without_a_value_has_its_remedy() -> None:
+    assert "Did you mean '--multirun'?" in inside("c=modeling", "--mutlirun").err
+    assert "Did you mean '--help'?" in inside("--hlep").err
+    assert "See wmh --help" in inside("c=modeling", "--frobnicate").err
+    assert "help: there is no such command\n      It is a flag: write --help" in inside("help").err
+    err = inside("c=modeling", "m_param.learning_rate").err
+    assert "m_param.learning_rate: neither a command nor key=value\n      Write m_param.learning_rate=…" in err
+    err = inside("c=modeling", "modeling/param=tiny").err
+    assert "Allowed: large, medium, param_1, param_2, small\n" in err, "not those of each model"

@@ -136,3 +136,14 @@ def test_without_a_cache_folder_nobody_else_can_prepare_the_option_files(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["700", "700", str(tmp_path)]
     assert not [*tmp_path.glob("tmp*")], "it is gone with the process"
+
+
+def test_an_option_of_a_store_that_is_not_read_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("plan", "c=fit", "+customer=acme", *DIR)
+    assert "changes nothing here, no step of this run receives it\n" in inside(*words).err
+    stored("configs.db", {"customer/acme": "# @package knobs\nrate: 0.25\n"})
+    hint = "receives it. An option in configs.db is read with WMH_CONFIG_STORE=configs.db\n"
+    assert hint in inside(*words).err
+    assert hint not in inside(*words, "hydra.searchpath=[configs://configs.db@0]").err
+    monkeypatch.setenv(STORE, "configs.db")
+    assert "Note" not in inside(*words).err

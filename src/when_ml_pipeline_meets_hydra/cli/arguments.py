@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from when_ml_pipeline_meets_hydra.cli.project import with_project_folders
 from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE
-from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 
 if TYPE_CHECKING:
     import argparse
@@ -46,7 +46,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         def error(self, message: str) -> NoReturn:
             message = re.sub(r"(--?[\w-]+)=\S+", r"\1", message)  # the value may be a secret
             single = next((word for word in arguments if f"-{word}" in LONG_FLAGS), None)
-            remedy = f"Did you mean -{single}?" if single else f"See {PROGRAM} --help"
+            remedy = f"Did you mean -{single}?" if single else _close_flag(arguments) or f"See {PROGRAM} --help"
             raise BadInput(Problem(key="", message=message, remedy=remedy))
 
     parser = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
@@ -65,6 +65,14 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     args = parser.parse_intermixed_args(arguments)
     args.config_dir = with_job_file(with_project_folders(args.config_dir), args.config_name)
     return args
+
+
+def _close_flag(arguments: Sequence[str]) -> str | None:
+    """The remedy for the first misspelt flag, if one is close to it: ``Did you mean '--multirun'?``."""
+    flags = {*LONG_FLAGS, "--resolve", "--package"}
+    names = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    remedies = (did_you_mean(name, flags, most=1) for name in names if name not in flags)
+    return next((remedy for remedy in remedies if remedy and remedy.startswith("Did")), None)
 
 
 def with_job_file(config_dirs: list[str], name: str | None) -> list[str]:

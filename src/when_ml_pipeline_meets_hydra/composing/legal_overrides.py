@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,14 @@ def parse(overrides: Iterable[str], loader: Loader, problems: list[Problem]) -> 
                 Problem(
                     key=key.lstrip("+~") or key,
                     message="this does not follow Hydra's grammar" if equals else "neither a command nor key=value",
-                    remedy=_how_to_write(key, value) if equals else "See --help",
+                    remedy=_how_to_write(key, value) if equals else _value_or_help(key),
                 )
             )
+
+
+def _value_or_help(word: str) -> str:
+    """The remedy for a word that is no override: it may be a key or a group without its value."""
+    return f"Write {word}=…, or see --help" if re.fullmatch(r"[a-z_]\w*(?:[./]\w+)+", word) else "See --help"
 
 
 def _how_to_write(key: str, value: str) -> str:

@@ -136,7 +136,8 @@ def _file_remedy(name: str, group: str, loader: Loader) -> str | None:
 
 
 def _options_remedy(name: str, options: Sequence[str]) -> str:
-    close, every = did_you_mean(name, options, most=3) or "", f"Allowed: {', '.join(sorted(options))}"
+    named = [option for option in options if "/" not in option] or options  # those inside are for single choices
+    close, every = did_you_mean(name, options, most=3) or "", f"Allowed: {', '.join(sorted(named))}"
     return every if close.startswith("Allowed") else f"{close} {every}"
 
 

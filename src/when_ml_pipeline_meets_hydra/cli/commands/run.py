@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from when_ml_pipeline_meets_hydra.cli.arguments import flags_of, parse_arguments, search_path, with_store
+from when_ml_pipeline_meets_hydra.cli.arguments import LONG_FLAGS, flags_of, parse_arguments, search_path, with_store
 from when_ml_pipeline_meets_hydra.cli.project import show_project, with_project_folders
 from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 
@@ -67,6 +67,8 @@ def _no_such_command(word: str, folders: Sequence[str]) -> Problem:
     stages = [f"c={stage.name}" for stage in stages_of(read_options(folders))]
     if f"c={word}" in stages:
         remedy: str | None = f"It is a stage: write c={word}"
+    elif f"--{word}" in LONG_FLAGS:
+        remedy = f"It is a flag: write --{word}"
     else:
         remedy = did_you_mean(word, [*COMMANDS, *stages])
     return Problem(key=word, message="there is no such command", remedy=remedy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -18,6 +20,7 @@ from when_ml_pipeline_meets_hydra.cli.output.formatting import (
 )
 from when_ml_pipeline_meets_hydra.cli.output.streams import Stream
 from when_ml_pipeline_meets_hydra.composing import dotenv_file
+from when_ml_pipeline_meets_hydra.composing.environment import CONFIG_STORE
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.runs import ProgramObserver
 
@@ -172,7 +175,19 @@ def notes(prepared: Prepared) -> Iterator[str]:
             yield f"Note: the stored result of {step.call.title} is damaged and computed again ({step.damage})"
     for line in prepared.unused:
         key = prepared.bound.redactor.override(line, prepared.bound.secret_keys)
-        yield f"Note: {key} changes nothing here, no step of this run receives it"
+        hint = _of_a_store(line, prepared.request.overrides)
+        yield f"Note: {key} changes nothing here, no step of this run receives it{hint}"
+
+
+def _of_a_store(line: str, overrides: Iterable[str]) -> str:
+    """A hint for ``+customer=acme`` in a folder with a config store, if the run reads none."""
+    if os.environ.get(CONFIG_STORE) or not re.match(r"\+{1,2}[\w/]+=", line):
+        return ""
+    from when_ml_pipeline_meets_hydra.composing.store_entry import CONFIGURED, DEFAULT
+
+    if not Path(DEFAULT).is_file() or any(CONFIGURED in override for override in overrides):
+        return ""
+    return f". An option in {DEFAULT} is read with {CONFIG_STORE}={DEFAULT}"
 
 
 def _job_lines(prepared: Prepared) -> Iterator[tuple[int, str]]:
