@@ -9,6 +9,8 @@ import pytest
 
 from small_pipeline import CONF, inside, install, small_plan, steps_run, write
 from when_ml_pipeline_meets_hydra import BadInput, prepare, promise_of, run_step
+from when_ml_pipeline_meets_hydra.execution.graph import Command, Graph, Node, stop_file
+from when_ml_pipeline_meets_hydra.orchestrators.node import run_node
 from when_ml_pipeline_meets_hydra.orchestrators.run_step import StepFacts
 from when_ml_pipeline_meets_hydra.records.lookup import read_records
 from when_ml_pipeline_meets_hydra.records.record import Record
@@ -62,6 +64,27 @@ def test_a_step_of_a_run_writes_its_log_into_the_record_of_that_run(own_home: Pa
     assert {f for f in record.folder.rglob("*") if f.is_file()} - before == {Path(found["log"] or "")}
     assert found["run"] == record.id == Record(record.folder).id
     assert len(list(read_records(own_home))) == 1
+
+
+def test_a_node_without_the_folder_of_its_command_fails(own_home: Path, tmp_path: Path) -> None:
+    plan = small_plan(*WORDS, multirun=True).plan
+    command = Command(overrides=WORDS, multirun=True, config_dirs=(CONF,), folder=str(tmp_path / "gone"))
+    graph = Graph(
+        command=command,
+        record=own_home / "runs" / "one",
+        nodes=(Node.of(plan.steps[0], {}),),
+        combinations=((0,),),
+        promise=promise_of(plan),
+        options={},
+        stops=True,
+    )
+    facts = run_node(graph, plan.steps[0].key)
+    assert (facts["status"], facts["exit_code"]) == ("failed", 2)
+    assert f"is not here (No such file or directory: {tmp_path / 'gone'}). Mount it at the same path" in str(
+        facts["error"]
+    )
+    assert stop_file(graph.record).exists()
+    assert not steps_run()
 
 
 def test_another_key_is_refused_with_what_differs(

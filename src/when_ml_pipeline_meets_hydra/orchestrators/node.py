@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode
+from when_ml_pipeline_meets_hydra.errors import BadInput, ExitCode, Problem
 from when_ml_pipeline_meets_hydra.execution.graph import Graph, Node, stop_file
 from when_ml_pipeline_meets_hydra.execution.outcomes import Status
 from when_ml_pipeline_meets_hydra.execution.schedule import STOPS
@@ -25,12 +25,11 @@ def run_node(graph: Graph, key: str, observer: RunObserver | None = None) -> Ste
     """Compute the node with this key in the folder of its command; a refusal of its input is a failure as well."""
     node = next(node for node in graph.nodes if node.key == key)
     command = graph.command
-    if Path.cwd() != Path(command.folder):
-        os.chdir(command.folder)
     if stop_file(graph.record).exists():
         facts = read_facts(graph, key) or _without_result(graph, node, Status.SKIPPED, STOPS)
     else:
         try:
+            _enter(command.folder)
             facts = run_step(
                 command.real_overrides(),
                 key,
@@ -46,6 +45,16 @@ def run_node(graph: Graph, key: str, observer: RunObserver | None = None) -> Ste
         stop_file(graph.record).touch()
     _write(graph.facts_file(node), facts)
     return facts
+
+
+def _enter(folder: str) -> None:
+    """Make the folder of the command the current one. Raises ``BadInput`` if it is not on this machine."""
+    if Path.cwd() != Path(folder):
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            message = f"the folder in which the command was given is not here ({error.strerror}: {folder})"
+            raise BadInput(Problem(key="hydra/launcher", message=message, remedy="Mount it at the same path")) from None
 
 
 def _write(file: Path, facts: StepFacts) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from when_ml_pipeline_meets_hydra.composing.environment import PACKAGES
+from when_ml_pipeline_meets_hydra.composing.environment import PACKAGES, PROJECT
 from when_ml_pipeline_meets_hydra.contracts import frozen
 from when_ml_pipeline_meets_hydra.errors import Problem
 from when_ml_pipeline_meets_hydra.masking import is_secret_name
@@ -52,8 +52,8 @@ class Launcher:
     def options(self) -> Mapping[str, Any]:
         """What the process that submits the graph needs to know."""
         names = ("endpoint", "image", "insecure", "project", "domain", "pod_template", "version")
-        packages = {PACKAGES: os.environ[PACKAGES]} if PACKAGES in os.environ else {}
-        return {**{name: getattr(self, name) for name in names}, "env": {**packages, **self.env}}
+        own = {name: os.environ[name] for name in (PACKAGES, PROJECT) if name in os.environ}
+        return {**{name: getattr(self, name) for name in names}, "env": {**own, **self.env}}
 
     def check(self) -> Iterator[Problem]:
         """Yield a problem if flytekit is not installed, a variable is a secret, or nothing answers at the endpoint."""
