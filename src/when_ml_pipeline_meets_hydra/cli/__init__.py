@@ -11,6 +11,7 @@ COMMANDS = {
     "plan": "Show what would run and why, and run nothing",
     "graph": "Show which option file includes which",
     "check": "Check all option files of a project, and run nothing",
+    "schema": "Let an editor complete and check option files",
     "runs": "List, show, compare and repeat runs",
     "store": "List, verify and clean the stored results",
     "config": "Keep configs in a store: edit, review, publish, revert",

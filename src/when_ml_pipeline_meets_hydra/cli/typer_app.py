@@ -17,6 +17,7 @@ from when_ml_pipeline_meets_hydra.cli.commands.graph import graph
 from when_ml_pipeline_meets_hydra.cli.commands.plan import plan
 from when_ml_pipeline_meets_hydra.cli.commands.rerun import rerun
 from when_ml_pipeline_meets_hydra.cli.commands.runs import diff, list_runs, show
+from when_ml_pipeline_meets_hydra.cli.commands.schema import schema
 from when_ml_pipeline_meets_hydra.cli.commands.serve import serve
 from when_ml_pipeline_meets_hydra.cli.commands.store import gc, list_results, verify
 from when_ml_pipeline_meets_hydra.cli.commands.sync import sync
@@ -32,6 +33,7 @@ users = typer.Typer(no_args_is_help=True, help="Manage the users of a repository
 app.command("plan", help=COMMANDS["plan"], context_settings={"allow_extra_args": True})(plan)
 app.command("graph", help=COMMANDS["graph"])(graph)
 app.command("check", short_help=COMMANDS["check"])(check)
+app.command("schema", short_help=COMMANDS["schema"])(schema)
 app.command("serve", help=COMMANDS["serve"])(serve)
 app.command("web", help=COMMANDS["web"])(web)
 app.add_typer(runs, name="runs")
