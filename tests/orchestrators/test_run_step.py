@@ -9,7 +9,7 @@ import pytest
 
 from small_pipeline import CONF, inside, install, small_plan, steps_run, write
 from when_ml_pipeline_meets_hydra import BadInput, prepare, promise_of, run_step
-from when_ml_pipeline_meets_hydra.execution.graph import Command, Graph, Node, stop_file
+from when_ml_pipeline_meets_hydra.execution.graph import Command, Graph, Node, nodes_folder, stop_file
 from when_ml_pipeline_meets_hydra.orchestrators.node import run_node
 from when_ml_pipeline_meets_hydra.orchestrators.run_step import StepFacts
 from when_ml_pipeline_meets_hydra.records.lookup import read_records
@@ -78,11 +78,11 @@ def test_a_node_without_the_folder_of_its_command_fails(own_home: Path, tmp_path
         options={},
         stops=True,
     )
+    graph.write(nodes_folder(graph.record) / "graph.json")
     facts = run_node(graph, plan.steps[0].key)
     assert (facts["status"], facts["exit_code"]) == ("failed", 2)
-    assert f"is not here (No such file or directory: {tmp_path / 'gone'}). Mount it at the same path" in str(
-        facts["error"]
-    )
+    text = f"is not here (No such file or directory: {command.folder}). Mount it at the same path"
+    assert text in str(facts["error"])
     assert stop_file(graph.record).exists()
     assert not steps_run()
 
