@@ -73,7 +73,7 @@ def test_help_shows_the_parameters_of_the_estimator_and_their_ranges() -> None:
         (["m_param.C=-1"], "m_param.C=-1: expected a float in the range (0.0, inf]"),
         (["m_param.kernel=cubic"], "m_param.kernel=cubic: expected a str among {'"),
         (["m_param.c=1"], "m_param.c: SVR has no such parameter"),
-        (["m_param.c=1"], "Allowed: m_param.C, "),
+        (["m_param.c=1"], "Did you mean 'm_param.C'?"),
         (
             ["estimator=sklearn.linear_model.MultiTaskLasso"],
             "it cannot be trained on standardised numbers: For mono-task",
