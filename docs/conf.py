@@ -12,7 +12,7 @@ from sphinx.application import Sphinx
 
 from when_ml_pipeline_meets_hydra.binding.signature import signature_of
 from when_ml_pipeline_meets_hydra.binding.validation import allowed, field_schema
-from when_ml_pipeline_meets_hydra.cli.help.overview import stages_of
+from when_ml_pipeline_meets_hydra.composing.offered import stages_of
 from when_ml_pipeline_meets_hydra.composing.tree import Option, default_choices, read_options
 
 project = "when_ml_pipeline_meets_hydra"

@@ -31,6 +31,7 @@ from config_stores import stored
 from when_ml_pipeline_meets_hydra.config_store.store import ConfigStore
 from when_ml_pipeline_meets_hydra.serving.http.listening import listening
 from when_ml_pipeline_meets_hydra.serving.http.users import Role, User, Users, new_user
+from when_ml_pipeline_meets_hydra.web.launch.queue import Launches
 from when_ml_pipeline_meets_hydra.web.server import config
 from when_ml_pipeline_meets_hydra.web.settings import Settings
 
@@ -88,14 +89,16 @@ class WebApp:
             store=self.store.location,
             sole=_users(),
             failed_logins=FAILED_LOGINS,
+            launch_users=frozenset({"ann"}),
         )
+        self.launches = Launches(self.settings.launch_limit)
         self._started = ExitStack()
 
     @cached_property
     def url(self) -> str:
         """The URL of the app, which is started when it is needed first."""
         listener, url = self._started.enter_context(listening(self.settings))
-        server = uvicorn.Server(config(self.settings))
+        server = uvicorn.Server(config(self.settings, self.launches))
         thread = Thread(target=server.run, args=([listener],))
         thread.start()
         self._started.callback(thread.join)

@@ -9,9 +9,9 @@ from typing import Any
 
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, LONG_NAME, PROGRAM, parse_arguments, search_path
-from when_ml_pipeline_meets_hydra.cli.help.overview import choices_of
 from when_ml_pipeline_meets_hydra.cli.project import current_project, with_project_folders, without_alias
 from when_ml_pipeline_meets_hydra.composing.environment import home
+from when_ml_pipeline_meets_hydra.composing.offered import choices_of
 from when_ml_pipeline_meets_hydra.composing.tree import (
     PRIMARY,
     STAGES,

@@ -23,16 +23,18 @@ from when_ml_pipeline_meets_hydra.web.apart import Apart
 from when_ml_pipeline_meets_hydra.web.configs import section as configs
 from when_ml_pipeline_meets_hydra.web.failures import refused, unexpected
 from when_ml_pipeline_meets_hydra.web.guard import STATIC, Guard, SafeHeaders
+from when_ml_pipeline_meets_hydra.web.launch import section as launch
+from when_ml_pipeline_meets_hydra.web.launch.queue import Launches
 from when_ml_pipeline_meets_hydra.web.runs import section as runs
 from when_ml_pipeline_meets_hydra.web.sessions import Sessions
 from when_ml_pipeline_meets_hydra.web.settings import Settings
 from when_ml_pipeline_meets_hydra.web.signing_in import ROUTES
 
-SECTIONS = (configs.SECTION, runs.SECTION, deployments.SECTION)
+SECTIONS = (configs.SECTION, launch.SECTION, runs.SECTION, deployments.SECTION)
 
 
-def create_app(settings: Settings) -> ASGIApp:
-    """Return the ASGI application."""
+def create_app(settings: Settings, launches: Launches) -> ASGIApp:
+    """Return the ASGI application; ``launches`` are the runs that it starts."""
     users = Users(settings.repository, settings.sole)
     sessions = Sessions(users)
     pages = [route for section in SECTIONS for route in section.routes]
@@ -44,13 +46,14 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     app.state.settings, app.state.sections = settings, SECTIONS
     app.state.sessions, app.state.logins = sessions, Logins(users, settings.failed_logins)
-    app.state.apart = Apart()
+    app.state.apart, app.state.launches = Apart(), launches
     return AccessLog(SafeHeaders(Guard(app, sessions, app)))
 
 
 @asynccontextmanager
 async def _running(app: Starlette) -> AsyncIterator[None]:
     yield
+    app.state.launches.close()
     app.state.apart.close()
 
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from types import FrameType
 
 import uvicorn
 
@@ -14,6 +15,7 @@ from when_ml_pipeline_meets_hydra.serving.http.listening import listening
 from when_ml_pipeline_meets_hydra.serving.http.users import Users
 from when_ml_pipeline_meets_hydra.serving.worker import log_to_stderr
 from when_ml_pipeline_meets_hydra.web.app import create_app
+from when_ml_pipeline_meets_hydra.web.launch.queue import Launches
 from when_ml_pipeline_meets_hydra.web.settings import Settings
 
 GRACE_SECONDS = 10
@@ -33,14 +35,15 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         for line in settings.warnings():
             announce(line)
         log_to_stderr()
-        _Server(config(settings)).run([listener])
+        launches = Launches(settings.launch_limit)
+        _Server(config(settings, launches), launches).run([listener])
     announce("Stopped.")
 
 
-def config(settings: Settings) -> uvicorn.Config:
-    """Return how uvicorn serves the app."""
+def config(settings: Settings, launches: Launches) -> uvicorn.Config:
+    """Return how uvicorn serves the app; it ends ``launches`` when it stops."""
     return uvicorn.Config(
-        create_app(settings),
+        create_app(settings, launches),
         http=partial(Connection, settings),  # type: ignore[arg-type]  # uvicorn only calls it
         loop="uvloop",
         ws="none",
@@ -57,6 +60,15 @@ def config(settings: Settings) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, launches: Launches) -> None:
+        super().__init__(config)
+        self._launches = launches
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; streams of events end, which would be waited for otherwise."""
+        self._launches.stopping.set()
+        super().handle_exit(sig, frame)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """End after a signal, which uvicorn itself would raise once more afterwards."""

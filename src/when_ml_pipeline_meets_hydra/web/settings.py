@@ -20,6 +20,8 @@ class Settings(Listening):
         repository: directory of the model repository, whose users sign in.
         sole: the only user, by name, if the repository has no users.
         config_dirs: folders of option files that entries name.
+        launch_users: those who may start runs.
+        launch_limit: how many launched runs are computed at once.
     """
 
     home: Path
@@ -28,3 +30,5 @@ class Settings(Listening):
     store: str = ""
     sole: Mapping[str, User] = field(default_factory=dict)
     config_dirs: tuple[str, ...] = ()
+    launch_users: frozenset[str] = frozenset()
+    launch_limit: int = 1

@@ -61,7 +61,7 @@ def run_stages(arguments: list[str]) -> int:
 
 def _no_such_command(word: str, folders: Sequence[str]) -> Problem:
     from when_ml_pipeline_meets_hydra.cli import COMMANDS
-    from when_ml_pipeline_meets_hydra.cli.help.overview import stages_of
+    from when_ml_pipeline_meets_hydra.composing.offered import stages_of
     from when_ml_pipeline_meets_hydra.composing.tree import read_options
 
     stages = [f"c={stage.name}" for stage in stages_of(read_options(folders))]

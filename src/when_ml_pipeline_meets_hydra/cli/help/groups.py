@@ -8,9 +8,9 @@ from rich.text import Text
 
 from when_ml_pipeline_meets_hydra.cli import COMMANDS
 from when_ml_pipeline_meets_hydra.cli.arguments import FLAGS, PROGRAM
-from when_ml_pipeline_meets_hydra.cli.help.overview import Groups, choices_of, stages_of
 from when_ml_pipeline_meets_hydra.cli.output.consoles import console
 from when_ml_pipeline_meets_hydra.cli.project import current_project
+from when_ml_pipeline_meets_hydra.composing.offered import Groups, choices_of, stages_of
 from when_ml_pipeline_meets_hydra.composing.tree import HELP, STAGES, Stage, read_options, shown_groups
 
 EXAMPLES = (

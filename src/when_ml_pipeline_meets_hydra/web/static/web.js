@@ -15,7 +15,7 @@ window.addEventListener("pageshow", () => {
 });
 // The answer to a wrong form is a part of the page as well.
 document.addEventListener("htmx:beforeSwap", (event) => {
-  if (event.detail.xhr.status === 422 || event.detail.xhr.status === 403) {
+  if ([403, 422, 429].includes(event.detail.xhr.status)) {
     event.detail.shouldSwap = true;
     event.detail.isError = false;
   }

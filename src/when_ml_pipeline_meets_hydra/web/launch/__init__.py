@@ -1,0 +1,1 @@
+"""The section in which runs are started, watched and cancelled."""
