@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from conftest import Cli
+from small_pipeline import CONF, install
 from web_app import ACME, CUSTOMERS, SHARED, WebApp, signed_in
 from when_ml_pipeline_meets_hydra.config_store import people
 from when_ml_pipeline_meets_hydra.config_store.people import Rules
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 pytestmark = [
     pytest.mark.integration("playwright", "axe_playwright_python", "chromium"),
@@ -100,3 +102,53 @@ def test_every_page_is_accessible_fits_and_runs_no_code_of_people(
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+
+
+def test_a_run_is_chosen_started_and_watched_and_another_is_cancelled(
+    chromium: Browser, web: WebApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    def looks_right(page: Page) -> None:
+        found = Axe().run(page).response["violations"]
+        assert not [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")]
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    install(monkeypatch)
+    web.settings = replace(web.settings, config_dirs=(CONF,))
+    with signed_in(chromium, web, "ann") as ann, signed_in(chromium, web, "ann", width=390, scheme="dark") as phone:
+        ann.goto("/launch")
+        ann.get_by_role("checkbox", name="fit Fit a curve").check()
+        ann.get_by_role("heading", name="Plan").wait_for()
+        ann.get_by_label("Further overrides").press_sequentially("knobs.rate=2")
+        alert = ann.get_by_role("alert")
+        alert.wait_for()
+        assert "expected a number, 0 < x < 1" in alert.inner_text()
+        looks_right(ann)
+        ann.get_by_label("Further overrides").fill(f"knobs.rate=0.25\nmodel_name='{EVIL}'\nsource.seconds=0.7")
+        ann.get_by_role("heading", name="Plan").wait_for()
+        assert "1 job, 2 steps: 2 run" in ann.locator("#checked").inner_text()
+        looks_right(ann)
+        ann.get_by_role("button", name="Start").press("Enter")
+        live = ann.locator(".live")
+        live.get_by_role("progressbar").wait_for()
+        looks_right(ann)
+        live.get_by_text("fitted a line").wait_for()
+        ann.get_by_role("button", name="Cancel").wait_for(state="detached")
+        assert "done 2 done" in " ".join(live.inner_text().split())
+        phone.goto("/launch")
+        phone.get_by_role("checkbox", name="gather").check()
+        phone.get_by_label("Further overrides").fill("source.numbers=[7]\nsource.seconds=60")
+        phone.get_by_role("heading", name="Plan").wait_for()
+        looks_right(phone)
+        phone.get_by_role("button", name="Start").click()
+        phone.locator(".live").get_by_role("progressbar").wait_for()
+        phone.get_by_role("button", name="Cancel").press("Enter")
+        phone.get_by_text("Cancelled by ann.").wait_for()
+        phone.locator("[data-part=state] .badge", has_text="interrupted").wait_for()
+        looks_right(phone)
+        ann.goto("/launch")
+        looks_right(ann)
+        ann.get_by_role("row", name="1 done").get_by_role("link").nth(1).click()
+        assert "launched-by-ann" in ann.inner_text("main")
+        assert ann.get_by_label("Note").input_value() == "Launched by ann in the web app."

@@ -16,8 +16,8 @@ SECTION = Section(
         Route("/launch", pages.launch_page),
         Route("/launch", pages.check_form, methods=POST),
         Route("/launch/start", pages.start, methods=POST),
-        Route("/launch/{number:int}", pages.one_page),
-        Route("/launch/{number:int}/events", pages.events),
-        Route("/launch/{number:int}/cancel", pages.cancel, methods=POST),
+        Route("/launch/{number:small}", pages.one_page),
+        Route("/launch/{number:small}/events", pages.events),
+        Route("/launch/{number:small}/cancel", pages.cancel, methods=POST),
     ),
 )
