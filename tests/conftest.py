@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from mlflow_server import MlflowServer, mlflow_server
 from needed import need
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 for name in ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):  # people have not set them
     os.environ.pop(name, None)
+
+settings.register_profile("unhurried", deadline=None)  # a machine may be busy
+settings.load_profile("unhurried")
 
 HOME = "WMH_HOME"
 PROGRAM = Path(sys.executable).parent / "when_ml_pipeline_meets_hydra"
