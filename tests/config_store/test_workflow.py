@@ -360,6 +360,41 @@ def test_an_entry_outside_of_groups_has_its_keys_at_the_top() -> None:
     assert ConfigStore("configs.db", "ann").draft(1).changes[0].after == "knobs:\n  rate: 0.2\n"
 
 
+@pytest.mark.parametrize(
+    "words", [("import", "conf"), ("edit", f"{KNOBS}/mine", "--file", f"conf/{KNOBS}/default.yaml")]
+)
+def test_a_store_is_made_where_the_variable_names_it(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    write(Path("conf"), {f"{path}.yaml": text for path, text in customers(1).items()})
+    monkeypatch.setenv("WMH_CONFIG_STORE", "new.db")
+    config(*words, "--store", "other.db", "--publish", *DIR)
+    assert not Path("new.db").exists()
+    config(*words, "--publish", *DIR)
+    assert ConfigStore("new.db").newest() == 1
+
+
+def test_an_export_deletes_no_folder_whole_and_says_where_it_cannot_write() -> None:
+    write(Path("conf"), {"fit/knobs/own.yaml": "rate: 1\n"})
+    stored("configs.db", customers(1))
+    Path("file").touch()
+    assert "cannot be written" in config("export", "file", code=2)
+    stored("configs.db", dict.fromkeys(customers(1)))
+    assert "--delete would leave nothing" in config("export", "conf", "--delete", code=2)
+    assert Path("conf/fit/knobs/own.yaml").read_text() == "rate: 1\n"
+
+
+def test_names_and_messages_have_no_characters_for_terminals() -> None:
+    stored("configs.db", customers(1))
+    edit = ("edit", f"{KNOBS}/default", "--set", "knobs.rounds=11")
+    red = "\x1b[31mred"
+    assert "expected the name of a user" in config(*edit, user=red, code=2)
+    assert "expected the name of a user" in config("role", "a\nb", "admin", code=2)
+    assert "expected printable characters" in config(*edit, "-m", red, code=2)
+    config(*edit, "-m", "two\nlines, größer")
+    assert "expected printable characters" in config("review", "2", "--approve", "-m", red, code=2)
+    assert "expected printable characters" in config("publish", "2", "-m", red, *DIR, code=2)
+    assert config("draft") == config("draft").replace("\x1b", "")
+
+
 def test_what_does_not_exist_or_contradicts_itself_is_said() -> None:
     stored("configs.db", customers(1))
     Path("empty").mkdir()
@@ -368,6 +403,10 @@ def test_what_does_not_exist_or_contradicts_itself_is_said() -> None:
     assert "Did you mean 'fit/knobs/customer_000'?" in config("show", f"{KNOBS}/customer_00", code=2)
     config("edit", f"{KNOBS}/default", "--set", "knobs.rounds=11", *DIR)
     assert "See wmh config draft" in config("draft", "7", code=2)
+    onto = ("edit", f"{KNOBS}/default", "--set", "knobs.rounds=12", "--onto", "9", "--draft", "2")
+    assert "there is no such revision; the newest is 1" in config(*onto, code=2)
+    assert "it is not protected" in config("rules", "--unprotect", "ship/*", code=2)
+    assert "has no role" in config("role", "bob", "--remove", code=2)
     assert "choose --merge or --discard" in config("draft", "2", "--merge", "--discard", code=2)
     assert as_json("migrate", "set", "knobs.nobody", "3", "--apply") == {"draft": None, "revision": None}
     assert "nothing was changed\n" in config("migrate", "set", "knobs.nobody", "3", "--apply")

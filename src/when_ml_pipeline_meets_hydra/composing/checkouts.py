@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,12 @@ _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
 def checkout(entry: str) -> Path:
-    """The folder with the option files of a config store (``configs://…``), as they are now. Raises ``BadInput``."""
+    """The folder with the option files of a config store (``configs://…``), as they are now. Raises ``BadInput``.
+
+    Revision 0 is that of any store, also of one that is not there yet: it has none.
+    """
     store = StoreEntry.parse(entry)
-    with store.connected() as rows:
+    with nullcontext(_no_rows) if store.revision == 0 else store.connected() as rows:
         state = _state(store, rows)
         folder = checkouts_folder() / _name(state)
         if (folder / _INDEX).is_file():
@@ -45,6 +48,10 @@ def checkout(entry: str) -> Path:
         texts = _texts(state, rows)
     _write(folder, {"store": store.shown, **{k: state[k] for k in ("revision", "draft")}}, texts)
     return folder
+
+
+def _no_rows(_: str) -> list[Any]:
+    return []
 
 
 def checkouts_folder() -> Path:
@@ -98,9 +105,9 @@ def _index(folder: str) -> Any:
 
 def _state(store: StoreEntry, rows: Any) -> dict[str, Any]:
     """The revision that an entry names, with its token, and the token of the last edit of a draft."""
-    _check_tables(store, rows)
     if store.revision == 0:
         return {"revision": 0, "token": _NONE, "draft": None, "edit": None}
+    _check_tables(store, rows)
     pinned = "" if store.revision is None else f" WHERE number = {store.revision}"
     if not (newest := rows(f"SELECT number, token FROM revisions{pinned} ORDER BY number DESC LIMIT 1")):
         if store.revision is not None:

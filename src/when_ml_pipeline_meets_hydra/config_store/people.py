@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 from enum import IntEnum
 from fnmatch import fnmatchcase
 
@@ -17,6 +18,7 @@ from when_ml_pipeline_meets_hydra.startup.dataclasses import dataclass
 USER = "WMH_CONFIG_USER"
 TWO_PEOPLE = "two_people"
 PROTECTED = "protected"
+_LONGEST = 200  # characters of a name
 
 
 class Role(IntEnum):
@@ -59,7 +61,24 @@ def current_user() -> str:
         name = os.environ.get(USER) or getpass.getuser()
     except (KeyError, OSError, ImportError):
         name = f"user {os.getuid()}"
-    return name.strip()[:200]
+    return checked_name(name.strip())
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a user. Raises ``BadInput`` if it is empty, too long, or has characters that are not shown."""
+    if not name or len(name) > _LONGEST or not name.isprintable():
+        message = f"expected the name of a user, at most {_LONGEST} printable characters"
+        raise BadInput(Problem(key="user", value=ascii(name[:_LONGEST]), message=message))
+    return name
+
+
+def checked_message(message: str) -> str:
+    """Return a message. Raises ``BadInput`` if it has characters that are not shown, such as those for terminals."""
+    if not all(part.isprintable() for part in re.split(r"[\r\n\t]", message)):
+        raise BadInput(
+            Problem(key="--message", message="expected printable characters", remedy="Write it in plain text")
+        )
+    return message
 
 
 def roles_of(connection: sa.Connection) -> dict[str, Role]:
@@ -80,6 +99,11 @@ def set_role(connection: sa.Connection, member: str, role: Role | None, author: 
     """Give a member a role, or take it away. Raises ``Refused`` if nobody could give roles any more."""
     require(connection, author, Role.ADMIN, "change roles")
     after = roles_of(connection)
+    if role:
+        checked_name(member)
+    elif member not in after:
+        remedy = did_you_mean(member, after)
+        raise BadInput(Problem(key="user", value=member, message="has no role", remedy=remedy))
     after.pop(member, None)
     if role:
         after[member] = role

@@ -54,7 +54,7 @@ class ConfigStore:
             message, remedy = "expected a store, not one revision of it", "Leave @… out"
             raise BadInput(Problem(key=CONFIG_STORE, value=self.entry.shown, message=message, remedy=remedy))
         self.location = self.entry.location
-        self.user = user or people.current_user()
+        self.user = people.checked_name(user) if user else people.current_user()
         self._database = Database(self.entry)
 
     @property
@@ -132,6 +132,8 @@ class ConfigStore:
                 if seen is not None and change.path in checked and change.edit > seen:
                     reason = f"'{change.author}' has edited {change.path} in draft {number} meanwhile"
                     raise Refused(change.path, f"{reason}. See it with wmh config draft {number}, and edit it again")
+            for path in checked:
+                self._checked(connection, bases.get(path, 0))
             first = next_number(connection, EDITS)
             shared = {"draft": number, "edited": now(), "author": self.user}
             for offset, (path, text) in enumerate(checked.items()):
@@ -141,7 +143,13 @@ class ConfigStore:
 
     def _open(self, connection: sa.Connection, message: str) -> int:
         number = next_number(connection, DRAFTS)
-        values = {"number": number, "created": now(), "author": self.user, "message": message, "status": OPEN}
+        values = {
+            "number": number,
+            "created": now(),
+            "author": self.user,
+            "message": people.checked_message(message),
+            "status": OPEN,
+        }
         connection.execute(DRAFTS.insert().values(**values))
         return number
 
@@ -175,7 +183,11 @@ class ConfigStore:
                 raise Refused("draft", f"{message}. Look at it again: wmh config review {draft}")
             values = {"draft": draft, "edit": edit, "reviewed": now(), "reviewer": self.user}
             number = next_number(connection, REVIEWS)
-            connection.execute(REVIEWS.insert().values(number=number, verdict=verdict, comment=comment, **values))
+            connection.execute(
+                REVIEWS.insert().values(
+                    number=number, verdict=verdict, comment=people.checked_message(comment), **values
+                )
+            )
             return verdict
 
     def publish(self, draft: int, check: Check, message: str | None = None) -> int:
@@ -195,7 +207,11 @@ class ConfigStore:
             number = _newest(connection) + 1
             reviewers = sorted({review.reviewer for review in found.valid_reviews})
             values = {"author": found.author, "publisher": self.user, "reviewers": "\n".join(reviewers)}
-            values |= {"token": new_token(), "published": now(), "message": message or found.message}
+            values |= {
+                "token": new_token(),
+                "published": now(),
+                "message": people.checked_message(message) if message else found.message,
+            }
             connection.execute(REVISIONS.insert().values(number=number, draft=draft, **values))
             for change in found.real_changes:
                 connection.execute(ENTRIES.insert().values(path=change.path, revision=number, text=change.after))

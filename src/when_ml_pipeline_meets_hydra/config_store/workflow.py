@@ -49,7 +49,7 @@ def propose(
 
     ``bases`` are the revisions that were edited, if these are not the newest ones.
     """
-    search = effective.search_path(store.location, config_dirs) if store.exists else [*config_dirs]
+    search = _search_path(store, config_dirs)
     texts = {checked_path(p): text if text is None else checked_text(p, text) for p, text in texts.items()}
     with tempfile.TemporaryDirectory() as folder:
         own = {path: text for path, text in texts.items() if text is not None}
@@ -59,10 +59,18 @@ def propose(
     return store.edit(texts, {**current, **(bases or {})}, message, draft, seen)
 
 
+def _search_path(store: ConfigStore, config_dirs: Sequence[str]) -> list[str]:
+    """The search path with the newest entries of a store, or with none if it is not there yet.
+
+    A store of $WMH_CONFIG_STORE is not on it, since that may be another one, or this one.
+    """
+    return effective.search_path(store.location, config_dirs, revision=None if store.exists else 0)
+
+
 def first_text(store: ConfigStore, path: str, config_dirs: Sequence[str] = ()) -> str:
     """The text that a new entry begins with: the package in which the options of its group are."""
     group = path.rpartition("/")[0]
-    search = effective.search_path(store.location, config_dirs) if store.exists else config_dirs
+    search = _search_path(store, config_dirs)
     return f"# @package {Loader(search).package(group)}\n" if group else ""
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from when_ml_pipeline_meets_hydra.cli.commands.config.options import AsJson, StoreOption, store_at
+from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
 
 
 def export_folder(
@@ -22,7 +23,14 @@ def export_folder(
     from when_ml_pipeline_meets_hydra.config_store.folders import write_folder
 
     entries = store_at(store).entries(revision)
-    written, deleted = write_folder(folder, {p: e.text for p, e in entries.items()}, delete=delete)
+    if delete and not entries:
+        message, remedy = "there are no entries, so that --delete would leave nothing", "Leave --delete out"
+        raise BadInput(Problem(key="config export", message=message, remedy=remedy))
+    try:
+        written, deleted = write_folder(folder, {p: e.text for p, e in entries.items()}, delete=delete)
+    except OSError as error:
+        message = f"cannot be written: {error.strerror or error}"
+        raise BadInput(Problem(key="folder", value=str(error.filename or folder), message=message)) from error
     if as_json:
         print_json({"written": written, "deleted": deleted, "unchanged": len(entries) - len(written)})
     else:

@@ -56,7 +56,7 @@ def rules(
 
     from when_ml_pipeline_meets_hydra.cli.output.consoles import print_json
     from when_ml_pipeline_meets_hydra.config_store.people import rules_of, set_rules
-    from when_ml_pipeline_meets_hydra.errors import BadInput, Problem
+    from when_ml_pipeline_meets_hydra.errors import BadInput, Problem, did_you_mean
 
     opened = store_at(store)
     if two_people is not None or protect or unprotect:
@@ -64,6 +64,10 @@ def rules(
             raise BadInput(Problem(key="--protect", value=wrong[0], message="expected a pattern, as deployment/*"))
         with opened.writing() as connection:
             found = rules_of(connection)
+            if unknown := [pattern for pattern in unprotect or () if pattern not in found.protected]:
+                remedy = did_you_mean(unknown[0], found.protected)
+                message = "it is not protected"
+                raise BadInput(Problem(key="--unprotect", value=unknown[0], message=message, remedy=remedy))
             patterns = [p for p in dict.fromkeys([*found.protected, *(protect or ())]) if p not in (unprotect or ())]
             people = found.two_people if two_people is None else two_people
             set_rules(connection, replace(found, two_people=people, protected=tuple(patterns)), opened.user)
