@@ -20,13 +20,18 @@ import tempfile
 import termios
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyte
 from PIL import Image
 from rich.console import Console
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 PROGRAM = "wmh"
 PREFIX = "WMH_"  # of the environment variables
@@ -131,6 +136,32 @@ def compare(folder: Path) -> None:
 
 def web(folder: Path) -> None:
     """The form of an entry in the web app, while a value is changed."""
+    with signed_in(folder) as page:
+        page.goto(f"http://127.0.0.1:{PORT}/configs/edit/customer/acme")
+        page.get_by_label("m_param.learning_rate").fill("0.08")
+        page.locator("#preview").get_by_text("learning_rate: 0.08").wait_for()
+        page.screenshot(path=folder / "web.png")
+    shrink(folder / "web.png")
+
+
+def launch(folder: Path) -> None:
+    """Options that are chosen in the web app, with the command line that they come to, and its plan."""
+    output(folder, "c=preprocessing")
+    with signed_in(folder, "--launch-users ann") as page:
+        page.goto(f"http://127.0.0.1:{PORT}/launch")
+        page.get_by_role("checkbox", name="modeling Train").check()
+        page.get_by_label("customer").select_option("acme")
+        page.locator("details", has_text="modeling 6 groups").locator("summary").click()
+        page.get_by_label("modeling/model").select_option("gradient_boosting")
+        page.get_by_role("heading", name="Plan").wait_for()
+        page.locator("code", has_text="gradient_boosting").wait_for()
+        page.screenshot(path=folder / "launch.png")
+    shrink(folder / "launch.png")
+
+
+@contextmanager
+def signed_in(folder: Path, more: str = "") -> Iterator[Page]:
+    """A page of the web app over a store with two entries, in which Ann has signed in."""
     from playwright.sync_api import sync_playwright
 
     group = folder / "configs" / "customer"
@@ -138,9 +169,8 @@ def web(folder: Path) -> None:
     for name, text in ENTRIES.items():
         (group / f"{name}.yaml").write_text(f"# @package _global_\n{text}", encoding="utf-8")
     output(folder, "config import configs --publish")
-    server = subprocess.Popen(
-        command(f"web --id ann --port {PORT}"), cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True
-    )
+    words = command(f"web --id ann --port {PORT} {more}")
+    server = subprocess.Popen(words, cwd=folder, env=environment(folder), stderr=subprocess.PIPE, text=True)
     assert server.stderr
     try:
         next(line for line in server.stderr if line.startswith("The web app"))
@@ -151,12 +181,8 @@ def web(folder: Path) -> None:
             page.fill("#name", "ann")
             page.fill("#password", PASSWORD)
             page.click("button[type=submit]")
-            page.goto(f"http://127.0.0.1:{PORT}/configs/edit/customer/acme")
-            page.get_by_label("m_param.learning_rate").fill("0.08")
-            page.locator("#preview").get_by_text("learning_rate: 0.08").wait_for()
-            page.screenshot(path=folder / "web.png")
+            yield page
             browser.close()
-        shrink(folder / "web.png")
     finally:
         server.terminate()
         server.communicate()
@@ -195,7 +221,7 @@ def dagster(folder: Path) -> None:
 
 
 PICTURES: dict[str, Callable[[Path], None]] = {
-    f.__name__: f for f in (run, sweep, report, search, drift, compare, web, dagster)
+    f.__name__: f for f in (run, sweep, report, search, drift, compare, web, launch, dagster)
 }
 
 

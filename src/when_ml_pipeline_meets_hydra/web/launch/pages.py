@@ -29,6 +29,7 @@ from when_ml_pipeline_meets_hydra.web.pages import form_of, redirect, render, se
 
 CHECKS = RateLimitItemPerMinute(60)
 PAUSE, LONGEST = 0.5, 300.0  # seconds between two looks at a run, and of a stream, after which browsers ask again
+MOST_STREAMS = 100  # of events at once
 LATER = "Too many checks in a minute. Wait a little."
 
 
@@ -86,8 +87,18 @@ def cancel(request: Request) -> Response:
 async def events(request: Request) -> Response:
     """Send the progress of a launched run, as often as it changes, until it has ended."""
     launch, launches = _launch(request), _launches(request)
+    if launches.streams >= MOST_STREAMS:
+        raise HTTPException(503, "Too many people watch runs. Load the page again.")
 
     async def stream() -> AsyncIterator[str]:
+        launches.streams += 1
+        try:
+            async for text in progress():
+                yield text
+        finally:
+            launches.streams -= 1
+
+    async def progress() -> AsyncIterator[str]:
         seen, state, waited = -1, launch.state, 0.0
         while not launches.stopping.is_set() and waited < LONGEST:
             is_over, version = launch.is_over, launch.progress.version

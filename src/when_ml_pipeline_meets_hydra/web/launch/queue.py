@@ -78,6 +78,7 @@ class Launches:
 
     def __init__(self, limit: int) -> None:
         self.stopping = Event()
+        self.streams = 0  # of events that are being sent to pages
         self._limit, self._folder = limit, Path.cwd()
         self._launches: dict[int, Launch] = {}
         self._waiting: deque[Launch] = deque()
