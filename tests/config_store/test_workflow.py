@@ -382,6 +382,14 @@ def test_an_export_deletes_no_folder_whole_and_says_where_it_cannot_write() -> N
     assert Path("conf/fit/knobs/own.yaml").read_text() == "rate: 1\n"
 
 
+@pytest.mark.parametrize("names", [["one"], ["one", "two"], ["one", "two", "three"]])
+def test_entries_that_include_each_other_are_not_published(names: list[str]) -> None:
+    for name, other in zip(names, [*names[1:], names[0]], strict=True):
+        write(Path("conf"), {f"{KNOBS}/{name}.yaml": f"# @package knobs\ndefaults: [{other}]\nrate: 0.5\n"})
+    assert "leads back to itself" in config("import", "conf", "--publish", *DIR, code=2)
+    assert as_json("history") == []
+
+
 def test_names_and_messages_have_no_characters_for_terminals() -> None:
     stored("configs.db", customers(1))
     edit = ("edit", f"{KNOBS}/default", "--set", "knobs.rounds=11")

@@ -16,6 +16,7 @@ from when_ml_pipeline_meets_hydra.config_store.combinations import (
     combinations,
     composed_sweep,
     name_of,
+    parts_of,
     users_of,
 )
 from when_ml_pipeline_meets_hydra.config_store.entries import included, secrets_in
@@ -48,9 +49,11 @@ def check(changed: Collection[str], texts: Mapping[str, str], search: Sequence[s
     problems = [*_shadowed(changed, texts)]
     tops = (set(changed) if alone else users_of(changed, texts)) & set(texts)
     inner = {path for path in tops if any(path in included(other, texts[other]) for other in tops if other != path)}
+    outer = tops - inner
+    outer |= tops.difference(*(parts_of(path, texts) for path in outer))  # those in a circle, which nothing else uses
     without = problems_of_defaults(search)
     jobs: dict[str, Job] = {}
-    for combination, paths in combinations(tops - inner, texts, search):
+    for combination, paths in combinations(outer, texts, search):
         found: list[Problem] = []
         composed = composed_sweep(combination.overrides(map(name_of, paths)), search, found)
         jobs |= _by_entry(composed, combination, paths)
