@@ -10,6 +10,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "plan": "Show what would run and why, and run nothing",
     "graph": "Show which option file includes which",
+    "new": "Make a project of your own",
     "check": "Check all option files of a project, and run nothing",
     "schema": "Let an editor complete and check option files",
     "runs": "List, show, compare and repeat runs",

@@ -14,6 +14,7 @@ from when_ml_pipeline_meets_hydra.cli.commands.check import check
 from when_ml_pipeline_meets_hydra.cli.commands.compare import compare_runs
 from when_ml_pipeline_meets_hydra.cli.commands.drift import drift
 from when_ml_pipeline_meets_hydra.cli.commands.graph import graph
+from when_ml_pipeline_meets_hydra.cli.commands.new import new
 from when_ml_pipeline_meets_hydra.cli.commands.plan import plan
 from when_ml_pipeline_meets_hydra.cli.commands.rerun import rerun
 from when_ml_pipeline_meets_hydra.cli.commands.runs import diff, list_runs, show
@@ -32,6 +33,7 @@ users = typer.Typer(no_args_is_help=True, help="Manage the users of a repository
 
 app.command("plan", help=COMMANDS["plan"], context_settings={"allow_extra_args": True})(plan)
 app.command("graph", help=COMMANDS["graph"])(graph)
+app.command("new", short_help=COMMANDS["new"])(new)
 app.command("check", short_help=COMMANDS["check"])(check)
 app.command("schema", short_help=COMMANDS["schema"])(schema)
 app.command("serve", help=COMMANDS["serve"])(serve)
