@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Cli
-from small_pipeline import CONF, install, steps_run, wrong
+from small_pipeline import CONF, install, steps_run, write, wrong
 from web_app import WebApp, token_in, words_of
 from when_ml_pipeline_meets_hydra.records.lookup import read_records
 from when_ml_pipeline_meets_hydra.web.launch import queue
+from when_ml_pipeline_meets_hydra.web.launch.checking import Surroundings, check
 from when_ml_pipeline_meets_hydra.web.launch.progress import Progress
 from when_ml_pipeline_meets_hydra.web.launch.rules import refused_words
 
@@ -130,6 +131,26 @@ def test_ordinary_overrides_are_taken() -> None:
     words = ["c=fit", "knobs.rate=0.1", "+customer=acme", "~metrics", "hydra.launcher.n_jobs=2", "a.b=${dataset.name}"]
     assert refused_words([*words, "hydra/launcher=local"]) == []
     assert len(refused_words([*words] * 100)) == 1
+
+
+def test_what_option_files_change_is_refused_as_well(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch)
+    target = "hydra_plugins.when_ml_pipeline_meets_hydra.OrchestratorLauncher"
+    texts = {
+        "away": "home: /tmp/elsewhere",
+        "out": "hydra:\n  run:\n    dir: /tmp/elsewhere",
+        "remote": f"hydra:\n  launcher:\n    _target_: {target}\n    system: dagster",
+        "search": "defaults:\n  - override /hydra/sweeper: random",
+        "fine": "seed: 3",
+    }
+    files = {f"experiment/{name}.yaml": f"# @package _global_\n# It\n{text}\n" for name, text in texts.items()}
+    where = Surroundings(home=tmp_path / "home", config_dirs=(CONF, write(tmp_path / "conf", files)))
+    found = {name: check(where, ["c=fit", f"+experiment={name}"], False) for name in texts}
+    assert [problem.key for problem in found["away"].problems] == ["home"]
+    assert [problem.key for problem in found["out"].problems] == ["hydra.run.dir"]
+    assert found["remote"].problems
+    assert [problem.message for problem in found["search"].problems] == ["a search is not started here"]
+    assert (found["fine"].problems, len(found["fine"].steps)) == ((), 2)
 
 
 def test_a_run_is_started_watched_and_recorded_and_others_wait_and_are_cancelled(small: WebApp) -> None:
