@@ -29,7 +29,7 @@ LIBRARIES = (
     *("sklearn", "scipy", "numpy", "pandas", "polars", "pyarrow", "lightgbm", "matplotlib", "jinja2"),
     *("duckdb", "nanoarrow", "psycopg", "snowflake"),
     *("onnx", "onnxruntime", "skl2onnx", "fastapi", "starlette", "uvicorn", "uvloop", "httpx"),
-    *("argon2", "limits", "prometheus_client", "sqlalchemy", "alembic"),
+    *("argon2", "limits", "prometheus_client", "sqlalchemy", "alembic", "pyscaffold"),
     *("torch", "onnxscript"),
     *("mlflow", "kubernetes", "dagster", "metaflow", "wandb", "aim", "flyte", "flytekit"),
 )
