@@ -64,7 +64,7 @@ def cpu_of(work: Callable[[], object]) -> float:
         work()
         return time.process_time() - before
 
-    return min(once() for _ in range(3))
+    return min(once() for _ in range(2))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_the_command_lists_in_the_time_of_its_start(home: Path, cli: Cli) -> Non
             assert cli(*words).code == 0
             return children() - before
 
-        return min(once() for _ in range(3))
+        return min(once() for _ in range(2))
 
     base = cost("runs", "list", "--help")
     assert cost("runs", "list") - base < 0.15
@@ -142,7 +142,7 @@ def app(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebApp
 def test_pages_come_at_once(path: str, limit: float, app: WebApp) -> None:
     path = path.format(fifty=urlencode([("run", run) for run in run_ids(app.home)[:50]]))
     times = []
-    for _ in range(4):
+    for _ in range(3):
         before = time.perf_counter()
         app.ann.page(path)
         times.append(time.perf_counter() - before)
@@ -152,12 +152,15 @@ def test_pages_come_at_once(path: str, limit: float, app: WebApp) -> None:
 @pytest.mark.integration("playwright", "axe_playwright_python", "chromium")
 def test_a_sweep_is_drawn_at_once(app: WebApp, chromium: Browser) -> None:
     with signed_in(chromium, app, "ann") as page:
-        for path in ("/runs", "/runs/20300101-000000-0000", "/runs/20300101-000000-0000/jobs"):
-            page.goto(path)  # once for what is read of the record, and once for what is drawn
+
+        def seconds(path: str) -> float:
             before = time.perf_counter()
             page.goto(path)
             page.wait_for_selector("tbody tr:nth-child(50)")
-            assert time.perf_counter() - before < 2
+            return time.perf_counter() - before
+
+        for path in ("/runs", "/runs/20300101-000000-0000", "/runs/20300101-000000-0000/jobs"):
+            assert min(seconds(path) for _ in range(3)) < 2
         assert "10,000 of 10,000 jobs" in page.inner_text("main")
 
 
