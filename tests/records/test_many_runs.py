@@ -123,6 +123,8 @@ def test_few_megabytes_are_needed(home: Path) -> None:
 def app(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebApp]:
     """A web app that shows them, and a sweep of as many jobs."""
     sweep(record_of(home, run_ids(home)[-1]), COUNT)
+    time.sleep(2.1)
+    find_runs(home, [Where("seconds >= 0")])
     app = WebApp(tmp_path_factory.mktemp("web"), home, {})
     yield app
     app.close()
