@@ -175,6 +175,15 @@ def test_our_own_option_wins_over_one_of_the_same_name(tmp_path: Path) -> None:
     )
 
 
+def test_an_option_file_chooses_the_launcher_unless_the_command_does(tmp_path: Path) -> None:
+    file = "# @package _global_\n# X\ndefaults:\n  - override /hydra/launcher: metaflow\n"
+    folder = write(tmp_path / "mine", {"experiment/mine.yaml": file})
+    words = ["c=preprocessing", "experiment=mine"]
+    assert compose(words, config_dirs=[folder]).hydra["launcher"]["system"] == "metaflow"
+    chosen = compose([*words, "hydra/launcher=local"], config_dirs=[folder])
+    assert "system" not in chosen.hydra["launcher"]
+
+
 def test_an_option_file_that_changed_is_read_again(tmp_path: Path) -> None:
     for value in (1, 2, 30):
         folder = write(tmp_path / "more", {"modeling/param/mine.yaml": f"# @package m_param\na: {value}\n"})

@@ -25,6 +25,7 @@ from when_ml_pipeline_meets_hydra.composing.job import (
 )
 from when_ml_pipeline_meets_hydra.composing.job_file import job_file, last_op, with_own_search_path
 from when_ml_pipeline_meets_hydra.composing.legal_overrides import (
+    LAUNCHER_GROUP,
     MOST_JOBS,
     SWEEPER_GROUP,
     is_illegal,
@@ -92,7 +93,7 @@ class ParsedCommand:
             raise BadInput(*(no_folder(path, config_dirs, file) for path in missing))
         self._stages = {stage.name: stage for stage in loader.stages}
         parsed = list(parse(overrides, loader, self.problems))
-        parsed = [*_sweeper_in_files(parsed, loader), *parsed]
+        parsed = [*_hydra_choices_in_files(parsed, loader), *parsed]
         found = self._legal([o for o in parsed if not o.is_sweep_override()], searches=searches)
         hydra_values = [o for o in found if o.is_hydra_override() and not loader.is_choice(o)]
         self._composer = SweepComposer(loader, hydra_values)
@@ -169,18 +170,17 @@ def _hydra(composer: SweepComposer, choices: Sequence[Override], problems: list[
     return dict(hydra)
 
 
-def _sweeper_in_files(parsed: Sequence[Override], loader: Loader) -> list[Override]:
-    """The sweeper that a chosen option file, such as one of experiments, overrides, unless the command names one.
+def _hydra_choices_in_files(parsed: Sequence[Override], loader: Loader) -> list[Override]:
+    """The sweeper and the launcher that a chosen option file, such as one of experiments, overrides.
 
-    For Hydra the primary config, which overrides it as well, would count.
+    For Hydra the primary config, which overrides them as well, would count. Those that the command names are left out.
     """
-    if any(o.key_or_group == SWEEPER_GROUP for o in parsed):
-        return []
+    named = {o.key_or_group for o in parsed}
     chosen = (o for o in parsed if loader.is_choice(o) and not o.is_sweep_override())
     names = (f"{o.key_or_group}/{o.value()}" for o in chosen if isinstance(o.value(), str))
-    entries = (entry for name in names for entry in _entries(name, loader))
-    found = [e for e in entries if getattr(e, "override", False) and e.group.lstrip("/") == SWEEPER_GROUP]
-    return [loader.parse(f"{SWEEPER_GROUP}={entry.value}") for entry in found[-1:]]
+    entries = (entry for name in names for entry in _entries(name, loader) if getattr(entry, "override", False))
+    found = {entry.group.lstrip("/"): entry.value for entry in entries}  # the last one of each group
+    return [loader.parse(f"{g}={found[g]}") for g in (SWEEPER_GROUP, LAUNCHER_GROUP) if g in found and g not in named]
 
 
 def _entries(name: str, loader: Loader) -> Sequence[Any]:

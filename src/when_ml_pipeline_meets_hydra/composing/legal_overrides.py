@@ -18,6 +18,7 @@ from when_ml_pipeline_meets_hydra.errors import Problem, did_you_mean
 
 MOST_JOBS = 100_000
 SWEEPER_GROUP, SWEEPER = "hydra/sweeper", "plan"
+LAUNCHER_GROUP = "hydra/launcher"
 PLANS = "hydra_plugins.when_ml_pipeline_meets_hydra.PlanSweeper"
 # The message of a command that turns out to be a search.
 IS_SEARCH = "is a search, which proposes its trials one after the other: they are not known beforehand"
