@@ -101,5 +101,6 @@ def test_its_own_commands_work(how: str) -> None:
     if how == "putup":
         file = Path("demo/conf/modeling/param/quick.yaml")
         file.write_text(file.read_text().replace("20", "30"))
-        run("putup", "--update", "demo", "--wmh", "--force")
+        run("git", "commit", "-qam", "mine", cwd="demo")  # with --force, which a changed tree needs, edits are lost
+        run("putup", "--update", "demo", "--wmh")
         assert "n_estimators: 30" in file.read_text()
