@@ -145,6 +145,7 @@ def test_variables_may_stand_in_the_env_file_of_the_project(project: Path) -> No
         ('home = ""', 6, 'home=: expected a text, such as ".pipeline"'),
         ('home = "s3://bucket"', 6, "home=s3://bucket: s3:// is not supported here"),
         ('config_store = "postgresql://me:hush@host/db"', 6, "config_store: a password is never kept in a file"),
+        ('config_store = "postgresql://host/db?password=hush"', 6, "config_store: a password is never kept in a file"),
         ("aliases = 3", 6, "aliases=3: expected a table"),
         ('[tool.wmh.aliases]\nplan = ["c=fit"]', 7, "aliases.plan: there is a command of this name"),
         ('[tool.wmh.aliases]\nfit = ["c=fit"]', 7, "aliases.fit: there is a stage of this name"),

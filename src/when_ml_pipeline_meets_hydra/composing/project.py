@@ -25,7 +25,6 @@ MOST_BYTES = 1_000_000
 
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _ALIAS = re.compile(r"[A-Za-z][\w-]*", re.ASCII)
-_PASSWORD = re.compile(r"://[^\s/@:]*:[^\s/@]+@")
 _DATABASE = re.compile(r"[A-Za-z][A-Za-z0-9+.]*://")
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(.+)")
 
@@ -190,7 +189,9 @@ class _Table:
         text = self._text_of("config_store")
         if text is None:
             return None
-        if _PASSWORD.search(text):
+        from when_ml_pipeline_meets_hydra.masking import is_url_with_password  # here, for projects with a store alone
+
+        if is_url_with_password(text):
             self._wrong("config_store", "a password is never kept in a file", remedy=f"Set ${CONFIG_STORE}")
         elif sqlite := _SQLITE.fullmatch(text):
             return f"{sqlite[1]}{self._path('config_store', sqlite[2])}"
