@@ -193,8 +193,8 @@ class GuardedObserver(RunObserver):
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            said = f"{type(error).__name__}: {first_line(error)}"
-            self._warning = self._warning or f"{event} raised {said}. The run goes on"
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            self._warning = self._warning or f"{event} raised {reason}. The run goes on"
         if self._thread.is_late and not was_late:
             self._warning = self._warning or f"{event} takes too long. The run does not wait for it any more"
         if event not in _INSIDE:

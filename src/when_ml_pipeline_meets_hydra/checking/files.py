@@ -1,4 +1,4 @@
-"""The option files of some folders, and what can be said of each without composing it."""
+"""The option files of some folders, and the problems of each that are found without composing it."""
 
 from __future__ import annotations
 

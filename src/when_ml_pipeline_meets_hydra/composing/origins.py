@@ -274,7 +274,7 @@ def _word(value: str) -> str | None:
 
 
 def shortened_path(file: Path) -> str:
-    """Shorten a path: relative to the program's config folder or to the current directory; that of an entry is said."""
+    """The name of an entry of a config store, or a path relative to the program's config folder or this folder."""
     if entry := shown_entry(file):
         return entry
     for base, shown in ((PRIMARY.parent, ""), (Path.cwd(), "")):

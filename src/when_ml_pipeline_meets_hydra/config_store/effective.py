@@ -1,4 +1,4 @@
-"""Effective configs: what an entry comes to with everything that it includes, and what a change of entries reaches."""
+"""Effective configs: an entry with everything that it includes, and the entries that a change reaches."""
 
 from __future__ import annotations
 

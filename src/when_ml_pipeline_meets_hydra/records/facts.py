@@ -49,7 +49,7 @@ def decoded_name(name: bytes) -> str:
 
 
 class Facts:
-    """The values of a run, decoded when they are asked for."""
+    """The values of a run, each decoded when it is read."""
 
     def __init__(self, text: bytes) -> None:
         self._text = b"\n" + text

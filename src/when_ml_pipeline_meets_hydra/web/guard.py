@@ -15,7 +15,7 @@ from when_ml_pipeline_meets_hydra.web.pages import Form
 from when_ml_pipeline_meets_hydra.web.sessions import Sessions, new_id
 
 SIGN_IN, STATIC = "/sign-in", "/static/"
-VISITOR = "visitor"  # the cookie of somebody who has not signed in yet
+VISITOR = "visitor"  # the cookie before signing in
 READING = ("GET", "HEAD")
 MOST_BYTES, MOST_FIELDS = 4_000_000, 5_000
 TOKEN, TOKEN_HEADER = "csrf", "x-csrf-token"

@@ -17,7 +17,7 @@ from when_ml_pipeline_meets_hydra.web.sessions import Sessions
 
 
 async def sign_in_page(request: Request) -> Response:
-    """Show the form; somebody who is signed in goes on."""
+    """Show the form; who is signed in goes on to the page."""
     target = _own_path(request.query_params.get("next", ""))
     if request.state.session is not None:
         return RedirectResponse(target, status_code=303)
@@ -43,7 +43,7 @@ async def sign_in(request: Request) -> Response:
         identity = sessions.start(account.name)
     except (BadInput, KeyError):
         return render(request, "sign_in.html", status=401, name=name, target=target, wrong="Try again.")
-    sessions.end(request.state.identity)  # of somebody who was signed in
+    sessions.end(request.state.identity)  # an earlier session of this browser
     response = RedirectResponse(target, status_code=303)
     set_cookie(request, response, identity)
     return response

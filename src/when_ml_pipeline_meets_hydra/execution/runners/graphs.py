@@ -177,8 +177,8 @@ class Graphs:
             [*left] if again == {*left} and not self._made_progress() else []
         )
         title, code = self.orchestrator.title, self._process.returncode
-        said = self._output.read_text(errors="replace")[-_MOST_OF_OUTPUT:].strip()
-        last = f": {said.splitlines()[-1].strip(' .')}" if said else ""
+        output = self._output.read_text(errors="replace")[-_MOST_OF_OUTPUT:].strip()
+        last = f": {output.splitlines()[-1].strip(' .')}" if output else ""
         text = f"{title} ended without a result of this step (exit status {code}){last}. See {self._output}"
         return [
             log_failure(self._waiting[k][0], text, Status.FAILED, ExitCode.STEP_FAILED, self._waiting[k][1])

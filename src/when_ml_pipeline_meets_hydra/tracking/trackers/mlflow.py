@@ -151,7 +151,7 @@ class _Sent:
 
     @cached_property
     def _points(self) -> Points:
-        """The points that it has; they are asked for when there is something to send."""
+        """The points that it has; they are read when there is something to send."""
         return Points(self._known_points)
 
     def _new_points(self, run: TrackedRun) -> Iterator[Metric]:

@@ -56,7 +56,7 @@ def _rights(store: ConfigStore, draft: Draft) -> tuple[Role, list[str]]:
 
 
 def draft_evidence(request: Request) -> Response:
-    """Show what a draft comes to; with ``?plan=modeling`` also what runs of the entries that it reaches would do."""
+    """Show what a draft changes; with ``?plan=modeling`` also what runs of the entries that it reaches would do."""
     number, stage = request.path_params["number"], request.query_params.get("plan", "")
     plan = f"{STAGES}={stage}" if stage else ""
     try:

@@ -1,4 +1,4 @@
-"""Composes, checks and plans what somebody wants to start, in the process that computes for pages."""
+"""Composes, checks and plans a run before it is started, in the process that computes for pages."""
 
 from __future__ import annotations
 

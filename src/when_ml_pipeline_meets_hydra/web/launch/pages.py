@@ -44,7 +44,7 @@ def launch_page(request: Request) -> Response:
 
 
 def check_form(request: Request) -> Response:
-    """Check what a form comes to, and plan it: for htmx as a part of the page, otherwise as the whole page."""
+    """Check and plan the command of a form: for htmx as a part of the page, otherwise as the whole page."""
     asked, where = Asked.of(form_of(request)), _surroundings(request)
     _needs_permission(request)
     checked = _checked(request, where, asked)

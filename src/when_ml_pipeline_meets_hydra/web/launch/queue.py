@@ -53,7 +53,7 @@ _ENDED = {
 
 @dataclass(kw_only=True, eq=False)
 class Launch:
-    """A run that somebody has started, or that waits; ``words`` are its command line after the program's name."""
+    """A run that was started in the app, or that waits; ``words`` are its command line after the program's name."""
 
     number: int
     user: str
@@ -74,7 +74,7 @@ class Launch:
 
 
 class Launches:
-    """Starts what is asked for, ``limit`` at once, in the order in which it was asked for."""
+    """Starts the requested runs in their order, ``limit`` at once."""
 
     def __init__(self, limit: int) -> None:
         self.stopping = Event()

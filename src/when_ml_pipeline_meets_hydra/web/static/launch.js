@@ -13,8 +13,8 @@ for (const place of document.querySelectorAll("[data-events]")) {
         if (wasAtEnd) old.scrollTop = old.scrollHeight;
       }
     }
-    const said = document.getElementById("said"), state = place.querySelector("[data-part=state] .badge").textContent;
-    if (said.textContent !== state) said.textContent = state;
+    const announcement = document.getElementById("announcement"), state = place.querySelector("[data-part=state] .badge").textContent;
+    if (announcement.textContent !== state) announcement.textContent = state;
   });
   source.addEventListener("over", () => {
     source.close();

@@ -41,8 +41,8 @@ def rename(
     """Give a key another name, or move it."""
     from when_ml_pipeline_meets_hydra.config_store.migrating import renaming
 
-    said = message or f"{old} is {new}"
-    _run(renaming(old, new), only, store, config_dir, said, apply=apply, publish=publish, as_json=as_json)
+    reason = message or f"{old} is {new}"
+    _run(renaming(old, new), only, store, config_dir, reason, apply=apply, publish=publish, as_json=as_json)
 
 
 @migrate.command()
@@ -59,8 +59,8 @@ def delete(
     """Delete a key."""
     from when_ml_pipeline_meets_hydra.config_store.migrating import deleting
 
-    said = message or f"{key} is deleted"
-    _run(deleting(key), only, store, config_dir, said, apply=apply, publish=publish, as_json=as_json)
+    reason = message or f"{key} is deleted"
+    _run(deleting(key), only, store, config_dir, reason, apply=apply, publish=publish, as_json=as_json)
 
 
 @migrate.command("set")
@@ -79,8 +79,8 @@ def set_(
     """Set a key to a value, where entries have it."""
     from when_ml_pipeline_meets_hydra.config_store.migrating import setting
 
-    said = message or f"{key} is set"
-    _run(setting(key, value, add=add), only, store, config_dir, said, apply=apply, publish=publish, as_json=as_json)
+    reason = message or f"{key} is set"
+    _run(setting(key, value, add=add), only, store, config_dir, reason, apply=apply, publish=publish, as_json=as_json)
 
 
 @migrate.command()
@@ -99,8 +99,8 @@ def call(
     from when_ml_pipeline_meets_hydra.config_store.migrating import calling
 
     change = calling(locate_migration(function, allowed_packages()))
-    said = message or f"migrated by {function}"
-    _run(change, only, store, config_dir, said, apply=apply, publish=publish, as_json=as_json)
+    reason = message or f"migrated by {function}"
+    _run(change, only, store, config_dir, reason, apply=apply, publish=publish, as_json=as_json)
 
 
 def _run(
