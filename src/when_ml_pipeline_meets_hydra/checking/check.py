@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from when_ml_pipeline_meets_hydra.binding.bind import bind, describe
+from when_ml_pipeline_meets_hydra.binding.bind import bind
 from when_ml_pipeline_meets_hydra.binding.bind_cache import BindCache
 from when_ml_pipeline_meets_hydra.binding.settings import NAMES
 from when_ml_pipeline_meets_hydra.checking.files import OptionFiles, lonely_stages, read_files
+from when_ml_pipeline_meets_hydra.checking.received_keys import received_keys
 from when_ml_pipeline_meets_hydra.composing.compose import compose_with_problems
 from when_ml_pipeline_meets_hydra.composing.job import UNRESOLVED, VALUE_NEEDED, Composed, Job
 from when_ml_pipeline_meets_hydra.composing.legal_overrides import IS_SEARCH
@@ -157,7 +158,7 @@ class _Checker:
         known = {*self._received, *named, *NAMES, *primary}
         doubtful = [path for path in self._options if path not in reached and self._tops(path) - known]
         if doubtful:
-            known |= self._described()
+            known |= {key.partition(".")[0] for _, keys in received_keys(self._search) for key in keys}
         for path in doubtful:
             group, _, name = path.rpartition("/")
             top = group.replace("/", ".") + "."
@@ -186,21 +187,6 @@ class _Checker:
             return {package.removeprefix("_global_.").partition(".")[0]}
         content = load_yaml(text)
         return set(map(str, content)) - {"defaults", "hydra"} if isinstance(content, dict) else set()
-
-    def _described(self) -> set[str]:
-        """The keys that the subcommands of all stages receive."""
-        found: set[str] = set()
-        loader = compose_with_problems([f"{STAGES}={HELP}"], config_dirs=self._search).loader()
-        for stage in loader.stages:
-            names = ",".join(loader.options(stage.group))
-            composed = composed_sweep([f"{STAGES}={stage.name}", f"{stage.group}={names}"], self._search, [])
-            for job in composed.jobs if composed else ():
-                try:
-                    keys: Iterable[str] = describe(job, composed.stages, stage.name).keys if composed else ()
-                except BadInput:
-                    continue
-                found |= {key.partition(".")[0] for key in keys}
-        return found
 
 
 def _bound(composed: Composed, faulty: Collection[int]) -> tuple[Sequence[Problem], dict[int, frozenset[str]]]:

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from when_ml_pipeline_meets_hydra.binding.bind import describe
 from when_ml_pipeline_meets_hydra.binding.keys import several_fields
 from when_ml_pipeline_meets_hydra.binding.targets import allowed_packages, locate_class
 from when_ml_pipeline_meets_hydra.binding.validation import field_schema, schema
-from when_ml_pipeline_meets_hydra.composing.compose import compose_with_problems
-from when_ml_pipeline_meets_hydra.composing.tree import HELP, PRIMARY, STAGES, Option, load_yaml, read_options
-from when_ml_pipeline_meets_hydra.config_store.combinations import composed_sweep
+from when_ml_pipeline_meets_hydra.checking.received_keys import received_keys
+from when_ml_pipeline_meets_hydra.composing.tree import PRIMARY, STAGES, Option, load_yaml, read_options
 from when_ml_pipeline_meets_hydra.errors import BadInput
 
 DIALECT = "http://json-schema.org/draft-07/schema#"  # what language servers of YAML read
@@ -64,19 +62,11 @@ def _located(target: str) -> type | None:
 def _hints(search: Sequence[str]) -> dict[str, Any]:
     """The types of config keys that the subcommands of all stages receive."""
     found: dict[str, Any] = {}
-    loader = compose_with_problems([f"{STAGES}={HELP}"], config_dirs=search).loader()
-    for stage in loader.stages:
-        names = ",".join(loader.options(stage.group))
-        composed = composed_sweep([f"{STAGES}={stage.name}", f"{stage.group}={names}"], search, [])
-        for job in composed.jobs if composed else ():
-            try:
-                keys = describe(job, composed.stages, stage.name).keys if composed else {}
-            except BadInput:
-                continue
-            for key, hint in keys.items():
-                value = job.config.get(key)
-                if not (isinstance(value, dict) and _TARGET in value) and field_schema(hint, []).get("properties"):
-                    found.setdefault(key, hint)
+    for job, keys in received_keys(search):
+        for key, hint in keys.items():
+            value = job.config.get(key)
+            if not (isinstance(value, dict) and _TARGET in value) and field_schema(hint, []).get("properties"):
+                found.setdefault(key, hint)
     return found
 
 
