@@ -139,8 +139,9 @@ def did_you_mean(word: str, allowed: Iterable[str], *, most: int = 3) -> str | N
 
     words = sorted(set(allowed))
     place = word[: max(word.rfind("."), word.rfind("/")) + 1]
-    place = place if all(w.startswith(place) for w in words) else ""  # a common prefix is no similarity
-    below = [w[len(place) :] for w in words]
+    if not any(w.startswith(place) for w in words):
+        place = ""
+    below = [w[len(place) :] for w in words if w.startswith(place)]  # a common prefix is no similarity
     same = [w for w in below if w.casefold() == word[len(place) :].casefold()]
     if close := same or difflib.get_close_matches(word[len(place) :], below, n=most, cutoff=0.6):
         return "Did you mean " + " or ".join(f"'{place}{w}'" for w in close) + "?"

@@ -355,3 +355,9 @@ def test_a_file_that_a_config_has_twice_is_two_parts_of_it(tmp_path: Path) -> No
     }
     job = compose(["experiment=twice", "first.inner.x=5"], config_dirs=[write(tmp_path / "conf", files)]).jobs[0]
     assert (job.config["first"], job.config["second"]) == ({"inner": {"x": 5}}, {"inner": {"x": 1}})
+
+
+def test_names_of_the_same_place_are_suggested_before_others() -> None:
+    allowed = ["modeling/model", "modeling/param", "modeling/metric", "preprocessing/split", "seed"]
+    assert did_you_mean("modeling/modl", allowed) == "Did you mean 'modeling/model'?"
+    assert str(did_you_mean("modelling/model", allowed)).startswith("Did you mean 'modeling/model' or ")
